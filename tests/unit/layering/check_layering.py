@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Checks the layers from the #include lines: an arrow goes only downward, and the pure layers do no I/O.
+
+Usage: check_layering.py ROOT
+"""
+import pathlib
+import re
+import sys
+
+# Each layer and what it may include beside itself (ARCHITECTURE.md, "Layers").
+ALLOWED = {
+    "gateway/app": ["gateway/admin", "gateway/net", "gateway/bridge", "gateway/nbd", "gateway/device",
+                    "gateway/initiator", "gateway/target", "proto", "config"],
+    "gateway/net": ["gateway/bridge", "gateway/nbd", "gateway/device", "gateway/initiator", "gateway/target",
+                    "proto", "config"],
+    "gateway/bridge": ["gateway/nbd", "gateway/device", "gateway/initiator", "proto"],
+    "gateway/nbd": ["proto"],
+    "gateway/device": ["gateway/initiator", "proto"],
+    "gateway/initiator": ["proto"],
+    "gateway/target": ["proto"],
+    "proto": [],
+    "config": ["proto"],
+}
+PURE = ["proto", "gateway/initiator", "gateway/device", "gateway/nbd", "gateway/bridge", "gateway/target"]
+IMPURE = re.compile(
+    r"^(boost/(asio|beast|thread|process)|thread|mutex|shared_mutex|condition_variable|atomic|future|chrono|ctime|time\.h"
+    r"|random|fstream|filesystem|iostream|sys/(socket|epoll|mman|stat|time|eventfd|random)\.h|unistd\.h|fcntl\.h"
+    r"|netinet/|arpa/|openssl/(rand|ssl|bio)\.h|pthread\.h|signal\.h|csignal|spdlog/)")
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def layer_of(path):
+    return next((name for name in sorted(ALLOWED, key=len, reverse=True) if path.startswith(name + "/")), None)
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    errors, checked = [], 0
+    for top in ("gateway", "proto", "config"):
+        for path in sorted((root / top).rglob("*.[ch]pp")):
+            name = path.relative_to(root).as_posix()
+            layer = layer_of(name)
+            if layer is None:
+                errors.append(f"{name}: belongs to no layer")
+                continue
+            checked += 1
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                found = INCLUDE.match(line)
+                if not found:
+                    continue
+                quote, header = found.groups()
+                if quote == '"':
+                    other = layer_of(header)
+                    if other is None:
+                        errors.append(f'{name}:{number}: "{header}" is not written from the root of the tree')
+                    elif other != layer and other not in ALLOWED[layer]:
+                        errors.append(f"{name}:{number}: {layer} must not include {header}")
+                elif layer in PURE and IMPURE.match(header):
+                    errors.append(f"{name}:{number}: {layer} is pure and must not include <{header}>")
+    print("\n".join(errors) if errors else f"layering: {checked} files in order")
+    return 1 if errors or checked == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
