@@ -32,6 +32,8 @@ struct Portal {
 
 struct Listen {
   std::vector<Endpoint> nbd;  // at least one
+
+  bool operator==(const Listen&) const = default;
 };
 
 /// The bounds of what clients can make the gateway hold. None of them is ever exceeded: at a limit, clients wait.
@@ -40,16 +42,22 @@ struct Limits {
   proto::Micros handshake_timeout = 10 * proto::kSecond;
   std::uint32_t in_flight_per_connection = 256;  // requests
   std::uint64_t memory = 64ULL << 20;            // bytes of payload, shared out evenly among the workers
+
+  bool operator==(const Limits&) const = default;
 };
 
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error };
 
 struct Log {
   LogLevel level = LogLevel::info;
+
+  bool operator==(const Log&) const = default;
 };
 
 struct Initiator {
   std::string name;  // InitiatorName: iqn., eui. or naa. (RFC 7143 section 4.2.7)
+
+  bool operator==(const Initiator&) const = default;
 };
 
 /// What is offered for HeaderDigest or DataDigest (RFC 7143 section 13.1).
@@ -65,6 +73,8 @@ enum class ChapAlgorithm : std::uint8_t { md5 = 5, sha1 = 6, sha256 = 7, sha3_25
 struct ChapCredentials {
   std::string user;    // CHAP_N
   std::string secret;  // never logged, never shown
+
+  bool operator==(const ChapCredentials&) const = default;
 };
 
 struct Chap {
@@ -73,6 +83,8 @@ struct Chap {
   /// Offered in this order; a target takes the first it knows.
   std::vector<ChapAlgorithm> algorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
                                         ChapAlgorithm::md5};
+
+  bool operator==(const Chap&) const = default;
 };
 
 struct TargetTimeouts {
@@ -80,6 +92,8 @@ struct TargetTimeouts {
   proto::Micros logout = 15 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;  // silence after which a connection is pinged; 0: never
   proto::Micros nop_timeout = 5 * proto::kSecond;   // how long the answer may take before the connection is given up
+
+  bool operator==(const TargetTimeouts&) const = default;
 };
 
 /// One iSCSI target: one session with up to `connections` TCP connections.
@@ -98,6 +112,8 @@ struct Target {
   std::uint32_t max_recv_data_segment = 256 * 1024;  // MaxRecvDataSegmentLength declared, bytes
   std::uint32_t queue_depth = 128;                   // SCSI commands of the session at a time
   TargetTimeouts timeouts;
+
+  bool operator==(const Target&) const = default;
 };
 
 /// One logical unit, offered to NBD clients under a name.
@@ -107,6 +123,8 @@ struct Export {
   std::uint32_t target = 0;  // index into Config::targets
   std::uint16_t lun = 0;     // 0..16383
   bool read_only = false;
+
+  bool operator==(const Export&) const = default;
 };
 
 struct Config {
@@ -117,6 +135,8 @@ struct Config {
   Initiator initiator;
   std::vector<Target> targets;
   std::vector<Export> exports;
+
+  bool operator==(const Config&) const = default;
 };
 
 /// How many workers to start on a machine with `cpus` processors: what the file says, or for `auto` as many as there

@@ -140,7 +140,6 @@ std::optional<Section> Value::section(std::span<const std::string_view> keys) co
 
 Section::Section(const YAML::Node& node, std::string path, std::span<const std::string_view> keys, Report& report)
     : path_(std::move(path)), mark_(node.Mark()), keys_(keys), report_(&report) {
-  std::vector<YAML::Mark> places;
   for (const auto& item : node) {
     if (!item.first.IsScalar() || std::find(keys.begin(), keys.end(), item.first.Scalar()) == keys.end()) {
       unknown_key(item.first);
@@ -149,20 +148,21 @@ Section::Section(const YAML::Node& node, std::string path, std::span<const std::
     const std::string& key = item.first.Scalar();
     const auto earlier = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
     if (earlier != entries_.end()) {
-      const YAML::Mark& first = places[static_cast<std::size_t>(earlier - entries_.begin())];
-      report.error(item.first.Mark(), path_of(key),
-                   "is given twice, first in line " + std::to_string(first.line + 1) + "; keep one of the two");
+      report.error(
+          item.first.Mark(), path_of(key),
+          "is given twice, first in line " + std::to_string(earlier->place.line + 1) + "; keep one of the two");
       continue;
     }
-    entries_.push_back({key, item.second});
-    places.push_back(item.first.Mark());
+    entries_.push_back({key, item.first.Mark(), item.second});
   }
 }
 
 Value Section::get(std::string_view key) const {
   NBDGW_ASSERT(std::find(keys_.begin(), keys_.end(), key) != keys_.end(), "the key is not in config/keys.hpp");
   for (const Entry& entry : entries_) {
-    if (entry.key == key) return {entry.value, path_of(key), *report_};
+    if (entry.key != key) continue;
+    // yaml-cpp places a value that is not there at whatever comes next; the key is where to look.
+    return {entry.value, path_of(key), *report_, entry.value.IsNull() ? entry.place : YAML::Mark::null_mark()};
   }
   return Value::absent(path_of(key), *report_);
 }

@@ -20,8 +20,12 @@ class Section;
 /// nothing; it returns nothing without a word if the key was not given.
 class Value {
  public:
-  Value(YAML::Node node, std::string path, Report& report)
-      : node_(std::move(node)), path_(std::move(path)), report_(&report) {}
+  /// `place` is where messages point to; without it, to the value itself.
+  Value(YAML::Node node, std::string path, Report& report, YAML::Mark place = YAML::Mark::null_mark())
+      : node_(std::move(node)),
+        path_(std::move(path)),
+        mark_(place.is_null() ? node_.Mark() : place),
+        report_(&report) {}
 
   /// The value of a key that is not there.
   static Value absent(std::string path, Report& report) {
@@ -30,7 +34,7 @@ class Value {
 
   bool given() const { return node_.IsDefined(); }
   const std::string& path() const noexcept { return path_; }
-  YAML::Mark mark() const { return node_.Mark(); }
+  YAML::Mark mark() const { return mark_; }
 
   /// Any scalar that is not empty.
   std::optional<std::string> text() const;
@@ -62,6 +66,7 @@ class Value {
 
   YAML::Node node_;
   std::string path_;
+  YAML::Mark mark_;
   Report* report_;
 };
 
@@ -85,6 +90,7 @@ class Section {
 
   struct Entry {
     std::string key;
+    YAML::Mark place;
     YAML::Node value;
   };
   std::vector<Entry> entries_;
