@@ -5,7 +5,7 @@ from .process import Child
 
 class Gateway(servers._Server):
     """`nbdgw serve` in front of targets. `targets` maps a name to a lib.targets target; `exports` maps an export's
-    name to (target name, LUN). `target_options` go into every target's mapping, `extra` into the file's top level."""
+    name to (target name, LUN), or to (target name, LUN, more keys). `target_options` go into every target's mapping, `extra` into the file's top level."""
     name = "nbdgw"
 
     def __init__(self, targets, exports, connections=4, target_options=None, extra=None, unix=False, env=None):
@@ -18,8 +18,9 @@ class Gateway(servers._Server):
         self.env = env
         self.config_path = self.directory / "nbdgw.yaml"
 
-    def start(self, wait_ready=True):
-        """Starts it; with wait_ready returns only when every export accepts clients."""
+    def start(self):
+        """Starts it and returns when its listeners are there; an export whose target is not up yet keeps its clients
+        waiting in the handshake."""
         self.config_path.write_text(yaml_text.dump(self._config()))
         self.child = Child(self.name, [servers.gateway_binary(), "serve", "-c", self.config_path],
                            env=self.env, directory=self.directory).start()
@@ -47,18 +48,24 @@ class Gateway(servers._Server):
             **self.extra,
             "initiator": {"name": servers.INITIATOR},
             "targets": [self._target(name, target) for name, target in self.targets.items()],
-            "exports": [{"name": name, "target": target, "lun": lun} for name, (target, lun) in self.exports.items()],
+            "exports": [self._export(name, *where) for name, where in self.exports.items()],
         }
+
+    @staticmethod
+    def _export(name, target, lun, more=None):
+        return {"name": name, "target": target, "lun": lun, **(more or {})}
 
     def _target(self, name, target):
         config = {"name": name, "iqn": target.iqn, "portals": [target.portal], "connections": self.connections,
                   **self.target_options}
         if target.chap:
-            config["chap"] = self._chap(target.chap)
+            config["auth"] = {"chap": self._chap(target.chap)}
         return config
 
     def _chap(self, chap):
         config = {"user": chap.user, "secret_file": str(self._secret("secret", chap.secret))}
+        if chap.algorithms:
+            config["algorithms"] = list(chap.algorithms)
         if chap.mutual_user:
             config["mutual"] = {"user": chap.mutual_user,
                                 "secret_file": str(self._secret("mutual-secret", chap.mutual_secret))}

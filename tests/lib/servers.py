@@ -83,6 +83,7 @@ class Relay(_Server):
         config.write_text(f"""global
   nbthread 1
   maxconn 256
+  tune.bufsize 262144
 defaults
   mode tcp
   timeout connect 5s

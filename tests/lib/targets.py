@@ -21,11 +21,13 @@ class Lun:
 
 @dataclasses.dataclass
 class Chap:
-    """Credentials: ours towards the target, and (mutual) the target's towards us."""
+    """Credentials: ours towards the target, and (mutual) the target's towards us. `algorithms` is what the gateway
+    offers (None: its default list); tgtd takes number 7, SHA-256, for SHA-1, so it must be given MD5 alone."""
     user: str
     secret: str
     mutual_user: str = None
     mutual_secret: str = None
+    algorithms: tuple = None
 
 
 class _Target:
