@@ -51,7 +51,7 @@ class Fence {
   bool enter(Entry& entry, std::uint64_t first, std::uint64_t end) noexcept;
 
   /// Takes an entry out, granted or still waiting. Calls `granted(Entry&)` for each entry that may run now, in order
-  /// of arrival, after the fence is done with its own lists: the callee may enter and leave others, and this one.
+  /// of arrival, after the fence is done with its own lists: the callee may enter others and take out its own.
   template <typename Granted>
   void leave(Entry& entry, Granted&& granted) {
     WaitingList ready;
