@@ -1,6 +1,7 @@
 #include "gateway/net/shard.hpp"
 
 #include <pthread.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -24,19 +25,27 @@ void Shard::start() {
   thread_ = std::thread([this] { run(); });
 }
 
+void Shard::drain(proto::Micros limit) {
+  post([this, limit](proto::Micros now) { begin_drain(limit, now); });
+}
+
 void Shard::stop() {
   if (!thread_.joinable()) return;
   post([this](proto::Micros now) {
-    close_all(now);
-    stopping_ = true;
+    cut_off_clients(now);
+    stage_ = Stage::ended;
   });
-  thread_.join();
+  join();
+}
+
+void Shard::join() {
+  if (thread_.joinable()) thread_.join();
 }
 
 void Shard::run() {
   ::pthread_setname_np(::pthread_self(), ("shard" + std::to_string(index_)).c_str());
   now_ = steady_now();
-  while (!stopping_) turn();
+  while (stage_ != Stage::ended) turn();
 }
 
 void Shard::turn() {
@@ -51,10 +60,11 @@ void Shard::turn() {
   for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, now_);
   if (now_ >= wake_at_) deadlines(now_);
   settle(now_);
+  if (stage_ != Stage::running) advance_drain(now_);
 }
 
 void Shard::deadlines(proto::Micros now) {
-  wake_at_ = proto::kNever;
+  wake_at_ = stage_deadline_;
   const auto call = [&](auto& who) {
     if (who.next_deadline() <= now) {
       who.on_deadline(now);
@@ -126,21 +136,13 @@ void Shard::adopt(std::unique_ptr<NbdClient> client, proto::Micros now) {
   arrived.place_ = clients_.size();
   clients_.push_back(std::move(client));
   arrived.enter(*this, now);
-  if (draining_) arrived.begin_drain(now);
+  if (stage_ != Stage::running) arrived.begin_drain(now);
   touch(arrived);
 }
 
 void Shard::exports_changed() {
   for (const auto& client : clients_) {
     if (client->waits_for_export()) touch(*client);
-  }
-}
-
-void Shard::begin_drain(proto::Micros now) {
-  draining_ = true;
-  for (const auto& client : clients_) {
-    client->begin_drain(now);
-    touch(*client);
   }
 }
 
@@ -182,8 +184,43 @@ std::unique_ptr<NbdClient> Shard::take_out(NbdClient& client) noexcept {
   return taken;
 }
 
-void Shard::close_all(proto::Micros now) {
+void Shard::cut_off_clients(proto::Micros now) {
   for (const auto& client : clients_) client->cut_off(now, "the gateway stops");
+}
+
+void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
+  if (stage_ != Stage::running) return;
+  stage_ = Stage::draining;
+  stage_deadline_ = now + limit;
+  note_deadline(stage_deadline_);
+  for (Station* station : stations_) {
+    station->begin_drain(now);
+    touch(*station);
+  }
+  for (const auto& client : clients_) {
+    client->begin_drain(now);
+    touch(*client);
+  }
+}
+
+void Shard::advance_drain(proto::Micros now) {
+  const bool late = now >= stage_deadline_;
+  if (stage_ == Stage::draining) {
+    const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
+    if (!late && !(idle && clients_.empty())) return;
+    if (!clients_.empty()) spdlog::warn("drain: time is up, {} clients are cut off", clients_.size());
+    stage_ = Stage::closing;
+    stage_deadline_ = now + kTeardownLimit;
+    note_deadline(stage_deadline_);
+    cut_off_clients(now);
+    for (Station* station : stations_) {
+      station->begin_teardown(now);
+      touch(*station);
+    }
+    send_off();
+  }
+  const bool ended = std::ranges::all_of(stations_, [](const Station* station) { return station->ended(); });
+  if (stage_ == Stage::closing && (late || (ended && clients_.empty()))) stage_ = Stage::ended;
 }
 
 }  // namespace nbdgw::net

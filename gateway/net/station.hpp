@@ -19,6 +19,14 @@ class Station {
   virtual proto::Micros next_deadline() const noexcept = 0;
   virtual void on_deadline(proto::Micros now) = 0;
 
+  /// Shutdown: takes no new work, and finishes what it has.
+  virtual void begin_drain(proto::Micros now) = 0;
+  /// Nothing is in flight.
+  virtual bool idle() const noexcept = 0;
+  /// Ends for good, orderly (a session logs out); what is still in flight is given up.
+  virtual void begin_teardown(proto::Micros now) = 0;
+  virtual bool ended() const noexcept = 0;
+
  private:
   friend class Shard;
   bool touched_ = false;  // is in the shard's list for the end of this turn
