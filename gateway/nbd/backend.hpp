@@ -12,6 +12,7 @@
 namespace nbdgw::nbd {
 
 class Connection;
+struct Request;
 
 /// What a client may know about an export, as of now (NBD protocol, NBD_INFO_EXPORT, _DESCRIPTION, _BLOCK_SIZE).
 struct ExportInfo {
@@ -46,6 +47,23 @@ struct Segment {
   std::uint32_t length = 0;        // payload bytes, > 0
   std::span<const iovec> payload;  // exactly `length` bytes of memory
   Segment* next = nullptr;         // the request's next segment, in the order of offsets (READ: whole list at admit)
+  Segment* next_done = nullptr;    // link of the protocol engine; the backend leaves it alone
+};
+
+/// Links and marks of the protocol engine in a request that it holds. The engine sets them all when it gets the
+/// request from admit(); the backend leaves them alone.
+struct EngineMarks {
+  Request* previous = nullptr;  // all requests of the connection in flight
+  Request* next = nullptr;
+  Request* next_ready = nullptr;  // those with something to send
+  Segment* done_first = nullptr;  // READ: segments whose data may be sent and has not been handed on yet
+  Segment* done_last = nullptr;
+  std::uint32_t done_bytes = 0;  // READ: data told by segment_done(), of all segments
+  const char* text = nullptr;    // of an error
+  proto::nbd::Error error = proto::nbd::Error::none;
+  bool finished = false;   // finish() was called
+  bool queued = false;     // is in the list of ready ones
+  bool answering = false;  // a chunk was handed on
 };
 
 /// A request in flight. Made and owned by the backend (from its pool), held by the connection from admit() until
@@ -55,10 +73,7 @@ struct Request {
   Connection* connection = nullptr;  // null once abandoned: finish quietly
   Segment* segments = nullptr;       // READ: all of them, in order
   proto::Micros arrived_at = 0;
-  // Links and marks of the protocol engine while it holds the request; the backend leaves them alone.
-  Request* previous = nullptr;
-  Request* next = nullptr;
-  std::uint32_t engine_state = 0;
+  EngineMarks marks;
 };
 
 /// One export as the NBD protocol engine sees it. Implemented by the bridge. No call here re-enters the engine: what
