@@ -11,7 +11,8 @@
 namespace nbdgw::net {
 
 /// An outgoing TCP connection on a shard, from the name of the portal to the connected socket. A name's addresses are
-/// tried in turn, beginning after the one that was tried last: one that swallows packets is then not tried first forever.
+/// tried in turn, beginning after the one that was tried last: one that swallows packets is then not tried first
+/// forever.
 class PortalSocket final : public Watcher {
  public:
   enum class State : std::uint8_t { closed, resolving, connecting, connected };

@@ -22,7 +22,9 @@ Address to_address(const tcp::endpoint& endpoint) {
 
 }  // namespace
 
-std::string Address::text() const { return address_text(get(), length); }
+std::string Address::text() const {
+  return address_text(get(), length);
+}
 
 bool parse_literal(const std::string& host, std::uint16_t port, Address& address) {
   boost::system::error_code error;

@@ -205,8 +205,12 @@ bool SessionDriver::idle() const noexcept {
   return std::ranges::all_of(exports_, [](const bridge::Export* exported) { return exported->in_flight() == 0; });
 }
 
-void SessionDriver::begin_teardown(proto::Micros now) { session_.teardown(now); }
+void SessionDriver::begin_teardown(proto::Micros now) {
+  session_.teardown(now);
+}
 
-bool SessionDriver::ended() const noexcept { return session_.state() == initiator::SessionState::terminated; }
+bool SessionDriver::ended() const noexcept {
+  return session_.state() == initiator::SessionState::terminated;
+}
 
 }  // namespace nbdgw::net

@@ -19,9 +19,9 @@ class Shard;
 /// A target that cannot be had for the same reason, attempt after attempt, gets a log line this often.
 inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
 
-/// A session on its shard: opens and closes the sockets that the session asks for, moves their bytes, logs what happens
-/// to it, and tells its exports when it comes and goes.
-class SessionDriver final : public Station, private PortalSocket::Owner {
+/// A session on its shard: opens and closes the sockets that the session asks for, moves their bytes, logs what
+/// happens to it, and tells its exports when it comes and goes.
+class SessionDriver final : public Station, public PortalSocket::Owner {
  public:
   /// All must outlive the driver, and the driver the shard's thread.
   SessionDriver(Shard& shard, Resolver& resolver, initiator::Session& session);

@@ -12,13 +12,24 @@
 namespace nbdgw::net {
 
 Shard::Shard(std::uint32_t index, ShardOptions options)
-    : index_(index), options_(std::move(options)), arena_(options_.memory), pool_(arena_.memory()), mailbox_(poller_) {}
+    : index_(index),
+      options_(std::move(options)),
+      arena_(options_.memory),
+      pool_(arena_.memory()),
+      mailbox_(poller_) {}
 
-Shard::~Shard() { stop(); }
+Shard::~Shard() {
+  stop();
+}
 
-void Shard::add_station(Station& station) { stations_.push_back(&station); }
+void Shard::add_station(Station& station) {
+  stations_.push_back(&station);
+  touch(station);  // so that its first turn looks at its sockets and deadlines
+}
 
-void Shard::add_export(ExportSlot& slot) { exports_.push_back(&slot); }
+void Shard::add_export(ExportSlot& slot) {
+  exports_.push_back(&slot);
+}
 
 void Shard::start() {
   NBDGW_ASSERT(!thread_.joinable(), "a shard is started once");
@@ -147,7 +158,8 @@ void Shard::exports_changed() {
 }
 
 ExportSlot* Shard::find_export(std::string_view name) noexcept {
-  const auto found = std::ranges::find(exports_, name, [](ExportSlot* slot) -> std::string_view { return slot->name(); });
+  const auto found =
+      std::ranges::find(exports_, name, [](ExportSlot* slot) -> std::string_view { return slot->name(); });
   return found == exports_.end() ? nullptr : *found;
 }
 
@@ -157,15 +169,20 @@ Shard* Shard::place_of(std::string_view name) const noexcept {
   return found == places_->end() ? nullptr : found->second;
 }
 
-void Shard::stall(NbdClient& client) { stalled_.push_back(&client); }
+void Shard::stall(NbdClient& client) {
+  stalled_.push_back(&client);
+}
 
-void Shard::leave(NbdClient& client, Shard* target) { leaving_.emplace_back(&client, target); }
+void Shard::leave(NbdClient& client, Shard* target) {
+  leaving_.emplace_back(&client, target);
+}
 
 void Shard::send_off() {
   for (const auto& [client, target] : leaving_) {
     std::unique_ptr<NbdClient> taken = take_out(*client);
     if (target == nullptr) continue;
-    target->post([target, moving = std::move(taken)](proto::Micros now) mutable { target->adopt(std::move(moving), now); });
+    target->post(
+        [target, moving = std::move(taken)](proto::Micros now) mutable { target->adopt(std::move(moving), now); });
   }
   leaving_.clear();
 }

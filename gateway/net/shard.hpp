@@ -33,8 +33,8 @@ struct ShardOptions {
   nbd::ConnectionOptions client;
 };
 
-/// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these, and
-/// the memory that their payloads share. Shards share nothing: other threads reach one by post() only.
+/// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
+/// and the memory that their payloads share. Shards share nothing: other threads reach one by post() only.
 ///
 /// A turn: sleep until something is ready; every ready socket receives into its engine; then, once, the end of the
 /// turn (settle): what came in is handed on until nothing moves, and what there is to send leaves, gathered, in one
@@ -144,7 +144,7 @@ class Shard {
   std::vector<NbdClient*> stalled_;
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
 
-  proto::Micros now_ = 0;                   // of this turn
+  proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
   proto::Micros stage_deadline_ = proto::kNever;

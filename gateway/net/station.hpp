@@ -4,8 +4,8 @@
 
 namespace nbdgw::net {
 
-/// What lives on a shard behind the NBD clients and takes part in the end of its turns: a session with its exports, or
-/// a test's stand-in. All calls come from the shard's thread.
+/// What lives on a shard behind the NBD clients and takes part in the end of its turns: a session with its exports,
+/// or a test's stand-in. All calls come from the shard's thread.
 class Station {
  public:
   virtual ~Station() = default;
