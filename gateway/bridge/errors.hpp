@@ -1,0 +1,15 @@
+#pragma once
+
+#include "gateway/device/disposition.hpp"
+#include "gateway/initiator/scsi_command.hpp"
+#include "proto/nbd/constants.hpp"
+
+namespace nbdgw::bridge {
+
+/// The NBD error for a command that failed for good (reference nbd-server.md 7.2).
+proto::nbd::Error to_nbd(device::Error error) noexcept;
+
+/// A few words on why, for the client's log; the memory is static.
+const char* explain_briefly(const initiator::ScsiCommand& command, device::Error error) noexcept;
+
+}  // namespace nbdgw::bridge
