@@ -20,8 +20,12 @@ std::string set_property(std::string_view item, LunSpec& spec) {
   const std::size_t equals = item.find('=');
   const std::string_view key = item.substr(0, equals);
   const std::string_view value = equals == std::string_view::npos ? std::string_view{} : item.substr(equals + 1);
-  if (key == "read_only" && equals == std::string_view::npos) {
+  if (item == "read_only") {
     spec.read_only = true;
+    return {};
+  }
+  if (item == "write_through") {
+    spec.write_through = true;
     return {};
   }
   if (key == "size") {
@@ -37,7 +41,7 @@ std::string set_property(std::string_view item, LunSpec& spec) {
     spec.block_size = value == "512" ? 512 : 4096;
     return {};
   }
-  return "\"" + std::string(item) + "\" is unknown; size=SIZE, block=512|4096 and read_only are there";
+  return "\"" + std::string(item) + "\" is unknown; size=SIZE, block=512|4096, read_only and write_through are there";
 }
 
 }  // namespace

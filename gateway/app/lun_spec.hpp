@@ -7,8 +7,8 @@
 namespace nbdgw::app {
 
 /// A logical unit of the embedded target, as `nbdgw target --lun` describes it:
-///   memory:size=1GiB[,block=4096][,read_only]
-///   file:PATH[,size=1GiB][,block=4096][,read_only]
+///   memory:size=1GiB[,block=4096][,read_only][,write_through]
+///   file:PATH[,size=1GiB][,block=4096][,read_only][,write_through]
 /// PATH ends at the first comma.
 struct LunSpec {
   enum class Kind : std::uint8_t { memory, file };
@@ -17,6 +17,7 @@ struct LunSpec {
   std::uint64_t size = 0;          // bytes; 0 (file only): as large as the file is
   std::uint32_t block_size = 512;  // bytes; 512 or 4096
   bool read_only = false;
+  bool write_through = false;  // no write cache (WCE=0)
 
   bool operator==(const LunSpec&) const = default;
 };
