@@ -38,7 +38,7 @@ as_root() {
 # The packages of our lists that are not installed.
 missing_packages() {
   local name
-  for name in $(sed 's/#.*//' deploy/packages-build.txt deploy/packages-demo.txt); do
+  sed -e 's/#.*//' -e '/^[[:space:]]*$/d' deploy/packages-build.txt deploy/packages-demo.txt | while read -r name; do
     if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then echo "$name"; fi
   done
 }
