@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include <cerrno>
 #include <csignal>
@@ -16,11 +15,6 @@ namespace nbdgw::app {
 
 void prepare_process() {
   std::signal(SIGPIPE, SIG_IGN);
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0) spdlog::debug("cannot raise RLIMIT_NOFILE: {}", std::strerror(errno));
-  }
   if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
     spdlog::debug("not marked as an I/O flusher: {}", std::strerror(errno));
   }
