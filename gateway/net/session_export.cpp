@@ -8,7 +8,7 @@ SessionExport::SessionExport(bridge::ExportConfig config, proto::BufferPool& poo
 }
 
 nbd::Backend* SessionExport::backend() noexcept {
-  const bool usable = export_.facts() != nullptr && export_.state() != bridge::ExportState::refused;
+  const bool usable = export_.known() && export_.state() != bridge::ExportState::refused;
   return usable ? &export_ : nullptr;
 }
 
