@@ -107,6 +107,9 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   bool idle() const noexcept { return requests_.used() == 0 && queue_.idle() && !unit_.command_lent(); }
 
   ExportStatus status() const;
+  ExportState state() const noexcept { return state_; }
+  /// Has been online once: info() is valid.
+  bool known() const noexcept { return known_; }
   const device::LogicalUnit& unit() const noexcept { return unit_; }
   const ExportCounters& counters() const noexcept { return counters_; }
   /// Grows whenever requests, segments or memory came back.
