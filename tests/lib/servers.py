@@ -15,7 +15,7 @@ def gateway_binary():
     return pathlib.Path(os.environ.get("NBDGW_BIN", ROOT / "build/release/nbdgw"))
 
 
-class _Server:
+class Server:
     """A process that serves NBD on one TCP port of 127.0.0.1."""
     name = "server"
 
@@ -42,7 +42,7 @@ class _Server:
             self.child.kill()
 
 
-class QemuNbd(_Server):
+class QemuNbd(Server):
     """qemu-nbd with libiscsi: one iSCSI connection. What people use today, and the benchmark's rival."""
     name = "qemu-nbd"
 
@@ -65,7 +65,7 @@ class QemuNbd(_Server):
         return self
 
 
-class Relay(_Server):
+class Relay(Server):
     """haproxy, one thread, plain TCP, in front of nbdkit's memory disk: what moving the bytes alone costs."""
     name = "relay"
 
