@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "gateway/initiator/scsi_command.hpp"
+#include "proto/time.hpp"
+
+/// What to do about a SCSI command that came back: the one place where status and sense are judged (design 5.7).
+namespace nbdgw::device {
+
+/// What the command was for; the same answer means different things to a read and to a write.
+enum class CommandKind : std::uint8_t { read, write, flush, unmap, write_same, other };
+
+/// Why a command failed for good, in words of no protocol.
+enum class Error : std::uint8_t {
+  none,
+  io,             // medium, hardware, or beyond all retries
+  no_space,       // thin pool exhausted, or written beyond the end
+  invalid,        // beyond the end
+  not_permitted,  // write protected, or reserved by another initiator
+  unsupported,    // the target does not know this command or this form of it: do it in another way
+};
+
+enum class Action : std::uint8_t {
+  done,         // the command has done what it should
+  retry_now,    // queue it again
+  retry_later,  // queue it again after `delay`
+  hold,         // the session was lost: queue it again at once, the session holds it until it is back
+  error,        // give up with `error`
+};
+
+/// What a command's end tells about the unit, beside the command itself. Each is to be acted upon whatever the
+/// action.
+struct Notes {
+  bool unit_attention = false;     // absorbed; for counting
+  bool cache_may_be_lost = false;  // writes acknowledged but not flushed may be gone: the next FLUSH must fail
+  bool capacity_changed = false;   // read the capacity again
+  bool facts_changed = false;      // probe again: mode parameters, INQUIRY data or the medium changed
+  bool inventory_changed = false;  // LUNs came or went
+  bool threshold_reached = false;  // the thin pool runs low
+  bool queue_full = false;         // fewer commands at a time, please
+
+  bool any() const noexcept;
+  Notes& operator|=(const Notes& other) noexcept;
+};
+
+/// How often one command was sent again, and why. Kept by the command's owner from its first sending to its end,
+/// counted by decide(). Each kind of trouble has its own limit; a lost session never counts, for how long that may
+/// last is the session's to decide.
+struct Attempts {
+  std::uint8_t errors = 0;           // up to kMaxRetries
+  std::uint8_t waits = 0;            // up to kMaxWaits
+  std::uint8_t unit_attentions = 0;  // up to kMaxUnitAttentions
+};
+
+/// Retries after an error of the target: aborted commands, short transfers, nonsense.
+inline constexpr std::uint8_t kMaxRetries = 5;
+/// Retries after unit attentions. A reset may leave several in line (29h, 2Ah, 3Fh), for each command of a burst.
+inline constexpr std::uint8_t kMaxUnitAttentions = 16;
+/// Retries after BUSY, TASK SET FULL and "becoming ready": with the delays below they last about two minutes, as long
+/// as a session may be away (replacement timeout, design section 6).
+inline constexpr std::uint8_t kMaxWaits = 32;
+inline constexpr proto::Micros kFirstWait = 10 * proto::kMillisecond;  // doubled each time
+inline constexpr proto::Micros kLongestWait = 5 * proto::kSecond;
+
+/// The delay before the retry that follows `waits` earlier ones.
+proto::Micros wait_before_retry(std::uint8_t waits) noexcept;
+
+struct Disposition {
+  Action action = Action::done;
+  Error error = Error::none;  // with Action::error
+  proto::Micros delay = 0;    // with Action::retry_later
+  Notes notes;
+};
+
+/// Judges a command that came back through CommandSink::on_command_done(), and counts the attempt. A READ or WRITE
+/// whose status is GOOD but which did not move all of its data is not done. Sense is looked at with CHECK CONDITION
+/// only: tgtd attaches some to GOOD (reference 6.2, trap 12). Allocates nothing.
+Disposition decide(const initiator::ScsiCommand& command, CommandKind kind, Attempts& attempts) noexcept;
+
+/// For logs and error replies: "CHECK CONDITION: MEDIUM ERROR, unrecovered read error (3/11/00)".
+std::string explain(const initiator::ScsiCommand& command);
+
+const char* to_string(Error error) noexcept;
+const char* to_string(Action action) noexcept;
+
+}  // namespace nbdgw::device
