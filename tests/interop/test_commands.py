@@ -26,7 +26,7 @@ exports:
 
 
 def nbdgw(*arguments, check=True, timeout_s=60):
-    return clients.run([servers.gateway_binary(), *arguments], check, timeout_s)
+    return clients.run(servers.gateway_command(*arguments), check, timeout_s)
 
 
 @gateway_only

@@ -22,7 +22,7 @@ class Gateway(servers.Server):
         """Starts it and returns when its listeners are there; an export whose target is not up yet keeps its clients
         waiting in the handshake."""
         self.write_config()
-        self.child = Child(self.name, [servers.gateway_binary(), "serve", "-c", self.config_path],
+        self.child = Child(self.name, servers.gateway_command("serve", "-c", self.config_path),
                            env=self.env, directory=self.directory).start()
         self.child.wait_listening(self.port)
         if self.unix_path:

@@ -15,6 +15,11 @@ def gateway_binary():
     return pathlib.Path(os.environ.get("NBDGW_BIN", ROOT / "build/release/nbdgw"))
 
 
+def gateway_command(*arguments):
+    """Command line of the gateway; NBDGW_WRAP (a command and its arguments) goes before it."""
+    return [*os.environ.get("NBDGW_WRAP", "").split(), gateway_binary(), *arguments]
+
+
 class Server:
     """A process that serves NBD on one TCP port of 127.0.0.1."""
     name = "server"

@@ -193,8 +193,8 @@ class Embedded(_Target):
         self.options = list(options)
 
     def start(self):
-        argv = [servers.gateway_binary(), "target", "--listen", self.portal, "--iqn", self.iqn,
-                "--max-connections", self.max_connections, *self.options]
+        argv = servers.gateway_command("target", "--listen", self.portal, "--iqn", self.iqn,
+                                       "--max-connections", self.max_connections, *self.options)
         for number in sorted(self.luns):
             lun = self.luns[number]
             argv += ["--lun", f"file:{lun.path},size={lun.size // MIB}MiB,block={lun.block_size}"]
