@@ -147,6 +147,13 @@ class Bench final : public nbdgw::device::LogicalUnitObserver {
   }
 };
 
+inline Facts facts_of_a_good_probe() {
+  Bench bench;
+  bench.unit.probe(bench.now);
+  bench.run();
+  return bench.unit.facts();
+}
+
 inline bool same(const Facts& a, const Facts& b) {
   return a.block_length == b.block_length && a.blocks == b.blocks &&
          a.physical_block_length == b.physical_block_length && a.vendor == b.vendor && a.product == b.product &&
