@@ -1,0 +1,190 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gateway/initiator/connection.hpp"
+#include "gateway/initiator/error.hpp"
+#include "gateway/initiator/scsi_command.hpp"
+#include "gateway/initiator/settings.hpp"
+#include "gateway/initiator/task_pool.hpp"
+#include "proto/iscsi/negotiation.hpp"
+#include "proto/iscsi/pdu.hpp"
+#include "proto/random.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::initiator {
+
+enum class SessionState : std::uint8_t {
+  free,         // not started
+  logging_in,   // the leading connection connects or logs in
+  logged_in,    // full feature phase; further connections may still be joining
+  failed,       // lost; waits for its back-off before the next login
+  logging_out,  // a Logout is on its way, because we stop or because the target asked
+  terminated,   // stopped for good
+};
+
+const char* to_string(SessionState state) noexcept;
+
+/// What the session wants of its shell: a socket opened or closed.
+struct SocketRequest {
+  enum class Kind : std::uint8_t { connect, close };
+  Kind kind{};
+  std::uint16_t connection = 0;  // index, as for Session::connection()
+  Portal portal;                 // connect: where to
+};
+
+/// Something worth a log line, and for the layers above. `text` is for people.
+struct SessionEvent {
+  enum class Kind : std::uint8_t {
+    logged_in,          // the leading connection is in full feature phase
+    connection_joined,  // a further connection is
+    lost,               // every task was handed back; a login follows
+    login_failed,       // one attempt; another follows
+    notice,             // worth knowing, nothing changes (async message, connection not granted, ...)
+    terminated,
+  };
+  Kind kind{};
+  std::uint16_t connection = 0;
+  std::string text;
+};
+
+/// Counters of one session, since it was made.
+struct SessionCounters {
+  std::uint64_t logins = 0;
+  std::uint64_t login_failures = 0;
+  std::uint64_t losses = 0;
+  std::uint64_t commands = 0;
+  std::uint64_t window_closed = 0;  // times that dispatch stopped at a closed command window
+  std::uint64_t digest_errors = 0;
+  std::uint64_t rejects = 0;
+  std::uint64_t async_messages = 0;
+  std::uint64_t pings = 0;
+};
+
+/// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
+/// kernel, but with several connections. Pure: the shell moves the bytes of each Connection, opens and closes sockets
+/// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
+/// data_xmit().
+///
+/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, every
+/// task comes back as Outcome::transport_disrupted, and a new login with the same ISID reinstates the session, which
+/// ends whatever the target still had of the old one (RFC 7143 section 6.3.5).
+class Session final : public CommandTransport {
+ public:
+  Session(SessionSettings settings, const proto::iscsi::Isid& isid, proto::RandomSource& random);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// Begins the first login (iscsi_session_setup; what it preallocates, the constructor has made).
+  void setup(proto::Micros now);
+  /// Logs out and ends for good (iscsi_session_teardown); commands not finished come back as path_lost. Ends in state
+  /// `terminated`, when all sockets are closed.
+  void teardown(proto::Micros now);
+
+  void queuecommand(ScsiCommand& command, proto::Micros now) override;
+
+  /// Hands finished commands to their sinks, which may queue new ones meanwhile.
+  void deliver(proto::Micros now);
+  /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
+  void data_xmit(proto::Micros now);
+
+  bool next_socket_request(SocketRequest& request);
+  bool next_event(SessionEvent& event);
+  proto::Micros next_deadline() const noexcept;
+  void on_deadline(proto::Micros now);
+
+  SessionState state() const noexcept { return state_; }
+  const SessionSettings& settings() const noexcept { return settings_; }
+  const SessionCounters& counters() const noexcept { return counters_; }
+  std::uint16_t connection_count() const noexcept { return static_cast<std::uint16_t>(connections_.size()); }
+  Connection& connection(std::uint16_t index) noexcept { return *connections_[index]; }
+  /// Why the session is not logged in, for people; empty when it is.
+  const std::string& trouble() const noexcept { return trouble_; }
+  /// Parameters in force since the last login.
+  const proto::iscsi::SessionParameters& parameters() const noexcept { return parameters_; }
+
+ private:
+  friend class Connection;
+
+  /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
+  using JoinTimes = std::vector<proto::Micros>;
+
+  void enter(SessionState state);
+  void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
+  void request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal = {});
+  void forget_socket_request(std::uint16_t connection);
+  bool all_free() const noexcept;
+
+  // Life of the session (session_life.cpp).
+  void open_leading(proto::Micros now);
+  void join_connections(proto::Micros now);
+  void login_done(Connection& connection, proto::Micros now);
+  void conn_failure(Connection& connection, ConnectionError error, proto::Micros now);
+  void join_failed(Connection& connection, const std::string& why, proto::Micros now);
+  void connection_free(proto::Micros now);
+  void recover(proto::Micros now);
+  void redirect(const Portal& portal, bool permanent);
+  void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = length; }
+  void begin_logout(proto::Micros now);
+  void logged_out(proto::Micros now);
+  void fail_scsi_tasks(Outcome outcome);
+  void fail_pending(Outcome outcome);
+
+  // Command window (transmit.cpp).
+  void update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept;
+  bool window_open() const noexcept;
+  Connection* pick_connection() noexcept;
+
+  // The one way a task ends (task.cpp).
+  void complete_scsi_task(Task& task, Outcome outcome);
+  void complete_task(Task& task, TaskState state);
+  void put_task(Task& task);
+  void free_task(Task& task);
+  void done(ScsiCommand& command);
+
+  SessionSettings settings_;
+  const proto::iscsi::Isid isid_;
+  proto::RandomSource& random_;
+  SessionState state_ = SessionState::free;
+  std::string trouble_;
+  proto::iscsi::SessionParameters parameters_;
+  std::uint16_t tsih_ = 0;
+  std::uint32_t cmd_sn_ = 1;
+  std::uint32_t exp_cmd_sn_ = 1;
+  std::uint32_t max_cmd_sn_ = 1;
+
+  TaskPool tasks_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  JoinTimes join_at_;
+  std::uint16_t granted_ = 1;  // MaxConnections after negotiation
+
+  ScsiCommand* pending_first_ = nullptr;
+  ScsiCommand* pending_last_ = nullptr;
+  ScsiCommand* done_first_ = nullptr;
+  ScsiCommand* done_last_ = nullptr;
+
+  // Finding the way back (session_life.cpp).
+  std::size_t portal_index_ = 0;
+  std::optional<Portal> redirect_;  // where the target sent us; else the configured portals are tried in turn
+  bool redirect_is_permanent_ = false;
+  std::uint8_t redirects_ = 0;  // in a row, without a login between them
+  bool progress_ = false;       // a command was answered since the last login
+  proto::Micros reopen_at_ = proto::kNever;
+  proto::Micros backoff_ = 0;
+  proto::Micros time2wait_ = 0;  // asked for by the target, before the next login
+  proto::Micros logout_deadline_ = proto::kNever;
+  bool stopping_ = false;
+
+  std::vector<SocketRequest> socket_requests_;
+  std::vector<SessionEvent> events_;
+  SessionCounters counters_;
+};
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "proto/time.hpp"
+
+namespace nbdgw::initiator {
+
+/// Where a target listens. `host` is a name or an address (IPv6 without brackets).
+struct Portal {
+  std::string host;
+  std::uint16_t port = 3260;
+
+  bool operator==(const Portal&) const = default;
+};
+
+/// How a digest is offered (RFC 7143 section 13.1).
+enum class DigestOffer : std::uint8_t { none, prefer_none, prefer_crc32c, require_crc32c };
+
+/// CHAP credentials (RFC 7143 section 12.1). Empty `user`: no CHAP. Empty `mutual_user`: the target need not prove
+/// itself.
+struct ChapSettings {
+  std::string user;
+  std::string secret;
+  std::string mutual_user;
+  std::string mutual_secret;
+  /// Algorithm numbers in the order of preference: 8 SHA3-256, 7 SHA256, 6 SHA1, 5 MD5.
+  std::vector<std::uint8_t> algorithms = {8, 7, 6, 5};
+};
+
+/// Everything that a session to one target is set up with. Lengths in bytes.
+struct SessionSettings {
+  std::string label;  // the configuration's name of the target, for logs
+  std::string initiator_name;
+  std::string target_name;      // IQN; empty for a discovery session
+  std::vector<Portal> portals;  // tried in turn; never empty
+  std::uint16_t connections = 1;
+  DigestOffer header_digest = DigestOffer::none;
+  DigestOffer data_digest = DigestOffer::none;
+  ChapSettings chap;
+  bool immediate_data = true;
+  bool initial_r2t = false;
+  std::uint32_t first_burst_length = 256 * 1024;
+  std::uint32_t max_burst_length = 1024 * 1024;
+  std::uint32_t max_recv_data_segment_length = 256 * 1024;
+  std::uint16_t max_outstanding_r2t = 4;
+  std::uint16_t queue_depth = 128;  // SCSI tasks in flight over the session
+  proto::Micros login_timeout = 15 * proto::kSecond;
+  proto::Micros logout_timeout = 15 * proto::kSecond;
+  proto::Micros nop_interval = 5 * proto::kSecond;
+  proto::Micros nop_timeout = 5 * proto::kSecond;
+};
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,69 @@
+#include "gateway/initiator/task_pool.hpp"
+
+#include "proto/assert.hpp"
+
+namespace nbdgw::initiator {
+
+TaskPool::TaskPool(std::uint16_t scsi_tasks)
+    : tasks_(std::size_t{scsi_tasks} + kManagementTasks), generation_(tasks_.size(), 0) {
+  NBDGW_ASSERT(scsi_tasks > 0 && scsi_tasks <= kMaxScsiTasks, "the number of tasks fits the tag");
+  for (std::size_t i = tasks_.size(); i-- > 0;) {
+    tasks_[i].index = static_cast<std::uint16_t>(i);
+    tasks_[i].next = free_;
+    free_ = &tasks_[i];
+  }
+  free_count_ = static_cast<std::uint16_t>(tasks_.size());
+}
+
+std::uint32_t TaskPool::build_itt(const Task& task) const noexcept {
+  return (age_ << kAgeShift) | (std::uint32_t{generation_[task.index]} << kIndexBits) | task.index;
+}
+
+Task* TaskPool::alloc(TaskKind kind) noexcept {
+  if (free_ == nullptr || (kind == TaskKind::scsi && !scsi_available())) return nullptr;
+  Task& task = *free_;
+  free_ = task.next;
+  --free_count_;
+  NBDGW_ASSERT(task.state == TaskState::free && task.references == 0, "a free task is nobody's");
+
+  generation_[task.index] = static_cast<std::uint16_t>((generation_[task.index] + 1U) & kGenerationMask);
+  task.state = TaskState::running;
+  task.kind = kind;
+  task.itt = build_itt(task);
+  task.cmd_sn = 0;
+  task.connection = nullptr;
+  task.command = nullptr;
+  task.exp_data_sn = 0;
+  task.bytes_received = 0;
+  task.outstanding_bytes = 0;
+  task.first_sequence = 0;
+  task.sequence_count = 0;
+  task.queued_for_data = false;
+  task.next = nullptr;
+  return &task;
+}
+
+void TaskPool::free(Task& task) noexcept {
+  NBDGW_ASSERT(task.state != TaskState::free && task.references == 0,
+               "a task is freed once, when nothing points to it");
+  task.state = TaskState::free;
+  task.command = nullptr;
+  task.connection = nullptr;
+  task.next = free_;
+  free_ = &task;
+  ++free_count_;
+}
+
+Task* TaskPool::itt_to_task(std::uint32_t itt) noexcept {
+  const std::uint32_t index = itt & kIndexMask;
+  if (index >= tasks_.size()) return nullptr;
+  Task& task = tasks_[index];
+  return task.state == TaskState::running && task.itt == itt ? &task : nullptr;
+}
+
+Task* TaskPool::itt_to_ctask(std::uint32_t itt) noexcept {
+  Task* task = itt_to_task(itt);
+  return task != nullptr && task->kind == TaskKind::scsi ? task : nullptr;
+}
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "gateway/initiator/task.hpp"
+
+namespace nbdgw::initiator {
+
+/// All tasks of a session, made once. The Initiator Task Tag of a task is built from its index, a generation that
+/// changes with every use, and the session's age that changes with every login, so that an answer to an earlier use
+/// or an earlier incarnation of the session cannot be taken for an answer to this one.
+class TaskPool {
+ public:
+  static constexpr std::uint32_t kIndexBits = 13;
+  static constexpr std::uint32_t kIndexMask = (1U << kIndexBits) - 1;
+  static constexpr std::uint32_t kAgeShift = 28;
+  static constexpr std::uint32_t kAgeMask = 0xf;
+  static constexpr std::uint32_t kGenerationMask = (1U << (kAgeShift - kIndexBits)) - 1;
+  /// Tasks kept for NOPs, logout and task management, so that SCSI commands cannot starve them.
+  static constexpr std::uint16_t kManagementTasks = 15;
+  static constexpr std::uint16_t kMaxScsiTasks = 4096 - kManagementTasks;
+
+  /// `scsi_tasks`: from 1 to kMaxScsiTasks.
+  explicit TaskPool(std::uint16_t scsi_tasks);
+
+  /// A free task in state `running` with a fresh ITT, or nullptr. Only management may take the reserved ones.
+  Task* alloc(TaskKind kind) noexcept;
+  /// Whether alloc(TaskKind::scsi) would give one.
+  bool scsi_available() const noexcept { return free_count_ > kManagementTasks; }
+  /// Back to the pool (iscsi_free_task).
+  void free(Task& task) noexcept;
+
+  /// The task that is running under this tag in this age of the session, or nullptr (iscsi_itt_to_task).
+  Task* itt_to_task(std::uint32_t itt) noexcept;
+  /// The same, for SCSI commands only (iscsi_itt_to_ctask).
+  Task* itt_to_ctask(std::uint32_t itt) noexcept;
+
+  /// The session has been reinstated: tags of before mean nothing any more.
+  void advance_age() noexcept { age_ = (age_ + 1) & kAgeMask; }
+  std::uint32_t age() const noexcept { return age_; }
+
+  std::uint16_t size() const noexcept { return static_cast<std::uint16_t>(tasks_.size()); }
+  std::uint16_t in_use() const noexcept { return static_cast<std::uint16_t>(tasks_.size() - free_count_); }
+
+ private:
+  std::uint32_t build_itt(const Task& task) const noexcept;
+
+  std::vector<Task> tasks_;
+  std::vector<std::uint16_t> generation_;
+  Task* free_ = nullptr;  // last freed first: still in the cache
+  std::uint16_t free_count_ = 0;
+  std::uint32_t age_ = 0;
+};
+
+}  // namespace nbdgw::initiator
