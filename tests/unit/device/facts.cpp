@@ -1,9 +1,10 @@
 #include "gateway/device/facts.hpp"
 
-#include <cstdlib>
 #include <random>
 
 #include <doctest/doctest.h>
+
+#include "tests/unit/random.hpp"
 
 using namespace nbdgw::device;
 
@@ -94,10 +95,7 @@ TEST_CASE("facts: whole granules") {
 }
 
 TEST_CASE("facts: whole granules, against counting block by block") {
-  const char* given = std::getenv("NBDGW_SEED");
-  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
-  INFO("NBDGW_SEED=" << seed);
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random = nbdgw::test::seeded_random();
   Facts facts = thin_disk();
   for (int round = 0; round < 20'000; ++round) {
     facts.unmap_granularity = static_cast<std::uint32_t>(1 + random() % 20);
