@@ -232,11 +232,12 @@ std::optional<FakeLun::Sense> FakeLun::read_write(Command& command, bool write) 
   }
   if (options.write_protected) return make_sense(scsi::SenseKey::data_protect, 0x27);
   nbdgw::proto::copy_out(command.data, 0, at, command.data_length);
+  ++written;
   for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks && options.write_cache; ++b) {
     if (cdb->fua) {
       dirty.erase(b);
     } else {
-      dirty.insert(b);
+      dirty[b] = written;
     }
   }
   return std::nullopt;
@@ -252,9 +253,10 @@ std::optional<FakeLun::Sense> FakeLun::write_same(Command& command) {
   REQUIRE(cdb->lba + cdb->blocks <= options.blocks);
   REQUIRE((options.max_write_same == 0 || cdb->blocks <= options.max_write_same));
   const std::vector<std::uint8_t> block = gather(command);
+  ++written;
   for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks; ++b) {
     std::copy(block.begin(), block.end(), disk.begin() + static_cast<std::ptrdiff_t>(b * options.block));
-    if (options.write_cache) dirty.insert(b);
+    if (options.write_cache) dirty[b] = written;
   }
   return std::nullopt;
 }
@@ -269,10 +271,11 @@ std::optional<FakeLun::Sense> FakeLun::unmap(Command& command) {
   REQUIRE(range.blocks > 0);
   REQUIRE(range.blocks <= options.max_unmap);
   REQUIRE(range.lba + range.blocks <= options.blocks);
+  ++written;
   REQUIRE(range.lba % options.granularity == options.alignment % options.granularity);
   for (std::uint64_t b = range.lba; b < range.lba + range.blocks; ++b) {
     std::memset(disk.data() + b * options.block, options.lbprz ? 0 : 0xdb, options.block);
-    if (options.write_cache) dirty.insert(b);
+    if (options.write_cache) dirty[b] = written;
   }
   return std::nullopt;
 }

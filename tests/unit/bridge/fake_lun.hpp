@@ -2,8 +2,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -76,8 +76,10 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   std::vector<std::uint8_t> log;  // operation codes, in the order of execution
   std::size_t sent = 0;           // commands taken
   std::size_t most_waiting = 0;
-  /// Volatile cache: blocks written and not on stable storage, and how often a SYNCHRONIZE CACHE was executed.
-  std::set<std::uint64_t> dirty;
+  /// Volatile cache: blocks that are not on stable storage, with the number of the command that wrote them; how many
+  /// such commands and how many SYNCHRONIZE CACHE were executed.
+  std::map<std::uint64_t, std::uint64_t> dirty;
+  std::uint64_t written = 0;
   std::uint64_t synchronized = 0;
 
  private:
