@@ -68,10 +68,7 @@ void Connection::wake() noexcept {
 std::size_t Connection::tx_buffers(std::span<iovec> out) {
   listener_told_ = false;
   if (phase_ == Phase::closed || out.empty()) return 0;
-  if (handshake_sending_.empty()) {
-    handshake_sending_.swap(handshake_output_);
-    handshake_sent_ = 0;
-  }
+  if (handshake_sending_.empty()) handshake_sending_.swap(handshake_output_);
   if (!handshake_sending_.empty()) {
     out[0] = {handshake_sending_.data() + handshake_sent_, handshake_sending_.size() - handshake_sent_};
     return 1;
@@ -86,7 +83,10 @@ void Connection::on_sent(std::size_t length, proto::Micros now) {
   if (!handshake_sending_.empty()) {
     NBDGW_ASSERT(length <= handshake_sending_.size() - handshake_sent_, "no more was sent than was shown");
     handshake_sent_ += length;
-    if (handshake_sent_ == handshake_sending_.size()) handshake_sending_ = std::string();
+    if (handshake_sent_ == handshake_sending_.size()) {
+      handshake_sending_ = std::string();
+      handshake_sent_ = 0;
+    }
   } else if (length > 0) {
     NBDGW_ASSERT(backend_ != nullptr, "replies belong to an export");
     replies_.on_sent(length, *backend_, in_flight_, counters_);
