@@ -202,16 +202,20 @@ void Session::deliver(Task& task, proto::Micros now) {
 
 /// Everything whose turn has come, and task management that has waited for it.
 void Session::drain(proto::Micros now) {
-  while (!closed_ && parked(exp_cmd_sn_).taken) {
-    Task* task = parked(exp_cmd_sn_).task;
-    parked(exp_cmd_sn_) = {};
-    ++exp_cmd_sn_;
-    if (task == nullptr) continue;
-    task->counted = true;
-    ++active_;
-    dispatch(*task, now);
-  }
-  if (!closed_ && !postponed_.empty()) run_postponed(now);
+  if (draining_) return;  // what a command does may ask for it again: the loop below is not at its end
+  draining_ = true;
+  do {
+    while (!closed_ && parked(exp_cmd_sn_).taken) {
+      Task* task = parked(exp_cmd_sn_).task;
+      parked(exp_cmd_sn_) = {};
+      ++exp_cmd_sn_;
+      if (task == nullptr) continue;
+      task->counted = true;
+      ++active_;
+      dispatch(*task, now);
+    }
+  } while (!closed_ && run_postponed(now));
+  draining_ = false;
 }
 
 void Session::dispatch(Task& task, proto::Micros now) {

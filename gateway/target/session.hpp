@@ -134,7 +134,7 @@ class Session {
   // session_tmf.cpp
   void manage(Task& request, proto::Micros now);
   bool must_wait(const proto::iscsi::TaskManagementRequest& request) const noexcept;
-  void run_postponed(proto::Micros now);
+  bool run_postponed(proto::Micros now);
   void suffer(proto::iscsi::TaskManagementFunction function, const LogicalUnit* unit, const Session& issuer);
   proto::iscsi::TaskManagementResult abort_one(const proto::iscsi::TaskManagementRequest& request,
                                                Connection& connection);
@@ -154,6 +154,7 @@ class Session {
   std::uint32_t immediate_ = 0;  // immediate tasks there are
   std::vector<Parked> parked_;   // ring by CmdSN, as large as the window
   std::uint32_t next_ttt_ = 0;
+  bool draining_ = false;
 
   std::vector<std::unique_ptr<Task>> pool_;
   Task* free_ = nullptr;

@@ -58,13 +58,15 @@ void Session::manage(Task& task, proto::Micros now) {
   }
 }
 
-void Session::run_postponed(proto::Micros now) {
+/// False: none is due.
+bool Session::run_postponed(proto::Micros now) {
   const auto due = std::find_if(postponed_.begin(), postponed_.end(),
                                 [&](Task* task) { return !must_wait(TaskManagementRequest::decode(task->request)); });
-  if (due == postponed_.end()) return;
+  if (due == postponed_.end()) return false;
   Task& task = **due;
   postponed_.erase(due);
-  manage(task, now);  // comes back here through drain()
+  manage(task, now);
+  return true;
 }
 
 Result Session::run_function(const TaskManagementRequest& request, Connection& connection) {

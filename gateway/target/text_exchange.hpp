@@ -22,7 +22,7 @@ class TextExchange {
     bool final = false;
     bool continues = false;
     std::uint32_t ttt = proto::iscsi::kReservedTag;
-    std::string_view text;  // valid until the next request
+    std::string_view text{};  // valid until the next request
   };
 
   /// `address`: the portal for TargetAddress. A MaxRecvDataSegmentLength that the initiator declares goes to
