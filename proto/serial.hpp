@@ -12,6 +12,8 @@ constexpr bool serial_less(std::uint32_t a, std::uint32_t b) noexcept {
 }
 
 /// Whether `a` comes before `b` or is the same.
-constexpr bool serial_less_equal(std::uint32_t a, std::uint32_t b) noexcept { return a == b || serial_less(a, b); }
+constexpr bool serial_less_equal(std::uint32_t a, std::uint32_t b) noexcept {
+  return a == b || serial_less(a, b);
+}
 
 }  // namespace nbdgw::proto

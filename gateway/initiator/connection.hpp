@@ -39,9 +39,10 @@ struct ConnectionCounters {
 /// One TCP connection of a session (RFC 7143 section 4.2.2). The shell moves its bytes:
 ///  - rx_buffers() tells where the next received bytes go; a Data-In's payload goes straight to the command's memory;
 ///  - tx_buffers() tells what to send next; the bytes stay valid until on_sent() has taken them.
-class Connection {
+class Connection final : private PduHandler {
  public:
   Connection(Session& session, std::uint16_t cid);
+  ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -68,35 +69,38 @@ class Connection {
 
   void enter(ConnectionState state, proto::Micros now);
 
-  // Life (iscsi_conn_setup, _bind, _start, _stop, _failure).
-  void setup(proto::Micros now);
+  // Life (iscsi_conn_setup, _start, _stop, _failure).
+  void setup(const Portal& portal, proto::Micros now);
   void start(proto::Micros now);
-  void stop();
-  void failure(ConnectionError error, std::string detail, proto::Micros now);
+  void stop(proto::Micros now);
+  void failure(ConnectionError error, proto::Micros now);
 
   // Login exchange.
   void send_login_request();
-  ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now, std::string& detail);
+  ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
 
-  // Receiving (receive.cpp). Each returns why the connection must go, or none.
-  Placement place(const proto::iscsi::Bhs& bhs);
+  // Receiving (receive.cpp). Each returns why the connection must go, or none; detail_ may tell more.
+  Placement place(const proto::iscsi::Bhs& bhs) override;
+  ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
   Placement place_data_in(const proto::iscsi::Bhs& bhs);
-  ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now);
+  ConnectionError check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept;
   ConnectionError scsi_cmd_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError data_in_rsp(const ReceivedPdu& pdu, proto::Micros now);
+  ConnectionError finish_scsi_task(Task& task, Outcome outcome);
   ConnectionError r2t_rsp(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError nop_in(const ReceivedPdu& pdu, proto::Micros now);
+  ConnectionError nop_in(const ReceivedPdu& pdu);
   ConnectionError async_message(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError handle_reject(const ReceivedPdu& pdu, proto::Micros now);
+  ConnectionError handle_reject(const ReceivedPdu& pdu);
   ConnectionError logout_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept;
 
   // Sending (transmit.cpp, command.cpp, data_out.cpp).
-  void requeue_task(Task& task) noexcept;
-  void requeue_task_first(Task& task) noexcept;
-  void fill_send_queue();
   void prep_scsi_cmd_pdu(Task& task);
   void prep_data_out_pdu(Task& task, DataOutSequence& sequence);
+  void requeue_task(Task& task) noexcept;
+  void requeue_task_first(Task& task) noexcept;
+  void drop_data_out(Task& task) noexcept;
+  void fill_send_queue();
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);
   void send_ping(proto::Micros now);
   void send_logout(proto::iscsi::LogoutReason reason, proto::Micros now);
@@ -112,22 +116,27 @@ class Connection {
   ConnectionState state_ = ConnectionState::free;
   proto::iscsi::ConnectionParameters parameters_;
   std::uint32_t exp_stat_sn_ = 0;
+  bool send_header_digest_ = false;  // in force since full feature phase
+  bool send_data_digest_ = false;
 
   PduReader reader_;
   SendQueue send_queue_;
   std::unique_ptr<Login> login_;  // while state is login
   Portal portal_;
 
-  Task* running_ = nullptr;       // tasks that hold allegiance to this connection
-  Task* data_first_ = nullptr;    // tasks with Data-Out to send
+  Task* running_ = nullptr;     // tasks that hold allegiance to this connection
+  Task* data_first_ = nullptr;  // tasks with Data-Out to send
   Task* data_last_ = nullptr;
   std::uint64_t outstanding_bytes_ = 0;
 
-  Task* ping_ = nullptr;          // the NOP-Out that waits for its answer
+  Task* receiving_ = nullptr;  // the task whose memory takes a Data-In at this moment; holds a reference
+  Task* ping_ = nullptr;       // the NOP-Out that waits for its answer
+  bool pinging_ = false;       // a ping was due: sent, or stuck behind a socket that takes nothing
   Task* logout_ = nullptr;
   proto::Micros state_since_ = 0;
   proto::Micros last_received_ = 0;
-  proto::Micros ping_sent_at_ = 0;
+  std::string detail_;  // of the error that is being reported, for people
+  proto::iscsi::LoginStatus login_status_ = proto::iscsi::LoginStatus::success;
   ConnectionCounters counters_;
 };
 

@@ -9,19 +9,19 @@ namespace nbdgw::initiator {
 enum class ConnectionError : std::uint8_t {
   none,
   // the peer broke the protocol
-  data_sn,            // Data-In out of sequence
-  r2t_sn,             // R2T out of sequence
-  stat_sn,            // a status was lost
-  data_offset,        // data beyond the end of the transfer
-  data_length,        // longer than negotiated, or of a length that makes no sense
+  data_sn,      // Data-In out of sequence
+  r2t_sn,       // R2T out of sequence
+  stat_sn,      // a status was lost
+  data_offset,  // data beyond the end of the transfer
+  data_length,  // longer than negotiated, or of a length that makes no sense
   ahs_length,
   bad_opcode,
-  bad_itt,            // names no task of ours
-  wrong_connection,   // answers a task on a connection that does not hold it
-  protocol,           // anything else
+  bad_itt,           // names no task of ours
+  wrong_connection,  // answers a task on a connection that does not hold it
+  protocol,          // anything else
   header_digest,
   data_digest,
-  rejected,           // the target rejected a PDU that we cannot do without
+  rejected,  // the target rejected a PDU that we cannot do without
   // the transport
   connect_failed,
   closed_by_peer,
@@ -35,9 +35,9 @@ enum class ConnectionError : std::uint8_t {
   authentication,     // the target did not prove itself, or asks for what we cannot do
   redirected,
   // on demand
-  logout,             // after a Logout, ours or one the target asked for
-  asked_to_drop,      // asynchronous message
-  session_failed,     // another connection of the session failed
+  logout,          // after a Logout, ours or one the target asked for
+  asked_to_drop,   // asynchronous message
+  session_failed,  // another connection of the session failed
 };
 
 /// The name for logs and metrics, for example "data_sn".

@@ -17,11 +17,11 @@ enum class Outcome : std::uint8_t {
   pending,
   /// The target answered: `status` is valid, and `sense` for CHECK CONDITION.
   completed,
-  /// The session was lost and has been, or will be, reinstated before anything else is sent: the command may or may not
-  /// have run, but the target runs it no more. Safe to queue again.
+  /// The session was lost and has been, or will be, reinstated before anything else is sent: the command may or may
+  /// not have run, but the target runs it no more. Safe to queue again.
   transport_disrupted,
-  /// The target answered, but nonsense: an iSCSI response other than "completed at target", sense that does not fit, a
-  /// residual beyond the transfer (reference 1.2, iscsi_scsi_cmd_rsp). The command is over at the target.
+  /// The target answered, but nonsense: an iSCSI response other than "completed at target", sense that does not fit,
+  /// a residual beyond the transfer (reference 1.2, iscsi_scsi_cmd_rsp). The command is over at the target.
   bad_target,
   /// The session is being closed for good, or could not be had within the replacement timeout. Not running anywhere.
   path_lost,
@@ -39,28 +39,28 @@ class CommandSink {
   ~CommandSink() = default;
 };
 
-/// One SCSI command, owned by its sink and lent to the session from queuecommand() until on_command_done(). All memory
-/// it points to must stay until then.
+/// One SCSI command, owned by its sink and lent to the session from queuecommand() until on_command_done(). All
+/// memory it points to must stay until then.
 struct ScsiCommand {
   static constexpr std::size_t kMaxCdb = 32;
   static constexpr std::size_t kMaxSense = 96;
 
   // What to do.
-  std::uint64_t lun = 0;                       // the 8 bytes of SAM-5 4.7, as a big-endian number
+  std::uint64_t lun = 0;  // the 8 bytes of SAM-5 4.7, as a big-endian number
   std::array<std::uint8_t, kMaxCdb> cdb{};
   std::uint8_t cdb_length = 0;
   Direction direction = Direction::none;
-  std::span<const iovec> data;                 // exactly data_length bytes
-  std::uint32_t data_length = 0;               // Expected Data Transfer Length
+  std::span<const iovec> data;    // exactly data_length bytes
+  std::uint32_t data_length = 0;  // Expected Data Transfer Length
   CommandSink* sink = nullptr;
 
   // What came of it.
   Outcome outcome = Outcome::pending;
-  std::uint8_t status = 0;                     // SAM-5 status
+  std::uint8_t status = 0;  // SAM-5 status
   std::uint8_t sense_length = 0;
   std::array<std::uint8_t, kMaxSense> sense{};
-  std::uint32_t residual_underflow = 0;        // bytes of data_length that were not transferred
-  std::uint32_t residual_overflow = 0;         // bytes the target wanted beyond data_length
+  std::uint32_t residual_underflow = 0;  // bytes of data_length that were not transferred
+  std::uint32_t residual_overflow = 0;   // bytes the target wanted beyond data_length
 
   // Link of the session's queues while the command is lent to it.
   ScsiCommand* next = nullptr;
@@ -69,8 +69,8 @@ struct ScsiCommand {
 /// Where SCSI commands go: an iSCSI session, or a test's stand-in.
 class CommandTransport {
  public:
-  /// Takes the command. It waits inside for the login, for the command window and for a free task, as long as it takes;
-  /// it is never refused. Its end is told by CommandSink::on_command_done().
+  /// Takes the command. It waits inside for the login, for the command window and for a free task, as long as it
+  /// takes; it is never refused. Its end is told by CommandSink::on_command_done().
   virtual void queuecommand(ScsiCommand& command, proto::Micros now) = 0;
 
  protected:

@@ -67,13 +67,14 @@ struct SessionCounters {
   std::uint64_t pings = 0;
 };
 
-/// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux kernel,
-/// but with several connections. Pure: the shell moves the bytes of each Connection, opens and closes sockets as asked by
-/// next_socket_request(), and calls, after every turn in which something happened, deliver() and then data_xmit().
+/// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
+/// kernel, but with several connections. Pure: the shell moves the bytes of each Connection, opens and closes sockets
+/// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
+/// data_xmit().
 ///
-/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, every task
-/// comes back as Outcome::transport_disrupted, and a new login with the same ISID reinstates the session, which ends
-/// whatever the target still had of the old one (RFC 7143 section 6.3.5).
+/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, every
+/// task comes back as Outcome::transport_disrupted, and a new login with the same ISID reinstates the session, which
+/// ends whatever the target still had of the old one (RFC 7143 section 6.3.5).
 class Session final : public CommandTransport {
  public:
   Session(SessionSettings settings, const proto::iscsi::Isid& isid, proto::RandomSource& random);
@@ -81,10 +82,11 @@ class Session final : public CommandTransport {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// Begins the first login.
-  void start(proto::Micros now);
-  /// Logs out and ends for good; commands not finished come back as path_lost. Ends in state `terminated`.
-  void stop(proto::Micros now);
+  /// Begins the first login (iscsi_session_setup; what it preallocates, the constructor has made).
+  void setup(proto::Micros now);
+  /// Logs out and ends for good (iscsi_session_teardown); commands not finished come back as path_lost. Ends in state
+  /// `terminated`, when all sockets are closed.
+  void teardown(proto::Micros now);
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
 
@@ -111,27 +113,29 @@ class Session final : public CommandTransport {
  private:
   friend class Connection;
 
-  /// What is wanted of connection `index` of the session.
-  enum class Join : std::uint8_t { wanted, refused };
+  /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
+  using JoinTimes = std::vector<proto::Micros>;
 
   void enter(SessionState state);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
-  void request_socket(SocketRequest::Kind kind, std::uint16_t connection, Portal portal = {});
+  void request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal = {});
+  void forget_socket_request(std::uint16_t connection);
+  bool all_free() const noexcept;
 
   // Life of the session (session_life.cpp).
   void open_leading(proto::Micros now);
   void join_connections(proto::Micros now);
   void login_done(Connection& connection, proto::Micros now);
-  void login_failed(Connection& connection, ConnectionError error, const std::string& why, proto::Micros now);
-  void conn_failure(Connection& connection, ConnectionError error, const std::string& detail, proto::Micros now);
-  void recover(Connection& cause, proto::Micros now);
-  void schedule_reopen(proto::Micros now);
+  void conn_failure(Connection& connection, ConnectionError error, proto::Micros now);
+  void join_failed(Connection& connection, const std::string& why, proto::Micros now);
+  void connection_free(proto::Micros now);
+  void recover(proto::Micros now);
+  void redirect(const Portal& portal, bool permanent);
+  void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = length; }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
-  void drop_connections();
-  void fail_scsi_tasks(Connection& connection, Outcome outcome);
+  void fail_scsi_tasks(Outcome outcome);
   void fail_pending(Outcome outcome);
-  std::uint32_t default_time2wait_us() const noexcept;
 
   // Command window (transmit.cpp).
   void update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept;
@@ -158,9 +162,8 @@ class Session final : public CommandTransport {
 
   TaskPool tasks_;
   std::vector<std::unique_ptr<Connection>> connections_;
-  std::vector<Join> join_;
-  std::vector<proto::Micros> join_at_;  // when a further connection is tried (again)
-  std::uint16_t granted_ = 1;           // MaxConnections after negotiation
+  JoinTimes join_at_;
+  std::uint16_t granted_ = 1;  // MaxConnections after negotiation
 
   ScsiCommand* pending_first_ = nullptr;
   ScsiCommand* pending_last_ = nullptr;
@@ -169,9 +172,13 @@ class Session final : public CommandTransport {
 
   // Finding the way back (session_life.cpp).
   std::size_t portal_index_ = 0;
-  std::optional<Portal> redirect_;
+  std::optional<Portal> redirect_;  // where the target sent us; else the configured portals are tried in turn
+  bool redirect_is_permanent_ = false;
+  std::uint8_t redirects_ = 0;  // in a row, without a login between them
+  bool progress_ = false;       // a command was answered since the last login
   proto::Micros reopen_at_ = proto::kNever;
   proto::Micros backoff_ = 0;
+  proto::Micros time2wait_ = 0;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
   bool stopping_ = false;
 

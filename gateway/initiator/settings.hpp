@@ -19,7 +19,8 @@ struct Portal {
 /// How a digest is offered (RFC 7143 section 13.1).
 enum class DigestOffer : std::uint8_t { none, prefer_none, prefer_crc32c, require_crc32c };
 
-/// CHAP credentials (RFC 7143 section 12.1). Empty `user`: no CHAP. Empty `mutual_user`: the target need not prove itself.
+/// CHAP credentials (RFC 7143 section 12.1). Empty `user`: no CHAP. Empty `mutual_user`: the target need not prove
+/// itself.
 struct ChapSettings {
   std::string user;
   std::string secret;
@@ -31,7 +32,7 @@ struct ChapSettings {
 
 /// Everything that a session to one target is set up with. Lengths in bytes.
 struct SessionSettings {
-  std::string label;            // the configuration's name of the target, for logs
+  std::string label;  // the configuration's name of the target, for logs
   std::string initiator_name;
   std::string target_name;      // IQN; empty for a discovery session
   std::vector<Portal> portals;  // tried in turn; never empty

@@ -13,9 +13,9 @@ class Connection;
 /// Life of a task. The names follow the kernel's iscsi_task states.
 enum class TaskState : std::uint8_t {
   free,
-  running,           // its PDU is in a connection's send queue, on the wire, or at the target
-  completed,         // the target answered
-  abrt_sess_recov,   // handed back because the session is being recovered
+  running,          // its PDU is in a connection's send queue, on the wire, or at the target
+  completed,        // the target answered
+  abrt_sess_recov,  // handed back because the session is being recovered
 };
 
 /// What a task is for.
@@ -42,29 +42,27 @@ struct Task {
   Connection* connection = nullptr;  // of allegiance (RFC 7143 section 4.2.2)
   ScsiCommand* command = nullptr;    // scsi only
 
-  /// PDUs in a send queue that point to this task's data. The command goes back to its owner only when the task is over
-  /// and this is zero, so its memory cannot go away under the sender.
+  /// PDUs in a send queue that point to this task's data. The command goes back to its owner only when the task is
+  /// over and this is zero, so its memory cannot go away under the sender.
   std::uint16_t references = 0;
 
-  std::uint32_t exp_data_sn = 0;     // next DataSN or R2TSN; they share one counter per command
+  std::uint32_t exp_data_sn = 0;  // next DataSN or R2TSN; they share one counter per command
   std::uint32_t bytes_received = 0;
   std::uint32_t outstanding_bytes = 0;  // its share of the connection's load
 
   DataOutSequence sequences[kMaxR2ts];  // ring, served first to last
   std::uint8_t first_sequence = 0;
   std::uint8_t sequence_count = 0;
-  bool queued_for_data = false;      // in the connection's list of tasks with data to send
+  bool queued_for_data = false;  // in the connection's list of tasks with data to send
 
   proto::Micros started_at = 0;
   proto::Micros last_transfer_at = 0;
 
-  Task* next = nullptr;       // in the pool's free list, or in the connection's list of tasks with data to send
+  Task* next = nullptr;  // in the pool's free list, or in the connection's list of tasks with data to send
   Task* running_next = nullptr;
   Task* running_previous = nullptr;
 
-  bool is_completed() const noexcept {
-    return state == TaskState::completed || state == TaskState::abrt_sess_recov;
-  }
+  bool is_completed() const noexcept { return state == TaskState::completed || state == TaskState::abrt_sess_recov; }
 };
 
 }  // namespace nbdgw::initiator

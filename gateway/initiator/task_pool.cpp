@@ -44,7 +44,8 @@ Task* TaskPool::alloc(TaskKind kind) noexcept {
 }
 
 void TaskPool::free(Task& task) noexcept {
-  NBDGW_ASSERT(task.state != TaskState::free && task.references == 0, "a task is freed once, when nothing points to it");
+  NBDGW_ASSERT(task.state != TaskState::free && task.references == 0,
+               "a task is freed once, when nothing points to it");
   task.state = TaskState::free;
   task.command = nullptr;
   task.connection = nullptr;

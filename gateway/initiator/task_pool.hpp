@@ -8,8 +8,8 @@
 namespace nbdgw::initiator {
 
 /// All tasks of a session, made once. The Initiator Task Tag of a task is built from its index, a generation that
-/// changes with every use, and the session's age that changes with every login, so that an answer to an earlier use or
-/// an earlier incarnation of the session cannot be taken for an answer to this one.
+/// changes with every use, and the session's age that changes with every login, so that an answer to an earlier use
+/// or an earlier incarnation of the session cannot be taken for an answer to this one.
 class TaskPool {
  public:
   static constexpr std::uint32_t kIndexBits = 13;

@@ -12,20 +12,21 @@
 namespace nbdgw::nbd {
 
 class Connection;
+struct Request;
 
 /// What a client may know about an export, as of now (NBD protocol, NBD_INFO_EXPORT, _DESCRIPTION, _BLOCK_SIZE).
 struct ExportInfo {
   std::string name;
   std::string description;
-  std::uint64_t size = 0;              // bytes
+  std::uint64_t size = 0;  // bytes
   bool read_only = false;
-  bool flush = true;                   // NBD_FLAG_SEND_FLUSH
-  bool fua = true;                     // NBD_FLAG_SEND_FUA
-  bool trim = true;                    // NBD_FLAG_SEND_TRIM
-  bool write_zeroes = true;            // NBD_FLAG_SEND_WRITE_ZEROES
-  bool rotational = false;             // NBD_FLAG_ROTATIONAL
-  bool multi_conn = true;              // NBD_FLAG_CAN_MULTI_CONN
-  std::uint32_t min_block = 1;         // bytes
+  bool flush = true;            // NBD_FLAG_SEND_FLUSH
+  bool fua = true;              // NBD_FLAG_SEND_FUA
+  bool trim = true;             // NBD_FLAG_SEND_TRIM
+  bool write_zeroes = true;     // NBD_FLAG_SEND_WRITE_ZEROES
+  bool rotational = false;      // NBD_FLAG_ROTATIONAL
+  bool multi_conn = true;       // NBD_FLAG_CAN_MULTI_CONN
+  std::uint32_t min_block = 1;  // bytes
   std::uint32_t preferred_block = 4096;
   std::uint32_t max_payload = 32 * 1024 * 1024;
 };
@@ -34,35 +35,49 @@ struct ExportInfo {
 struct RequestHeader {
   std::uint64_t cookie = 0;
   proto::nbd::Command command{};
-  std::uint16_t flags = 0;    // proto::nbd command flags
-  std::uint64_t offset = 0;   // bytes
-  std::uint32_t length = 0;   // bytes
+  std::uint16_t flags = 0;   // proto::nbd command flags
+  std::uint64_t offset = 0;  // bytes
+  std::uint32_t length = 0;  // bytes
 };
 
-/// A piece of a READ's or a WRITE's payload, at most 1 MiB: what one SCSI task carries. Made and owned by the backend,
-/// which derives its own type from it; the protocol engine only fills (WRITE) or sends (READ) the bytes.
+/// A piece of a READ's or a WRITE's payload, at most 1 MiB: what one SCSI task carries. Made and owned by the
+/// backend, which derives its own type from it; the protocol engine only fills (WRITE) or sends (READ) the bytes.
 struct Segment {
-  std::uint64_t offset = 0;           // on the export, of the first payload byte
-  std::uint32_t length = 0;           // payload bytes, > 0
-  std::span<const iovec> payload;     // exactly `length` bytes of memory
-  Segment* next = nullptr;            // the request's next segment, in the order of offsets (READ: whole list at admit)
+  std::uint64_t offset = 0;        // on the export, of the first payload byte
+  std::uint32_t length = 0;        // payload bytes, > 0
+  std::span<const iovec> payload;  // exactly `length` bytes of memory
+  Segment* next = nullptr;         // the request's next segment, in the order of offsets (READ: whole list at admit)
+  Segment* next_done = nullptr;    // link of the protocol engine; the backend leaves it alone
+};
+
+/// Links and marks of the protocol engine in a request that it holds. The engine sets them all when it gets the
+/// request from admit(); the backend leaves them alone.
+struct EngineMarks {
+  Request* previous = nullptr;  // all requests of the connection in flight
+  Request* next = nullptr;
+  Request* next_ready = nullptr;  // those with something to send
+  Segment* done_first = nullptr;  // READ: segments whose data may be sent and has not been handed on yet
+  Segment* done_last = nullptr;
+  std::uint32_t done_bytes = 0;  // READ: data told by segment_done(), of all segments
+  const char* text = nullptr;    // of an error
+  proto::nbd::Error error = proto::nbd::Error::none;
+  bool finished = false;   // finish() was called
+  bool queued = false;     // is in the list of ready ones
+  bool answering = false;  // a chunk was handed on
 };
 
 /// A request in flight. Made and owned by the backend (from its pool), held by the connection from admit() until
 /// release() or abandon().
 struct Request {
   RequestHeader header;
-  Connection* connection = nullptr;   // null once abandoned: finish quietly
-  Segment* segments = nullptr;        // READ: all of them, in order
+  Connection* connection = nullptr;  // null once abandoned: finish quietly
+  Segment* segments = nullptr;       // READ: all of them, in order
   proto::Micros arrived_at = 0;
-  // Links and marks of the protocol engine while it holds the request; the backend leaves them alone.
-  Request* previous = nullptr;
-  Request* next = nullptr;
-  std::uint32_t engine_state = 0;
+  EngineMarks marks;
 };
 
-/// One export as the NBD protocol engine sees it. Implemented by the bridge. No call here re-enters the engine: what a
-/// request comes to is told later, through Connection::segment_done() and Connection::finish().
+/// One export as the NBD protocol engine sees it. Implemented by the bridge. No call here re-enters the engine: what
+/// a request comes to is told later, through Connection::segment_done() and Connection::finish().
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -71,8 +86,8 @@ class Backend {
 
   /// Takes in a validated request and reserves all that it needs to run: a READ gets its segments with their memory.
   /// nullptr: no room now; the connection stops reading and asks again with the same header when
-  /// Connection::on_room() is called. `header.length` is not zero for READ, WRITE, TRIM and WRITE_ZEROES, and the range
-  /// lies inside the export.
+  /// Connection::on_room() is called. `header.length` is not zero for READ, WRITE, TRIM and WRITE_ZEROES, and the
+  /// range lies inside the export.
   virtual Request* admit(const RequestHeader& header, Connection& connection, proto::Micros now) = 0;
 
   /// WRITE: memory for the next bytes of the payload, in order of offsets. nullptr: none now (as for admit).
@@ -90,8 +105,8 @@ class Backend {
   /// The reply is sent; the request and what is left of its segments go back to the pool.
   virtual void release(Request& request) = 0;
 
-  /// The client is gone before the request was finished, or before its reply was sent. The backend owns it now: it sets
-  /// connection to null, lets tasks that run come to their end, starts no new ones, and frees the request then.
+  /// The client is gone before the request was finished, or before its reply was sent. The backend owns it now: it
+  /// sets connection to null, lets tasks that run come to their end, starts no new ones, and frees the request then.
   virtual void abandon(Request& request) = 0;
 };
 

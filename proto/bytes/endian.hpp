@@ -33,12 +33,24 @@ void store_be(void* to, T value) noexcept {
   std::memcpy(to, &value, sizeof value);
 }
 
-inline std::uint16_t load_be16(const void* p) noexcept { return load_be<std::uint16_t>(p); }
-inline std::uint32_t load_be32(const void* p) noexcept { return load_be<std::uint32_t>(p); }
-inline std::uint64_t load_be64(const void* p) noexcept { return load_be<std::uint64_t>(p); }
-inline void store_be16(void* p, std::uint16_t v) noexcept { store_be(p, v); }
-inline void store_be32(void* p, std::uint32_t v) noexcept { store_be(p, v); }
-inline void store_be64(void* p, std::uint64_t v) noexcept { store_be(p, v); }
+inline std::uint16_t load_be16(const void* p) noexcept {
+  return load_be<std::uint16_t>(p);
+}
+inline std::uint32_t load_be32(const void* p) noexcept {
+  return load_be<std::uint32_t>(p);
+}
+inline std::uint64_t load_be64(const void* p) noexcept {
+  return load_be<std::uint64_t>(p);
+}
+inline void store_be16(void* p, std::uint16_t v) noexcept {
+  store_be(p, v);
+}
+inline void store_be32(void* p, std::uint32_t v) noexcept {
+  store_be(p, v);
+}
+inline void store_be64(void* p, std::uint64_t v) noexcept {
+  store_be(p, v);
+}
 
 /// 24-bit big-endian, as in the iSCSI DataSegmentLength field (RFC 7143 section 11.2.1.5).
 inline std::uint32_t load_be24(const void* p) noexcept {

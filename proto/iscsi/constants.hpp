@@ -10,7 +10,8 @@ inline constexpr std::size_t kBhsLength = 48;
 inline constexpr std::size_t kDigestLength = 4;
 inline constexpr std::uint32_t kReservedTag = 0xffffffff;
 inline constexpr std::uint32_t kMaxDataSegmentLength = 0xffffff;  // 24 bits on the wire
-/// What a peer may send before anything was negotiated, and all that a login or discovery PDU may carry (section 13.12).
+/// What a peer may send before anything was negotiated, and all that a login or discovery PDU may carry
+/// (section 13.12).
 inline constexpr std::uint32_t kDefaultMaxRecvDataSegmentLength = 8192;
 inline constexpr std::uint8_t kAhsTypeExtendedCdb = 1;
 
@@ -86,7 +87,12 @@ enum class LoginStatus : std::uint16_t {
 
 /// Logout reasons (section 11.14.1) and responses (section 11.15.1).
 enum class LogoutReason : std::uint8_t { close_session = 0, close_connection = 1, remove_for_recovery = 2 };
-enum class LogoutResult : std::uint8_t { closed = 0, cid_not_found = 1, recovery_not_supported = 2, cleanup_failed = 3 };
+enum class LogoutResult : std::uint8_t {
+  closed = 0,
+  cid_not_found = 1,
+  recovery_not_supported = 2,
+  cleanup_failed = 3
+};
 
 /// Asynchronous events (section 11.9.1).
 enum class AsyncEvent : std::uint8_t {

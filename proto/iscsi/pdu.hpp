@@ -6,9 +6,9 @@
 
 #include "proto/iscsi/constants.hpp"
 
-/// The basic header segments of all PDUs, both ways (RFC 7143 section 11). Each struct holds the fields in host order;
-/// encode() writes all 48 bytes (reserved ones as zero), decode() reads them without judging: what a field's value may
-/// be is the engine's business. Lengths of the segments behind the header are part of every struct.
+/// The basic header segments of all PDUs, both ways (RFC 7143 section 11). Each struct holds the fields in host
+/// order; encode() writes all 48 bytes (reserved ones as zero), decode() reads them without judging: what a field's
+/// value may be is the engine's business. Lengths of the segments behind the header are part of every struct.
 namespace nbdgw::proto::iscsi {
 
 using Bhs = std::array<std::uint8_t, kBhsLength>;
@@ -16,7 +16,7 @@ using Isid = std::array<std::uint8_t, 6>;
 
 /// What every header tells before its opcode is looked at (section 11.2.1).
 struct Prefix {
-  std::uint8_t opcode = 0;           // 6 bits, may be one that we do not know
+  std::uint8_t opcode = 0;  // 6 bits, may be one that we do not know
   bool immediate = false;
   std::uint32_t ahs_length = 0;      // bytes (TotalAHSLength counts words)
   std::uint32_t data_length = 0;     // DataSegmentLength, bytes without padding
@@ -26,7 +26,9 @@ struct Prefix {
 };
 
 /// Bytes of padding behind a data segment or AHS of this length: to the next multiple of four.
-constexpr std::uint32_t padding(std::uint32_t length) noexcept { return (4 - (length & 3)) & 3; }
+constexpr std::uint32_t padding(std::uint32_t length) noexcept {
+  return (4 - (length & 3)) & 3;
+}
 
 /// Status and residual, common to SCSI Response and to a Data-In with the S bit (sections 11.4, 11.7).
 struct StatusFields {
@@ -43,7 +45,8 @@ struct TargetSequence {
   std::uint32_t max_cmd_sn = 0;
 };
 
-// ---- from the initiator ---------------------------------------------------------------------------------------------
+// ---- from the initiator
+// ---------------------------------------------------------------------------------------------
 
 struct ScsiCommandPdu {  // 11.3
   bool immediate = false;
@@ -165,7 +168,8 @@ struct NopOut {  // 11.18
   static NopOut decode(const Bhs& bhs) noexcept;
 };
 
-// ---- from the target ------------------------------------------------------------------------------------------------
+// ---- from the target
+// ------------------------------------------------------------------------------------------------
 
 struct ScsiResponse {  // 11.4
   ScsiResponseCode response{};

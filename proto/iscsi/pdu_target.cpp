@@ -55,16 +55,15 @@ void TaskManagementResponse::encode(Bhs& bhs) const noexcept {
 }
 
 TaskManagementResponse TaskManagementResponse::decode(const Bhs& bhs) noexcept {
-  return {.response = static_cast<TaskManagementResult>(bhs[2]),
-          .itt = word(bhs, 16),
-          .sequence = fields::sequence(bhs)};
+  return {
+      .response = static_cast<TaskManagementResult>(bhs[2]), .itt = word(bhs, 16), .sequence = fields::sequence(bhs)};
 }
 
 void DataIn::encode(Bhs& bhs) const noexcept {
   begin(bhs, Opcode::data_in);
-  bhs[1] = static_cast<std::uint8_t>(bits(final, kFinal) | bits(acknowledge, 0x40) |
-                                     bits(status.overflow, kOverflow) | bits(status.underflow, kUnderflow) |
-                                     bits(has_status, 0x01));
+  bhs[1] =
+      static_cast<std::uint8_t>(bits(final, kFinal) | bits(acknowledge, 0x40) | bits(status.overflow, kOverflow) |
+                                bits(status.underflow, kUnderflow) | bits(has_status, 0x01));
   bhs[3] = has_status ? status.status : std::uint8_t{0};
   put_lengths(bhs, 0, data_length);
   put_lun(bhs, lun);

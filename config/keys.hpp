@@ -1,0 +1,47 @@
+#pragma once
+
+#include <array>
+#include <span>
+#include <string_view>
+
+/// Every key that a configuration file may have. The parser refuses all others, and a test holds this list against
+/// config/nbdgw.schema.json.
+namespace nbdgw::config::keys {
+
+using Key = std::string_view;
+
+inline constexpr std::array<Key, 7> kTop{"listen", "limits", "workers", "log", "initiator", "targets", "exports"};
+inline constexpr std::array<Key, 1> kListen{"nbd"};
+inline constexpr std::array<Key, 4> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory"};
+inline constexpr std::array<Key, 1> kLog{"level"};
+inline constexpr std::array<Key, 1> kInitiator{"name"};
+inline constexpr std::array<Key, 14> kTarget{"name",          "iqn",         "portals",   "connections",
+                                             "header_digest", "data_digest", "auth",      "immediate_data",
+                                             "initial_r2t",   "first_burst", "max_burst", "max_recv_data_segment",
+                                             "queue_depth",   "timeouts"};
+inline constexpr std::array<Key, 1> kAuth{"chap"};
+inline constexpr std::array<Key, 4> kChap{"user", "secret_file", "mutual", "algorithms"};
+inline constexpr std::array<Key, 2> kMutual{"user", "secret_file"};
+inline constexpr std::array<Key, 4> kTimeouts{"login", "logout", "nop_interval", "nop_timeout"};
+inline constexpr std::array<Key, 5> kExport{"name", "target", "lun", "description", "read_only"};
+
+struct Mapping {
+  std::string_view path;  // "" for the file itself; "[]" stands for every element of a list
+  std::span<const Key> keys;
+};
+
+inline constexpr std::array<Mapping, 11> kAll{{
+    {"", kTop},
+    {"listen", kListen},
+    {"limits", kLimits},
+    {"log", kLog},
+    {"initiator", kInitiator},
+    {"targets[]", kTarget},
+    {"targets[].auth", kAuth},
+    {"targets[].auth.chap", kChap},
+    {"targets[].auth.chap.mutual", kMutual},
+    {"targets[].timeouts", kTimeouts},
+    {"exports[]", kExport},
+}};
+
+}  // namespace nbdgw::config::keys

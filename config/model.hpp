@@ -1,0 +1,151 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/time.hpp"
+
+/// The configuration as the program uses it: plain values, complete and checked. Only config/parse.hpp makes one from
+/// a file, and what a value may be is in config/nbdgw.schema.json.
+namespace nbdgw::config {
+
+/// Where the gateway listens for NBD clients.
+struct Endpoint {
+  enum class Kind : std::uint8_t { tcp, unix_socket };
+  Kind kind = Kind::tcp;
+  std::string host;        // tcp: a numeric address or a host name, IPv6 without its brackets
+  std::uint16_t port = 0;  // tcp; 0: the system picks one
+  std::string path;        // unix_socket: absolute
+
+  bool operator==(const Endpoint&) const = default;
+};
+
+/// A network portal of a target (RFC 7143 section 4.1).
+struct Portal {
+  std::string host;  // a numeric address or a host name, IPv6 without its brackets
+  std::uint16_t port = 3260;
+
+  bool operator==(const Portal&) const = default;
+};
+
+struct Listen {
+  std::vector<Endpoint> nbd;  // at least one
+
+  bool operator==(const Listen&) const = default;
+};
+
+/// The bounds of what clients can make the gateway hold. None of them is ever exceeded: at a limit, clients wait.
+struct Limits {
+  std::uint32_t connections = 1024;  // NBD clients at a time, over all listeners
+  proto::Micros handshake_timeout = 10 * proto::kSecond;
+  std::uint32_t in_flight_per_connection = 256;  // requests
+  std::uint64_t memory = 64ULL << 20;            // bytes of payload, shared out evenly among the workers
+
+  bool operator==(const Limits&) const = default;
+};
+
+enum class LogLevel : std::uint8_t { trace, debug, info, warn, error };
+
+struct Log {
+  LogLevel level = LogLevel::info;
+
+  bool operator==(const Log&) const = default;
+};
+
+struct Initiator {
+  std::string name;  // InitiatorName: iqn., eui. or naa. (RFC 7143 section 4.2.7)
+
+  bool operator==(const Initiator&) const = default;
+};
+
+/// What is offered for HeaderDigest or DataDigest (RFC 7143 section 13.1).
+enum class Digest : std::uint8_t {
+  none,           // "None": never
+  prefer_crc32c,  // "CRC32C,None": if the target can
+  crc32c,         // "CRC32C": a login without it fails
+};
+
+/// CHAP_A values (RFC 7143 section 12.1.3; the numbers are IANA's).
+enum class ChapAlgorithm : std::uint8_t { md5 = 5, sha1 = 6, sha256 = 7, sha3_256 = 8 };
+
+struct ChapCredentials {
+  std::string user;    // CHAP_N
+  std::string secret;  // never logged, never shown
+
+  bool operator==(const ChapCredentials&) const = default;
+};
+
+struct Chap {
+  ChapCredentials credentials;            // with which the gateway proves itself to the target
+  std::optional<ChapCredentials> mutual;  // with which the target must prove itself to the gateway
+  /// Offered in this order; a target takes the first it knows.
+  std::vector<ChapAlgorithm> algorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
+                                        ChapAlgorithm::md5};
+
+  bool operator==(const Chap&) const = default;
+};
+
+struct TargetTimeouts {
+  proto::Micros login = 15 * proto::kSecond;  // TCP connect and login of one connection
+  proto::Micros logout = 15 * proto::kSecond;
+  proto::Micros nop_interval = 5 * proto::kSecond;  // silence after which a connection is pinged; 0: never
+  proto::Micros nop_timeout = 5 * proto::kSecond;   // how long the answer may take before the connection is given up
+
+  bool operator==(const TargetTimeouts&) const = default;
+};
+
+/// One iSCSI target: one session with up to `connections` TCP connections.
+struct Target {
+  std::string name;               // how this file, log lines and metrics call it
+  std::string iqn;                // TargetName
+  std::vector<Portal> portals;    // at least one; connections are spread over them
+  std::uint32_t connections = 4;  // MaxConnections offered; what the target grants is used
+  Digest header_digest = Digest::none;
+  Digest data_digest = Digest::none;
+  std::optional<Chap> chap;                          // nullopt: AuthMethod None
+  bool immediate_data = true;                        // ImmediateData offered
+  bool initial_r2t = false;                          // InitialR2T offered
+  std::uint32_t first_burst = 256 * 1024;            // FirstBurstLength offered, bytes
+  std::uint32_t max_burst = 1024 * 1024;             // MaxBurstLength offered, bytes
+  std::uint32_t max_recv_data_segment = 256 * 1024;  // MaxRecvDataSegmentLength declared, bytes
+  std::uint32_t queue_depth = 128;                   // SCSI commands of the session at a time
+  TargetTimeouts timeouts;
+
+  bool operator==(const Target&) const = default;
+};
+
+/// One logical unit, offered to NBD clients under a name.
+struct Export {
+  std::string name;
+  std::string description;
+  std::uint32_t target = 0;  // index into Config::targets
+  std::uint16_t lun = 0;     // 0..16383
+  bool read_only = false;
+
+  bool operator==(const Export&) const = default;
+};
+
+struct Config {
+  Listen listen;
+  Limits limits;
+  std::uint32_t workers = 0;  // threads that carry data; 0: auto (see worker_count())
+  Log log;
+  Initiator initiator;
+  std::vector<Target> targets;
+  std::vector<Export> exports;
+
+  bool operator==(const Config&) const = default;
+};
+
+/// How many workers to start on a machine with `cpus` processors: what the file says, or for `auto` as many as there
+/// are processors, but no more than there are targets in use (a session lives on one worker) and than `limits.memory`
+/// can give kMinWorkerMemory each. At least 1.
+std::uint32_t worker_count(const Config& config, std::uint32_t cpus) noexcept;
+
+/// The payload memory that one worker needs: an NBD request may carry 32 MiB, and while such a one is in progress the
+/// other clients of that worker must still get on.
+inline constexpr std::uint64_t kMinWorkerMemory = 40ULL << 20;
+
+}  // namespace nbdgw::config

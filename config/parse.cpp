@@ -1,0 +1,221 @@
+#include "config/parse.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "config/address.hpp"
+#include "config/keys.hpp"
+#include "config/names.hpp"
+#include "config/parse_target.hpp"
+#include "config/suggest.hpp"
+#include "config/units.hpp"
+
+namespace nbdgw::config {
+
+namespace {
+
+using proto::kSecond;
+
+constexpr std::size_t kMaxFileSize = 1 << 20;  // bytes
+constexpr std::uint64_t kMaxClients = 65536;
+constexpr std::uint64_t kMaxInFlight = 4096;
+constexpr std::uint64_t kMaxMemory = 1ULL << 40;
+constexpr std::uint64_t kMaxWorkers = 256;
+constexpr std::uint64_t kMaxLun = 16383;  // SAM-5 4.7: 14 bits in the flat addressing method
+
+constexpr std::array<std::string_view, 5> kLevelWords{"trace", "debug", "info", "warn", "error"};
+
+void parse_listen(const Section& top, Listen& listen) {
+  const auto section = top.required("listen", "{nbd: [\"tcp://127.0.0.1:10809\"]}").section(keys::kListen);
+  if (!section) return;
+  const auto values =
+      section->required("nbd", "[\"tcp://127.0.0.1:10809\"]").list("addresses such as \"tcp://127.0.0.1:10809\"");
+  if (!values) return;
+  for (const Value& value : *values) {
+    const auto text = value.text();
+    if (!text) continue;
+    Endpoint endpoint;
+    if (const std::string wrong = parse_endpoint(*text, endpoint); !wrong.empty()) {
+      value.error(quoted(*text) + ": " + wrong);
+    } else if (std::find(listen.nbd.begin(), listen.nbd.end(), endpoint) != listen.nbd.end()) {
+      value.error(quoted(*text) + " is in the list twice");
+    } else {
+      if (!is_local(endpoint)) {
+        value.warning(
+            "whoever reaches " + to_string(endpoint) +
+            " can read and write every export: there is neither encryption nor a password here, so let only "
+            "a trusted network get there");
+      }
+      listen.nbd.push_back(std::move(endpoint));
+    }
+  }
+}
+
+void parse_limits(const Section& top, Config& config) {
+  if (const auto section = top.get("limits").section(keys::kLimits)) {
+    Limits& limits = config.limits;
+    assign(limits.connections, section->get("connections").integer(1, kMaxClients));
+    assign(limits.handshake_timeout, section->get("handshake_timeout").duration(kSecond, 300 * kSecond));
+    assign(limits.in_flight_per_connection, section->get("in_flight_per_connection").integer(1, kMaxInFlight));
+    assign(limits.memory, section->get("memory").size(kMinWorkerMemory, kMaxMemory));
+  }
+  const Value workers = top.get("workers");
+  if (!workers.given()) return;
+  if (workers.is_word("auto")) return;
+  const auto number = workers.integer(1, kMaxWorkers, "auto, or a whole number");
+  if (!number) return;
+  config.workers = static_cast<std::uint32_t>(*number);
+  if (*number * kMinWorkerMemory > config.limits.memory) {
+    workers.error(std::to_string(*number) + " workers need limits.memory: " +
+                  format_size(*number * kMinWorkerMemory) + " at least (" + format_size(kMinWorkerMemory) +
+                  " each, for one request may carry 32MiB); there are " + format_size(config.limits.memory));
+  }
+}
+
+void parse_initiator(const Section& top, Initiator& initiator) {
+  const auto section =
+      top.required("initiator", "{name: \"iqn.2026-11.com.example:host-1\"}").section(keys::kInitiator);
+  if (!section) return;
+  const Value name = section->required("name", "iqn.2026-11.com.example:host-1");
+  auto text = name.text();
+  if (!text) return;
+  if (const std::string wrong = check_iscsi_name(*text, NameOf::initiator); !wrong.empty()) {
+    name.error(quoted(*text) + ": " + wrong);
+  }
+  initiator.name = *std::move(text);
+}
+
+void parse_targets(const Section& top, const std::string& file, const FileReader& reader,
+                   std::vector<Target>& targets) {
+  const auto values =
+      top.required("targets", "a list of {name, iqn, portals}").list("targets with name, iqn and portals");
+  if (!values) return;
+  for (const Value& value : *values) {
+    const auto section = value.section(keys::kTarget);
+    Target target = section ? parse_target(*section, file, reader) : Target{};
+    for (const Target& other : targets) {
+      if (!target.name.empty() && target.name == other.name) {
+        section->get("name").error("another target is called " + quoted(target.name) + "; give each its own name");
+      }
+      if (!target.iqn.empty() && target.iqn == other.iqn) {
+        section->get("iqn").error(
+            "this is target " + quoted(other.name) +
+            " again; name all of its portals there: with two sessions to the same disks, writes "
+            "through one would not wait for overlapping writes through the other");
+      }
+    }
+    targets.push_back(std::move(target));
+  }
+}
+
+/// The index of the target that an export names.
+std::optional<std::uint32_t> find_target(const Value& value, const std::vector<Target>& targets) {
+  const auto name = value.text();
+  if (!name) return std::nullopt;
+  std::vector<std::string_view> known;
+  for (const Target& target : targets) {
+    if (target.name == *name) return static_cast<std::uint32_t>(known.size());
+    known.push_back(target.name);
+  }
+  const std::string_view near = nearest(*name, known);
+  value.error("no target is called " + quoted(*name) +
+              (near.empty() ? "; name one of those under `targets`" : "; did you mean " + std::string(near) + "?"));
+  return std::nullopt;
+}
+
+void parse_exports(const Section& top, Config& config) {
+  const auto values = top.required("exports", "a list of {name, target, lun}; without one there is nothing to serve")
+                          .list("exports with name, target and lun; without one there is nothing to serve");
+  if (!values) return;
+  std::set<std::string> names;
+  std::map<std::pair<std::uint32_t, std::uint64_t>, std::string> taken;
+  for (const Value& value : *values) {
+    const auto section = value.section(keys::kExport);
+    if (!section) continue;
+    Export exported;
+    const Value name = section->required("name", "vol0");
+    assign(exported.name, name.text());
+    if (name.given() && !exported.name.empty()) {
+      if (const std::string wrong = check_export_name(exported.name); !wrong.empty()) name.error(wrong);
+      if (!names.insert(exported.name).second) name.error("another export is called " + quoted(exported.name));
+    }
+    const Value description = section->get("description");
+    assign(exported.description, description.text());
+    if (const std::string wrong = check_description(exported.description); !wrong.empty()) description.error(wrong);
+    assign(exported.read_only, section->get("read_only").boolean());
+
+    const auto target = find_target(section->required("target", "array"), config.targets);
+    const Value lun = section->required("lun", "1");
+    const auto number = lun.integer(0, kMaxLun);
+    assign(exported.lun, std::optional(number));
+    if (target && number) {
+      exported.target = *target;
+      const auto [first, fresh] = taken.try_emplace({*target, *number}, exported.name);
+      if (!fresh) {
+        lun.error("export " + quoted(first->second) +
+                  " is this logical unit already; overlapping writes are kept apart within one export only");
+      }
+    }
+    config.exports.push_back(std::move(exported));
+  }
+}
+
+void warn_of_unused_targets(const Section& top, const Config& config, Report& report) {
+  for (std::uint32_t i = 0; i < config.targets.size(); ++i) {
+    const bool used = std::any_of(config.exports.begin(), config.exports.end(),
+                                  [i](const Export& exported) { return exported.target == i; });
+    if (!used) {
+      report.warning(top.get("targets").element_mark(i), "targets[" + std::to_string(i) + "]",
+                     "no export uses target " + quoted(config.targets[i].name) + "; it will not be logged in to");
+    }
+  }
+}
+
+void parse_document(const YAML::Node& document, const FileReader& reader, Report& report, Config& config) {
+  const auto top = Value(document, "", report).section(keys::kTop);
+  if (!top) return;
+  parse_listen(*top, config.listen);
+  parse_limits(*top, config);
+  if (const auto section = top->get("log").section(keys::kLog)) {
+    if (const auto level = section->get("level").choice(kLevelWords))
+      config.log.level = static_cast<LogLevel>(*level);
+  }
+  parse_initiator(*top, config.initiator);
+  parse_targets(*top, report.file(), reader, config.targets);
+  parse_exports(*top, config);
+  if (!report.failed()) warn_of_unused_targets(*top, config, report);
+}
+
+}  // namespace
+
+ParseResult parse(std::string_view yaml, const std::string& file, const FileReader& reader) {
+  ParseResult result;
+  Report report(file);
+  Config config;
+  try {
+    const auto documents = YAML::LoadAll(std::string(yaml));
+    if (documents.empty() || documents.front().IsNull()) {
+      report.error(YAML::Mark::null_mark(), "", "is empty; see config/examples/minimal.yaml for what it needs");
+    } else if (documents.size() > 1) {
+      report.error(documents[1].Mark(), "", "a second document begins here; a configuration is one document");
+    } else {
+      parse_document(documents.front(), reader, report, config);
+    }
+  } catch (const YAML::Exception& e) {
+    report.error(e.mark, "", "is no YAML: " + e.msg);
+  }
+  if (!report.failed()) result.config = std::move(config);
+  report.hand_over(result);
+  return result;
+}
+
+ParseResult load(const std::string& path, const FileReader& reader) {
+  const FileContent content = reader.read(path, kMaxFileSize);
+  if (content.error.empty()) return parse(content.text, path, reader);
+  ParseResult result;
+  result.errors.push_back({path, 0, 0, "", "cannot be read: " + content.error});
+  return result;
+}
+
+}  // namespace nbdgw::config

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/file_reader.hpp"
+#include "config/value.hpp"
+
+namespace nbdgw::config {
+
+/// A CHAP secret shorter than this is to be used under IPsec only (RFC 7143 section 9.2.1: 96 bits).
+inline constexpr std::size_t kShortSecret = 12;  // bytes
+inline constexpr std::size_t kLongestSecret = 255;
+
+/// What is wrong with `content` as a file with a secret; empty: nothing is, and the line break at its end is off.
+std::string take_secret(const std::string& path, FileContent& content);
+
+/// Reads the secret that `value` (a secret_file key) refers to; a relative path starts at the configuration file's
+/// folder. Reports what is wrong with it.
+std::optional<std::string> read_secret(const Value& value, const std::string& config_file, const FileReader& reader);
+
+}  // namespace nbdgw::config

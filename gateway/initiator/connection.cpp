@@ -1,0 +1,239 @@
+#include "gateway/initiator/connection.hpp"
+
+#include <utility>
+
+#include "gateway/initiator/session.hpp"
+#include "proto/assert.hpp"
+
+namespace nbdgw::initiator {
+
+const char* to_string(ConnectionState state) noexcept {
+  switch (state) {
+    case ConnectionState::free:
+      return "free";
+    case ConnectionState::connecting:
+      return "connecting";
+    case ConnectionState::login:
+      return "login";
+    case ConnectionState::started:
+      return "started";
+    case ConnectionState::stopped:
+      return "stopped";
+  }
+  return "?";
+}
+
+Connection::Connection(Session& session, std::uint16_t cid) : session_(session), cid_(cid) {}
+
+Connection::~Connection() = default;
+
+void Connection::enter(ConnectionState state, proto::Micros now) {
+  using enum ConnectionState;
+  const bool allowed = [&] {
+    switch (state) {
+      case free:
+        return state_ != free;
+      case connecting:
+        return state_ == free;
+      case login:
+        return state_ == connecting;
+      case started:
+        return state_ == login;
+      case stopped:
+        return state_ == connecting || state_ == login || state_ == started;
+    }
+    return false;
+  }();
+  NBDGW_ASSERT(allowed, "the connection's states follow each other in order");
+  state_ = state;
+  state_since_ = now;
+}
+
+void Connection::setup(const Portal& portal, proto::Micros now) {
+  enter(ConnectionState::connecting, now);
+  portal_ = portal;
+  reader_.reset();
+  parameters_ = {};
+  send_header_digest_ = send_data_digest_ = false;
+  exp_stat_sn_ = 0;
+  detail_.clear();
+  session_.request_socket(SocketRequest::Kind::connect, cid_, portal);
+}
+
+void Connection::on_connected(proto::Micros now) {
+  if (state_ != ConnectionState::connecting) return;  // given up meanwhile; its close is on the way
+  enter(ConnectionState::login, now);
+  last_received_ = now;
+  LoginIdentity identity{.isid = session_.isid_, .cid = cid_};
+  if (cid_ != 0) {
+    identity.tsih = session_.tsih_;
+    identity.session = session_.parameters_;
+  }
+  login_ = std::make_unique<Login>(session_.settings_, identity, session_.random_);
+  send_login_request();
+}
+
+void Connection::send_login_request() {
+  auto header = login_->request();
+  // Outside of what the pool gives out, so that it collides with no task of another connection.
+  header.itt = (session_.tasks_.age() << TaskPool::kAgeShift) | (TaskPool::kIndexMask - 1 - cid_);
+  header.cmd_sn = session_.cmd_sn_;
+  header.exp_stat_sn = exp_stat_sn_;
+  OutgoingPdu& pdu = send_queue_.push();
+  header.encode(pdu.bhs);
+  pdu.plain = reinterpret_cast<const std::uint8_t*>(login_->text().data());
+  pdu.data_length = header.data_length;
+  send_queue_.seal(false, false);
+  ++counters_.pdus_sent;
+}
+
+ConnectionError Connection::login_response(const ReceivedPdu& received, proto::Micros now) {
+  const auto pdu = proto::iscsi::LoginResponse::decode(received.bhs);
+  if (!send_queue_.empty()) {
+    detail_ = "an answer before the request was sent";
+    return ConnectionError::protocol;
+  }
+  exp_stat_sn_ = pdu.sequence.stat_sn + 1;
+  const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
+  switch (login_->on_response(pdu, text)) {
+    case Login::Step::send:
+      send_login_request();
+      return ConnectionError::none;
+    case Login::Step::redirected:
+      session_.redirect(login_->redirect(), login_->redirect_is_permanent());
+      detail_ = "to " + login_->redirect().host + ":" + std::to_string(login_->redirect().port);
+      return ConnectionError::redirected;
+    case Login::Step::failed:
+      detail_ = login_->detail();
+      login_status_ = login_->status();
+      return login_->error();
+    case Login::Step::done:
+      break;
+  }
+  if (cid_ == 0) {
+    session_.cmd_sn_ = pdu.sequence.exp_cmd_sn;
+    session_.exp_cmd_sn_ = pdu.sequence.exp_cmd_sn;
+    session_.max_cmd_sn_ = pdu.sequence.exp_cmd_sn - 1;
+  }
+  session_.update_cmdsn(pdu.sequence);
+  start(now);
+  return ConnectionError::none;
+}
+
+void Connection::start(proto::Micros now) {
+  parameters_ = login_->connection();
+  if (cid_ == 0) {
+    session_.parameters_ = login_->session();
+    session_.tsih_ = login_->tsih();
+  }
+  login_.reset();
+  const bool header = parameters_.header_digest == proto::iscsi::Digest::crc32c;
+  const bool data = parameters_.data_digest == proto::iscsi::Digest::crc32c;
+  reader_.set_digests(header, data);
+  reader_.set_max_data_length(parameters_.own_max_recv_data_segment_length);
+  send_header_digest_ = header;
+  send_data_digest_ = data;
+  enter(ConnectionState::started, now);
+  session_.login_done(*this, now);
+}
+
+void Connection::stop(proto::Micros now) {
+  if (state_ == ConnectionState::free || state_ == ConnectionState::stopped) return;
+  enter(ConnectionState::stopped, now);
+  reader_.reset();
+  send_queue_.clear([this](Task* task) {
+    if (task != nullptr) session_.put_task(*task);
+  });
+  if (receiving_ != nullptr) session_.put_task(*std::exchange(receiving_, nullptr));
+  login_.reset();
+  ping_ = logout_ = nullptr;
+  pinging_ = false;
+  session_.request_socket(SocketRequest::Kind::close, cid_);
+}
+
+void Connection::failure(ConnectionError error, proto::Micros now) {
+  if (state_ == ConnectionState::free || state_ == ConnectionState::stopped) return;
+  if (error == ConnectionError::header_digest || error == ConnectionError::data_digest) {
+    ++session_.counters_.digest_errors;
+  }
+  session_.conn_failure(*this, error, now);
+}
+
+void Connection::on_disconnected(const std::string& why, proto::Micros now) {
+  if (state_ == ConnectionState::free) return;
+  if (state_ != ConnectionState::stopped) {
+    detail_ = why;
+    failure(state_ == ConnectionState::connecting ? ConnectionError::connect_failed : ConnectionError::closed_by_peer,
+            now);
+  }
+  session_.forget_socket_request(cid_);  // the socket is gone already: nothing is left to be closed
+  enter(ConnectionState::free, now);
+  session_.connection_free(now);
+}
+
+std::size_t Connection::rx_buffers(std::span<iovec> out) noexcept {
+  return wants_rx() ? reader_.rx_buffers(out) : 0;
+}
+
+void Connection::on_received(std::size_t bytes, proto::Micros now) {
+  if (!wants_rx()) return;
+  counters_.bytes_received += bytes;
+  last_received_ = now;
+  if (ping_ == nullptr) pinging_ = false;
+  const ConnectionError error = reader_.on_received(bytes, *this, now);
+  if (error != ConnectionError::none) failure(error, now);
+}
+
+std::size_t Connection::tx_buffers(std::span<iovec> out) noexcept {
+  return send_queue_.tx_buffers(out);
+}
+
+void Connection::on_sent(std::size_t bytes, proto::Micros) {
+  counters_.bytes_sent += bytes;
+  send_queue_.on_sent(bytes, [this](Task* task) {
+    if (task != nullptr) session_.put_task(*task);
+  });
+}
+
+proto::Micros Connection::next_deadline() const noexcept {
+  const SessionSettings& settings = session_.settings_;
+  switch (state_) {
+    case ConnectionState::connecting:
+    case ConnectionState::login:
+      return state_since_ + settings.login_timeout;
+    case ConnectionState::started:
+      if (settings.nop_interval == 0) return proto::kNever;
+      return last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0);
+    case ConnectionState::free:
+    case ConnectionState::stopped:
+      return proto::kNever;
+  }
+  return proto::kNever;
+}
+
+void Connection::on_deadline(proto::Micros now) {
+  if (now < next_deadline()) return;
+  if (state_ == ConnectionState::started) {
+    if (pinging_) {
+      failure(ConnectionError::nop_timed_out, now);
+    } else {
+      send_ping(now);
+    }
+    return;
+  }
+  failure(ConnectionError::login_timed_out, now);
+}
+
+void Connection::link_running(Task& task) noexcept {
+  task.running_previous = nullptr;
+  task.running_next = running_;
+  if (running_ != nullptr) running_->running_previous = &task;
+  running_ = &task;
+}
+
+void Connection::unlink_running(Task& task) noexcept {
+  (task.running_previous != nullptr ? task.running_previous->running_next : running_) = task.running_next;
+  if (task.running_next != nullptr) task.running_next->running_previous = task.running_previous;
+}
+
+}  // namespace nbdgw::initiator

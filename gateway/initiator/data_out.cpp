@@ -1,0 +1,71 @@
+// Write data that follows its command: unsolicited, or asked for with an R2T (iscsi_prep_data_out_pdu,
+// iscsi_requeue_task).
+#include <algorithm>
+
+#include "gateway/initiator/session.hpp"
+
+namespace nbdgw::initiator {
+
+void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
+  const std::uint32_t length = std::min(sequence.remaining, parameters_.peer_max_recv_data_segment_length);
+  OutgoingPdu& pdu = send_queue_.push();
+  pdu.task = &task;
+  pdu.data_offset = sequence.offset;
+  pdu.data_length = length;
+  proto::iscsi::DataOut{.final = length == sequence.remaining,
+                        .data_length = length,
+                        .lun = task.command->lun,
+                        .itt = task.itt,
+                        .ttt = sequence.ttt,
+                        .exp_stat_sn = exp_stat_sn_,
+                        .data_sn = sequence.data_sn,
+                        .buffer_offset = sequence.offset}
+      .encode(pdu.bhs);
+  send_queue_.seal(send_header_digest_, send_data_digest_);
+  ++sequence.data_sn;
+  sequence.offset += length;
+  sequence.remaining -= length;
+  ++counters_.pdus_sent;
+}
+
+void Connection::requeue_task(Task& task) noexcept {
+  if (task.queued_for_data) return;
+  task.queued_for_data = true;
+  task.next = nullptr;
+  (data_last_ != nullptr ? data_last_->next : data_first_) = &task;
+  data_last_ = &task;
+}
+
+void Connection::requeue_task_first(Task& task) noexcept {
+  task.queued_for_data = true;
+  task.next = data_first_;
+  data_first_ = &task;
+  if (data_last_ == nullptr) data_last_ = &task;
+}
+
+void Connection::drop_data_out(Task& task) noexcept {
+  if (!task.queued_for_data) return;
+  Task* previous = nullptr;
+  for (Task* at = data_first_; at != &task; at = at->next) previous = at;
+  (previous != nullptr ? previous->next : data_first_) = task.next;
+  if (data_last_ == &task) data_last_ = previous;
+  task.queued_for_data = false;
+  task.sequence_count = 0;
+}
+
+void Connection::fill_send_queue() {
+  while (data_first_ != nullptr && send_queue_.room()) {
+    Task& task = *data_first_;
+    DataOutSequence& sequence = task.sequences[task.first_sequence];
+    prep_data_out_pdu(task, sequence);
+    if (sequence.remaining > 0) continue;
+    // One sequence is finished before the next begins, and R2Ts are served in the order in which they came.
+    task.first_sequence = static_cast<std::uint8_t>((task.first_sequence + 1) % Task::kMaxR2ts);
+    if (--task.sequence_count > 0) continue;
+    data_first_ = task.next;
+    if (data_first_ == nullptr) data_last_ = nullptr;
+    task.queued_for_data = false;
+  }
+}
+
+}  // namespace nbdgw::initiator

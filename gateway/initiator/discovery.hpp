@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gateway/initiator/error.hpp"
+#include "gateway/initiator/login.hpp"
+#include "gateway/initiator/pdu_reader.hpp"
+#include "gateway/initiator/send_queue.hpp"
+#include "gateway/initiator/settings.hpp"
+#include "proto/random.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::initiator {
+
+/// A target that a portal told of.
+struct DiscoveredTarget {
+  std::string name;
+  std::vector<std::string> addresses;  // "host:port,portal-group-tag", as told
+};
+
+/// One discovery session (RFC 7143 section 4.3 and appendix C): log in, ask SendTargets=All, log out. Has the
+/// contract of Connection towards its shell, for one socket; finished() when it has come to an end, well or not.
+class Discovery final : private PduHandler {
+ public:
+  /// A portal that names more targets than this is cut off.
+  static constexpr std::size_t kMaxTargets = 4096;
+
+  /// `settings.target_name` is ignored; portals[0] is where the shell connects.
+  Discovery(SessionSettings settings, proto::RandomSource& random);
+
+  void on_connected(proto::Micros now);
+  void on_disconnected(const std::string& why, proto::Micros now);
+  std::size_t rx_buffers(std::span<iovec> out) noexcept { return reader_.rx_buffers(out); }
+  void on_received(std::size_t bytes, proto::Micros now);
+  std::size_t tx_buffers(std::span<iovec> out) noexcept { return send_queue_.tx_buffers(out); }
+  void on_sent(std::size_t bytes, proto::Micros now);
+  bool wants_tx() const noexcept { return !send_queue_.empty(); }
+  proto::Micros next_deadline() const noexcept { return finished_ ? proto::kNever : deadline_; }
+  void on_deadline(proto::Micros now);
+
+  bool finished() const noexcept { return finished_; }
+  /// Empty when all went well.
+  const std::string& failure() const noexcept { return failure_; }
+  const std::vector<DiscoveredTarget>& targets() const noexcept { return targets_; }
+
+ private:
+  enum class State : std::uint8_t { connecting, login, text, logout };
+
+  Placement place(const proto::iscsi::Bhs&) override { return {}; }
+  ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
+  ConnectionError login_response(const ReceivedPdu& pdu);
+  ConnectionError text_response(const ReceivedPdu& pdu);
+  bool read_targets(std::string_view text);
+  void send_login();
+  void send_text(std::uint32_t ttt, std::string_view text);
+  void send_logout();
+  void fail(std::string why);
+
+  SessionSettings settings_;
+  proto::RandomSource& random_;
+  State state_ = State::connecting;
+  bool finished_ = false;
+  std::string failure_;
+  std::string detail_;
+  proto::Micros deadline_ = proto::kNever;
+  std::uint32_t cmd_sn_ = 1;
+  std::uint32_t exp_stat_sn_ = 0;
+  bool header_digest_ = false;
+  bool data_digest_ = false;
+  PduReader reader_;
+  SendQueue send_queue_;
+  std::unique_ptr<Login> login_;
+  proto::iscsi::TextAccumulator text_;
+  std::vector<DiscoveredTarget> targets_;
+};
+
+}  // namespace nbdgw::initiator

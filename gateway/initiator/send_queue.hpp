@@ -1,0 +1,91 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gateway/initiator/task.hpp"
+#include "proto/iscsi/pdu.hpp"
+
+namespace nbdgw::initiator {
+
+/// A PDU on its way out: its header is here, its data stays where it is.
+struct OutgoingPdu {
+  /// Extended-CDB AHS (4 + 16 bytes for the CDBs we take) and header digest.
+  static constexpr std::size_t kMaxExtra = 24;
+
+  proto::iscsi::Bhs bhs{};
+  std::array<std::uint8_t, kMaxExtra> extra{};  // follows bhs directly: both are sent as one piece
+  std::array<std::uint8_t, 8> tail{};           // padding and data digest
+  std::uint8_t extra_length = 0;
+  std::uint8_t tail_length = 0;
+  Task* task = nullptr;                 // holds a reference while not sent; its data, if plain is null
+  const std::uint8_t* plain = nullptr;  // data that is not a task's
+  std::uint32_t data_offset = 0;        // in the task's data
+  std::uint32_t data_length = 0;
+
+  std::size_t header_length() const noexcept { return proto::iscsi::kBhsLength + extra_length; }
+  std::size_t length() const noexcept { return header_length() + data_length + tail_length; }
+};
+
+/// The PDUs of a connection that are committed to be sent, first to last. A ring of fixed size: nothing is allocated
+/// later. Many PDUs leave in one gathered write.
+class SendQueue {
+ public:
+  /// Commands and data are queued up to this many PDUs and bytes ahead of the socket; what is not yet queued can
+  /// still be ordered, or be sent on another connection.
+  static constexpr std::size_t kMaxPdus = 160;
+  static constexpr std::size_t kMaxBytes = 512 * 1024;
+  /// PDUs beyond kMaxPdus that only management may use.
+  static constexpr std::size_t kManagementPdus = 32;
+
+  SendQueue();
+
+  bool empty() const noexcept { return count_ == 0; }
+  bool room() const noexcept { return count_ < kMaxPdus && bytes_ < kMaxBytes; }
+  bool management_room() const noexcept { return count_ < ring_.size(); }
+  std::size_t bytes() const noexcept { return bytes_; }
+
+  /// The next free PDU, cleared, to be filled and then sealed. There must be room.
+  OutgoingPdu& push() noexcept;
+  /// Finishes the PDU pushed last: padding, digests, the reference to its task.
+  void seal(bool header_digest, bool data_digest) noexcept;
+
+  /// Fills `out` with the bytes to send, in order; returns the number of entries.
+  std::size_t tx_buffers(std::span<iovec> out) noexcept;
+  /// `bytes` of them are sent: `on_pdu_sent(task or nullptr)` is called for each PDU that is through.
+  template <typename OnPduSent>
+  void on_sent(std::size_t bytes, OnPduSent on_pdu_sent) {
+    bytes_ -= bytes;
+    sent_of_first_ += bytes;
+    while (count_ > 0 && sent_of_first_ >= ring_[first_].length()) {
+      sent_of_first_ -= ring_[first_].length();
+      pop(on_pdu_sent);
+    }
+  }
+  /// Drops everything: the connection is gone.
+  template <typename OnPduDropped>
+  void clear(OnPduDropped on_pdu_dropped) {
+    while (count_ > 0) pop(on_pdu_dropped);
+    bytes_ = 0;
+    sent_of_first_ = 0;
+  }
+
+ private:
+  template <typename OnPdu>
+  void pop(OnPdu on_pdu) {
+    Task* task = ring_[first_].task;
+    first_ = first_ + 1 == ring_.size() ? 0 : first_ + 1;
+    --count_;
+    on_pdu(task);
+  }
+
+  std::vector<OutgoingPdu> ring_;
+  std::size_t first_ = 0;
+  std::size_t count_ = 0;
+  std::size_t bytes_ = 0;  // not yet sent, of all PDUs
+  std::size_t sent_of_first_ = 0;
+};
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,146 @@
+#include "gateway/initiator/session.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "proto/assert.hpp"
+
+namespace nbdgw::initiator {
+namespace {
+
+/// Events and socket requests that wait to be fetched; the shell fetches them after every turn, so few gather.
+constexpr std::size_t kEventsReserved = 64;
+
+}  // namespace
+
+const char* to_string(SessionState state) noexcept {
+  switch (state) {
+    case SessionState::free:
+      return "free";
+    case SessionState::logging_in:
+      return "logging in";
+    case SessionState::logged_in:
+      return "logged in";
+    case SessionState::failed:
+      return "failed";
+    case SessionState::logging_out:
+      return "logging out";
+    case SessionState::terminated:
+      return "terminated";
+  }
+  return "?";
+}
+
+Session::Session(SessionSettings settings, const proto::iscsi::Isid& isid, proto::RandomSource& random)
+    : settings_(std::move(settings)), isid_(isid), random_(random), tasks_(settings_.queue_depth) {
+  NBDGW_ASSERT(!settings_.portals.empty() && settings_.connections > 0, "a target has a portal and a connection");
+  for (std::uint16_t cid = 0; cid < settings_.connections; ++cid) {
+    connections_.push_back(std::make_unique<Connection>(*this, cid));
+  }
+  join_at_.assign(connections_.size(), proto::kNever);
+  socket_requests_.reserve(2 * connections_.size());
+  events_.reserve(kEventsReserved);
+}
+
+Session::~Session() = default;
+
+void Session::enter(SessionState state) {
+  using enum SessionState;
+  const bool allowed = [&] {
+    switch (state) {
+      case free:
+        return false;
+      case logging_in:
+        return state_ == free || state_ == failed;
+      case logged_in:
+        return state_ == logging_in;
+      case failed:
+        return state_ == logging_in || state_ == logged_in || state_ == logging_out;
+      case logging_out:
+        return state_ != terminated && state_ != logging_out;
+      case terminated:
+        return state_ == logging_out;
+    }
+    return false;
+  }();
+  NBDGW_ASSERT(allowed, "the session's states follow each other in order");
+  state_ = state;
+}
+
+void Session::tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text) {
+  events_.push_back({kind, connection, std::move(text)});
+}
+
+bool Session::next_event(SessionEvent& event) {
+  if (events_.empty()) return false;
+  event = std::move(events_.front());
+  events_.erase(events_.begin());
+  return true;
+}
+
+void Session::request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal) {
+  socket_requests_.push_back({kind, connection, portal});
+}
+
+void Session::forget_socket_request(std::uint16_t connection) {
+  std::erase_if(socket_requests_, [&](const SocketRequest& request) { return request.connection == connection; });
+}
+
+bool Session::next_socket_request(SocketRequest& request) {
+  if (socket_requests_.empty()) return false;
+  request = std::move(socket_requests_.front());
+  socket_requests_.erase(socket_requests_.begin());
+  return true;
+}
+
+bool Session::all_free() const noexcept {
+  return std::all_of(connections_.begin(), connections_.end(),
+                     [](const auto& connection) { return connection->state_ == ConnectionState::free; });
+}
+
+proto::Micros Session::next_deadline() const noexcept {
+  proto::Micros deadline = logout_deadline_;
+  if (state_ == SessionState::failed && all_free()) deadline = std::min(deadline, reopen_at_);
+  for (std::size_t i = 0; i < connections_.size(); ++i) {
+    deadline = std::min(deadline, connections_[i]->next_deadline());
+    if (state_ == SessionState::logged_in && connections_[i]->state_ == ConnectionState::free) {
+      deadline = std::min(deadline, join_at_[i]);
+    }
+  }
+  return deadline;
+}
+
+void Session::on_deadline(proto::Micros now) {
+  if (now >= logout_deadline_) {
+    tell(SessionEvent::Kind::notice, 0, "the target did not answer the logout in time: closing the connections");
+    logged_out(now);
+  }
+  for (const auto& connection : connections_) connection->on_deadline(now);
+  if (state_ == SessionState::failed && now >= reopen_at_ && all_free()) open_leading(now);
+  if (state_ == SessionState::logged_in) join_connections(now);
+}
+
+void Session::fail_scsi_tasks(Outcome outcome) {
+  for (const auto& connection : connections_) {
+    while (connection->running_ != nullptr) {
+      Task& task = *connection->running_;
+      if (task.kind == TaskKind::scsi) {
+        complete_scsi_task(task, outcome);
+      } else {
+        complete_task(task, TaskState::abrt_sess_recov);
+      }
+    }
+  }
+}
+
+void Session::fail_pending(Outcome outcome) {
+  while (pending_first_ != nullptr) {
+    ScsiCommand& command = *pending_first_;
+    pending_first_ = command.next;
+    command.outcome = outcome;
+    done(command);
+  }
+  pending_last_ = nullptr;
+}
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,187 @@
+// How a session comes up, is lost, and comes back (RFC 7143 sections 6.3 and 7.1.4, ErrorRecoveryLevel 0).
+#include <algorithm>
+#include <utility>
+
+#include "gateway/initiator/session.hpp"
+#include "proto/assert.hpp"
+
+namespace nbdgw::initiator {
+
+using proto::iscsi::LoginStatus;
+
+namespace {
+
+constexpr proto::Micros kFirstBackoff = 100 * proto::kMillisecond;
+constexpr proto::Micros kMaxBackoff = 5 * proto::kSecond;
+/// A further connection that could not join for want of TCP or time is tried again after this.
+constexpr proto::Micros kJoinRetry = 2 * proto::kSecond;
+/// Redirects followed in a row before we say that they lead nowhere.
+constexpr std::uint8_t kMaxRedirects = 8;
+
+std::string to_text(const Portal& portal) {
+  const bool v6 = portal.host.find(':') != std::string::npos;
+  return (v6 ? "[" + portal.host + "]" : portal.host) + ":" + std::to_string(portal.port);
+}
+
+/// A refusal that trying again in the same session will not change.
+bool is_final_for_session(LoginStatus status) noexcept {
+  return (static_cast<std::uint16_t>(status) >> 8) == 2;
+}
+
+}  // namespace
+
+void Session::setup(proto::Micros now) {
+  NBDGW_ASSERT(state_ == SessionState::free, "a session is set up once");
+  open_leading(now);
+}
+
+void Session::open_leading(proto::Micros now) {
+  enter(SessionState::logging_in);
+  reopen_at_ = proto::kNever;
+  time2wait_ = 0;
+  tsih_ = 0;
+  progress_ = false;
+  connections_[0]->setup(redirect_ ? *redirect_ : settings_.portals[portal_index_], now);
+}
+
+void Session::join_connections(proto::Micros now) {
+  for (std::size_t i = 1; i < connections_.size(); ++i) {
+    if (connections_[i]->state_ != ConnectionState::free || now < join_at_[i]) continue;
+    join_at_[i] = proto::kNever;
+    connections_[i]->setup(connections_[0]->portal_, now);
+  }
+}
+
+void Session::login_done(Connection& connection, proto::Micros now) {
+  if (connection.cid_ != 0) {
+    tell(SessionEvent::Kind::connection_joined, connection.cid_, "joined, to " + to_text(connection.portal_));
+    return;
+  }
+  enter(SessionState::logged_in);
+  ++counters_.logins;
+  redirects_ = 0;
+  trouble_.clear();
+  const auto granted = std::min<std::size_t>(parameters_.max_connections, connections_.size());
+  for (std::size_t i = 1; i < connections_.size(); ++i) join_at_[i] = i < granted ? now : proto::kNever;
+  tell(SessionEvent::Kind::logged_in, 0,
+       "logged in to " + settings_.target_name + " at " + to_text(connection.portal_) + ", connections granted " +
+           std::to_string(granted) + " of " + std::to_string(connections_.size()));
+  join_connections(now);
+}
+
+void Session::conn_failure(Connection& connection, ConnectionError error, proto::Micros now) {
+  std::string why =
+      "connection " + std::to_string(connection.cid_) + " to " + to_text(connection.portal_) + ": " + describe(error);
+  if (!connection.detail_.empty()) why += " (" + connection.detail_ + ")";
+
+  if (connection.cid_ != 0 && connection.state_ != ConnectionState::started) {
+    join_failed(connection, why, now);
+    return;
+  }
+  if (state_ == SessionState::logging_out) {  // as good as an answer
+    logged_out(now);
+    return;
+  }
+  trouble_ = why;
+  if (state_ == SessionState::logged_in) {
+    ++counters_.losses;
+    tell(SessionEvent::Kind::lost, connection.cid_, std::move(why));
+  } else {
+    ++counters_.login_failures;
+    tell(error == ConnectionError::redirected ? SessionEvent::Kind::notice : SessionEvent::Kind::login_failed,
+         connection.cid_, std::move(why));
+    if (error != ConnectionError::redirected) {
+      if (redirect_) {
+        redirect_.reset();
+      } else {
+        portal_index_ = (portal_index_ + 1) % settings_.portals.size();
+      }
+    }
+  }
+  if (error != ConnectionError::redirected && !redirect_is_permanent_) redirect_.reset();
+  recover(now);
+  if (error == ConnectionError::redirected && redirects_ <= kMaxRedirects) {
+    reopen_at_ = now;  // sent on, not failed
+  }
+}
+
+void Session::join_failed(Connection& connection, const std::string& why, proto::Micros now) {
+  const bool final = is_final_for_session(connection.login_status_);
+  connection.login_status_ = LoginStatus::success;
+  join_at_[connection.cid_] = final ? proto::kNever : now + kJoinRetry;
+  tell(SessionEvent::Kind::notice, connection.cid_,
+       why + (final ? "; the session goes on without it" : "; it will be tried again"));
+  connection.stop(now);
+}
+
+void Session::redirect(const Portal& portal, bool permanent) {
+  redirect_ = portal;
+  redirect_is_permanent_ = permanent;
+  ++redirects_;
+  if (redirects_ > kMaxRedirects) {
+    redirect_.reset();
+    redirect_is_permanent_ = false;
+    redirects_ = 0;
+    tell(SessionEvent::Kind::notice, 0, "the target's redirects lead nowhere: back to the configured portals");
+  }
+}
+
+void Session::recover(proto::Micros now) {
+  for (const auto& connection : connections_) connection->stop(now);
+  fail_scsi_tasks(Outcome::transport_disrupted);
+  tasks_.advance_age();
+  enter(SessionState::failed);
+  // The first try is at once. One that fails, and a session lost again before any command got through it, waits
+  // longer each time.
+  if (progress_) backoff_ = 0;
+  reopen_at_ = now + backoff_;
+  if (backoff_ > 0) reopen_at_ -= proto::random_below(random_, static_cast<std::uint32_t>(backoff_ / 4));
+  backoff_ = backoff_ == 0 ? kFirstBackoff : std::min(2 * backoff_, kMaxBackoff);
+  reopen_at_ = std::max(reopen_at_, now + time2wait_);
+}
+
+void Session::connection_free(proto::Micros now) {
+  if (!all_free()) return;
+  if (stopping_ && state_ == SessionState::logging_out) {
+    enter(SessionState::terminated);
+    tell(SessionEvent::Kind::terminated, 0, "closed");
+    return;
+  }
+  if (state_ == SessionState::failed && now >= reopen_at_) open_leading(now);
+}
+
+void Session::begin_logout(proto::Micros now) {
+  if (state_ != SessionState::logged_in) return;
+  enter(SessionState::logging_out);
+  logout_deadline_ = now + settings_.logout_timeout;
+  connections_[0]->send_logout(proto::iscsi::LogoutReason::close_session, now);
+}
+
+void Session::logged_out(proto::Micros now) {
+  logout_deadline_ = proto::kNever;
+  if (!stopping_) {
+    tell(SessionEvent::Kind::lost, 0, "logged out at the target's wish");
+    progress_ = true;
+    recover(now);
+    return;
+  }
+  for (const auto& connection : connections_) connection->stop(now);
+  fail_scsi_tasks(Outcome::path_lost);
+  fail_pending(Outcome::path_lost);
+}
+
+void Session::teardown(proto::Micros now) {
+  if (stopping_) return;
+  stopping_ = true;
+  if (state_ == SessionState::logged_in) {
+    begin_logout(now);
+    return;
+  }
+  if (state_ != SessionState::logging_out) {
+    enter(SessionState::logging_out);
+    logged_out(now);
+  }
+  connection_free(now);
+}
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,47 @@
+// The one way a task ends (iscsi_complete_scsi_task, iscsi_complete_task, iscsi_free_task).
+#include "gateway/initiator/task.hpp"
+
+#include "gateway/initiator/session.hpp"
+#include "proto/assert.hpp"
+
+namespace nbdgw::initiator {
+
+void Session::complete_scsi_task(Task& task, Outcome outcome) {
+  NBDGW_ASSERT(task.command != nullptr, "a SCSI task has a command");
+  if (task.is_completed()) return;
+  task.command->outcome = outcome;
+  complete_task(task, outcome == Outcome::transport_disrupted || outcome == Outcome::path_lost
+                          ? TaskState::abrt_sess_recov
+                          : TaskState::completed);
+}
+
+void Session::complete_task(Task& task, TaskState state) {
+  if (task.is_completed()) return;
+  NBDGW_ASSERT(task.state == TaskState::running, "only a running task can end");
+  task.state = state;
+  if (task.connection != nullptr) {
+    task.connection->outstanding_bytes_ -= task.outstanding_bytes;
+    task.connection->unlink_running(task);
+    task.connection->drop_data_out(task);
+  }
+  if (task.references == 0) free_task(task);
+}
+
+void Session::put_task(Task& task) {
+  NBDGW_ASSERT(task.references > 0, "a reference is given back once");
+  if (--task.references == 0 && task.is_completed()) free_task(task);
+}
+
+void Session::free_task(Task& task) {
+  ScsiCommand* command = task.command;
+  tasks_.free(task);
+  if (command != nullptr) done(*command);
+}
+
+void Session::done(ScsiCommand& command) {
+  command.next = nullptr;
+  (done_last_ != nullptr ? done_last_->next : done_first_) = &command;
+  done_last_ = &command;
+}
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,125 @@
+// What is sent next, and where (iscsi_data_xmit, and the command window).
+#include <algorithm>
+
+#include "gateway/initiator/session.hpp"
+#include "proto/serial.hpp"
+
+namespace nbdgw::initiator {
+namespace {
+
+/// What a command costs a connection beside its data, so that commands without data count too.
+constexpr std::uint32_t kCommandWeight = 512;
+
+}  // namespace
+
+void Session::update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept {
+  // RFC 7143 section 4.2.2.1. The numbers arrive over several connections in any order: never go back.
+  if (proto::serial_less(sequence.max_cmd_sn, sequence.exp_cmd_sn - 1)) return;
+  if (proto::serial_less(exp_cmd_sn_, sequence.exp_cmd_sn)) exp_cmd_sn_ = sequence.exp_cmd_sn;
+  if (proto::serial_less(max_cmd_sn_, sequence.max_cmd_sn)) max_cmd_sn_ = sequence.max_cmd_sn;
+}
+
+bool Session::window_open() const noexcept {
+  return proto::serial_less_equal(cmd_sn_, max_cmd_sn_);
+}
+
+Connection* Session::pick_connection() noexcept {
+  Connection* best = nullptr;
+  for (const auto& connection : connections_) {
+    if (connection->state_ != ConnectionState::started || !connection->send_queue_.room()) continue;
+    if (best == nullptr || connection->outstanding_bytes_ < best->outstanding_bytes_) best = connection.get();
+  }
+  return best;
+}
+
+void Session::data_xmit(proto::Micros now) {
+  if (state_ == SessionState::logged_in) {
+    while (pending_first_ != nullptr) {
+      if (!window_open()) {
+        ++counters_.window_closed;
+        break;
+      }
+      Connection* connection = pick_connection();
+      if (connection == nullptr) break;
+      Task* task = tasks_.alloc(TaskKind::scsi);
+      if (task == nullptr) break;
+      ScsiCommand& command = *pending_first_;
+      pending_first_ = command.next;
+      if (pending_first_ == nullptr) pending_last_ = nullptr;
+      task->command = &command;
+      task->connection = connection;
+      task->started_at = task->last_transfer_at = now;
+      task->outstanding_bytes = command.data_length + kCommandWeight;
+      connection->outstanding_bytes_ += task->outstanding_bytes;
+      connection->link_running(*task);
+      connection->prep_scsi_cmd_pdu(*task);
+      ++counters_.commands;
+    }
+  }
+  // New commands go before data that was asked for, as the kernel does it: the target can begin with them meanwhile.
+  for (const auto& connection : connections_) {
+    if (connection->state_ == ConnectionState::started) connection->fill_send_queue();
+  }
+}
+
+void Session::queuecommand(ScsiCommand& command, proto::Micros) {
+  command.outcome = Outcome::pending;
+  command.status = 0;
+  command.sense_length = 0;
+  command.residual_underflow = command.residual_overflow = 0;
+  if (stopping_) {
+    command.outcome = Outcome::path_lost;
+    done(command);
+    return;
+  }
+  command.next = nullptr;
+  (pending_last_ != nullptr ? pending_last_->next : pending_first_) = &command;
+  pending_last_ = &command;
+}
+
+void Session::deliver(proto::Micros now) {
+  while (done_first_ != nullptr) {
+    ScsiCommand& command = *done_first_;
+    done_first_ = command.next;
+    if (done_first_ == nullptr) done_last_ = nullptr;
+    command.next = nullptr;
+    command.sink->on_command_done(command, now);
+  }
+}
+
+void Connection::send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun) {
+  OutgoingPdu& pdu = send_queue_.push();
+  proto::iscsi::NopOut{.lun = lun, .itt = itt, .ttt = ttt, .cmd_sn = session_.cmd_sn_, .exp_stat_sn = exp_stat_sn_}
+      .encode(pdu.bhs);
+  send_queue_.seal(send_header_digest_, send_data_digest_);
+  ++counters_.pdus_sent;
+}
+
+void Connection::send_ping(proto::Micros now) {
+  pinging_ = true;
+  Task* task = send_queue_.management_room() ? session_.tasks_.alloc(TaskKind::nop) : nullptr;
+  if (task == nullptr) return;  // nothing gets out: if nothing comes in either, the deadline gives the connection up
+  task->connection = this;
+  task->started_at = now;
+  link_running(*task);
+  ping_ = task;
+  ++session_.counters_.pings;
+  send_nop_out(task->itt, proto::iscsi::kReservedTag, 0);
+}
+
+void Connection::send_logout(proto::iscsi::LogoutReason reason, proto::Micros now) {
+  Task* task = send_queue_.management_room() ? session_.tasks_.alloc(TaskKind::logout) : nullptr;
+  if (task == nullptr) return;  // the logout's deadline ends it
+  task->connection = this;
+  task->started_at = now;
+  link_running(*task);
+  logout_ = task;
+  OutgoingPdu& pdu = send_queue_.push();
+  proto::iscsi::LogoutRequest{
+      .reason = reason, .itt = task->itt, .cid = cid_, .cmd_sn = session_.cmd_sn_, .exp_stat_sn = exp_stat_sn_}
+      .encode(pdu.bhs);
+  send_queue_.seal(send_header_digest_, send_data_digest_);
+  ++counters_.pdus_sent;
+}
+
+}  // namespace nbdgw::initiator

@@ -1,0 +1,240 @@
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gateway/nbd/backend.hpp"
+#include "gateway/nbd/close_reason.hpp"
+#include "gateway/nbd/counters.hpp"
+#include "gateway/nbd/directory.hpp"
+#include "gateway/nbd/handshake.hpp"
+#include "gateway/nbd/in_flight.hpp"
+#include "gateway/nbd/reply_queue.hpp"
+#include "gateway/nbd/staging.hpp"
+#include "proto/assert.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::nbd {
+
+/// Told that a connection has something to send, when that comes from the backend (Connection::finish,
+/// Connection::segment_done) and not from a call of the shell. Only takes note of it: must not call the engine.
+class ConnectionListener {
+ public:
+  /// Called once, then not again before the next tx_buffers().
+  virtual void output_ready(Connection& connection) noexcept = 0;
+
+ protected:
+  ~ConnectionListener() = default;
+};
+
+struct ConnectionOptions {
+  /// Requests taken and not yet answered. At the limit the connection stops reading.
+  std::uint32_t max_in_flight = 256;
+  /// From the first byte to the end of the handshake; also the longest wait for an export to come up.
+  proto::Micros handshake_timeout = 10 * proto::kSecond;
+  /// A connection that is to be closed, and whose client takes no bytes for this long (up to twice), is cut off.
+  proto::Micros send_timeout = 10 * proto::kSecond;
+};
+
+/// The server side of one NBD connection, from the greeting to the end: protocol only, no I/O.
+///
+/// The shell moves the bytes. After each call that it makes, and after ConnectionListener::output_ready(), it looks
+/// at
+///   tx_buffers()     something to send?             then on_sent()
+///   rx_buffers()     room to receive?               then on_received(); none: do not read, TCP pushes back
+///   wants_export()   an export to look up?          then export_found(), export_unknown() or export_waiting()
+///   stalled()        waits for payload memory?      then on_room() once there is some
+///   next_deadline()  when to call on_deadline()
+///   wants_close()    close the socket, and call on_disconnected()
+/// At the end of the stream, or at an error of the socket, it calls on_disconnected() and may then destroy the
+/// object.
+///
+/// One receive and one send may be under way at a time; each call of rx_buffers() or tx_buffers() replaces the one
+/// before. Memory that rx_buffers() or tx_buffers() has shown stays valid until on_received(), on_sent() or
+/// on_disconnected(), whatever else is called meanwhile.
+///
+/// The backend tells outcomes by segment_done() and finish(), never from inside a call that the engine makes to it.
+class Connection {
+ public:
+  /// Entries that the shell should offer to rx_buffers() and tx_buffers(). Fewer work, at the price of more system
+  /// calls (at least one of each).
+  static constexpr std::size_t kRxIovecs = 64;
+  static constexpr std::size_t kTxIovecs = 1024;
+
+  enum class Phase : std::uint8_t {
+    handshake,
+    transmission,
+    draining,       // shutdown: requests in flight go on, later ones get ESHUTDOWN
+    disconnecting,  // NBD_CMD_DISC: requests in flight go on, nothing is read any more
+    closing,        // what is ready to be sent still goes out, nothing else
+    closed,         // after on_disconnected(): no request is held any more
+  };
+
+  /// The greeting is ready to be sent at once. The listener must outlive the connection.
+  Connection(ExportDirectoryPtr directory, ConnectionListener& listener, const ConnectionOptions& options,
+             proto::Micros now);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // ---- the shell: bytes ----
+
+  /// Where the next bytes from the client go: fills entries of `out`, returns how many. 0: do not read now.
+  std::size_t rx_buffers(std::span<iovec> out);
+  /// `length` bytes have come in, into the entries of the last rx_buffers(), in order.
+  void on_received(std::size_t length, proto::Micros now);
+  /// What is to be sent next, as many replies as fit. 0: nothing.
+  std::size_t tx_buffers(std::span<iovec> out);
+  /// The first `length` bytes of the last tx_buffers() are sent.
+  void on_sent(std::size_t length, proto::Micros now);
+  /// The socket is closed, by whomever. Everything in flight is abandoned to the backend.
+  void on_disconnected(proto::Micros now);
+
+  /// When to call on_deadline(), or proto::kNever.
+  proto::Micros next_deadline() const noexcept;
+  void on_deadline(proto::Micros now);
+
+  /// True once nothing is left to be done on the socket but to close it.
+  bool wants_close() const noexcept;
+  CloseReason close_reason() const noexcept { return close_reason_; }
+
+  // ---- the shell: exports ----
+
+  /// The name of the export that the handshake has stopped at (never empty: the default export is named).
+  std::optional<std::string_view> wants_export() const noexcept;
+  /// It is this one. The backend must outlive the connection, or on_disconnected() must come first.
+  void export_found(Backend& backend, proto::Micros now);
+  /// There is none, or it must not be used; `text` tells the client why.
+  void export_unknown(std::string_view text, proto::Micros now);
+  /// It is not there yet; `text` is what the client will be told should it not come before the handshake's deadline.
+  void export_waiting(std::string_view text);
+
+  // ---- the shell: memory and the end ----
+
+  /// Reading has stopped for lack of payload memory (Backend::admit or Backend::next_write_segment).
+  bool stalled() const noexcept { return stalled_; }
+  /// There may be memory again: asks once more.
+  void on_room(proto::Micros now);
+
+  /// Shutdown: in the handshake every option but ABORT gets ERR_SHUTDOWN; later, no new request is taken (ESHUTDOWN),
+  /// those in flight are finished, and then wants_close() turns true. A client that leaves the handshake, or a
+  /// WRITE's payload, half done is not cut off here: the shell has the last word on the time.
+  void begin_drain(proto::Micros now);
+
+  /// The export is taken away: nothing new is read, what is ready goes out, then wants_close() turns true.
+  void on_export_gone(proto::Micros now);
+
+  // ---- the backend ----
+
+  /// READ: the data of this segment is there. With structured replies it may be sent at once. Once for each segment.
+  void segment_done(Request& request, Segment& segment);
+
+  /// The outcome of a request; exactly once for each. `text` (may be null) says why, for structured replies; it must
+  /// stay valid until release(Request&) or abandon(). Success of a READ comes after segment_done() for all segments.
+  /// A WRITE may be finished before all of its payload is there: the rest is read and dropped, then the reply goes
+  /// out.
+  void finish(Request& request, proto::nbd::Error error, const char* text = nullptr);
+
+  // ---- for the logs, the metrics and the admin API ----
+
+  Phase phase() const noexcept { return phase_; }
+  bool structured_replies() const noexcept { return structured_; }
+  std::size_t in_flight() const noexcept { return in_flight_.size(); }
+  /// What is attached to; null in the handshake.
+  Backend* backend() const noexcept { return backend_; }
+  const Counters& counters() const noexcept { return counters_; }
+
+ private:
+  /// What the next byte in the stream of the transmission phase is.
+  enum class Rx : std::uint8_t { header, payload, discard };
+
+  /// Longest message that is looked at whole: an option with its data.
+  static constexpr std::size_t kStagingLength = proto::nbd::kOptionRequestLength + kMaxOptionLength;
+
+  /// A step of the engine, during which the backend must not call back.
+  class Step {
+   public:
+    Step(Connection& connection, proto::Micros now) noexcept : connection_(connection) {
+      NBDGW_ASSERT(!connection.in_step_, "the engine is never entered twice");
+      connection.in_step_ = true;
+      connection.now_ = now;
+    }
+    ~Step() { connection_.in_step_ = false; }
+    Step(const Step&) = delete;
+    Step& operator=(const Step&) = delete;
+
+   private:
+    Connection& connection_;
+  };
+
+  void enter(Phase phase, CloseReason reason);
+  bool output_pending() const noexcept;
+  void wake() noexcept;
+
+  // receive.cpp
+  bool reads() const noexcept;
+  std::size_t room_for_headers() const noexcept;
+  void advance(proto::Micros now);
+  bool advance_handshake(proto::Micros now);
+  void after_handshake_step();
+  bool take_header(proto::Micros now);
+  bool take_request(const RequestHeader& header, proto::Micros now);
+  bool admit(const RequestHeader& header, proto::Micros now);
+  bool answer_at_once(const RequestHeader& header, proto::nbd::Error error, const char* text);
+  void header_taken(const RequestHeader& header);
+  bool take_payload(proto::Micros now);
+  void payload_arrived(std::size_t length, proto::Micros now);
+  bool take_discard();
+
+  ConnectionListener& listener_;
+  const ConnectionOptions options_;
+  Phase phase_ = Phase::handshake;
+  CloseReason close_reason_ = CloseReason::none;
+  bool in_step_ = false;
+  proto::Micros now_ = 0;  // of the last step
+  bool listener_told_ = false;
+
+  // Handshake; the object goes once the transmission begins, its last output a little later.
+  std::unique_ptr<Handshake> handshake_;
+  std::string handshake_output_;   // not shown to the shell yet: may still grow
+  std::string handshake_sending_;  // shown: stays where it is
+  std::size_t handshake_sent_ = 0;
+
+  // Receiving.
+  Staging staging_;
+  Rx rx_ = Rx::header;
+  bool stalled_ = false;
+  bool blocked_ = false;             // the next message waits: for memory, for a reply slot, for the in-flight limit
+  bool large_writes_ = false;        // the last request was a WRITE with a large payload
+  std::size_t offered_payload_ = 0;  // what the last rx_buffers() showed
+  std::size_t offered_staging_ = 0;
+  Request* rx_request_ = nullptr;      // Rx::payload, and Rx::discard after an early finish
+  Segment* rx_segment_ = nullptr;      // null: the next one is still to be asked for
+  std::uint32_t rx_filled_ = 0;        // bytes of rx_segment_ that are there
+  std::uint32_t rx_left_ = 0;          // bytes of payload still to come
+  proto::Micros header_seen_at_ = -1;  // of the request that waits to be admitted
+  std::optional<ImmediateReply> after_discard_;
+
+  // Transmission.
+  Backend* backend_ = nullptr;
+  bool structured_ = false;
+  InFlight in_flight_;
+  ReplyQueue replies_;
+
+  // The watch over a client that takes nothing while we want to close.
+  proto::Micros send_check_at_ = proto::kNever;
+  std::uint64_t bytes_sent_at_check_ = 0;
+  bool sending_at_check_ = false;
+  bool cut_off_ = false;
+
+  Counters counters_;
+};
+
+}  // namespace nbdgw::nbd

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "proto/time.hpp"
+
+namespace nbdgw::net {
+
+/// The steady clock that all engines of this process run on. Read once per turn of a shard and handed down: on many
+/// virtual machines a clock read is a system call.
+proto::Micros steady_now() noexcept;
+
+}  // namespace nbdgw::net

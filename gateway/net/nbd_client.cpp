@@ -1,0 +1,238 @@
+#include "gateway/net/nbd_client.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <numeric>
+
+#include "gateway/net/export_slot.hpp"
+#include "gateway/net/shard.hpp"
+#include "proto/assert.hpp"
+
+namespace nbdgw::net {
+namespace {
+
+std::uint64_t requests(const nbd::Counters& counters) {
+  return std::accumulate(counters.requests.begin(), counters.requests.end(), std::uint64_t{0});
+}
+
+/// A client that says goodbye sends nothing more, so there is no input that a close could trip over.
+bool said_goodbye(nbd::CloseReason reason) noexcept {
+  return reason == nbd::CloseReason::disc || reason == nbd::CloseReason::client_abort;
+}
+
+}  // namespace
+
+NbdClient::NbdClient(UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
+                     const nbd::ConnectionOptions& options, proto::Micros now)
+    : ticket_(std::move(ticket)),
+      socket_(std::move(fd)),
+      peer_(peer_text(socket_.native())),
+      engine_(std::move(directory), *this, options, now) {
+  set_tcp_options(socket_.native());
+}
+
+NbdClient::~NbdClient() = default;
+
+void NbdClient::enter(Shard& shard, proto::Micros now) {
+  shard_ = &shard;
+  state_ = State::open;
+  if (!socket_.watch(shard.poller(), EPOLLIN, *this))
+    close(now, "cannot wait for its socket: " + socket_.error_text());
+}
+
+void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
+  if (state_ == State::lingering) discard_input();
+  if (state_ == State::open && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0) {
+    if (!socket_.wants_read()) {
+      // Reading is off, so this is a reset, or a peer that has closed both ways and takes no replies any more.
+      ended_ = true;
+      socklen_t length = sizeof lost_;
+      ::getsockopt(socket_.native(), SOL_SOCKET, SO_ERROR, &lost_, &length);
+    } else {
+      receive(now);
+    }
+  }
+  if (state_ != State::closed) shard_->touch(*this);
+}
+
+void NbdClient::receive(proto::Micros now) {
+  switch (socket_.receive(engine_, now)) {
+    case Transfer::done:
+    case Transfer::more:  // level-triggered: comes again
+    case Transfer::engine_full:
+      break;
+    case Transfer::ended:
+      ended_ = true;
+      break;
+    case Transfer::failed:
+      ended_ = true;
+      lost_ = socket_.error();
+      break;
+  }
+  if (slot_ != nullptr) shard_->touch(slot_->station());
+}
+
+void NbdClient::discard_input() {
+  char scratch[16 * 1024];
+  const ssize_t n = ::recv(socket_.native(), scratch, sizeof scratch, MSG_DONTWAIT);
+  if (n > 0) discarded_ += static_cast<std::size_t>(n);
+  ended_ = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || discarded_ > kLingerBytes;
+}
+
+void NbdClient::output_ready(nbd::Connection&) noexcept {
+  shard_->touch(*this);
+}
+
+void NbdClient::serve(proto::Micros now) {
+  if (state_ == State::lingering && ended_) close(now, {});
+  if (state_ != State::open) return;
+  if (ended_) {
+    close(now, lost_ == 0 ? "closed by the client without a goodbye" : "lost: " + error_text(lost_));
+    return;
+  }
+  if (!settle_export(now)) return;  // on its way to another shard
+  if (engine_.stalled() && !stalled_) {
+    stalled_ = true;
+    shard_->stall(*this);
+  }
+  send(now);
+  if (state_ != State::open) return;
+  if (engine_.wants_close()) {
+    finish(now);
+  } else {
+    update_reading();
+  }
+}
+
+bool NbdClient::settle_export(proto::Micros now) {
+  waits_for_export_ = false;
+  while (const auto wanted = engine_.wants_export()) {
+    ExportSlot* slot = shard_->find_export(*wanted);
+    if (slot == nullptr) {
+      Shard* place = shard_->place_of(*wanted);
+      if (place == nullptr || place == shard_) {
+        engine_.export_unknown("there is no export of this name; nbdinfo --list shows those there are", now);
+        continue;
+      }
+      move_to(*place);
+      return false;
+    }
+    nbd::Backend* backend = slot->backend();
+    if (backend == nullptr) {
+      engine_.export_waiting(slot->waiting_reason());
+      waits_for_export_ = true;
+      return true;
+    }
+    engine_.export_found(*backend, now);
+    if (engine_.backend() != nullptr) {
+      slot_ = slot;
+      note_attached();
+      shard_->touch(slot_->station());  // requests may have come right behind the handshake
+    }
+  }
+  return true;
+}
+
+void NbdClient::move_to(Shard& target) {
+  socket_.unwatch();
+  state_ = State::moving;
+  shard_->leave(*this, &target);
+}
+
+void NbdClient::note_attached() {
+  spdlog::info("{}: attached to export {} ({} replies)", peer_, slot_->name(),
+               engine_.structured_replies() ? "structured" : "simple");
+}
+
+bool NbdClient::retry_room(proto::Micros now) {
+  if (state_ == State::open) {
+    engine_.on_room(now);
+    if (engine_.stalled()) return true;
+    shard_->touch(*this);
+    if (slot_ != nullptr) shard_->touch(slot_->station());
+  }
+  stalled_ = false;
+  return false;
+}
+
+void NbdClient::send(proto::Micros now) {
+  switch (socket_.send(engine_, now)) {
+    case Transfer::more:
+      shard_->touch(*this);
+      break;
+    case Transfer::failed:
+      close(now, "lost: " + socket_.error_text());
+      break;
+    case Transfer::done:
+    case Transfer::engine_full:
+    case Transfer::ended:
+      break;
+  }
+}
+
+void NbdClient::update_reading() {
+  iovec room[kRxIovecs];
+  socket_.want_read(engine_.rx_buffers(room) > 0);
+}
+
+void NbdClient::begin_drain(proto::Micros now) {
+  if (state_ == State::open) engine_.begin_drain(now);
+}
+
+void NbdClient::finish(proto::Micros now) {
+  if (said_goodbye(engine_.close_reason()) || ::shutdown(socket_.native(), SHUT_WR) != 0) {
+    close(now, nbd::describe(engine_.close_reason()));
+    return;
+  }
+  const std::string why = nbd::describe(engine_.close_reason());
+  spdlog::info("{}: {}", peer_, why);
+  engine_.on_disconnected(now);
+  state_ = State::lingering;
+  linger_until_ = now + kLinger;
+  socket_.set_interest(EPOLLIN);
+}
+
+void NbdClient::cut_off(proto::Micros now, const std::string& why) {
+  close(now, why);
+}
+
+void NbdClient::close(proto::Micros now, const std::string& why) {
+  if (state_ == State::closed || state_ == State::moving) return;
+  const bool was_open = state_ == State::open;
+  state_ = State::closed;
+  linger_until_ = proto::kNever;
+  socket_.close();
+  if (was_open) {
+    engine_.on_disconnected(now);
+    if (slot_ != nullptr) {
+      const nbd::Counters& counters = engine_.counters();
+      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written: {}", peer_,
+                   slot_->name(), requests(counters), counters.bytes_read, counters.bytes_written, why);
+      shard_->touch(slot_->station());
+    } else {
+      spdlog::info("{}: left before it attached: {}", peer_, why);
+    }
+  }
+  shard_->leave(*this, nullptr);
+}
+
+proto::Micros NbdClient::next_deadline() const noexcept {
+  switch (state_) {
+    case State::open:
+      return engine_.next_deadline();
+    case State::lingering:
+      return linger_until_;
+    case State::moving:
+    case State::closed:
+      break;
+  }
+  return proto::kNever;
+}
+
+void NbdClient::on_deadline(proto::Micros now) {
+  if (state_ == State::open) engine_.on_deadline(now);
+  if (state_ == State::lingering) ended_ = true;
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "gateway/nbd/connection.hpp"
+#include "gateway/net/connection_limit.hpp"
+#include "gateway/net/poller.hpp"
+#include "gateway/net/stream_socket.hpp"
+
+namespace nbdgw::net {
+
+class ExportSlot;
+class Shard;
+
+/// How long a connection that we end stays open after our last byte, for the client to read it: closing at once with
+/// input unread would send a reset, which may destroy replies that are on their way.
+inline constexpr proto::Micros kLinger = 2 * proto::kSecond;
+/// Input that is thrown away meanwhile, in bytes, before we lose patience.
+inline constexpr std::size_t kLingerBytes = 64 * 1024 * 1024;
+
+/// One NBD client: its socket and its protocol engine. It is born on the shard that accepted it, moves to the shard
+/// of the export that its handshake names, and stays there.
+class NbdClient final : public Watcher, private nbd::ConnectionListener {
+ public:
+  NbdClient(UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
+            const nbd::ConnectionOptions& options, proto::Micros now);
+  ~NbdClient();
+  NbdClient(const NbdClient&) = delete;
+  NbdClient& operator=(const NbdClient&) = delete;
+
+  /// Receives; everything else waits for the end of the turn.
+  void on_ready(std::uint32_t events, proto::Micros now) override;
+
+  // ---- for the shard ----
+
+  /// Lives on this shard from now on.
+  void enter(Shard& shard, proto::Micros now);
+  /// End of a turn in which something happened: looks up exports, sends, closes.
+  void serve(proto::Micros now);
+  /// Payload memory may have been freed. True: the client still waits for some.
+  bool retry_room(proto::Micros now);
+  void begin_drain(proto::Micros now);
+  /// Ends it now, whatever is in flight.
+  void cut_off(proto::Micros now, const std::string& why);
+  bool waits_for_export() const noexcept { return waits_for_export_; }
+  proto::Micros next_deadline() const noexcept;
+  void on_deadline(proto::Micros now);
+
+ private:
+  friend class Shard;
+
+  enum class State : std::uint8_t {
+    open,
+    lingering,  // our side is shut, the client reads what we have sent
+    moving,     // to another shard
+    closed,
+  };
+
+  void output_ready(nbd::Connection& connection) noexcept override;
+
+  void receive(proto::Micros now);
+  void discard_input();
+  bool settle_export(proto::Micros now);
+  void move_to(Shard& target);
+  void note_attached();
+  void send(proto::Micros now);
+  void update_reading();
+  void finish(proto::Micros now);
+  void close(proto::Micros now, const std::string& why);
+
+  Shard* shard_ = nullptr;
+  ConnectionLimit::Ticket ticket_;
+  StreamSocket socket_;
+  const std::string peer_;
+  nbd::Connection engine_;
+  State state_ = State::open;
+  bool touched_ = false;  // is in the shard's list for the end of this turn
+  bool stalled_ = false;  // is in the shard's list of those that wait for memory
+  bool waits_for_export_ = false;
+  bool ended_ = false;          // the peer has closed, or the socket has failed (then lost_ is set)
+  bool receive_later_ = false;  // there is more to receive than one turn allows
+  int lost_ = 0;                // errno of the failure
+  ExportSlot* slot_ = nullptr;  // attached to
+  std::size_t place_ = 0;       // index in the shard's list of clients
+  std::size_t discarded_ = 0;
+  proto::Micros linger_until_ = proto::kNever;
+};
+
+}  // namespace nbdgw::net

@@ -1,0 +1,243 @@
+#include "gateway/net/shard.hpp"
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "gateway/net/clock.hpp"
+#include "gateway/net/nbd_client.hpp"
+#include "proto/assert.hpp"
+
+namespace nbdgw::net {
+
+Shard::Shard(std::uint32_t index, ShardOptions options)
+    : index_(index),
+      options_(std::move(options)),
+      arena_(options_.memory),
+      pool_(arena_.memory()),
+      mailbox_(poller_) {}
+
+Shard::~Shard() {
+  stop();
+}
+
+void Shard::add_station(Station& station) {
+  stations_.push_back(&station);
+  touch(station);  // so that its first turn looks at its sockets and deadlines
+}
+
+void Shard::add_export(ExportSlot& slot) {
+  exports_.push_back(&slot);
+}
+
+void Shard::start() {
+  NBDGW_ASSERT(!thread_.joinable(), "a shard is started once");
+  thread_ = std::thread([this] { run(); });
+}
+
+void Shard::drain(proto::Micros limit) {
+  post([this, limit](proto::Micros now) { begin_drain(limit, now); });
+}
+
+void Shard::stop() {
+  if (!thread_.joinable()) return;
+  post([this](proto::Micros now) {
+    cut_off_clients(now);
+    stage_ = Stage::ended;
+  });
+  join();
+}
+
+void Shard::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Shard::run() {
+  ::pthread_setname_np(::pthread_self(), ("shard" + std::to_string(index_)).c_str());
+  now_ = steady_now();
+  while (stage_ != Stage::ended) turn();
+}
+
+void Shard::turn() {
+  proto::Micros timeout = proto::kNever;
+  if (!touched_stations_.empty() || !touched_clients_.empty()) {
+    timeout = 0;  // the last turn has left something to do
+  } else if (wake_at_ != proto::kNever) {
+    timeout = wake_at_ - now_;
+  }
+  const auto ready = poller_.wait(timeout);
+  now_ = steady_now();
+  for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, now_);
+  if (now_ >= wake_at_) deadlines(now_);
+  settle(now_);
+  if (stage_ != Stage::running) advance_drain(now_);
+}
+
+void Shard::deadlines(proto::Micros now) {
+  wake_at_ = stage_deadline_;
+  const auto call = [&](auto& who) {
+    if (who.next_deadline() <= now) {
+      who.on_deadline(now);
+      touch(who);  // its next deadline is noted when it has been served
+    } else {
+      note_deadline(who.next_deadline());
+    }
+  };
+  for (Station* station : stations_) call(*station);
+  for (const auto& client : clients_) call(*client);
+}
+
+void Shard::touch(Station& station) {
+  if (station.touched_) return;
+  station.touched_ = true;
+  touched_stations_.push_back(&station);
+}
+
+void Shard::touch(NbdClient& client) {
+  if (client.touched_) return;
+  client.touched_ = true;
+  touched_clients_.push_back(&client);
+}
+
+void Shard::settle(proto::Micros now) {
+  for (int round = 0; round < kRoundsPerTurn; ++round) {
+    if (touched_stations_.empty() && touched_clients_.empty()) break;
+    serve_stations(now);
+    serve_clients(now);
+    serve_stalled(now);
+  }
+  send_off();
+}
+
+void Shard::serve_stations(proto::Micros now) {
+  serving_stations_.swap(touched_stations_);
+  for (Station* station : serving_stations_) {
+    station->touched_ = false;
+    station->deliver(now);
+  }
+  for (Station* station : serving_stations_) {
+    station->transmit(now);
+    note_deadline(station->next_deadline());
+  }
+  serving_stations_.clear();
+}
+
+void Shard::serve_clients(proto::Micros now) {
+  serving_clients_.swap(touched_clients_);
+  for (NbdClient* client : serving_clients_) {
+    client->touched_ = false;
+    client->serve(now);
+    note_deadline(client->next_deadline());
+  }
+  serving_clients_.clear();
+}
+
+void Shard::serve_stalled(proto::Micros now) {
+  if (stalled_.empty()) return;
+  std::size_t kept = 0;
+  for (NbdClient* client : stalled_) {
+    if (client->retry_room(now)) stalled_[kept++] = client;
+  }
+  stalled_.resize(kept);
+}
+
+void Shard::adopt(std::unique_ptr<NbdClient> client, proto::Micros now) {
+  NbdClient& arrived = *client;
+  arrived.place_ = clients_.size();
+  clients_.push_back(std::move(client));
+  arrived.enter(*this, now);
+  if (stage_ != Stage::running) arrived.begin_drain(now);
+  touch(arrived);
+}
+
+void Shard::exports_changed() {
+  for (const auto& client : clients_) {
+    if (client->waits_for_export()) touch(*client);
+  }
+}
+
+ExportSlot* Shard::find_export(std::string_view name) noexcept {
+  const auto found =
+      std::ranges::find(exports_, name, [](ExportSlot* slot) -> std::string_view { return slot->name(); });
+  return found == exports_.end() ? nullptr : *found;
+}
+
+Shard* Shard::place_of(std::string_view name) const noexcept {
+  if (places_ == nullptr) return nullptr;
+  const auto found = places_->find(std::string(name));
+  return found == places_->end() ? nullptr : found->second;
+}
+
+void Shard::stall(NbdClient& client) {
+  stalled_.push_back(&client);
+}
+
+void Shard::leave(NbdClient& client, Shard* target) {
+  leaving_.emplace_back(&client, target);
+}
+
+void Shard::send_off() {
+  for (const auto& [client, target] : leaving_) {
+    std::unique_ptr<NbdClient> taken = take_out(*client);
+    if (target == nullptr) continue;
+    target->post(
+        [target, moving = std::move(taken)](proto::Micros now) mutable { target->adopt(std::move(moving), now); });
+  }
+  leaving_.clear();
+}
+
+std::unique_ptr<NbdClient> Shard::take_out(NbdClient& client) noexcept {
+  std::erase(touched_clients_, &client);
+  std::erase(stalled_, &client);
+  client.touched_ = false;
+  const std::size_t place = client.place_;
+  std::unique_ptr<NbdClient> taken = std::move(clients_[place]);
+  if (place + 1 != clients_.size()) {
+    clients_[place] = std::move(clients_.back());
+    clients_[place]->place_ = place;
+  }
+  clients_.pop_back();
+  return taken;
+}
+
+void Shard::cut_off_clients(proto::Micros now) {
+  for (const auto& client : clients_) client->cut_off(now, "the gateway stops");
+}
+
+void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
+  if (stage_ != Stage::running) return;
+  stage_ = Stage::draining;
+  stage_deadline_ = now + limit;
+  note_deadline(stage_deadline_);
+  for (Station* station : stations_) {
+    station->begin_drain(now);
+    touch(*station);
+  }
+  for (const auto& client : clients_) {
+    client->begin_drain(now);
+    touch(*client);
+  }
+}
+
+void Shard::advance_drain(proto::Micros now) {
+  const bool late = now >= stage_deadline_;
+  if (stage_ == Stage::draining) {
+    const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
+    if (!late && !(idle && clients_.empty())) return;
+    if (!clients_.empty()) spdlog::warn("drain: time is up, {} clients are cut off", clients_.size());
+    stage_ = Stage::closing;
+    stage_deadline_ = now + kTeardownLimit;
+    note_deadline(stage_deadline_);
+    cut_off_clients(now);
+    for (Station* station : stations_) {
+      station->begin_teardown(now);
+      touch(*station);
+    }
+    send_off();
+  }
+  const bool ended = std::ranges::all_of(stations_, [](const Station* station) { return station->ended(); });
+  if (stage_ == Stage::closing && (late || (ended && clients_.empty()))) stage_ = Stage::ended;
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,155 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "gateway/nbd/connection.hpp"
+#include "gateway/net/arena.hpp"
+#include "gateway/net/export_slot.hpp"
+#include "gateway/net/mailbox.hpp"
+#include "gateway/net/poller.hpp"
+#include "gateway/net/station.hpp"
+#include "proto/bytes/buffer_pool.hpp"
+
+namespace nbdgw::net {
+
+class NbdClient;
+class Shard;
+
+/// On which shard each export lives. Made before the shards start, never changed after.
+using ExportPlaces = std::unordered_map<std::string, Shard*>;
+
+/// What all shards share: immutable.
+struct ShardOptions {
+  std::uint64_t memory = 64ULL << 20;  // bytes of payload memory of this shard
+  nbd::ExportDirectoryPtr directory;
+  nbd::ConnectionOptions client;
+};
+
+/// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
+/// and the memory that their payloads share. Shards share nothing: other threads reach one by post() only.
+///
+/// A turn: sleep until something is ready; every ready socket receives into its engine; then, once, the end of the
+/// turn (settle): what came in is handed on until nothing moves, and what there is to send leaves, gathered, in one
+/// system call per socket. Sockets are closed, clients moved and destroyed only there.
+class Shard {
+ public:
+  /// How long the stations may take to end; a session's logout has its own, shorter, limit.
+  static constexpr proto::Micros kTeardownLimit = 20 * proto::kSecond;
+  /// Times that one end of a turn goes around before it lets the sockets have a look in.
+  static constexpr int kRoundsPerTurn = 8;
+
+  /// Throws std::system_error when the system gives no memory or descriptors.
+  Shard(std::uint32_t index, ShardOptions options);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  /// Before run(), or on the shard's thread. The station and the exports must outlive the thread.
+  void add_station(Station& station);
+  void add_export(ExportSlot& slot);
+  void set_places(const ExportPlaces* places) { places_ = places; }
+
+  /// Starts the thread.
+  void start();
+  /// Shutdown in good order, from any thread: what is in flight may finish for `limit`, then the clients are cut off;
+  /// the stations are torn down (sessions log out), and the thread ends.
+  void drain(proto::Micros limit);
+  /// Cuts off everything and ends the thread. Waits for it; safe to call more than once.
+  void stop();
+  /// Waits for the end of the thread.
+  void join();
+
+  std::uint32_t index() const noexcept { return index_; }
+
+  /// From any thread: see Mailbox::post().
+  template <typename Work>
+  void post(Work work) {
+    mailbox_.post(std::move(work));
+  }
+
+  // ---- on the shard's thread only ----
+
+  Poller& poller() noexcept { return poller_; }
+  proto::BufferPool& pool() noexcept { return pool_; }
+  const ShardOptions& options() const noexcept { return options_; }
+
+  /// Asks for a call at the end of this turn.
+  void touch(Station& station);
+  void touch(NbdClient& client);
+  /// Asks for on_deadline() of whoever has this deadline. Earlier ones that were asked for stay.
+  void note_deadline(proto::Micros at) noexcept {
+    if (at < wake_at_) wake_at_ = at;
+  }
+
+  /// A client that was accepted, or that comes from another shard.
+  void adopt(std::unique_ptr<NbdClient> client, proto::Micros now);
+  /// An export came online or went, or its waiting_reason() changed.
+  void exports_changed();
+  std::size_t client_count() const noexcept { return clients_.size(); }
+
+  // ---- for the clients of this shard, during the end of a turn ----
+
+  /// The export of that name on this shard, or null.
+  ExportSlot* find_export(std::string_view name) noexcept;
+  /// The shard where that export lives, or null when there is none of that name.
+  Shard* place_of(std::string_view name) const noexcept;
+  /// The client goes to another shard, or to its end, when the end of the turn is done with it.
+  void leave(NbdClient& client, Shard* target);
+  /// The client waits for payload memory: it is asked again, first come first served, when some was freed.
+  void stall(NbdClient& client);
+
+ private:
+  enum class Stage : std::uint8_t {
+    running,
+    draining,  // clients and stations finish what they have
+    closing,   // stations end for good
+    ended,     // the thread leaves after this turn
+  };
+
+  void run();
+  void turn();
+  void deadlines(proto::Micros now);
+  void settle(proto::Micros now);
+  void serve_stations(proto::Micros now);
+  void serve_clients(proto::Micros now);
+  void serve_stalled(proto::Micros now);
+  void send_off();
+  std::unique_ptr<NbdClient> take_out(NbdClient& client) noexcept;
+  void cut_off_clients(proto::Micros now);
+  void begin_drain(proto::Micros limit, proto::Micros now);
+  void advance_drain(proto::Micros now);
+
+  const std::uint32_t index_;
+  const ShardOptions options_;
+  const ExportPlaces* places_ = nullptr;
+  Arena arena_;
+  proto::BufferPool pool_;
+  Poller poller_;
+  std::vector<Station*> stations_;
+  std::vector<ExportSlot*> exports_;
+  std::vector<std::unique_ptr<NbdClient>> clients_;
+
+  std::vector<Station*> touched_stations_;
+  std::vector<Station*> serving_stations_;
+  std::vector<NbdClient*> touched_clients_;
+  std::vector<NbdClient*> serving_clients_;
+  std::vector<NbdClient*> stalled_;
+  std::vector<std::pair<NbdClient*, Shard*>> leaving_;
+
+  proto::Micros now_ = 0;                  // of this turn
+  proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
+  Stage stage_ = Stage::running;
+  proto::Micros stage_deadline_ = proto::kNever;
+  Mailbox mailbox_;  // last: what is still in it at the end goes first
+  std::thread thread_;
+};
+
+}  // namespace nbdgw::net

@@ -1,0 +1,121 @@
+#include "gateway/net/stream_socket.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "proto/assert.hpp"
+
+namespace nbdgw::net {
+
+bool StreamSocket::watch(Poller& poller, std::uint32_t events, Watcher& watcher) noexcept {
+  NBDGW_ASSERT(poller_ == nullptr, "a socket is in one poller");
+  if (!poller.add(fd_.get(), events, watcher)) {
+    error_ = errno;
+    return false;
+  }
+  poller_ = &poller;
+  watcher_ = &watcher;
+  events_ = events;
+  return true;
+}
+
+void StreamSocket::unwatch() noexcept {
+  if (poller_ == nullptr) return;
+  poller_->remove(fd_.get());
+  poller_ = nullptr;
+  watcher_ = nullptr;
+  events_ = 0;
+}
+
+void StreamSocket::set_interest(std::uint32_t events) noexcept {
+  if (events == events_ || poller_ == nullptr) return;
+  poller_->modify(fd_.get(), events, *watcher_);
+  events_ = events;
+}
+
+void StreamSocket::close() noexcept {
+  unwatch();
+  fd_.reset();
+}
+
+std::string StreamSocket::error_text() const {
+  return net::error_text(error_);
+}
+
+ssize_t StreamSocket::read_some(iovec* buffers, std::size_t count) noexcept {
+  msghdr message{};
+  message.msg_iov = buffers;
+  message.msg_iovlen = count;
+  for (;;) {
+    const ssize_t n = ::recvmsg(fd_.get(), &message, 0);
+    if (n >= 0) return n;
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return kWouldBlock;
+    error_ = errno;
+    return -1;
+  }
+}
+
+ssize_t StreamSocket::write_some(iovec* buffers, std::size_t count) noexcept {
+  msghdr message{};
+  message.msg_iov = buffers;
+  message.msg_iovlen = count;
+  for (;;) {
+    const ssize_t n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    if (n >= 0) return n;
+    if (errno == EINTR) continue;
+    // ENOBUFS: the kernel is short of memory for now; the wait for EPOLLOUT ends when it is not.
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return kWouldBlock;
+    error_ = errno;
+    return -1;
+  }
+}
+
+void set_tcp_options(int fd) noexcept {
+  const int on = 1;
+  if (::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) return;  // no TCP socket
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &kKeepAliveIdleS, sizeof kKeepAliveIdleS);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &kKeepAliveIntervalS, sizeof kKeepAliveIntervalS);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &kKeepAliveProbes, sizeof kKeepAliveProbes);
+}
+
+std::string address_text(const sockaddr* address, socklen_t length) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (address->sa_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
+    ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
+  }
+  if (address->sa_family == AF_INET6) {
+    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
+    ::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+    return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
+  }
+  if (address->sa_family == AF_UNIX && length > offsetof(sockaddr_un, sun_path)) {
+    return reinterpret_cast<const sockaddr_un*>(address)->sun_path;
+  }
+  return "unknown address";
+}
+
+std::string peer_text(int fd) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return "a client that has left already";
+  if (address.ss_family != AF_UNIX) return address_text(reinterpret_cast<sockaddr*>(&address), length);
+  ucred who{};
+  socklen_t size = sizeof who;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return "unix";
+  return "unix, pid " + std::to_string(who.pid) + ", uid " + std::to_string(who.uid);
+}
+
+std::string error_text(int error) {
+  return std::system_category().message(error);
+}
+
+}  // namespace nbdgw::net

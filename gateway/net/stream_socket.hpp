@@ -1,0 +1,142 @@
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "gateway/net/poller.hpp"
+#include "gateway/net/unique_fd.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::net {
+
+/// Bounds of what one socket may do in one turn, so that the others of the shard get theirs.
+inline constexpr std::size_t kRxBytesPerTurn = 4 * 1024 * 1024;
+inline constexpr std::size_t kTxBytesPerTurn = 8 * 1024 * 1024;
+
+/// Entries offered to an engine's rx_buffers(): enough for 1 MiB of payload in 64 KiB blocks, and for headers around
+/// it.
+inline constexpr std::size_t kRxIovecs = 64;
+/// Entries offered to an engine's tx_buffers(): what sendmsg(2) takes at once (UIO_MAXIOV).
+inline constexpr std::size_t kTxIovecs = 1024;
+
+/// Keepalive of TCP connections: a peer that vanished without a word is noticed after about two minutes.
+inline constexpr int kKeepAliveIdleS = 60;
+inline constexpr int kKeepAliveIntervalS = 10;
+inline constexpr int kKeepAliveProbes = 6;
+
+/// What became of a receive or a send.
+enum class Transfer : std::uint8_t {
+  done,         // nothing more to receive, or to send, for now
+  more,         // the turn's share is used up; go on in the next
+  engine_full,  // receive only: the engine wants no bytes now
+  ended,        // receive only: the peer has closed its side
+  failed,       // the connection is gone; error() says why
+};
+
+/// A connected, non-blocking stream socket on a shard, and the loops that move bytes between it and an engine. An
+/// engine is anything with rx_buffers, on_received, tx_buffers and on_sent.
+class StreamSocket {
+ public:
+  StreamSocket() = default;
+  explicit StreamSocket(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+
+  bool is_open() const noexcept { return static_cast<bool>(fd_); }
+  int native() const noexcept { return fd_.get(); }
+  const UniqueFd& fd() const noexcept { return fd_; }
+
+  /// Puts the socket into a shard's poller. False with error() set when the kernel refuses.
+  bool watch(Poller& poller, std::uint32_t events, Watcher& watcher) noexcept;
+  /// Takes it out again, to move it to another shard.
+  void unwatch() noexcept;
+  /// Changes what is waited for; no system call when nothing changes.
+  void set_interest(std::uint32_t events) noexcept;
+  void want_read(bool on) noexcept { set_interest(on ? events_ | EPOLLIN : events_ & ~std::uint32_t{EPOLLIN}); }
+  void want_write(bool on) noexcept { set_interest(on ? events_ | EPOLLOUT : events_ & ~std::uint32_t{EPOLLOUT}); }
+  bool wants_read() const noexcept { return (events_ & EPOLLIN) != 0; }
+  bool wants_write() const noexcept { return (events_ & EPOLLOUT) != 0; }
+
+  void close() noexcept;
+
+  /// The errno of the last failure.
+  int error() const noexcept { return error_; }
+  std::string error_text() const;
+
+  /// Receives until the socket has no more, the engine takes no more, or the turn's share is used up. A receive that
+  /// does not fill what the engine offered has emptied the socket, so none follows it.
+  template <typename Engine>
+  Transfer receive(Engine& engine, proto::Micros now) {
+    std::size_t total = 0;
+    while (total < kRxBytesPerTurn) {
+      iovec buffers[kRxIovecs];
+      const std::size_t count = engine.rx_buffers(buffers);
+      if (count == 0) return Transfer::engine_full;
+      std::size_t offered = 0;
+      for (std::size_t i = 0; i < count; ++i) offered += buffers[i].iov_len;
+      const ssize_t n = read_some(buffers, count);
+      if (n == kWouldBlock) return Transfer::done;
+      if (n == 0) return Transfer::ended;
+      if (n < 0) return Transfer::failed;
+      engine.on_received(static_cast<std::size_t>(n), now);
+      total += static_cast<std::size_t>(n);
+      if (static_cast<std::size_t>(n) < offered) return Transfer::done;
+    }
+    return Transfer::more;
+  }
+
+  /// Sends what the engine has, gathered. When the socket takes no more, waits for it to become writable (EPOLLOUT).
+  template <typename Engine>
+  Transfer send(Engine& engine, proto::Micros now) {
+    std::size_t total = 0;
+    while (total < kTxBytesPerTurn) {
+      iovec buffers[kTxIovecs];
+      const std::size_t count = engine.tx_buffers(buffers);
+      if (count == 0) {
+        want_write(false);
+        return Transfer::done;
+      }
+      std::size_t offered = 0;
+      for (std::size_t i = 0; i < count; ++i) offered += buffers[i].iov_len;
+      const ssize_t n = write_some(buffers, count);
+      if (n < 0 && n != kWouldBlock) return Transfer::failed;
+      const std::size_t sent = n > 0 ? static_cast<std::size_t>(n) : 0;
+      if (sent > 0) engine.on_sent(sent, now);
+      total += sent;
+      if (sent < offered) {
+        want_write(true);
+        return Transfer::done;
+      }
+    }
+    return Transfer::more;
+  }
+
+ private:
+  static constexpr ssize_t kWouldBlock = -2;
+
+  /// Bytes moved, kWouldBlock, or -1 with error() set; read_some(): 0 at the end of the stream.
+  ssize_t read_some(iovec* buffers, std::size_t count) noexcept;
+  ssize_t write_some(iovec* buffers, std::size_t count) noexcept;
+
+  UniqueFd fd_;
+  Poller* poller_ = nullptr;
+  Watcher* watcher_ = nullptr;
+  std::uint32_t events_ = 0;
+  int error_ = 0;
+};
+
+/// TCP_NODELAY, and keepalive with the times above. Does nothing to other kinds of sockets.
+void set_tcp_options(int fd) noexcept;
+
+/// The peer for log lines: "192.0.2.1:4711", "[2001:db8::1]:4711", or for a UNIX socket "unix, pid 17, uid 0".
+std::string peer_text(int fd);
+
+/// "192.0.2.1:4711", "[2001:db8::1]:4711" or the path of a UNIX socket.
+std::string address_text(const sockaddr* address, socklen_t length);
+
+/// strerror() that is safe with threads.
+std::string error_text(int error);
+
+}  // namespace nbdgw::net

@@ -1,0 +1,1 @@
+"""The benchmark's parts: rows, one measurement, the report."""

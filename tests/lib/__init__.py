@@ -1,0 +1,1 @@
+"""Shared parts of the interoperability tests and the benchmark: child processes, targets, servers, clients."""

@@ -1,0 +1,133 @@
+"""Child processes: started, waited for, stopped by pid, logs kept."""
+import ctypes
+import os
+import signal
+import subprocess
+import time
+
+from . import sockets, workdir
+
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 20
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+_all = []
+
+
+class ChildError(Exception):
+    """A child did not do what was asked: the text has the end of its log."""
+
+
+def _die_with_parent():
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    """One child process of ours; its stdout and stderr go to one log file."""
+
+    def __init__(self, name, argv, env=None, directory=None):
+        self.name = name
+        self.argv = [str(a) for a in argv]
+        self.env = {**os.environ, **(env or {})}
+        self.log_path = (directory or workdir.root()) / f"{name}-{len(_all)}.log"
+        self.process = None
+        self.shown = 0
+        _all.append(self)
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=self.env, preexec_fn=_die_with_parent)
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def log(self):
+        try:
+            return self.log_path.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def fail(self, text):
+        raise ChildError(f"{self.name}: {text}\n  {' '.join(self.argv)}\n{tail(self.log(), 40)}")
+
+    def wait_until(self, condition, what, timeout_s=START_TIMEOUT_S):
+        """Polls until the condition holds; an error if the child dies or the time is over."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if not self.alive():
+                self.fail(f"ended with {self.process.returncode} before it was {what}")
+            if time.monotonic() > end:
+                self.fail(f"not {what} after {timeout_s} s")
+            time.sleep(0.01)
+        return self
+
+    def wait_listening(self, port):
+        return self.wait_until(lambda: sockets.owns_listener(self.pid, port), f"listening on port {port}")
+
+    def wait_socket(self, path):
+        return self.wait_until(lambda: os.path.exists(path), f"listening on {path}")
+
+    def wait_log(self, text, timeout_s=START_TIMEOUT_S):
+        return self.wait_until(lambda: text in self.log(), f"saying '{text}'", timeout_s)
+
+    def wait(self, timeout_s):
+        """Exit status, or an error if it does not end in time."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.fail(f"still running after {timeout_s} s")
+
+    def send(self, number):
+        if self.alive():
+            self.process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM, timeout_s=STOP_TIMEOUT_S):
+        """Asks it to end and returns the exit status; kills it (and fails) if it does not."""
+        if self.process is None:
+            return None
+        self.send(number)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.fail(f"did not end {timeout_s} s after signal {number}; killed")
+
+    def kill(self):
+        if self.alive():
+            self.process.kill()
+        if self.process is not None:
+            return self.process.wait()
+        return None
+
+
+def kill_all():
+    """Ends whatever is left of our children."""
+    for child in _all:
+        child.kill()
+
+
+def tail(text, lines):
+    return "\n".join("    | " + line for line in text.splitlines()[-lines:])
+
+
+def fresh_logs(lines=40):
+    """The last lines of every log that has grown since the last call, for a failure report."""
+    parts = []
+    for child in _all:
+        text = child.log()
+        if len(text) > child.shown:
+            parts.append(f"  {child.log_path} ({child.name}):\n{tail(text[child.shown:], lines)}")
+            child.shown = len(text)
+    return "\n".join(parts)
+
+
+def mark_logs():
+    """From here on fresh_logs() shows only what is new."""
+    for child in _all:
+        child.shown = len(child.log())
