@@ -27,7 +27,7 @@ initiator::ChapSettings chap_settings(const config::Chap& chap) {
   }
   settings.algorithms.clear();
   for (const config::ChapAlgorithm algorithm : chap.algorithms) {
-    settings.algorithms.push_back(static_cast<std::uint8_t>(algorithm));
+    settings.algorithms.push_back(static_cast<proto::iscsi::ChapAlgorithm>(algorithm));
   }
   return settings;
 }
