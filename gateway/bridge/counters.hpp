@@ -26,7 +26,7 @@ struct ExportCounters {
   std::uint64_t retries_delayed = 0;
   std::uint64_t held = 0;             // tasks that came back without an end and waited for the session
   std::uint64_t short_transfers = 0;  // good status, but less data than asked for
-  std::uint64_t task_set_full = 0;
+  std::uint64_t queue_full = 0;       // BUSY or TASK SET FULL
   std::uint64_t unit_attentions = 0;
   std::uint64_t cache_loss_reports = 0;  // unit attentions after which a volatile cache may be gone
   std::uint64_t flush_tasks = 0;         // SYNCHRONIZE CACHE commands that came to an end

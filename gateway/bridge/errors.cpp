@@ -1,5 +1,6 @@
 #include "gateway/bridge/errors.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 
@@ -14,10 +15,15 @@ using initiator::Outcome;
 using proto::scsi::SenseKey;
 using proto::scsi::Status;
 
+std::optional<proto::scsi::Sense> sense_of(const initiator::ScsiCommand& command) noexcept {
+  if (command.outcome != Outcome::completed) return std::nullopt;
+  if (static_cast<Status>(command.status) != Status::check_condition) return std::nullopt;
+  const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
+  return proto::scsi::parse_sense(std::span(command.sense).first(length));
+}
+
 const char* explain_sense(const initiator::ScsiCommand& command) noexcept {
-  const std::size_t length =
-      command.sense_length < command.sense.size() ? command.sense_length : command.sense.size();
-  const auto sense = proto::scsi::parse_sense(std::span(command.sense).first(length));
+  const auto sense = sense_of(command);
   if (!sense) return "the target reports an error without saying which";
   switch (sense->key) {
     case SenseKey::not_ready:
@@ -56,6 +62,11 @@ proto::nbd::Error to_nbd(device::Error error) noexcept {
       return Nbd::eio;  // neither this nor anything in its place
   }
   return Nbd::eio;
+}
+
+bool unknown_command(const initiator::ScsiCommand& command) noexcept {
+  const auto sense = sense_of(command);
+  return sense && sense->is(SenseKey::illegal_request, proto::scsi::asc::kInvalidOpcode);
 }
 
 const char* explain_briefly(const initiator::ScsiCommand& command, device::Error error) noexcept {

@@ -163,11 +163,12 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void leave_flush(IoRequest& request);
   void queue_flush();
   void flush_over(proto::nbd::Error error, const char* text);
-  void flush_refused();
+  bool flush_falls_back();
 
   // The path and the LUN (export_life.cpp).
   void on_probe_done(device::LogicalUnit& unit, proto::Micros now) override;
   void on_unit_notes(device::LogicalUnit& unit, const device::Notes& notes, proto::Micros now) override;
+  void count_notes(const device::Notes& notes) noexcept;
   void take_notes(const device::Notes& notes, proto::Micros now);
   void accept_facts(const device::Facts& facts, proto::Micros now);
   void enter(ExportState state, std::string reason, proto::Micros now);

@@ -1,3 +1,4 @@
+#include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
 
 /// FLUSH, and FUA by SYNCHRONIZE CACHE.
@@ -42,19 +43,22 @@ void Export::flush_over(Error error, const char* text) {
   queue_flush();
 }
 
-/// The LUN does not know SYNCHRONIZE CACHE(16). The 10-byte form is tried; if it knows neither, it cannot have a
-/// volatile cache that initiators were meant to flush: taken as write-through from now on, with success.
-void Export::flush_refused() {
+/// The LUN refuses SYNCHRONIZE CACHE(16): the 10-byte form is tried. If it does not know that one either, it cannot
+/// have a volatile cache that initiators were meant to flush, whatever its WCE bit says: taken as write-through from
+/// now on, with success. False: neither; the error stands.
+bool Export::flush_falls_back() {
   if (!refused_.synchronize_16) {
     refused_.synchronize_16 = true;
     refresh_abilities();
     queue_flush();
-    return;
+    return true;
   }
+  if (!unknown_command(flush_.task())) return false;
   refused_.synchronize = true;
   refresh_abilities();
   flush_.cover_all();
   flush_over(Error::none, nullptr);
+  return true;
 }
 
 }  // namespace nbdgw::bridge

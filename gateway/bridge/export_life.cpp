@@ -73,7 +73,8 @@ void Export::accept_facts(const device::Facts& facts, proto::Micros now) {
   info_.size = size;
   info_.read_only = config_.read_only || facts.write_protected;
   info_.rotational = facts.medium == device::Medium::rotating;
-  info_.preferred_block = std::max({kPreferredBlock, facts.block_length, facts.physical_block_length});
+  info_.preferred_block =
+      std::clamp(std::max(facts.block_length, facts.physical_block_length), kPreferredBlock, kMaxPart);
   refresh_abilities();
   enter(ExportState::online, "", now);
 }
@@ -82,16 +83,20 @@ void Export::on_unit_notes(LogicalUnit&, const device::Notes& notes, proto::Micr
   take_notes(notes, now);
 }
 
-/// What a command's end told about the unit. The unit looks again at what may have changed; requests wait meanwhile,
-/// for it might be another disk now.
-void Export::take_notes(const device::Notes& notes, proto::Micros now) {
-  if (!notes.any()) return;
+void Export::count_notes(const device::Notes& notes) noexcept {
   if (notes.unit_attention) ++counters_.unit_attentions;
   if (notes.cache_may_be_lost) ++counters_.cache_loss_reports;
   if (notes.queue_full) {
-    ++counters_.task_set_full;
+    ++counters_.queue_full;
     queue_.lower_depth();
   }
+}
+
+/// What the end of one of our commands told about the unit. The unit looks again at what may have changed; requests
+/// wait meanwhile, for it might be another disk now.
+void Export::take_notes(const device::Notes& notes, proto::Micros now) {
+  if (!notes.any()) return;
+  count_notes(notes);
   if (!notes.capacity_changed && !notes.facts_changed) return;
   unit_.note(notes, now);
   if (state_ == ExportState::online && unit_.state() != LogicalUnit::State::ready) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
 
@@ -83,12 +84,14 @@ bool Export::falls_back(Segment& segment) {
       segment.step = Step::write_zeroes;
       return true;
     case Step::unmap:
-      // TRIM is a hint: what cannot be unmapped stays.
+      // Without UNMAP, TRIM is a hint that comes to nothing. An UNMAP that is known but refused is an error.
+      if (!unknown_command(segment)) return false;
       refused_.unmap = true;
       unit_.unmap_refused();
       refresh_abilities();
       segment.request->cursor = segment.request->range_end;
-      return false;
+      segment.step = Step::none;
+      return true;
     default:
       return false;
   }

@@ -101,39 +101,25 @@ void Export::task_over(Task& task, const device::Disposition& disposition) {
   const Error error = to_nbd(disposition.error);
   const char* const text = good ? nullptr : explain_briefly(task, disposition.error);
   if (good) queue_.count_good();
-  if (disposition.error == device::Error::unsupported) ++counters_.refusals;
-
+  const bool refused = disposition.error == device::Error::unsupported;
+  if (refused) ++counters_.refusals;
   if (task.role == Task::Role::flush) {
     ++counters_.flush_tasks;
-    if (disposition.error == device::Error::unsupported) {
-      flush_refused();
-    } else {
-      flush_over(error, text);
-    }
+    if (!refused || !flush_falls_back()) flush_over(error, text);
     return;
   }
 
   Segment& segment = static_cast<Segment&>(task);
-  IoRequest& request = *segment.request;
+  const IoRequest& request = *segment.request;
   const bool stopped = request.abandoned || request.error != Error::none;
   if (good) {
-    if (!stopped) {
-      segment_good(segment);
-    } else {
-      settle(segment, false);
-    }
-  } else if (disposition.error == device::Error::unsupported && segment.step != Step::none && falls_back(segment)) {
-    if (stopped) {
-      settle(segment, false);
-    } else {
-      segment.attempts = {};
-      queue_.push_front(segment);
-    }
-  } else if (disposition.error == device::Error::unsupported && segment.step == Step::unmap) {
-    settle(segment, true);  // TRIM is a hint
-  } else {
-    task_failed(task, error, text);
+    if (stopped) return settle(segment, false);
+    return segment_good(segment);
   }
+  if (!refused || !falls_back(segment)) return task_failed(task, error, text);
+  if (stopped || segment.step == Step::none) return settle(segment, !stopped);
+  segment.attempts = {};
+  queue_.push_front(segment);
 }
 
 /// A task ends with an error, sent or not. The request's other tasks that are not with the target are not sent.

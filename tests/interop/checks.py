@@ -3,15 +3,14 @@ import filecmp
 import random
 
 import base
-from lib import clients, unaligned, workdir
+from lib import clients, libnbd_checks, unaligned, workdir
 
 MIB = 1 << 20
 COPY_SIZE = 64 * MIB
 
 
 class ClientChecks:
-    """Mixed into a SharedServer: one target, many clients. `thin` and `block_size` say what the LUN can do."""
-    thin = False
+    """Mixed into a SharedServer: one target, many clients."""
 
     def test_01_nbdinfo(self):
         export = clients.nbdinfo(self.uri)
@@ -75,3 +74,6 @@ class ClientChecks:
                              offset_increment="12m", verify="crc32c", verify_fatal=1, verify_backlog=64,
                              blockalign=512).run()
         self.assertGreater(result["read"]["total_ios"], result["write"]["total_ios"])
+
+    def test_09_libnbd(self):
+        libnbd_checks.flags_and_chunks(self.uri, self.size)

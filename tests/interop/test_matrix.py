@@ -1,8 +1,7 @@
 """Every client against every target and setting."""
-import unittest
-
 from base import MIB, SharedServer
 from checks import ClientChecks
+from lib import clients
 from lib.targets import Chap, Istgt, Lun, Tgt
 
 SIZE = 96 * MIB
@@ -81,8 +80,7 @@ class TgtThin(ClientChecks, SharedServer):
     def make_target(cls):
         return Tgt({1: Lun(SIZE, thin=True)})
 
-    def test_09_trim_frees_blocks(self):
-        from lib import clients
+    def test_10_trim_frees_blocks(self):
         path = self.target.luns[1].path
         clients.qemu_io(self.uri, "write -P 0x77 32M 32M", "flush")
         before = path.stat().st_blocks
@@ -114,7 +112,3 @@ class IstgtChapMutual(ClientChecks, SharedServer):
     @classmethod
     def make_target(cls):
         return Istgt({0: Lun(SIZE)}, chap=Chap("gateway", "secretsecret1", "array", "othersecret22"))
-
-
-if __name__ == "__main__":
-    unittest.main()
