@@ -37,7 +37,8 @@ NbdClient::~NbdClient() = default;
 void NbdClient::enter(Shard& shard, proto::Micros now) {
   shard_ = &shard;
   state_ = State::open;
-  if (!socket_.watch(shard.poller(), EPOLLIN, *this)) close(now, "cannot wait for its socket: " + socket_.error_text());
+  if (!socket_.watch(shard.poller(), EPOLLIN, *this))
+    close(now, "cannot wait for its socket: " + socket_.error_text());
 }
 
 void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
@@ -79,7 +80,9 @@ void NbdClient::discard_input() {
   ended_ = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || discarded_ > kLingerBytes;
 }
 
-void NbdClient::output_ready(nbd::Connection&) noexcept { shard_->touch(*this); }
+void NbdClient::output_ready(nbd::Connection&) noexcept {
+  shard_->touch(*this);
+}
 
 void NbdClient::serve(proto::Micros now) {
   if (state_ == State::lingering && ended_) close(now, {});
@@ -190,7 +193,9 @@ void NbdClient::finish(proto::Micros now) {
   socket_.set_interest(EPOLLIN);
 }
 
-void NbdClient::cut_off(proto::Micros now, const std::string& why) { close(now, why); }
+void NbdClient::cut_off(proto::Micros now, const std::string& why) {
+  close(now, why);
+}
 
 void NbdClient::close(proto::Micros now, const std::string& why) {
   if (state_ == State::closed || state_ == State::moving) return;
@@ -202,8 +207,8 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
     engine_.on_disconnected(now);
     if (slot_ != nullptr) {
       const nbd::Counters& counters = engine_.counters();
-      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written: {}", peer_, slot_->name(),
-                   requests(counters), counters.bytes_read, counters.bytes_written, why);
+      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written: {}", peer_,
+                   slot_->name(), requests(counters), counters.bytes_read, counters.bytes_written, why);
       shard_->touch(slot_->station());
     } else {
       spdlog::info("{}: left before it attached: {}", peer_, why);
