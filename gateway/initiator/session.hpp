@@ -103,6 +103,8 @@ class Session final : public CommandTransport {
   SessionState state() const noexcept { return state_; }
   const SessionSettings& settings() const noexcept { return settings_; }
   const SessionCounters& counters() const noexcept { return counters_; }
+  /// Tasks, management included, that are sent and not answered, or whose data is still in a send queue.
+  std::uint16_t tasks_in_use() const noexcept { return tasks_.in_use(); }
   std::uint16_t connection_count() const noexcept { return static_cast<std::uint16_t>(connections_.size()); }
   Connection& connection(std::uint16_t index) noexcept { return *connections_[index]; }
   /// Why the session is not logged in, for people; empty when it is.
