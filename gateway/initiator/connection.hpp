@@ -78,6 +78,7 @@ class Connection final : private PduHandler {
   void failure(ConnectionError error, proto::Micros now);
 
   // Login exchange.
+  std::uint32_t login_itt() const noexcept;
   void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
 

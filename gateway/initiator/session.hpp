@@ -132,7 +132,8 @@ class Session final : public CommandTransport {
   void join_failed(Connection& connection, const std::string& why, proto::Micros now);
   void connection_free(proto::Micros now);
   void recover(proto::Micros now);
-  void redirect(const Portal& portal, bool permanent);
+  void back_off(proto::Micros now);
+  bool redirect(const Portal& portal, bool permanent);
   void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = length; }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
@@ -165,7 +166,6 @@ class Session final : public CommandTransport {
   TaskPool tasks_;
   std::vector<std::unique_ptr<Connection>> connections_;
   JoinTimes join_at_;
-  std::uint16_t granted_ = 1;  // MaxConnections after negotiation
 
   ScsiCommand* pending_first_ = nullptr;
   ScsiCommand* pending_last_ = nullptr;
