@@ -20,9 +20,9 @@ initiator::DigestOffer offer(config::Digest digest) noexcept {
 }
 
 initiator::ChapSettings chap_settings(const config::Chap& chap) {
-  std::vector<std::uint8_t> algorithms;
+  std::vector<proto::iscsi::ChapAlgorithm> algorithms;
   for (const config::ChapAlgorithm algorithm : chap.algorithms) {
-    algorithms.push_back(static_cast<std::uint8_t>(algorithm));
+    algorithms.push_back(static_cast<proto::iscsi::ChapAlgorithm>(algorithm));
   }
   const config::ChapCredentials none;
   const config::ChapCredentials& mutual = chap.mutual ? *chap.mutual : none;

@@ -23,7 +23,7 @@ std::uint64_t hash_name(std::string_view target, std::uint32_t number) noexcept 
 
 std::string hex16(std::uint64_t value) {
   std::array<char, 16> digits;
-  const auto* end = std::to_chars(digits.data(), digits.data() + digits.size(), value, 16).ptr;
+  auto* end = std::to_chars(digits.data(), digits.data() + digits.size(), value, 16).ptr;
   const std::string text(digits.data(), end);
   return std::string(16 - text.size(), '0') + text;
 }
