@@ -60,6 +60,8 @@ class Connection {
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
 
+  /// Whether rx_buffers() would take bytes now.
+  bool wants_to_read() const noexcept;
   /// Nothing more is to be sent or read: the shell closes the socket.
   bool wants_close() const noexcept { return state_ == ConnectionState::closed; }
   /// Why the connection is closing or closed; empty: the initiator asked for it (logout).
@@ -122,7 +124,6 @@ class Connection {
   };
 
   // connection_rx.cpp
-  bool is_reading() const noexcept;
   bool takes_directly() const noexcept;
   std::span<const std::uint8_t> staged() const noexcept;
   void consume(std::size_t n) noexcept;

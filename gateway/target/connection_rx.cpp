@@ -13,7 +13,7 @@ namespace nbdgw::target {
 
 using namespace proto::iscsi;
 
-bool Connection::is_reading() const noexcept {
+bool Connection::wants_to_read() const noexcept {
   return (state_ == ConnectionState::login || state_ == ConnectionState::full_feature) &&
          queued_control_ <= kMaxQueuedControl;
 }
@@ -25,7 +25,7 @@ bool Connection::takes_directly() const noexcept {
 }
 
 std::size_t Connection::rx_buffers(std::span<iovec> out) {
-  if (!is_reading() || out.empty()) return 0;
+  if (!wants_to_read() || out.empty()) return 0;
   std::size_t filled = 0;
   if (takes_directly()) {
     const std::uint32_t n = std::min(segment_left_, rx_task_->data_length - sink_offset_);
