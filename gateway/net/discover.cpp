@@ -74,6 +74,8 @@ class Discoverer final : private PortalSocket::Owner {
 
 }  // namespace
 
-DiscoverResult discover(const initiator::SessionSettings& settings) { return Discoverer(settings).run(); }
+DiscoverResult discover(const initiator::SessionSettings& settings) {
+  return Discoverer(settings).run();
+}
 
 }  // namespace nbdgw::net
