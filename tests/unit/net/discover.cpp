@@ -1,4 +1,4 @@
-#include "gateway/app/portal_inquiry.hpp"
+#include "gateway/net/discover.hpp"
 
 #include <doctest/doctest.h>
 
@@ -35,12 +35,12 @@ TEST_CASE("discovery tells the targets and where they are") {
   target::MemoryMedium medium(1 << 20);
   net::TargetServer server(two_targets(medium));
   server.start();
-  app::PortalInquiry inquiry(settings_for(server.port()));
-  REQUIRE(inquiry.run() == "");
-  REQUIRE(inquiry.targets().size() == 2);
-  CHECK(inquiry.targets()[0].name == "iqn.2026-11.com.example:one");
-  CHECK(inquiry.targets()[1].name == "iqn.2026-11.com.example:two");
-  CHECK(inquiry.targets()[0].addresses == std::vector<std::string>{server.address() + ",1"});
+  const net::DiscoverResult inquiry = net::discover(settings_for(server.port()));
+  REQUIRE(inquiry.failure == "");
+  REQUIRE(inquiry.targets.size() == 2);
+  CHECK(inquiry.targets[0].name == "iqn.2026-11.com.example:one");
+  CHECK(inquiry.targets[1].name == "iqn.2026-11.com.example:two");
+  CHECK(inquiry.targets[0].addresses == std::vector<std::string>{server.address() + ",1"});
 }
 
 TEST_CASE("discovery over a host name") {
@@ -49,9 +49,9 @@ TEST_CASE("discovery over a host name") {
   server.start();
   auto settings = settings_for(server.port());
   settings.portals[0].host = "localhost";  // may be ::1 first, where nobody listens: both are tried
-  app::PortalInquiry inquiry(settings);
-  CHECK(inquiry.run() == "");
-  CHECK(inquiry.targets().size() == 2);
+  const net::DiscoverResult inquiry = net::discover(settings);
+  CHECK(inquiry.failure == "");
+  CHECK(inquiry.targets.size() == 2);
 }
 
 TEST_CASE("discovery with CHAP both ways") {
@@ -69,13 +69,13 @@ TEST_CASE("discovery with CHAP both ways") {
   settings.chap.secret = "the right secret";
   settings.chap.mutual_user = "target";
   settings.chap.mutual_secret = "the secret of the target";
-  app::PortalInquiry right(settings);
-  CHECK(right.run() == "");
-  CHECK(right.targets().size() == 2);
+  const net::DiscoverResult right = net::discover(settings);
+  CHECK(right.failure == "");
+  CHECK(right.targets.size() == 2);
   settings.chap.secret = "the wrong secret";
-  app::PortalInquiry wrong(settings);
-  CHECK(wrong.run() != "");
-  CHECK(wrong.targets().empty());
+  const net::DiscoverResult wrong = net::discover(settings);
+  CHECK(wrong.failure != "");
+  CHECK(wrong.targets.empty());
 }
 
 TEST_CASE("discovery where nobody listens, and where nobody answers") {
@@ -85,12 +85,12 @@ TEST_CASE("discovery where nobody listens, and where nobody answers") {
     net::TargetServer server(two_targets(medium));
     port = server.port();
   }
-  app::PortalInquiry nobody(settings_for(port));
-  CHECK(nobody.run().find("refused") != std::string::npos);
+  const net::DiscoverResult nobody = net::discover(settings_for(port));
+  CHECK(nobody.failure.find("refused") != std::string::npos);
 
   net::TargetServer silent(two_targets(medium));  // listens, but was not started
   auto settings = settings_for(silent.port());
   settings.login_timeout = 200 * proto::kMillisecond;
-  app::PortalInquiry waiting(settings);
-  CHECK(waiting.run() == "the portal did not answer in time");
+  const net::DiscoverResult waiting = net::discover(settings);
+  CHECK(waiting.failure == "the portal did not answer in time");
 }
