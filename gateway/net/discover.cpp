@@ -28,7 +28,10 @@ class Discoverer final : private PortalSocket::Owner {
         continue;
       }
       if (!told_connected_ && now >= connect_deadline) return {{}, "no answer to the attempt to connect"};
-      if (now >= engine_.next_deadline()) engine_.on_deadline(now);
+      if (now >= engine_.next_deadline()) {
+        engine_.on_deadline(now);
+        continue;
+      }
       if (told_connected_ && engine_.wants_tx() && socket_.socket().send(engine_, now) == Transfer::failed) {
         socket_.fail(socket_.socket().error_text());
         continue;
