@@ -142,8 +142,10 @@ bool Export::reserve_slots(IoRequest& request) {
   // The first slot has the memory of one block, for a block that is zeroed in part. It alone must be had.
   const bool edges = zeroes && (request.cursor % can_.block != 0 || request.range_end % can_.block != 0);
   if (add_segment(request, edges ? can_.block : 0) == nullptr) return false;
-  const std::uint64_t whole = zeroes ? kMaxPart : can_.block;  // a slice is hardly ever smaller than this
-  const std::uint64_t useful = std::min<std::uint64_t>(kRangeTasks, request.header.length / whole + 1);
+  // More only as far as there are slices for them. WRITE SAME may turn into zero writes, with smaller slices.
+  const std::uint64_t limit = (zeroes ? can_.write_same : can_.unmap) * can_.block;
+  const std::uint64_t slice = limit == 0 ? kMaxPart : zeroes ? std::min<std::uint64_t>(limit, kMaxPart) : limit;
+  const std::uint64_t useful = std::min<std::uint64_t>(kRangeTasks, request.header.length / slice + 1);
   for (std::uint64_t slots = 1; slots < useful; ++slots) {
     if (add_segment(request, 0) == nullptr) break;
   }

@@ -22,8 +22,8 @@
 namespace nbdgw::bridge {
 
 struct ExportConfig {
-  std::string name;
-  std::string description;
+  std::string name{};
+  std::string description{};
   bool read_only = false;                     // whatever the LUN says
   std::uint64_t lun = 0;                      // the 8 bytes of SAM-5 4.7
   std::uint32_t queue_depth = kQueueDepth;    // tasks with the session at once, > 0

@@ -62,6 +62,8 @@ class Connection final : private PduHandler {
   ConnectionState state() const noexcept { return state_; }
   std::uint16_t cid() const noexcept { return cid_; }
   const ConnectionCounters& counters() const noexcept { return counters_; }
+  /// The load by which the session chooses a connection for a command: bytes of the commands not yet answered.
+  std::uint64_t outstanding_bytes() const noexcept { return outstanding_bytes_; }
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
 
  private:
@@ -76,6 +78,7 @@ class Connection final : private PduHandler {
   void failure(ConnectionError error, proto::Micros now);
 
   // Login exchange.
+  std::uint32_t login_itt() const noexcept;
   void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
 

@@ -52,6 +52,7 @@ void SessionDriver::deliver(proto::Micros now) {
   session_.deliver(now);  // before the exports are told of a loss: they must have their tasks back by then
   serve_events(now);
   serve_socket_requests(now);
+  serve_events(now);
   for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
   note_export_changes();
 }

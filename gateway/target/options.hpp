@@ -91,6 +91,8 @@ inline constexpr std::uint32_t kMaxPingData = 64 * 1024;
 inline constexpr std::uint32_t kMaxLoginRequests = 64;
 /// Responses, R2Ts and the like that wait to be sent on one connection. Beyond, nothing more is read from it.
 inline constexpr std::uint32_t kMaxQueuedControl = 1024;
+/// Sessions at a time.
+inline constexpr std::size_t kMaxSessions = 1024;
 /// Logical units of one target.
 inline constexpr std::size_t kMaxLuns = 256;
 

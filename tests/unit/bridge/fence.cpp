@@ -18,7 +18,9 @@ struct Item {
   int arrival = 0;
 };
 
-bool overlap(const Item& a, const Item& b) { return a.first < b.end && b.first < a.end; }
+bool overlap(const Item& a, const Item& b) {
+  return a.first < b.end && b.first < a.end;
+}
 
 }  // namespace
 

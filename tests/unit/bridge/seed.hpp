@@ -6,7 +6,8 @@
 
 #include <doctest/doctest.h>
 
-/// A random source for one test case: seeded from NBDGW_SEED if that is set; printed, so that a failure can be repeated.
+/// A random source for one test case: seeded from NBDGW_SEED if that is set; printed, so that a failure can be
+/// repeated.
 inline std::uint64_t random_seed() {
   static const std::uint64_t seed = [] {
     const char* const given = std::getenv("NBDGW_SEED");
@@ -17,4 +18,6 @@ inline std::uint64_t random_seed() {
   return seed;
 }
 
-inline std::mt19937_64 seeded_random() { return std::mt19937_64(random_seed()); }
+inline std::mt19937_64 seeded_random() {
+  return std::mt19937_64(random_seed());
+}
