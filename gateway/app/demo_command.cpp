@@ -83,20 +83,21 @@ CopyEnd copy(const std::string& what, const std::string& from, const std::string
   return end;
 }
 
-/// Random data through the gateway and back. True: what came back is what went in.
-bool copy_and_compare(const std::string& uri, std::uint64_t size, int stop) {
+/// Random data through the gateway and back. Done: what came back is what went in.
+CopyEnd copy_and_compare(const std::string& uri, std::uint64_t size, int stop) {
   const TemporaryFolder folder;
   const std::string original = folder.file("in"), returned = folder.file("out");
   ProgressLine making(fmt::format("{} of random data", config::format_size(size)));
   write_random_file(original, size, making);
   making.finish("there");
-  if (copy("nbdcopy in", original, uri, size, stop) != CopyEnd::done) return false;
-  if (copy("nbdcopy out", uri, returned, size, stop) != CopyEnd::done) return false;
+  CopyEnd end = copy("nbdcopy in", original, uri, size, stop);
+  if (end == CopyEnd::done) end = copy("nbdcopy out", uri, returned, size, stop);
+  if (end != CopyEnd::done) return end;
   ProgressLine comparing("comparing");
   const auto difference = first_difference(original, returned);
   comparing.finish(difference ? fmt::format("DIFFERENT from byte {} on", *difference)
                               : fmt::format("all {} bytes are the same", size));
-  return !difference;
+  return difference ? CopyEnd::failed : CopyEnd::done;
 }
 
 }  // namespace
@@ -111,20 +112,24 @@ int demo_command(const DemoOptions& options) {
   target::MemoryMedium medium(options.size);
   net::TargetServer target(target_options(medium));
   target.start();
-  net::Gateway gateway(gateway_config(options.listen, target.port()));
+  const config::Config config = gateway_config(options.listen, target.port());
+  net::Gateway gateway(config);
   gateway.start();
   const std::string address = gateway.addresses().front();
   fmt::print("iSCSI target {} on {}\n", kTargetName, target.address());
-  fmt::print("gateway on {}, export {}, LUN {} over several connections\n", address, kExportName, kLun);
+  fmt::print("gateway on {}, export {}: LUN {} over up to {} iSCSI connections\n", address, kExportName, kLun,
+             config.targets.front().connections);
 
   const Attachment attach = attachment(address);
-  const bool good = copy_and_compare(attach.uri, options.size, signals.descriptor());
-  if (good) {
+  const CopyEnd end = copy_and_compare(attach.uri, options.size, signals.descriptor());
+  if (end == CopyEnd::done) {
     fmt::print("\nattach to   {}\nor type     sudo modprobe nbd && sudo {}\n", attach.uri, attach.command);
-    if (!options.once) fmt::print("Ctrl-C ends it.\n");
+    fmt::print("{}\n", options.once ? "Without --once it would stay up for that." : "Ctrl-C ends it.");
     std::fflush(stdout);
     if (!options.once) signals.wait();
   }
+  if (end == CopyEnd::stopped)
+    signals.wait();  // takes the signal that stopped it, so that only another one is a second
   signals.run_unless_signalled(
       [&gateway, &target] {
         gateway.drain();
@@ -132,7 +137,7 @@ int demo_command(const DemoOptions& options) {
         target.stop();
       },
       "stopped again: ended at once");
-  return good ? kSuccess : kFailed;
+  return end == CopyEnd::done ? kSuccess : kFailed;
 }
 
 }  // namespace nbdgw::app

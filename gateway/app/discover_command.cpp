@@ -2,7 +2,7 @@
 
 #include "config/address.hpp"
 #include "gateway/app/commands.hpp"
-#include "gateway/app/portal_inquiry.hpp"
+#include "gateway/net/discover.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::app {
@@ -20,16 +20,16 @@ int discover_command(const DiscoverOptions& options) {
     settings.chap.secret = *std::move(secret);
   }
 
-  PortalInquiry inquiry(settings);
-  if (const std::string wrong = inquiry.run(); !wrong.empty()) {
-    fmt::print(stderr, "nbdgw: {} does not tell its targets: {}\n", to_string(portal), wrong);
+  const net::DiscoverResult result = net::discover(settings);
+  if (!result.failure.empty()) {
+    fmt::print(stderr, "nbdgw: {} does not tell its targets: {}\n", to_string(portal), result.failure);
     return kFailed;
   }
-  for (const initiator::DiscoveredTarget& target : inquiry.targets()) {
+  for (const initiator::DiscoveredTarget& target : result.targets) {
     fmt::print("{}\n", target.name);
     for (const std::string& address : target.addresses) fmt::print("  {}\n", address);
   }
-  if (inquiry.targets().empty()) {
+  if (result.targets.empty()) {
     fmt::print(stderr, "nbdgw: {} shows no target to {}\n", to_string(portal), options.initiator_name);
   }
   return kSuccess;

@@ -158,6 +158,7 @@ bool NbdClient::retry_room(proto::Micros now) {
 }
 
 void NbdClient::send(proto::Micros now) {
+  const std::uint64_t sent_before = engine_.counters().bytes_sent;
   switch (socket_.send(engine_, now)) {
     case Transfer::more:
       shard_->touch(*this);
@@ -170,6 +171,8 @@ void NbdClient::send(proto::Micros now) {
     case Transfer::ended:
       break;
   }
+  // What was sent has made room under the in-flight limit: requests that waited for it may have begun.
+  if (slot_ != nullptr && engine_.counters().bytes_sent != sent_before) shard_->touch(slot_->station());
 }
 
 void NbdClient::update_reading() {

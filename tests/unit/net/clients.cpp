@@ -90,7 +90,7 @@ TEST_CASE("many requests in one piece are all answered") {
   TestClient client = connect_to(one.shard);
   REQUIRE(client.go("disk") == Reply::ack);
   constexpr std::uint64_t kCount = 1000;
-  std::thread sender([&] {
+  std::jthread sender([&] {
     for (std::uint64_t i = 0; i < kCount; ++i) client.send_request(Command::read, i, i * 4096, 4096);
   });
   std::vector<bool> seen(kCount);
@@ -105,7 +105,6 @@ TEST_CASE("many requests in one piece are all answered") {
     seen[cookie] = true;
     REQUIRE(client.read(data));
   }
-  sender.join();
 }
 
 TEST_CASE("an unknown export gets an error that says so") {
