@@ -28,10 +28,6 @@ class Discoverer final : private PortalSocket::Owner {
         continue;
       }
       if (!told_connected_ && now >= connect_deadline) return {{}, "no answer to the attempt to connect"};
-      if (now >= engine_.next_deadline()) {
-        engine_.on_deadline(now);
-        continue;
-      }
       if (told_connected_ && engine_.wants_tx() && socket_.socket().send(engine_, now) == Transfer::failed) {
         socket_.fail(socket_.socket().error_text());
         continue;
@@ -40,6 +36,7 @@ class Discoverer final : private PortalSocket::Owner {
       const auto ready = poller_.wait(deadline == proto::kNever ? deadline : deadline - now);
       const proto::Micros woken = steady_now();
       for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, woken);
+      if (woken >= engine_.next_deadline()) engine_.on_deadline(woken);
     }
     return {engine_.targets(), engine_.failure()};
   }

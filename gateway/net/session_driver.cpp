@@ -133,6 +133,7 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
     case SessionEvent::Kind::logged_in:
       spdlog::info("target {}: {}", label, event.text);
       last_refusal_.clear();
+      refusals_untold_ = 0;
       return;
     case SessionEvent::Kind::connection_joined:
       spdlog::info("target {}: connection {} {}", label, event.connection, event.text);
@@ -173,6 +174,7 @@ void SessionDriver::note_export_changes() {
                      info.read_only ? ", read-only" : "");
         break;
       case bridge::ExportState::offline:
+        if (ended()) break;  // at shutdown that is no news
         spdlog::warn("export {}: offline: {}", info.name, exports_[i]->status().reason);
         break;
       case bridge::ExportState::refused:

@@ -122,16 +122,21 @@ void TestClient::reset() {
   fd_.reset();
 }
 
-TestClient connect_to(net::Shard& shard, net::ConnectionLimit::Ticket ticket) {
-  net::UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+std::uint16_t bind_loopback(int fd) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
-  ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length);
+  ::bind(fd, reinterpret_cast<sockaddr*>(&address), length);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+  return ntohs(address.sin_port);
+}
+
+TestClient connect_to(net::Shard& shard, net::ConnectionLimit::Ticket ticket) {
+  net::UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const std::uint16_t port = bind_loopback(listener.get());
   ::listen(listener.get(), 1);
-  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  net::UniqueFd client = connect_tcp(ntohs(address.sin_port));
+  net::UniqueFd client = connect_tcp(port);
   net::UniqueFd server(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   auto object = std::make_unique<net::NbdClient>(std::move(server), std::move(ticket), shard.options().directory,
                                                  shard.options().client, net::steady_now());

@@ -57,6 +57,9 @@ TestClient connect_to(net::Shard& shard, net::ConnectionLimit::Ticket ticket = {
 net::UniqueFd connect_tcp(std::uint16_t port);
 net::UniqueFd connect_unix(const std::string& path);
 
+/// Binds a TCP socket to a free port of 127.0.0.1 and returns the port.
+std::uint16_t bind_loopback(int fd);
+
 /// Runs `work` on the shard's thread and waits for its result.
 template <typename Work>
 auto on_shard(net::Shard& shard, Work work) {
