@@ -123,7 +123,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::uint64_t unflushed() const noexcept { return flush_.unflushed(); }
 
  private:
-  // Admission (export.cpp).
+  // Admission (export_admission.cpp).
   bool reserve_parts(IoRequest& request);
   bool reserve_slots(IoRequest& request);
   Segment* add_segment(IoRequest& request, std::uint64_t bytes_of_memory);
