@@ -122,7 +122,7 @@ class World {
   void settle() {
     if (!up) bench.target->on_session_up(bench.now);
     up = true;
-    for (int i = 0; i < 100'000 && !(live.empty() && bench.target->idle()); ++i) {
+    for (int i = 0; i < 100'000 && !(live.empty() && bench.target->idle() && online()); ++i) {
       feed();
       collect();
       if (!bench.lun.waiting.empty()) {
@@ -134,7 +134,7 @@ class World {
     }
     REQUIRE(live.empty());
     bench.check_idle();
-    CHECK(bench.target->status().state == ExportState::online);
+    CHECK(online());
     CHECK(model.differs(0, bench.lun.disk) == -1);
   }
 
@@ -150,6 +150,7 @@ class World {
   std::uint64_t compared = 0;  // READs
 
  private:
+  bool online() const { return bench.target->state() == ExportState::online; }
   static bool writes(Command command) {
     return command == Command::write || command == Command::trim || command == Command::write_zeroes;
   }
