@@ -20,16 +20,16 @@ int discover_command(const DiscoverOptions& options) {
     settings.chap.secret = *std::move(secret);
   }
 
-  const net::DiscoverResult found = net::discover(settings);
-  if (!found.failure.empty()) {
-    fmt::print(stderr, "nbdgw: {} does not tell its targets: {}\n", to_string(portal), found.failure);
+  const net::DiscoverResult result = net::discover(settings);
+  if (!result.failure.empty()) {
+    fmt::print(stderr, "nbdgw: {} does not tell its targets: {}\n", to_string(portal), result.failure);
     return kFailed;
   }
-  for (const initiator::DiscoveredTarget& target : found.targets) {
+  for (const initiator::DiscoveredTarget& target : result.targets) {
     fmt::print("{}\n", target.name);
     for (const std::string& address : target.addresses) fmt::print("  {}\n", address);
   }
-  if (found.targets.empty()) {
+  if (result.targets.empty()) {
     fmt::print(stderr, "nbdgw: {} shows no target to {}\n", to_string(portal), options.initiator_name);
   }
   return kSuccess;

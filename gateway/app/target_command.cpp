@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include "config/address.hpp"
-#include "config/names.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
@@ -53,6 +52,15 @@ bool set_chap(const TargetCommandOptions& options, target::ChapOptions& chap) {
          set(options.mutual_user, options.mutual_secret_file, chap.mutual_user, chap.mutual_secret);
 }
 
+/// The command line has checked the name.
+config::LogLevel level_of(const std::string& name) {
+  return name == "trace"   ? config::LogLevel::trace
+         : name == "debug" ? config::LogLevel::debug
+         : name == "warn"  ? config::LogLevel::warn
+         : name == "error" ? config::LogLevel::error
+                           : config::LogLevel::info;
+}
+
 }  // namespace
 
 int target_command(const TargetCommandOptions& options) {
@@ -65,7 +73,7 @@ int target_command(const TargetCommandOptions& options) {
   settings.wishes.session.initial_r2t = options.initial_r2t;
   settings.wishes.session.immediate_data = options.immediate_data;
 
-  if (const auto level = config::parse_log_level(options.log_level)) set_up_logging(*level);
+  set_up_logging(level_of(options.log_level));
   StopSignals signals;  // before there is any other thread
   prepare_process();
   Mediums mediums;

@@ -101,7 +101,6 @@ class Connection final : private PduHandler {
   void prep_scsi_cmd_pdu(Task& task);
   void prep_data_out_pdu(Task& task, DataOutSequence& sequence);
   void requeue_task(Task& task) noexcept;
-  void requeue_task_first(Task& task) noexcept;
   void drop_data_out(Task& task) noexcept;
   void fill_send_queue();
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);

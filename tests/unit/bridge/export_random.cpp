@@ -5,7 +5,7 @@
 
 #include "bench.hpp"
 #include "proto/scsi/constants.hpp"
-#include "seed.hpp"
+#include "tests/unit/random.hpp"
 
 using nbdgw::bridge::ExportState;
 using nbdgw::proto::nbd::Command;
@@ -321,7 +321,7 @@ class World {
 }  // namespace
 
 TEST_CASE("export: random requests in any order and trouble of all kinds leave the right bytes") {
-  auto random = seeded_random();
+  auto random = nbdgw::test::seeded_random();
   std::uint64_t requests = 0;
   std::uint64_t answered_well = 0;
   std::uint64_t compared = 0;

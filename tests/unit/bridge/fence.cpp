@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include "seed.hpp"
+#include "tests/unit/random.hpp"
 
 using nbdgw::bridge::Fence;
 
@@ -96,7 +96,7 @@ TEST_CASE("fence: the callee may take others out and enter new ones") {
 }
 
 TEST_CASE("fence: against a model that looks at everybody") {
-  auto random = seeded_random();
+  auto random = nbdgw::test::seeded_random();
   for (int round = 0; round < 200; ++round) {
     Fence fence;
     std::deque<Item> items;  // stays where it is
