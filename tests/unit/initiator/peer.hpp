@@ -107,6 +107,8 @@ class Peer {
   void pump();
   /// One turn; false when nothing moved.
   bool turn();
+  /// One write to the socket; false when nothing moved.
+  bool transmit(std::uint16_t cid);
   /// Lets time pass, deadline by deadline.
   void advance(proto::Micros length);
   void send(std::uint16_t cid, const Pdu& pdu);
@@ -149,7 +151,6 @@ class Peer {
 
  private:
   bool serve_requests();
-  bool transmit(std::uint16_t cid);
   bool receive(std::uint16_t cid);
 
   std::map<std::uint16_t, Wire> wires_;
