@@ -13,9 +13,6 @@ namespace nbdgw::app {
 
 namespace {
 
-/// The names of the levels, as in the configuration.
-const std::vector<std::string> kLevels{"trace", "debug", "info", "warn", "error"};
-
 std::string check_portal(const std::string& text) {
   config::Portal portal;
   return config::parse_portal(text, portal);
@@ -33,7 +30,8 @@ std::string check_endpoint(const std::string& text) {
 
 std::string check_size(const std::string& text) {
   const auto size = config::parse_size(text);
-  return size && *size > 0 ? "" : "\"" + text + "\" is no size; write for example 256MiB";
+  // What is copied fills the demo's disk, and that has whole blocks.
+  return size && *size > 0 && *size % 512 == 0 ? "" : "\"" + text + "\" is no size; write for example 256MiB";
 }
 
 CLI::Validator validator(const std::function<std::string(const std::string&)>& check, const std::string& name) {
@@ -121,7 +119,7 @@ void add_target_command(CLI::App& app, Choices& choices) {
   target->add_option("--immediate-data", options.immediate_data, "ImmediateData: true or false")
       ->capture_default_str();
   target->add_option("--log-level", options.log_level, "What to log")
-      ->check(CLI::IsMember(kLevels))
+      ->check(CLI::IsMember(std::vector<std::string>(config::kLogLevels.begin(), config::kLogLevels.end())))
       ->capture_default_str();
   target->callback([&choices] {
     for (const std::string& text : choices.luns) {

@@ -22,8 +22,8 @@
 namespace nbdgw::bridge {
 
 struct ExportConfig {
-  std::string name;
-  std::string description;
+  std::string name{};
+  std::string description{};
   bool read_only = false;                     // whatever the LUN says
   std::uint64_t lun = 0;                      // the 8 bytes of SAM-5 4.7
   std::uint32_t queue_depth = kQueueDepth;    // tasks with the session at once, > 0
@@ -60,10 +60,13 @@ struct ExportStatus {
 /// One export: a LUN, as the NBD protocol engine sees it. Turns NBD requests into SCSI tasks and their ends into
 /// replies.
 ///
-/// What the shell does: on_session_up() and on_session_down() as the session comes and goes (after the session has
-/// handed back the tasks that it lost), on_deadline() at next_deadline(), and after each turn, whatever was called,
-/// deliver(). Outcomes collect in lists until then, so the protocol engine is never called from inside one of its own
-/// calls. When room() has changed, connections that stalled are worth an on_room().
+/// What the shell does: on_session_up() and on_session_down() as the session comes and goes, on_deadline() at
+/// next_deadline(), and after each turn, whatever was called, deliver(). Outcomes collect in lists until then, so the
+/// protocol engine is never called from inside one of its own calls. When room() has changed, connections that
+/// stalled are worth an on_room().
+///
+/// A session that is lost hands back every task it holds, sent or not, before it tells of the next login: nothing may
+/// reach the new session before the LUN there was probed, for it might be another disk.
 ///
 /// The life of a request: admitted, then (WRITE, TRIM, WRITE_ZEROES) through the fence, running, flushing where FUA
 /// needs a SYNCHRONIZE CACHE, finished, answered, free. Its tasks wait in a queue for the path and for queue depth.
@@ -120,7 +123,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::uint64_t unflushed() const noexcept { return flush_.unflushed(); }
 
  private:
-  // Admission (export.cpp).
+  // Admission (export_admission.cpp).
   bool reserve_parts(IoRequest& request);
   bool reserve_slots(IoRequest& request);
   Segment* add_segment(IoRequest& request, std::uint64_t bytes_of_memory);

@@ -68,20 +68,19 @@ void Export::segment_good(Segment& segment) {
   }
 }
 
-/// The LUN does not know the command, or not with this bit. True: the segment goes on in another way, from where it
-/// is.
+/// The LUN refuses the command, or a bit in it. True: the segment goes on in another way, from where it is; with
+/// Step::none it has nothing more to do.
 bool Export::falls_back(Segment& segment) {
   switch (segment.step) {
     case Step::write_same_unmap:
-      refused_.write_same_unmap = true;
-      refresh_abilities();
-      segment.step = Step::write_same;
-      return true;
     case Step::write_same:
-      refused_.write_same = true;
-      unit_.write_same_refused();
+      refused_.write_same_unmap = true;
+      if (segment.step == Step::write_same || unknown_command(segment)) {
+        refused_.write_same = true;
+        unit_.write_same_refused();
+      }
       refresh_abilities();
-      segment.step = Step::write_zeroes;
+      revise_step(segment);
       return true;
     case Step::unmap:
       // Without UNMAP, TRIM is a hint that comes to nothing. An UNMAP that is known but refused is an error.

@@ -59,13 +59,16 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
   std::copy_n(command.cdb.begin(), std::min<std::size_t>(command.cdb_length, kInlineCdb), header.cdb.begin());
   header.encode(pdu.bhs);
   task.cmd_sn = header.cmd_sn;
+  task.bytes_sent = immediate;
   send_queue_.seal(send_header_digest_, send_data_digest_);
   ++counters_.pdus_sent;
 
   if (unsolicited > 0) {
     task.sequences[0] = {.offset = immediate, .remaining = unsolicited};
     task.sequence_count = 1;
-    requeue_task_first(task);
+    // At the end: unsolicited data must go in the order of its commands (RFC 7143 section 4.2.5.2), and what was
+    // asked for earlier is not held up by it.
+    requeue_task(task);
   }
 }
 

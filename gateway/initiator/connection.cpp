@@ -73,10 +73,14 @@ void Connection::on_connected(proto::Micros now) {
   send_login_request();
 }
 
+std::uint32_t Connection::login_itt() const noexcept {
+  // Outside of what the pool gives out, so that it collides with no task of another connection.
+  return (session_.tasks_.age() << TaskPool::kAgeShift) | (TaskPool::kIndexMask - 1 - cid_);
+}
+
 void Connection::send_login_request() {
   auto header = login_->request();
-  // Outside of what the pool gives out, so that it collides with no task of another connection.
-  header.itt = (session_.tasks_.age() << TaskPool::kAgeShift) | (TaskPool::kIndexMask - 1 - cid_);
+  header.itt = login_itt();
   header.cmd_sn = session_.cmd_sn_;
   header.exp_stat_sn = exp_stat_sn_;
   OutgoingPdu& pdu = send_queue_.push();
@@ -93,6 +97,7 @@ ConnectionError Connection::login_response(const ReceivedPdu& received, proto::M
     detail_ = "an answer before the request was sent";
     return ConnectionError::protocol;
   }
+  if (pdu.itt != login_itt()) return ConnectionError::bad_itt;
   exp_stat_sn_ = pdu.sequence.stat_sn + 1;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
   switch (login_->on_response(pdu, text)) {
@@ -100,8 +105,12 @@ ConnectionError Connection::login_response(const ReceivedPdu& received, proto::M
       send_login_request();
       return ConnectionError::none;
     case Login::Step::redirected:
-      session_.redirect(login_->redirect(), login_->redirect_is_permanent());
       detail_ = "to " + login_->redirect().host + ":" + std::to_string(login_->redirect().port);
+      // A further connection belongs to where the session is: it is tried there again.
+      if (cid_ == 0 && !session_.redirect(login_->redirect(), login_->redirect_is_permanent())) {
+        detail_ += ", after redirects that lead nowhere";
+        return ConnectionError::login_refused;
+      }
       return ConnectionError::redirected;
     case Login::Step::failed:
       detail_ = login_->detail();
@@ -189,10 +198,13 @@ std::size_t Connection::tx_buffers(std::span<iovec> out) noexcept {
 }
 
 void Connection::on_sent(std::size_t bytes, proto::Micros) {
+  if (!wants_rx()) return;  // given up meanwhile: the queue is empty
   counters_.bytes_sent += bytes;
   send_queue_.on_sent(bytes, [this](Task* task) {
     if (task != nullptr) session_.put_task(*task);
   });
+  // Data that was asked for may have found no room until now, and nothing else may come to wake it.
+  fill_send_queue();
 }
 
 proto::Micros Connection::next_deadline() const noexcept {
@@ -202,7 +214,8 @@ proto::Micros Connection::next_deadline() const noexcept {
     case ConnectionState::login:
       return state_since_ + settings.login_timeout;
     case ConnectionState::started:
-      if (settings.nop_interval == 0) return proto::kNever;
+      // After a Logout nothing new may be asked (RFC 7143 section 11.14); its own deadline watches over it.
+      if (settings.nop_interval == 0 || session_.state_ != SessionState::logged_in) return proto::kNever;
       return last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0);
     case ConnectionState::free:
     case ConnectionState::stopped:

@@ -62,6 +62,8 @@ class Connection final : private PduHandler {
   ConnectionState state() const noexcept { return state_; }
   std::uint16_t cid() const noexcept { return cid_; }
   const ConnectionCounters& counters() const noexcept { return counters_; }
+  /// The load by which the session chooses a connection for a command: bytes of the commands not yet answered.
+  std::uint64_t outstanding_bytes() const noexcept { return outstanding_bytes_; }
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
 
  private:
@@ -76,6 +78,7 @@ class Connection final : private PduHandler {
   void failure(ConnectionError error, proto::Micros now);
 
   // Login exchange.
+  std::uint32_t login_itt() const noexcept;
   void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
 
@@ -98,7 +101,6 @@ class Connection final : private PduHandler {
   void prep_scsi_cmd_pdu(Task& task);
   void prep_data_out_pdu(Task& task, DataOutSequence& sequence);
   void requeue_task(Task& task) noexcept;
-  void requeue_task_first(Task& task) noexcept;
   void drop_data_out(Task& task) noexcept;
   void fill_send_queue();
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);

@@ -22,6 +22,7 @@ void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
                         .buffer_offset = sequence.offset}
       .encode(pdu.bhs);
   send_queue_.seal(send_header_digest_, send_data_digest_);
+  task.bytes_sent += length;
   ++sequence.data_sn;
   sequence.offset += length;
   sequence.remaining -= length;
@@ -34,13 +35,6 @@ void Connection::requeue_task(Task& task) noexcept {
   task.next = nullptr;
   (data_last_ != nullptr ? data_last_->next : data_first_) = &task;
   data_last_ = &task;
-}
-
-void Connection::requeue_task_first(Task& task) noexcept {
-  task.queued_for_data = true;
-  task.next = data_first_;
-  data_first_ = &task;
-  if (data_last_ == nullptr) data_last_ = &task;
 }
 
 void Connection::drop_data_out(Task& task) noexcept {

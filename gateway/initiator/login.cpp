@@ -5,6 +5,8 @@
 #include <span>
 #include <utility>
 
+#include "gateway/initiator/task.hpp"
+
 namespace nbdgw::initiator {
 
 using proto::iscsi::Key;
@@ -36,7 +38,8 @@ proto::iscsi::OperationalWishes wishes_of(const SessionSettings& settings, const
     wishes.session.immediate_data = settings.immediate_data;
     wishes.session.max_burst_length = settings.max_burst_length;
     wishes.session.first_burst_length = std::min(settings.first_burst_length, settings.max_burst_length);
-    wishes.session.max_outstanding_r2t = settings.max_outstanding_r2t;
+    // What a task has room for, less the place of the unsolicited data that may still be waiting there.
+    wishes.session.max_outstanding_r2t = std::min<std::uint32_t>(settings.max_outstanding_r2t, Task::kMaxR2ts - 1);
     // Nothing is kept at the target for a connection to be recovered: at level 0 the session is.
     wishes.session.default_time2wait = 0;
     wishes.session.default_time2retain = 0;
@@ -69,7 +72,8 @@ proto::iscsi::LoginRequest Login::request() const {
   const bool security = state_ != State::operational;
   return {.transit = transit_,
           .current_stage = security ? LoginStage::security : LoginStage::operational,
-          .next_stage = !transit_  ? (security ? LoginStage::security : LoginStage::operational)
+          // Without T the field is reserved, that is zero (section 11.12.3).
+          .next_stage = !transit_  ? LoginStage::security
                         : security ? LoginStage::operational
                                    : LoginStage::full_feature,
           .data_length = static_cast<std::uint32_t>(out_.size()),
@@ -171,9 +175,13 @@ Login::Step Login::step(const proto::iscsi::LoginResponse& response) {
       break;
   }
   const Step outcome = operational(response.transit);
-  if (outcome == Step::done && identity_.leading()) {
+  if (outcome != Step::done) return outcome;
+  if (identity_.leading()) {
     if (response.tsih == 0) return fail(ConnectionError::protocol, "the target gave the session no TSIH");
     identity_.tsih = response.tsih;
+  } else if (response.tsih != 0 && response.tsih != identity_.tsih) {
+    // A connection of another session: our CmdSN and tags would mean something else there.
+    return fail(ConnectionError::protocol, "the target put the connection into another session");
   }
   return outcome;
 }
@@ -204,6 +212,10 @@ Login::Step Login::answer_challenge() {
   const std::string* challenge_text = find(Key::chap_c);
   if (number == nullptr || identifier == nullptr || challenge_text == nullptr) {
     return fail(ConnectionError::authentication, "the target's CHAP challenge lacks CHAP_A, CHAP_I or CHAP_C");
+  }
+  if (wants_mutual() && settings_.chap.mutual_secret == settings_.chap.secret) {
+    // RFC 7143 section 9.2.1: whoever knows one direction's answers would know the other's.
+    return fail(ConnectionError::authentication, "the CHAP secrets of the two directions must not be the same");
   }
   const auto algorithm_number = proto::iscsi::parse_number(*number, 0, 255);
   const auto id = proto::iscsi::parse_number(*identifier, 0, 255);
@@ -267,7 +279,6 @@ Login::Step Login::security_ended(bool transit) {
 
 void Login::begin_operational() {
   state_ = State::operational;
-  out_.clear();
   negotiation_.offer_all(out_);
   transit_ = true;
 }
@@ -279,6 +290,16 @@ Login::Step Login::operational(bool transit) {
   }
   if (negotiation_.awaiting_answers()) {
     return fail(ConnectionError::login_negotiation, "the target ended the login without an answer to every key");
+  }
+  // Also an answer such as Irrelevant leaves a digest out.
+  const auto lacks = [](DigestOffer offer, proto::iscsi::Digest digest) {
+    return offer == DigestOffer::require_crc32c && digest != proto::iscsi::Digest::crc32c;
+  };
+  if (lacks(settings_.header_digest, connection().header_digest)) {
+    return fail(ConnectionError::login_negotiation, "the target does not do the HeaderDigest that is required");
+  }
+  if (lacks(settings_.data_digest, connection().data_digest)) {
+    return fail(ConnectionError::login_negotiation, "the target does not do the DataDigest that is required");
   }
   return Step::done;
 }

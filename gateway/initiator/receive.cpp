@@ -162,10 +162,17 @@ ConnectionError Connection::data_in_rsp(const ReceivedPdu& received, proto::Micr
 
 ConnectionError Connection::finish_scsi_task(Task& task, Outcome outcome) {
   const ScsiCommand& command = *task.command;
-  if (outcome == Outcome::completed && command.status == kStatusGood && command.direction == Direction::read &&
-      task.bytes_received != command.data_length - command.residual_underflow) {
-    detail_ = "a read ended well, but some of its data never came";
-    return ConnectionError::protocol;
+  if (outcome == Outcome::completed && command.status == kStatusGood) {
+    // Nothing passes as read or as written that was not transferred.
+    const std::uint32_t transferred = command.data_length - command.residual_underflow;
+    if (command.direction == Direction::read && task.bytes_received != transferred) {
+      detail_ = "a read ended well, but some of its data never came";
+      return ConnectionError::protocol;
+    }
+    if (command.direction == Direction::write && task.bytes_sent < transferred) {
+      detail_ = "a write ended well before all of its data was asked for";
+      return ConnectionError::protocol;
+    }
   }
   session_.progress_ = true;
   session_.complete_scsi_task(task, outcome);

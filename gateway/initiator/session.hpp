@@ -93,7 +93,8 @@ class Session final : public CommandTransport {
   /// Hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
-  void data_xmit(proto::Micros now);
+  /// True: commands wait because every send queue is full, so call again when something was sent.
+  bool data_xmit(proto::Micros now);
 
   bool next_socket_request(SocketRequest& request);
   bool next_event(SessionEvent& event);
@@ -103,6 +104,8 @@ class Session final : public CommandTransport {
   SessionState state() const noexcept { return state_; }
   const SessionSettings& settings() const noexcept { return settings_; }
   const SessionCounters& counters() const noexcept { return counters_; }
+  /// Tasks, management included, that are sent and not answered, or whose data is still in a send queue.
+  std::uint16_t tasks_in_use() const noexcept { return tasks_.in_use(); }
   std::uint16_t connection_count() const noexcept { return static_cast<std::uint16_t>(connections_.size()); }
   Connection& connection(std::uint16_t index) noexcept { return *connections_[index]; }
   /// Why the session is not logged in, for people; empty when it is.
@@ -130,7 +133,8 @@ class Session final : public CommandTransport {
   void join_failed(Connection& connection, const std::string& why, proto::Micros now);
   void connection_free(proto::Micros now);
   void recover(proto::Micros now);
-  void redirect(const Portal& portal, bool permanent);
+  void back_off(proto::Micros now);
+  bool redirect(const Portal& portal, bool permanent);
   void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = length; }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
@@ -163,7 +167,6 @@ class Session final : public CommandTransport {
   TaskPool tasks_;
   std::vector<std::unique_ptr<Connection>> connections_;
   JoinTimes join_at_;
-  std::uint16_t granted_ = 1;  // MaxConnections after negotiation
 
   ScsiCommand* pending_first_ = nullptr;
   ScsiCommand* pending_last_ = nullptr;

@@ -83,26 +83,27 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
     return;
   }
   trouble_ = why;
+  if (error == ConnectionError::redirected) {  // sent on, not failed
+    tell(SessionEvent::Kind::notice, connection.cid_, std::move(why));
+    recover(now);
+    reopen_at_ = now;
+    return;
+  }
   if (state_ == SessionState::logged_in) {
     ++counters_.losses;
     tell(SessionEvent::Kind::lost, connection.cid_, std::move(why));
+    if (!redirect_is_permanent_) redirect_.reset();
   } else {
     ++counters_.login_failures;
-    tell(error == ConnectionError::redirected ? SessionEvent::Kind::notice : SessionEvent::Kind::login_failed,
-         connection.cid_, std::move(why));
-    if (error != ConnectionError::redirected) {
-      if (redirect_) {
-        redirect_.reset();
-      } else {
-        portal_index_ = (portal_index_ + 1) % settings_.portals.size();
-      }
+    tell(SessionEvent::Kind::login_failed, connection.cid_, std::move(why));
+    if (redirect_) {
+      redirect_.reset();
+    } else {
+      portal_index_ = (portal_index_ + 1) % settings_.portals.size();
     }
   }
-  if (error != ConnectionError::redirected && !redirect_is_permanent_) redirect_.reset();
   recover(now);
-  if (error == ConnectionError::redirected && redirects_ <= kMaxRedirects) {
-    reopen_at_ = now;  // sent on, not failed
-  }
+  back_off(now);
 }
 
 void Session::join_failed(Connection& connection, const std::string& why, proto::Micros now) {
@@ -114,23 +115,30 @@ void Session::join_failed(Connection& connection, const std::string& why, proto:
   connection.stop(now);
 }
 
-void Session::redirect(const Portal& portal, bool permanent) {
+/// False when too many were followed in a row: then the configured portals are the way back.
+bool Session::redirect(const Portal& portal, bool permanent) {
+  if (redirects_ == kMaxRedirects) {
+    redirects_ = 0;
+    redirect_.reset();
+    return false;
+  }
+  ++redirects_;
   redirect_ = portal;
   redirect_is_permanent_ = permanent;
-  ++redirects_;
-  if (redirects_ > kMaxRedirects) {
-    redirect_.reset();
-    redirect_is_permanent_ = false;
-    redirects_ = 0;
-    tell(SessionEvent::Kind::notice, 0, "the target's redirects lead nowhere: back to the configured portals");
-  }
+  return true;
 }
 
 void Session::recover(proto::Micros now) {
   for (const auto& connection : connections_) connection->stop(now);
   fail_scsi_tasks(Outcome::transport_disrupted);
+  // Those not sent yet go back too. Kept here they would be the first to be sent after the next login, before anybody
+  // has looked whether it leads to the same LUN.
+  fail_pending(Outcome::transport_disrupted);
   tasks_.advance_age();
   enter(SessionState::failed);
+}
+
+void Session::back_off(proto::Micros now) {
   // The first try is at once. One that fails, and a session lost again before any command got through it, waits
   // longer each time.
   if (progress_) backoff_ = 0;
@@ -160,9 +168,11 @@ void Session::begin_logout(proto::Micros now) {
 void Session::logged_out(proto::Micros now) {
   logout_deadline_ = proto::kNever;
   if (!stopping_) {
-    tell(SessionEvent::Kind::lost, 0, "logged out at the target's wish");
+    trouble_ = "logged out at the target's wish";
+    tell(SessionEvent::Kind::lost, 0, trouble_);
     progress_ = true;
     recover(now);
+    back_off(now);
     return;
   }
   for (const auto& connection : connections_) connection->stop(now);

@@ -35,6 +35,7 @@ Task* TaskPool::alloc(TaskKind kind) noexcept {
   task.command = nullptr;
   task.exp_data_sn = 0;
   task.bytes_received = 0;
+  task.bytes_sent = 0;
   task.outstanding_bytes = 0;
   task.first_sequence = 0;
   task.sequence_count = 0;

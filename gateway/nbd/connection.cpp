@@ -68,10 +68,7 @@ void Connection::wake() noexcept {
 std::size_t Connection::tx_buffers(std::span<iovec> out) {
   listener_told_ = false;
   if (phase_ == Phase::closed || out.empty()) return 0;
-  if (handshake_sending_.empty()) {
-    handshake_sending_.swap(handshake_output_);
-    handshake_sent_ = 0;
-  }
+  if (handshake_sending_.empty()) handshake_sending_.swap(handshake_output_);
   if (!handshake_sending_.empty()) {
     out[0] = {handshake_sending_.data() + handshake_sent_, handshake_sending_.size() - handshake_sent_};
     return 1;

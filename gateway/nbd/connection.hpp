@@ -60,6 +60,9 @@ struct ConnectionOptions {
 /// before. Memory that rx_buffers() or tx_buffers() has shown stays valid until on_received(), on_sent() or
 /// on_disconnected(), whatever else is called meanwhile.
 ///
+/// Requests may be handed to the backend in on_received(), on_room(), export_found(), and on_sent() too: a reply that
+/// has left makes way under the in-flight limit. After these the backend wants its turn.
+///
 /// The backend tells outcomes by segment_done() and finish(), never from inside a call that the engine makes to it.
 class Connection {
  public:

@@ -29,8 +29,11 @@ class Watcher {
 ///     async_wait + recvmsg     8009 calls = 4.0 a request   (2006 of them epoll_ctl)
 ///     async_read_some          7999 calls = 4.0 a request   (1997 of them recv -> EAGAIN)
 ///     a persistent epoll set   6002 calls = 3.0 a request
-/// A request passes two sockets, so that is 6 system calls instead of 8. Level-triggered, because what one turn
-/// leaves unread for the sake of fairness is then simply reported again.
+/// A request passes two sockets, so that is 6 system calls instead of 8. The gateway in front of tgt, four
+/// connections, fio on one NBD connection, 4 KiB random reads, strace -c -f: at depth 1 a third each of epoll_wait,
+/// recvmsg and sendmsg, 6 a request; at depth 32 0.7 a request in all; epoll_ctl appears only when a socket's buffer
+/// is full. Level-triggered, because what one turn leaves unread for the sake of fairness is then simply reported
+/// again.
 class Poller {
  public:
   /// Events taken in by one turn; what is beyond comes with the next.

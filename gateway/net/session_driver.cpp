@@ -52,12 +52,14 @@ void SessionDriver::deliver(proto::Micros now) {
   session_.deliver(now);  // before the exports are told of a loss: they must have their tasks back by then
   serve_events(now);
   serve_socket_requests(now);
+  serve_events(now);
   for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
   note_export_changes();
 }
 
 void SessionDriver::transmit(proto::Micros now) {
-  session_.data_xmit(now);
+  const bool out_of_room = session_.data_xmit(now);
+  bool sent_all_of_one = false;
   for (std::uint16_t i = 0; i < links_.size(); ++i) {
     PortalSocket& socket = links_[i]->socket;
     if (socket.state() != PortalSocket::State::connected || socket.failed() || !session_.connection(i).wants_tx()) {
@@ -66,7 +68,10 @@ void SessionDriver::transmit(proto::Micros now) {
     const Transfer result = socket.socket().send(session_.connection(i), now);
     if (result == Transfer::failed) socket.fail(socket.socket().error_text());
     if (result == Transfer::failed || result == Transfer::more) shard_.touch(*this);
+    if (result == Transfer::done && !socket.socket().wants_write()) sent_all_of_one = true;
   }
+  // The send queues were too short for all commands: now there is room, and nothing else may come to wake the rest.
+  if (out_of_room && sent_all_of_one) shard_.touch(*this);
 }
 
 void SessionDriver::settle_links(proto::Micros now) {
@@ -132,6 +137,7 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
     case SessionEvent::Kind::logged_in:
       spdlog::info("target {}: {}", label, event.text);
       last_refusal_.clear();
+      refusals_untold_ = 0;
       return;
     case SessionEvent::Kind::connection_joined:
       spdlog::info("target {}: connection {} {}", label, event.connection, event.text);
@@ -172,6 +178,7 @@ void SessionDriver::note_export_changes() {
                      info.read_only ? ", read-only" : "");
         break;
       case bridge::ExportState::offline:
+        if (ended()) break;  // at shutdown that is no news
         spdlog::warn("export {}: offline: {}", info.name, exports_[i]->status().reason);
         break;
       case bridge::ExportState::refused:

@@ -1,6 +1,8 @@
 #include "gateway/net/session_settings.hpp"
 
-#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace nbdgw::net {
 namespace {
@@ -18,18 +20,17 @@ initiator::DigestOffer offer(config::Digest digest) noexcept {
 }
 
 initiator::ChapSettings chap_settings(const config::Chap& chap) {
-  initiator::ChapSettings settings;
-  settings.user = chap.credentials.user;
-  settings.secret = chap.credentials.secret;
-  if (chap.mutual) {
-    settings.mutual_user = chap.mutual->user;
-    settings.mutual_secret = chap.mutual->secret;
-  }
-  settings.algorithms.clear();
+  std::vector<proto::iscsi::ChapAlgorithm> algorithms;
   for (const config::ChapAlgorithm algorithm : chap.algorithms) {
-    settings.algorithms.push_back(static_cast<proto::iscsi::ChapAlgorithm>(algorithm));
+    algorithms.push_back(static_cast<proto::iscsi::ChapAlgorithm>(algorithm));
   }
-  return settings;
+  const config::ChapCredentials none;
+  const config::ChapCredentials& mutual = chap.mutual ? *chap.mutual : none;
+  return {.user = chap.credentials.user,
+          .secret = chap.credentials.secret,
+          .mutual_user = mutual.user,
+          .mutual_secret = mutual.secret,
+          .algorithms = std::move(algorithms)};
 }
 
 }  // namespace

@@ -202,7 +202,7 @@ std::unique_ptr<NbdClient> Shard::take_out(NbdClient& client) noexcept {
 }
 
 void Shard::cut_off_clients(proto::Micros now) {
-  for (const auto& client : clients_) client->cut_off(now, "the gateway stops");
+  for (const auto& client : clients_) client->cut_off(now, "The gateway stops.");
 }
 
 void Shard::begin_drain(proto::Micros limit, proto::Micros now) {

@@ -234,6 +234,19 @@ bool OperationalNegotiation::is_frozen(const KeyRule& rule) const noexcept {
   return rule.use == KeyUse::leading && !kind_.leading;
 }
 
+/// Section 6.2.2: "and" with No, "or" with Yes. The peer may leave the answer out.
+bool OperationalNegotiation::decides_alone(const KeyRule& rule) const noexcept {
+  if (!rule.is_boolean() || is_frozen(rule)) return false;
+  return (load(wishes_.session, rule.key) != 0) == (rule.function == KeyFunction::logical_or);
+}
+
+bool OperationalNegotiation::awaiting_answers() const noexcept {
+  for (std::size_t i = 0; i < kKeyCount; ++i) {
+    if (offered_.test(i) && !settled_.test(i) && !decides_alone(rule(static_cast<Key>(i)))) return true;
+  }
+  return false;
+}
+
 bool OperationalNegotiation::write_value(const KeyRule& rule, const SessionParameters& from, TextWriter& out) {
   const std::uint32_t value = load(from, rule.key);
   return rule.is_boolean() ? out.add_boolean(rule.name, value != 0) : out.add_number(rule.name, value);
@@ -245,8 +258,10 @@ bool OperationalNegotiation::offer(Key key, TextWriter& out) {
   if (key == Key::max_recv_data_segment_length) return declare_max_recv_data_segment_length(out);
   const bool fitted = row.function == KeyFunction::list ? out.add(row.name, wished_list(key))
                                                         : write_value(row, wishes_.session, out);
-  if (fitted) offered_.set(static_cast<std::size_t>(key));
-  return fitted;
+  if (!fitted) return false;
+  offered_.set(static_cast<std::size_t>(key));
+  if (decides_alone(row)) store(session_, key, load(wishes_.session, key));
+  return true;
 }
 
 bool OperationalNegotiation::offer_all(TextWriter& out) {

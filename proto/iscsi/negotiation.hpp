@@ -201,9 +201,9 @@ class OperationalNegotiation {
   Receipt receive(const KeyValue& pair, TextWriter& answers);
   NegotiationError error() const noexcept { return error_; }
 
-  /// Offers that were not answered yet. (Section 6.2.2 lets an answer be left out where the offer decides alone, and
-  /// what is never answered keeps the value that is in force.)
-  bool awaiting_answers() const noexcept { return (offered_ & ~settled_).any(); }
+  /// Whether an offer is not answered yet that must be: section 6.2.2 lets the answer be left out where the offer
+  /// alone decides. What is never answered otherwise keeps the value that is in force.
+  bool awaiting_answers() const noexcept;
 
   bool is_offered(Key key) const noexcept { return offered_.test(static_cast<std::size_t>(key)); }
   bool is_settled(Key key) const noexcept { return settled_.test(static_cast<std::size_t>(key)); }
@@ -222,6 +222,7 @@ class OperationalNegotiation {
   bool write_value(const KeyRule& rule, const SessionParameters& from, TextWriter& out);
   std::string_view wished_list(Key key) const noexcept;
   bool is_frozen(const KeyRule& rule) const noexcept;
+  bool decides_alone(const KeyRule& rule) const noexcept;
 
   OperationalWishes wishes_;
   Kind kind_;

@@ -1,12 +1,16 @@
 """The checks that every target must pass, whatever its settings: real clients, real data."""
 import filecmp
 import random
+import time
 
 import base
 from lib import clients, libnbd_checks, unaligned, workdir
 
 MIB = 1 << 20
 COPY_SIZE = 64 * MIB
+# Far above what any request takes here, below every timer (the first ping comes after 5 s): a request that takes longer
+# was forgotten, and found again by chance.
+FORGOTTEN_S = 2
 
 
 class ClientChecks:
@@ -77,3 +81,14 @@ class ClientChecks:
 
     def test_09_libnbd(self):
         libnbd_checks.flags_and_chunks(self.uri, self.size)
+
+    def test_10_one_request_at_a_time_is_never_forgotten(self):
+        """With nothing else in flight no other event wakes what waits for a wake-up that was lost."""
+        handle = unaligned.connect(self.uri)
+        for length in (512, 4096, 65536, 300_000, MIB, 3 * MIB, 8 * MIB, 32 * MIB):
+            for call in (lambda: handle.pwrite(bytes(length), 0), lambda: handle.pread(length, 0),
+                         lambda: handle.zero(length, 0), handle.flush):
+                start = time.monotonic()
+                call()
+                self.assertLess(time.monotonic() - start, FORGOTTEN_S, f"{length} bytes")
+        handle.shutdown()

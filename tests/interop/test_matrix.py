@@ -32,6 +32,15 @@ class TgtUnsolicited(ClientChecks, SharedServer):
                                            "MaxBurstLength": 262144})
 
 
+class TgtLargeBursts(ClientChecks, SharedServer):
+    """Bursts of 1 MiB in segments of 256 KiB: one R2T asks for more than a connection queues at a time."""
+
+    @classmethod
+    def make_target(cls):
+        return Tgt({1: Lun(SIZE)}, params={"MaxRecvDataSegmentLength": 262144, "MaxXmitDataSegmentLength": 262144,
+                                           "FirstBurstLength": 262144, "MaxBurstLength": 1048576})
+
+
 class TgtUnsolicitedOnly(ClientChecks, SharedServer):
     """InitialR2T=No, ImmediateData=No: the first burst in Data-Out PDUs of its own."""
 
@@ -80,7 +89,7 @@ class TgtThin(ClientChecks, SharedServer):
     def make_target(cls):
         return Tgt({1: Lun(SIZE, thin=True)})
 
-    def test_10_trim_frees_blocks(self):
+    def test_11_trim_frees_blocks(self):
         path = self.target.luns[1].path
         clients.qemu_io(self.uri, "write -P 0x77 32M 32M", "flush")
         before = path.stat().st_blocks

@@ -192,7 +192,7 @@ class TargetDown(InteropCase):
         kind, _, text = wire.go()
         self.assertEqual(kind, n.UNKNOWN)
         self.assertTrue(text)
-        server.child.wait_log("nosuch")
+        self.assertIn("nosuch", text + server.child.log(), "which name the target refused")
         server.stop()
 
 
@@ -245,6 +245,17 @@ class Drain(InteropCase):
         server.stop()
         self.assertLess(time.monotonic() - start, 10)
         self.assertTrue(wire.closed_by_server(), "closed without a stray byte")
+
+    def test_clients_in_the_handshake_do_not_hold_it_up(self):
+        target = self.use(Tgt({1: Lun(SIZE)}))
+        server = self.use(serve(target))
+        silent, haggling = self.use(Wire(server.port)), self.use(Wire(server.port))
+        haggling.greet()
+        self.assertEqual(haggling.option(n.LIST)[-1][0], n.ACK)
+        start = time.monotonic()
+        server.stop()
+        self.assertLess(time.monotonic() - start, 5)
+        silent.close()
 
     def test_session_is_logged_out(self):
         target = self.use(Tgt({1: Lun(SIZE)}))

@@ -170,18 +170,20 @@ class Wire:
             error, echoed = self.simple_reply()
             assert echoed == cookie
             return error, b"", ""
-        data, covered, error, text = bytearray(length if command == READ else 0), 0, 0, ""
+        data, covered, error, text = bytearray(), 0, 0, ""
         while True:
             flags, kind, echoed, payload = self.chunk()
             assert echoed == cookie, f"cookie {echoed:#x}"
             if kind == CHUNK_DATA:
                 at = struct.unpack(">Q", payload[:8])[0]
                 assert len(payload) > 8 and offset <= at and at + len(payload) - 8 <= offset + length, "chunk's place"
+                data.extend(bytes(max(0, at - offset + len(payload) - 8 - len(data))))
                 data[at - offset:at - offset + len(payload) - 8] = payload[8:]
                 covered += len(payload) - 8
             elif kind == CHUNK_HOLE:
                 at, size = struct.unpack(">QI", payload)
                 assert size and offset <= at and at + size <= offset + length, "hole's place"
+                data.extend(bytes(max(0, at - offset + size - len(data))))
                 covered += size
             elif kind in (CHUNK_ERROR, CHUNK_ERROR_OFFSET):
                 error, size = struct.unpack(">IH", payload[:6])

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include "seed.hpp"
+#include "tests/unit/random.hpp"
 
 using nbdgw::bridge::Fence;
 
@@ -18,7 +18,9 @@ struct Item {
   int arrival = 0;
 };
 
-bool overlap(const Item& a, const Item& b) { return a.first < b.end && b.first < a.end; }
+bool overlap(const Item& a, const Item& b) {
+  return a.first < b.end && b.first < a.end;
+}
 
 }  // namespace
 
@@ -94,7 +96,7 @@ TEST_CASE("fence: the callee may take others out and enter new ones") {
 }
 
 TEST_CASE("fence: against a model that looks at everybody") {
-  auto random = seeded_random();
+  auto random = nbdgw::test::seeded_random();
   for (int round = 0; round < 200; ++round) {
     Fence fence;
     std::deque<Item> items;  // stays where it is

@@ -4,7 +4,7 @@
 
 #include "gateway/bridge/abilities.hpp"
 #include "gateway/bridge/limits.hpp"
-#include "seed.hpp"
+#include "tests/unit/random.hpp"
 
 using namespace nbdgw::bridge;
 
@@ -19,7 +19,7 @@ TEST_CASE("split: whole and touched blocks") {
 }
 
 TEST_CASE("split: parts cover the request once, in order, on blocks, within the limit") {
-  auto random = seeded_random();
+  auto random = nbdgw::test::seeded_random();
   for (int round = 0; round < 20'000; ++round) {
     const std::uint32_t block = 512U << (random() % 8);
     const std::uint32_t limit = block * (1 + static_cast<std::uint32_t>(random() % 40));
@@ -52,7 +52,7 @@ TEST_CASE("split: parts cover the request once, in order, on blocks, within the 
 }
 
 TEST_CASE("split: what a LUN reports becomes limits within ours") {
-  auto random = seeded_random();
+  auto random = nbdgw::test::seeded_random();
   for (int round = 0; round < 5'000; ++round) {
     nbdgw::device::Facts facts;
     facts.block_length = 512U << (random() % 8);

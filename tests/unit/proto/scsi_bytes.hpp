@@ -2,29 +2,19 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <initializer_list>
 #include <memory>
 #include <random>
 #include <span>
-#include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
+
+#include "tests/unit/random.hpp"
 
 /// Helpers of the SCSI format tests.
 namespace scsi_test {
 
 using Bytes = std::vector<std::uint8_t>;
-
-/// The seed of this run: NBDGW_SEED, or a new one. Printed with every failure through INFO.
-inline std::uint64_t seed() {
-  static const std::uint64_t value = [] {
-    const char* given = std::getenv("NBDGW_SEED");
-    return given != nullptr ? std::strtoull(given, nullptr, 0) : std::uint64_t{std::random_device{}()};
-  }();
-  return value;
-}
 
 /// Gives `parse` every beginning of `data`, each in memory of exactly that size, so that the address sanitizer sees
 /// the first byte read beyond it.
@@ -40,8 +30,7 @@ void every_length(std::span<const std::uint8_t> data, const Parse& parse) {
 /// The same with random bytes; the first ones are often taken from `likely`, so that the parser gets past its checks.
 template <typename Parse>
 void garbage(std::span<const std::uint8_t> likely, std::size_t longest, const Parse& parse) {
-  INFO("NBDGW_SEED=" << seed());
-  std::mt19937_64 random(seed());
+  std::mt19937_64 random = nbdgw::test::seeded_random();
   for (int round = 0; round < 4000; ++round) {
     const std::size_t length = random() % (longest + 1);
     const auto exact = std::make_unique<std::uint8_t[]>(length);

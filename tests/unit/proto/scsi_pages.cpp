@@ -245,8 +245,8 @@ TEST_CASE("mode: header, block descriptors, other pages, caching page") {
   }
   // A block descriptor, the control page, a page with a subpage, then the caching page.
   Bytes full = {0, 0, 0x90, 8, 0, 0, 0, 0,    0,    0, 2, 0,    0x0a, 0x0a, 0,    0,    0,
-                      0,          0, 0,    0, 0, 0, 0, 0x4a, 0x05, 0, 2, 0xaa, 0xbb, 0x88, 0x12, 0x04, 0,
-                      0,          0, 0,    0, 0, 0, 0, 0,    0,    0, 0, 0,    0,    0,    0,    0};
+                0, 0, 0,    0, 0, 0, 0, 0x4a, 0x05, 0, 2, 0xaa, 0xbb, 0x88, 0x12, 0x04, 0,
+                0, 0, 0,    0, 0, 0, 0, 0,    0,    0, 0, 0,    0,    0,    0,    0};
   full[0] = static_cast<std::uint8_t>(full.size() - 1);
   const auto got = ModeParameters::parse(full, false);
   REQUIRE(got);

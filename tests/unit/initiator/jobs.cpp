@@ -1,0 +1,103 @@
+#include "tests/unit/initiator/jobs.hpp"
+
+#include <doctest/doctest.h>
+
+#include "proto/bytes/endian.hpp"
+
+namespace nbdgw::test {
+
+using initiator::Direction;
+using initiator::Outcome;
+
+Bytes pattern_bytes(std::uint64_t number, std::size_t length) {
+  Bytes bytes(length);
+  for (std::size_t i = 0; i < length; ++i) bytes[i] = pattern(number, i);
+  return bytes;
+}
+
+Bytes Job::bytes() const {
+  Bytes all;
+  for (const iovec& entry : list) {
+    const auto* base = static_cast<const std::uint8_t*>(entry.iov_base);
+    all.insert(all.end(), base, base + entry.iov_len);
+  }
+  return all;
+}
+
+void Jobs::give_memory(Job& job, std::size_t pieces) {
+  job.memory.clear();
+  job.list.clear();
+  std::size_t left = job.data_length;
+  std::size_t offset = 0;
+  for (std::size_t i = 0; i < pieces && left > 0; ++i) {
+    // Uneven pieces, the last takes the rest.
+    const std::size_t n = i + 1 == pieces ? left : std::min(left, job.data_length / pieces + i % 3);
+    if (n == 0) continue;
+    job.memory.push_back(std::make_unique<std::uint8_t[]>(n));
+    std::uint8_t* base = job.memory.back().get();
+    for (std::size_t at = 0; at < n; ++at) {
+      base[at] = job.direction == Direction::write ? pattern(job.number, offset + at) : std::uint8_t{0xee};
+    }
+    job.list.push_back({base, n});
+    left -= n;
+    offset += n;
+  }
+  job.data = job.list;
+}
+
+Job& Jobs::make(Direction direction, std::uint32_t length, std::size_t pieces) {
+  all.push_back(std::make_unique<Job>());
+  Job& job = *all.back();
+  job.number = all.size();
+  job.direction = direction;
+  job.data_length = length;
+  job.cdb_length = 16;
+  job.cdb[0] = direction == Direction::write ? 0x8a : direction == Direction::read ? 0x88 : 0x00;
+  proto::store_be64(&job.cdb[2], job.number);
+  job.lun = 0x0001000000000000ULL;
+  job.sink = this;
+  if (length > 0) give_memory(job, pieces);
+  return job;
+}
+
+Job& Jobs::read(std::uint32_t length, std::size_t pieces) {
+  Job& job = make(Direction::read, length, pieces);
+  queue(job);
+  return job;
+}
+
+Job& Jobs::write(std::uint32_t length, std::size_t pieces) {
+  Job& job = make(Direction::write, length, pieces);
+  queue(job);
+  return job;
+}
+
+Job& Jobs::simple() {
+  Job& job = make(Direction::none, 0);
+  queue(job);
+  return job;
+}
+
+void Jobs::queue(Job& job) {
+  if (job.data_length > 0 && job.memory.empty()) give_memory(job, 3);
+  REQUIRE(job.queued == job.finished);  // lent once at a time
+  ++job.queued;
+  ++outstanding;
+  session_.queuecommand(job, 0);
+}
+
+void Jobs::on_command_done(initiator::ScsiCommand& command, proto::Micros) {
+  auto& job = static_cast<Job&>(command);
+  ++job.finished;
+  --outstanding;
+  CHECK(job.finished == job.queued);
+  CHECK(job.outcome != Outcome::pending);
+  CHECK(job.next == nullptr);
+  job.content = job.bytes();
+  job.memory.clear();
+  job.list.clear();
+  job.data = {};
+  if (retry && job.outcome == Outcome::transport_disrupted) queue(job);
+}
+
+}  // namespace nbdgw::test

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/unit/initiator/peer.hpp"
+
+namespace nbdgw::test {
+
+/// A target by the book, behind the connections of a Peer: it logs connections in, serves reads with pattern(), takes
+/// writes apart and checks every rule of RFC 7143 that the initiator's PDUs must keep. What it does next, and how it
+/// cuts things up, is drawn from the generator.
+class ModelTarget {
+ public:
+  ModelTarget(Peer& peer, std::uint64_t seed);
+
+  // The book.
+  std::uint32_t window = 16;
+  std::uint32_t max_outstanding_r2t = 1;
+  std::uint32_t max_burst = 65536;
+  std::uint32_t first_burst = 16384;
+  bool initial_r2t = false;
+  bool immediate_data = true;
+  std::uint32_t max_data_in = 20'000;
+  /// Writes that end with CHECK CONDITION as soon as the command is there, one in so many; 0 never.
+  unsigned early_failures = 0;
+  /// The keys that a Peer answers logins with, in agreement with the above.
+  TargetKeys keys(std::uint16_t connections) const;
+
+  /// Sends some of what is due. False when nothing is.
+  bool act();
+  /// act() and pump() until nothing moves.
+  void run();
+
+  /// What was written, by the job's number; only writes that ended GOOD.
+  std::map<std::uint64_t, Bytes> written;
+  std::uint64_t commands = 0;
+  std::uint64_t data_outs = 0;
+  std::uint64_t r2ts = 0;
+  std::map<std::uint16_t, std::uint64_t> commands_on;  // by connection
+  std::size_t most_r2ts = 0;                           // outstanding at once in one task
+
+ private:
+  struct Burst {
+    std::uint32_t ttt = 0;
+    std::uint32_t offset = 0;
+    std::uint32_t length = 0;
+    std::uint32_t done = 0;
+    std::uint32_t data_sn = 0;
+  };
+  struct Work {
+    std::uint16_t cid = 0;
+    std::uint32_t itt = 0;
+    std::uint64_t number = 0;
+    bool write = false;
+    bool fails = false;
+    std::uint32_t length = 0;
+    Bytes data;                  // of a write, as far as it is there
+    std::uint32_t sent = 0;      // of a read
+    std::uint32_t asked = 0;     // of a write: immediate, unsolicited and R2Ts so far
+    std::uint32_t sequence = 0;  // DataSN or R2TSN
+    bool unsolicited = false;    // more of it is to come
+    std::deque<Burst> bursts;    // the first is being filled
+  };
+
+  void on_pdu(std::uint16_t cid, const Pdu& pdu);
+  void on_connect(std::uint16_t cid);
+  void command(std::uint16_t cid, const Pdu& pdu);
+  void data_out(std::uint16_t cid, const Pdu& pdu);
+  void take_cmd_sn(std::uint16_t cid, std::uint32_t cmd_sn);
+  void go_on_with_read(Work& work);
+  void finish(Work& work);
+  std::uint32_t up_to(std::uint32_t most) { return 1 + static_cast<std::uint32_t>(random_() % most); }
+
+  Peer& peer_;
+  std::mt19937_64 random_;
+  std::map<std::uint32_t, Work> work_;                              // by task tag
+  std::map<std::uint16_t, std::deque<std::uint32_t>> unsolicited_;  // tags by connection, in the commands' order
+  std::set<std::uint32_t> received_ahead_;                          // CmdSNs beyond exp_cmd_sn
+  std::map<std::uint16_t, std::uint32_t> last_cmd_sn_;              // by connection
+  std::set<std::uint32_t> failed_early_;                            // tags; their data may still be coming
+  std::uint32_t next_ttt_ = 1;
+};
+
+}  // namespace nbdgw::test

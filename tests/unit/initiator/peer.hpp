@@ -1,0 +1,162 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "gateway/initiator/session.hpp"
+#include "tests/unit/initiator/jobs.hpp"
+#include "tests/unit/initiator/wire.hpp"
+
+namespace nbdgw::test {
+
+/// Bytes that look random and are the same in every run.
+class SeededSource final : public proto::RandomSource {
+ public:
+  explicit SeededSource(std::uint64_t seed) : generator_(seed) {}
+  void fill(std::span<std::uint8_t> out) override {
+    for (auto& byte : out) byte = static_cast<std::uint8_t>(generator_());
+  }
+
+ private:
+  std::mt19937_64 generator_;
+};
+
+initiator::SessionSettings default_settings(std::uint16_t connections = 1);
+inline constexpr proto::iscsi::Isid kTestIsid{0x80, 1, 2, 3, 4, 5};
+
+/// What a target says in its logins, written by hand.
+struct TargetKeys {
+  std::map<std::string, std::string> answers = {
+      {"HeaderDigest", "None"},      {"DataDigest", "None"},    {"MaxConnections", "4"},
+      {"InitialR2T", "No"},          {"ImmediateData", "Yes"},  {"MaxBurstLength", "65536"},
+      {"FirstBurstLength", "16384"}, {"DefaultTime2Wait", "0"}, {"DefaultTime2Retain", "0"},
+      {"MaxOutstandingR2T", "3"},    {"DataPDUInOrder", "Yes"}, {"DataSequenceInOrder", "Yes"},
+      {"ErrorRecoveryLevel", "0"},
+  };
+  std::uint32_t max_recv = 8192;  // MaxRecvDataSegmentLength that it declares
+
+  bool header_digest() const { return answers.at("HeaderDigest") == "CRC32C"; }
+  bool data_digest() const { return answers.at("DataDigest") == "CRC32C"; }
+};
+
+/// The target's end of one connection.
+struct Wire {
+  bool open = false;
+  initiator::Portal portal;
+  int connects = 0;
+  int closes = 0;  // asked for by the initiator
+  PduCutter cutter;
+  std::deque<Pdu> inbox;  // from the initiator
+  Bytes out;              // to the initiator, not yet delivered
+  std::uint32_t stat_sn = 0;
+  bool header_digest = false;
+  bool data_digest = false;
+  bool full_feature = false;
+  bool takes = true;  // false: the socket's buffer is full
+
+  std::uint64_t bytes_sent = 0;               // by the initiator, over all incarnations
+  std::uint64_t bytes_received = 0;           // by the initiator
+  std::vector<std::uint64_t> sent_marks;      // bytes_sent at the end of each PDU
+  std::vector<std::uint64_t> received_marks;  // bytes_received at the end of each PDU
+  std::uint64_t queued = 0;                   // bytes ever put into out
+  std::uint64_t cut_sent = ~0ULL;             // the connection breaks at this many bytes
+  std::uint64_t cut_received = ~0ULL;
+};
+
+/// Drives a Session as a shell would, and is the other end of its connections, by hand: bytes go through it in chunks
+/// of any size, time is virtual, and what the initiator sends is cut into PDUs.
+class Peer {
+ public:
+  static constexpr std::uint16_t kTsih = 0x0100;
+
+  explicit Peer(initiator::SessionSettings settings = default_settings(), std::uint64_t seed = 1);
+
+  SeededSource random;
+  initiator::Session session;
+  Jobs jobs;
+  proto::Micros now = 1000 * proto::kSecond;
+  TargetKeys keys;
+  std::vector<initiator::SessionEvent> events;
+  std::vector<initiator::SocketRequest> requests;  // all that were ever made
+
+  std::size_t rx_chunk = 1 << 16;
+  std::size_t tx_chunk = 1 << 16;
+  std::size_t rx_iovecs = 8;
+  std::size_t tx_iovecs = 8;
+  bool auto_connect = true;
+  bool auto_close = true;
+  std::uint32_t exp_cmd_sn = 1;  // what the target's PDUs tell
+  std::uint32_t window = 64;
+  /// Takes the initiator's PDUs; without it they gather in the inboxes.
+  std::function<void(std::uint16_t cid, const Pdu& pdu)> on_pdu;
+  std::function<void(std::uint16_t cid)> on_connect;
+
+  Wire& wire(std::uint16_t cid) { return wires_[cid]; }
+  initiator::Connection& connection(std::uint16_t cid) { return session.connection(cid); }
+
+  /// Moves everything that can be moved.
+  void pump();
+  /// One turn; false when nothing moved.
+  bool turn();
+  /// One write to the socket; false when nothing moved.
+  bool transmit(std::uint16_t cid);
+  /// Lets time pass, deadline by deadline.
+  void advance(proto::Micros length);
+  void send(std::uint16_t cid, const Pdu& pdu);
+  void send_bytes(std::uint16_t cid, std::span<const std::uint8_t> bytes);
+  /// The next PDU from the initiator; there must be one.
+  Pdu take(std::uint16_t cid, proto::iscsi::Opcode opcode);
+  bool idle(std::uint16_t cid) { return wires_[cid].inbox.empty(); }
+  void connect(std::uint16_t cid);
+  void disconnect(std::uint16_t cid, const std::string& why = "connection reset");
+
+  /// Numbers for a PDU that carries a status (and so uses up a StatSN), and for one that does not.
+  proto::iscsi::TargetSequence status_sequence(std::uint16_t cid);
+  proto::iscsi::TargetSequence plain_sequence(std::uint16_t cid);
+
+  /// Answers one login request; true when that ended the login.
+  bool answer_login(std::uint16_t cid, const Pdu& request);
+  /// Takes and answers requests until the connection is in full feature phase.
+  void login(std::uint16_t cid);
+  /// setup(), and the logins of all connections.
+  void start();
+  /// The connections again after a loss, once the session asks.
+  void relogin();
+
+  // Hand-made answers.
+  Pdu response(std::uint16_t cid, std::uint32_t itt, std::uint8_t status = 0, Bytes data = {});
+  Pdu data_in(std::uint16_t cid, std::uint32_t itt, std::uint32_t data_sn, std::uint32_t offset, Bytes data,
+              bool final);
+  Pdu r2t(std::uint16_t cid, std::uint32_t itt, std::uint32_t r2t_sn, std::uint32_t offset, std::uint32_t length,
+          std::uint32_t ttt);
+  /// Sends it, and everything that follows from it.
+  void deliver(std::uint16_t cid, const Pdu& pdu) {
+    send(cid, pdu);
+    pump();
+  }
+
+  bool saw(initiator::SessionEvent::Kind kind, std::string_view text = {}) const;
+  std::size_t count(initiator::SessionEvent::Kind kind) const;
+  /// Nothing is left of any command: the pool is full, every job came back as often as it was queued.
+  void check_nothing_leaked();
+
+ private:
+  bool serve_requests();
+  bool receive(std::uint16_t cid);
+
+  std::map<std::uint16_t, Wire> wires_;
+};
+
+/// Whether a command that is queued now is sent, answered and handed back: the session works.
+void check_works(Peer& peer);
+
+}  // namespace nbdgw::test
