@@ -36,7 +36,8 @@ struct Listen {
   bool operator==(const Listen&) const = default;
 };
 
-/// The bounds of what clients can make the gateway hold. None of them is ever exceeded: at a limit, clients wait.
+/// The bounds of what clients can make the gateway hold. None of them is ever exceeded: clients beyond
+/// `connections` are turned away, and at the other limits the gateway stops reading until there is room.
 struct Limits {
   std::uint32_t connections = 1024;  // NBD clients at a time, over all listeners
   proto::Micros handshake_timeout = 10 * proto::kSecond;

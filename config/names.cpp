@@ -119,6 +119,12 @@ std::string check_description(std::string_view text) {
   return {};
 }
 
+std::optional<LogLevel> parse_log_level(std::string_view word) noexcept {
+  const auto found = std::find(kLogLevels.begin(), kLogLevels.end(), word);
+  if (found == kLogLevels.end()) return std::nullopt;
+  return static_cast<LogLevel>(found - kLogLevels.begin());
+}
+
 bool is_utf8(std::string_view text) noexcept {
   for (std::size_t i = 0; i < text.size();) {
     const auto first = static_cast<unsigned char>(text[i]);

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
+
+#include "config/model.hpp"
 
 /// What names may look like. Every function returns what is wrong with the name; empty: nothing is.
 namespace nbdgw::config {
@@ -27,6 +31,12 @@ std::string check_export_name(std::string_view name);
 
 /// A description: at most 4096 bytes of UTF-8 without control characters.
 std::string check_description(std::string_view text);
+
+/// The words for log levels, in the order of LogLevel.
+inline constexpr std::array<std::string_view, 5> kLogLevels{"trace", "debug", "info", "warn", "error"};
+
+/// nullopt: none of kLogLevels.
+std::optional<LogLevel> parse_log_level(std::string_view word) noexcept;
 
 /// Well-formed UTF-8 (RFC 3629: shortest forms only, no surrogates).
 bool is_utf8(std::string_view text) noexcept;

@@ -24,8 +24,6 @@ constexpr std::uint64_t kMaxMemory = 1ULL << 40;
 constexpr std::uint64_t kMaxWorkers = 256;
 constexpr std::uint64_t kMaxLun = 16383;  // SAM-5 4.7: 14 bits in the flat addressing method
 
-constexpr std::array<std::string_view, 5> kLevelWords{"trace", "debug", "info", "warn", "error"};
-
 void parse_listen(const Section& top, Listen& listen) {
   const auto section = top.required("listen", "{nbd: [\"tcp://127.0.0.1:10809\"]}").section(keys::kListen);
   if (!section) return;
@@ -178,8 +176,7 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
   parse_listen(*top, config.listen);
   parse_limits(*top, config);
   if (const auto section = top->get("log").section(keys::kLog)) {
-    if (const auto level = section->get("level").choice(kLevelWords))
-      config.log.level = static_cast<LogLevel>(*level);
+    if (const auto level = section->get("level").choice(kLogLevels)) config.log.level = static_cast<LogLevel>(*level);
   }
   parse_initiator(*top, config.initiator);
   parse_targets(*top, report.file(), reader, config.targets);

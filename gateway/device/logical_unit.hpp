@@ -78,8 +78,8 @@ class LogicalUnit final : private CommandRunner::Owner {
   LogicalUnit(const LogicalUnit&) = delete;
   LogicalUnit& operator=(const LogicalUnit&) = delete;
 
-  /// Probes from the start; one that runs is begun anew. To be called when the session is up for the first time, and
-  /// each time that it was reinstated. Facts known so far stay until the new ones are complete.
+  /// Probes from the start; a probe that runs is begun anew. To be called when the session is up for the first time,
+  /// and each time that it was reinstated. Facts known so far stay until the new ones are complete.
   void probe(proto::Micros now);
 
   /// Reads the capacity again; everything else stays. Without facts, or while probing, this is part of the probe.
@@ -88,10 +88,12 @@ class LogicalUnit final : private CommandRunner::Owner {
   /// Takes care of what a disposition of a read or write told about the unit: re-reads or probes as needed.
   void note(const Notes& notes, proto::Micros now);
 
-  /// Ends probing for good: no command is sent any more, until probe().
-  void stop() noexcept;
+  /// Ends probing: no command is sent any more, until probe().
+  void stop(proto::Micros now);
 
   State state() const noexcept { return state_; }
+  /// Since when.
+  proto::Micros entered_at() const noexcept { return entered_at_; }
   /// There are facts: the unit is, or has been, ready. They stay valid during a later probe and after it failed.
   bool has_facts() const noexcept { return has_facts_; }
   const Facts& facts() const noexcept { return facts_; }
@@ -101,8 +103,8 @@ class LogicalUnit final : private CommandRunner::Owner {
   const std::string& failure() const noexcept { return failure_text_; }
 
   /// The unit refused WRITE SAME(16) or UNMAP as unsupported: do not try again until the next probe.
-  void write_same_refused() noexcept { facts_.write_same = false; }
-  void unmap_refused() noexcept { facts_.lbpu = false; }
+  void write_same_refused() noexcept { facts_.write_same = found_.write_same = false; }
+  void unmap_refused() noexcept { facts_.lbpu = found_.lbpu = false; }
 
   std::uint64_t lun() const noexcept { return lun_; }
   bool command_lent() const noexcept { return runner_.lent(); }
@@ -119,27 +121,31 @@ class LogicalUnit final : private CommandRunner::Owner {
   void send_command(proto::Micros now);
   void begin(proto::Micros now);
   void step_done(std::span<const std::uint8_t> data, proto::Micros now);
-  void step_failed(Error error, proto::Micros now);
+  void step_failed(const Disposition& disposition, proto::Micros now);
+  void required_step_failed(Error error, proto::Micros now);
   void fail(Failure failure, std::string why, proto::Micros now);
   void finish(proto::Micros now);
 
   void inquiry_done(std::span<const std::uint8_t> data, proto::Micros now);
   void vpd_done(std::span<const std::uint8_t> data);
+  void limits_done(std::span<const std::uint8_t> data) noexcept;
   void capacity_done(std::span<const std::uint8_t> data, proto::Micros now);
+  bool same_identity() const noexcept;
   void mode_done(std::span<const std::uint8_t> data, proto::Micros now);
   State next_vpd(State after) const noexcept;
-  void complete_facts() noexcept;
-  std::string what_failed() const;
+  std::string lun_text() const;
 
   CommandRunner runner_;
   LogicalUnitObserver* observer_;
   std::uint64_t lun_;
 
   State state_ = State::idle;
+  proto::Micros entered_at_ = 0;
   bool capacity_only_ = false;    // this is a re-read: back to ready after the capacity
   bool begin_again_ = false;      // probe() was called while a command was out
   bool refresh_pending_ = false;  // the capacity changed after it was read
   bool stopped_ = false;
+  std::uint8_t restarts_ = 0;  // of this probe, because the unit said that it changed meanwhile
   proto::Micros reprobe_at_ = proto::kNever;
 
   Facts facts_;  // as published

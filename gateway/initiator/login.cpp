@@ -190,11 +190,7 @@ Login::Step Login::method_chosen(bool transit) {
   const std::string* method = find(Key::auth_method);
   if (method != nullptr && *method == "CHAP" && wants_chap()) {
     if (transit) return fail(ConnectionError::protocol, "the target left the security stage before CHAP");
-    std::vector<proto::iscsi::ChapAlgorithm> algorithms;
-    for (const std::uint8_t number : settings_.chap.algorithms) {
-      algorithms.push_back(static_cast<proto::iscsi::ChapAlgorithm>(number));
-    }
-    out_.add("CHAP_A", proto::iscsi::chap_algorithm_list(algorithms));
+    out_.add("CHAP_A", proto::iscsi::chap_algorithm_list(settings_.chap.algorithms));
     transit_ = false;
     state_ = State::algorithm;
     return Step::send;
@@ -226,11 +222,12 @@ Login::Step Login::answer_challenge() {
   std::array<std::uint8_t, proto::iscsi::kMaxChapChallengeLength> challenge;
   const auto length = proto::iscsi::decode_binary(*challenge_text, challenge);
   const auto& mine = settings_.chap.algorithms;
-  if (!algorithm_number || std::find(mine.begin(), mine.end(), algorithm_number.value) == mine.end()) {
+  const auto algorithm = static_cast<proto::iscsi::ChapAlgorithm>(algorithm_number.value);
+  if (!algorithm_number || std::find(mine.begin(), mine.end(), algorithm) == mine.end()) {
     return fail(ConnectionError::authentication, "the target chose a CHAP algorithm that was not offered");
   }
   if (!id || !length) return fail(ConnectionError::authentication, "the target's CHAP challenge is malformed");
-  algorithm_ = static_cast<proto::iscsi::ChapAlgorithm>(algorithm_number.value);
+  algorithm_ = algorithm;
   const auto answer = proto::iscsi::chap_response(algorithm_, static_cast<std::uint8_t>(id.value),
                                                   settings_.chap.secret, std::span(challenge).first(*length));
   if (!answer) return fail(ConnectionError::authentication, "the CHAP algorithm is not available on this machine");

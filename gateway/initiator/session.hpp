@@ -98,7 +98,8 @@ class Session final : public CommandTransport {
   /// Hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
-  void data_xmit(proto::Micros now);
+  /// True: commands wait because every send queue is full, so call again when something was sent.
+  bool data_xmit(proto::Micros now);
 
   bool next_socket_request(SocketRequest& request);
   bool next_event(SessionEvent& event);

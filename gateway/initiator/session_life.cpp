@@ -131,6 +131,9 @@ bool Session::redirect(const Portal& portal, bool permanent) {
 void Session::recover(proto::Micros now) {
   for (const auto& connection : connections_) connection->stop(now);
   fail_scsi_tasks(Outcome::transport_disrupted);
+  // Those not sent yet go back too. Kept here they would be the first to be sent after the next login, before anybody
+  // has looked whether it leads to the same LUN.
+  fail_pending(Outcome::transport_disrupted);
   tasks_.advance_age();
   enter(SessionState::failed);
 }

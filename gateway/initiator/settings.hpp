@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/iscsi/chap.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::initiator {
@@ -26,8 +27,9 @@ struct ChapSettings {
   std::string secret;
   std::string mutual_user;
   std::string mutual_secret;
-  /// Algorithm numbers in the order of preference: 8 SHA3-256, 7 SHA256, 6 SHA1, 5 MD5.
-  std::vector<std::uint8_t> algorithms = {8, 7, 6, 5};
+  /// In the order of preference.
+  std::vector<proto::iscsi::ChapAlgorithm> algorithms{proto::iscsi::kAllChapAlgorithms.begin(),
+                                                      proto::iscsi::kAllChapAlgorithms.end()};
 };
 
 /// Everything that a session to one target is set up with. Lengths in bytes.

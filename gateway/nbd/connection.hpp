@@ -18,6 +18,7 @@
 #include "gateway/nbd/in_flight.hpp"
 #include "gateway/nbd/reply_queue.hpp"
 #include "gateway/nbd/staging.hpp"
+#include "proto/assert.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::nbd {
@@ -58,6 +59,9 @@ struct ConnectionOptions {
 /// One receive and one send may be under way at a time; each call of rx_buffers() or tx_buffers() replaces the one
 /// before. Memory that rx_buffers() or tx_buffers() has shown stays valid until on_received(), on_sent() or
 /// on_disconnected(), whatever else is called meanwhile.
+///
+/// Requests may be handed to the backend in on_received(), on_room(), export_found(), and on_sent() too: a reply that
+/// has left makes way under the in-flight limit. After these the backend wants its turn.
 ///
 /// The backend tells outcomes by segment_done() and finish(), never from inside a call that the engine makes to it.
 class Connection {
@@ -154,35 +158,56 @@ class Connection {
   /// What the next byte in the stream of the transmission phase is.
   enum class Rx : std::uint8_t { header, payload, discard };
 
-  /// Marks a step of the engine, in which the backend must not call back.
-  class Step;
+  /// Longest message that is looked at whole: an option with its data.
+  static constexpr std::size_t kStagingLength = proto::nbd::kOptionRequestLength + kMaxOptionLength;
+
+  /// A step of the engine, during which the backend must not call back.
+  class Step {
+   public:
+    Step(Connection& connection, proto::Micros now) noexcept : connection_(connection) {
+      NBDGW_ASSERT(!connection.in_step_, "the engine is never entered twice");
+      connection.in_step_ = true;
+      connection.now_ = now;
+    }
+    ~Step() { connection_.in_step_ = false; }
+    Step(const Step&) = delete;
+    Step& operator=(const Step&) = delete;
+
+   private:
+    Connection& connection_;
+  };
 
   void enter(Phase phase, CloseReason reason);
+  bool output_pending() const noexcept;
+  void wake() noexcept;
+
+  // receive.cpp
+  bool reads() const noexcept;
+  std::size_t room_for_headers() const noexcept;
   void advance(proto::Micros now);
   bool advance_handshake(proto::Micros now);
-  void begin_transmission();
+  void after_handshake_step();
   bool take_header(proto::Micros now);
   bool take_request(const RequestHeader& header, proto::Micros now);
-  bool refuse(const RequestHeader& header, proto::nbd::Error error, const char* text);
+  bool admit(const RequestHeader& header, proto::Micros now);
+  bool answer_at_once(const RequestHeader& header, proto::nbd::Error error, const char* text);
+  void header_taken(const RequestHeader& header);
   bool take_payload(proto::Micros now);
-  void payload_arrived(std::uint32_t length, proto::Micros now);
-  bool next_segment();
+  void payload_arrived(std::size_t length, proto::Micros now);
   bool take_discard();
-  void stall() noexcept;
-  void wake() noexcept;
-  bool reads() const noexcept;
-  bool output_pending() const noexcept;
 
   ConnectionListener& listener_;
   const ConnectionOptions options_;
   Phase phase_ = Phase::handshake;
   CloseReason close_reason_ = CloseReason::none;
   bool in_step_ = false;
+  proto::Micros now_ = 0;  // of the last step
   bool listener_told_ = false;
 
   // Handshake; the object goes once the transmission begins, its last output a little later.
   std::unique_ptr<Handshake> handshake_;
-  std::string handshake_output_;
+  std::string handshake_output_;   // not shown to the shell yet: may still grow
+  std::string handshake_sending_;  // shown: stays where it is
   std::size_t handshake_sent_ = 0;
 
   // Receiving.

@@ -20,7 +20,7 @@ struct Counters {
   std::uint64_t bytes_written = 0;                  // payload of WRITE handed to the backend
   std::uint64_t bytes_read = 0;                     // payload of READ sent
   std::uint64_t bytes_discarded = 0;                // payload of refused WRITEs
-  std::uint64_t stalls = 0;                         // times that reading stopped for lack of memory
+  std::uint64_t stalls = 0;                         // times that payload memory was asked for in vain
   std::uint64_t in_flight_stops = 0;                // times that reading stopped at the in-flight limit
   std::uint64_t options = 0;                        // options of the handshake taken
   std::uint64_t option_errors = 0;                  // of these, answered with an error

@@ -75,7 +75,7 @@ class Handshake {
   void answer_export_name(std::span<const std::uint8_t> data, proto::Micros now);
   void want_export(std::string_view name, proto::Micros now);
   void end_wait(proto::Micros now);
-  void refuse_export(proto::nbd::Reply error, CloseReason reason, std::string_view text);
+  void refuse_option(proto::nbd::Reply error, CloseReason reason, std::string_view text);
   void send_infos(const ExportInfo& info);
   void send_export_name_reply(const ExportInfo& info);
   void reply(proto::nbd::Reply type, std::span<const std::uint8_t> data = {});

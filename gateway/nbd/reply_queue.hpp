@@ -70,15 +70,16 @@ class ReplyQueue {
   };
 
   WireSlot& slot(std::size_t position) noexcept { return slots_[position & (kWireSlots - 1)]; }
-  WireSlot& new_slot(Request* request) noexcept;
+  WireSlot& new_slot(Request* request, bool last) noexcept;
   void queue(Request& request) noexcept;
   void unqueue_first() noexcept;
-  void move_ready(Counters& counters);
   void encode_first_ready(Counters& counters);
-  void encode_result(WireSlot& slot, const ImmediateReply& reply, Counters& counters) noexcept;
-  void encode_whole_read(Request& request, Counters& counters);
-  void encode_chunk(Request& request, Segment& segment, bool done) noexcept;
-  std::size_t gather_slot(WireSlot& slot, std::size_t head_sent, std::size_t segment_sent, std::span<iovec> out);
+  void encode_result(WireSlot& wire, const ImmediateReply& reply, Counters& counters) noexcept;
+  void encode_whole_read(Request& request) noexcept;
+  void encode_segment(Request& request, Segment& segment, bool last) noexcept;
+  static void encode_data_header(WireSlot& wire, std::uint64_t offset, std::uint32_t length) noexcept;
+  static std::size_t gather_slot(WireSlot& wire, std::size_t head_sent, std::size_t segment_sent,
+                                 std::span<iovec> out) noexcept;
 
   bool structured_ = false;
   Request* ready_first_ = nullptr;

@@ -11,12 +11,15 @@ namespace nbdgw::net {
 Arena::Arena(std::size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
-    throw std::system_error(errno, std::system_category(),
-                            "cannot map " + std::to_string(bytes) + " bytes of payload memory (limits.memory, ulimit -v)");
+    throw std::system_error(
+        errno, std::system_category(),
+        "cannot map " + std::to_string(bytes) + " bytes of payload memory (limits.memory, ulimit -v)");
   }
   memory_ = {static_cast<std::byte*>(memory), bytes};
 }
 
-Arena::~Arena() { ::munmap(memory_.data(), memory_.size()); }
+Arena::~Arena() {
+  ::munmap(memory_.data(), memory_.size());
+}
 
 }  // namespace nbdgw::net

@@ -5,8 +5,8 @@
 
 namespace nbdgw::net {
 
-/// The payload memory of one shard: address space mapped at once, pages taken from the system only when they are first
-/// touched, so that an idle gateway is small whatever its budget.
+/// The payload memory of one shard: address space mapped at once, pages taken from the system only when they are
+/// first touched, so that an idle gateway is small whatever its budget.
 class Arena {
  public:
   /// Throws std::system_error when there is no such address space to be had.

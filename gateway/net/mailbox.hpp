@@ -11,15 +11,15 @@
 
 namespace nbdgw::net {
 
-/// How other threads talk to a shard: work is left here and the shard wakes up to do it. The only lock of a shard, and
-/// not on the data path.
+/// How other threads talk to a shard: work is left here and the shard wakes up to do it. The only lock of a shard,
+/// and not on the data path.
 class Mailbox final : public Watcher {
  public:
   /// Throws std::system_error.
   explicit Mailbox(Poller& poller);
 
-  /// From any thread. `work` is called as work(now) by the shard's thread, in the order of the posts; if the shard never
-  /// runs again it is destroyed with the mailbox. It may be a callable that can only be moved.
+  /// From any thread. `work` is called as work(now) by the shard's thread, in the order of the posts; if the shard
+  /// never runs again it is destroyed with the mailbox. It may be a callable that can only be moved.
   template <typename Work>
   void post(Work work) {
     push(std::make_unique<Letter<Work>>(std::move(work)));

@@ -37,7 +37,8 @@ NbdClient::~NbdClient() = default;
 void NbdClient::enter(Shard& shard, proto::Micros now) {
   shard_ = &shard;
   state_ = State::open;
-  if (!socket_.watch(shard.poller(), EPOLLIN, *this)) close(now, "cannot wait for its socket: " + socket_.error_text());
+  if (!socket_.watch(shard.poller(), EPOLLIN, *this))
+    close(now, "Cannot wait for its socket: " + socket_.error_text());
 }
 
 void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
@@ -79,13 +80,16 @@ void NbdClient::discard_input() {
   ended_ = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || discarded_ > kLingerBytes;
 }
 
-void NbdClient::output_ready(nbd::Connection&) noexcept { shard_->touch(*this); }
+void NbdClient::output_ready(nbd::Connection&) noexcept {
+  shard_->touch(*this);
+}
 
 void NbdClient::serve(proto::Micros now) {
   if (state_ == State::lingering && ended_) close(now, {});
   if (state_ != State::open) return;
   if (ended_) {
-    close(now, lost_ == 0 ? "closed by the client without a goodbye" : "lost: " + error_text(lost_));
+    close(now, lost_ == 0 ? "The client closed the connection without a goodbye."
+                          : "The connection is lost: " + error_text(lost_));
     return;
   }
   if (!settle_export(now)) return;  // on its way to another shard
@@ -154,18 +158,21 @@ bool NbdClient::retry_room(proto::Micros now) {
 }
 
 void NbdClient::send(proto::Micros now) {
+  const std::uint64_t sent_before = engine_.counters().bytes_sent;
   switch (socket_.send(engine_, now)) {
     case Transfer::more:
       shard_->touch(*this);
       break;
     case Transfer::failed:
-      close(now, "lost: " + socket_.error_text());
+      close(now, "The connection is lost: " + socket_.error_text());
       break;
     case Transfer::done:
     case Transfer::engine_full:
     case Transfer::ended:
       break;
   }
+  // What was sent has made room under the in-flight limit: requests that waited for it may have begun.
+  if (slot_ != nullptr && engine_.counters().bytes_sent != sent_before) shard_->touch(slot_->station());
 }
 
 void NbdClient::update_reading() {
@@ -190,7 +197,9 @@ void NbdClient::finish(proto::Micros now) {
   socket_.set_interest(EPOLLIN);
 }
 
-void NbdClient::cut_off(proto::Micros now, const std::string& why) { close(now, why); }
+void NbdClient::cut_off(proto::Micros now, const std::string& why) {
+  close(now, why);
+}
 
 void NbdClient::close(proto::Micros now, const std::string& why) {
   if (state_ == State::closed || state_ == State::moving) return;
@@ -202,11 +211,11 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
     engine_.on_disconnected(now);
     if (slot_ != nullptr) {
       const nbd::Counters& counters = engine_.counters();
-      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written: {}", peer_, slot_->name(),
-                   requests(counters), counters.bytes_read, counters.bytes_written, why);
+      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written. {}", peer_,
+                   slot_->name(), requests(counters), counters.bytes_read, counters.bytes_written, why);
       shard_->touch(slot_->station());
     } else {
-      spdlog::info("{}: left before it attached: {}", peer_, why);
+      spdlog::info("{}: left before it attached. {}", peer_, why);
     }
   }
   shard_->leave(*this, nullptr);

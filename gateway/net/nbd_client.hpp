@@ -20,8 +20,8 @@ inline constexpr proto::Micros kLinger = 2 * proto::kSecond;
 /// Input that is thrown away meanwhile, in bytes, before we lose patience.
 inline constexpr std::size_t kLingerBytes = 64 * 1024 * 1024;
 
-/// One NBD client: its socket and its protocol engine. It is born on the shard that accepted it, moves to the shard of
-/// the export that its handshake names, and stays there.
+/// One NBD client: its socket and its protocol engine. It is born on the shard that accepted it, moves to the shard
+/// of the export that its handshake names, and stays there.
 class NbdClient final : public Watcher, private nbd::ConnectionListener {
  public:
   NbdClient(UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
@@ -79,11 +79,11 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   bool touched_ = false;  // is in the shard's list for the end of this turn
   bool stalled_ = false;  // is in the shard's list of those that wait for memory
   bool waits_for_export_ = false;
-  bool ended_ = false;         // the peer has closed, or the socket has failed (then lost_ is set)
-  bool receive_later_ = false; // there is more to receive than one turn allows
-  int lost_ = 0;               // errno of the failure
-  ExportSlot* slot_ = nullptr; // attached to
-  std::size_t place_ = 0;      // index in the shard's list of clients
+  bool ended_ = false;          // the peer has closed, or the socket has failed (then lost_ is set)
+  bool receive_later_ = false;  // there is more to receive than one turn allows
+  int lost_ = 0;                // errno of the failure
+  ExportSlot* slot_ = nullptr;  // attached to
+  std::size_t place_ = 0;       // index in the shard's list of clients
   std::size_t discarded_ = 0;
   proto::Micros linger_until_ = proto::kNever;
 };

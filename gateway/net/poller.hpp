@@ -22,15 +22,18 @@ class Watcher {
 
 /// The descriptors that one thread waits for: an epoll set, level-triggered.
 ///
-/// Why not an asio::io_context for the data sockets: it arms every wait anew. Asio 1.26 spends one epoll_ctl() on each
-/// async_wait(), or one recv() that finds nothing on each async_read_some(); here a socket is registered once.
+/// Why not an asio::io_context for the data sockets: it arms every wait anew. Asio 1.26 spends one epoll_ctl() on
+/// each async_wait(), or one recv() that finds nothing on each async_read_some(); here a socket is registered once.
 /// Measured with strace -c over TCP loopback, one request at a time and 300 us between them, 2000 requests (a request
 /// is received once and answered once; epoll_wait + recvmsg + sendmsg + the rest):
 ///     async_wait + recvmsg     8009 calls = 4.0 a request   (2006 of them epoll_ctl)
 ///     async_read_some          7999 calls = 4.0 a request   (1997 of them recv -> EAGAIN)
 ///     a persistent epoll set   6002 calls = 3.0 a request
-/// A request passes two sockets, so that is 6 system calls instead of 8. Level-triggered, because what one turn leaves
-/// unread for the sake of fairness is then simply reported again.
+/// A request passes two sockets, so that is 6 system calls instead of 8. The gateway in front of tgt, four
+/// connections, fio on one NBD connection, 4 KiB random reads, strace -c -f: at depth 1 a third each of epoll_wait,
+/// recvmsg and sendmsg, 6 a request; at depth 32 0.7 a request in all; epoll_ctl appears only when a socket's buffer
+/// is full. Level-triggered, because what one turn leaves unread for the sake of fairness is then simply reported
+/// again.
 class Poller {
  public:
   /// Events taken in by one turn; what is beyond comes with the next.

@@ -1,6 +1,7 @@
 #include "gateway/net/shard.hpp"
 
 #include <pthread.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -11,32 +12,51 @@
 namespace nbdgw::net {
 
 Shard::Shard(std::uint32_t index, ShardOptions options)
-    : index_(index), options_(std::move(options)), arena_(options_.memory), pool_(arena_.memory()), mailbox_(poller_) {}
+    : index_(index),
+      options_(std::move(options)),
+      arena_(options_.memory),
+      pool_(arena_.memory()),
+      mailbox_(poller_) {}
 
-Shard::~Shard() { stop(); }
+Shard::~Shard() {
+  stop();
+}
 
-void Shard::add_station(Station& station) { stations_.push_back(&station); }
+void Shard::add_station(Station& station) {
+  stations_.push_back(&station);
+  touch(station);  // so that its first turn looks at its sockets and deadlines
+}
 
-void Shard::add_export(ExportSlot& slot) { exports_.push_back(&slot); }
+void Shard::add_export(ExportSlot& slot) {
+  exports_.push_back(&slot);
+}
 
 void Shard::start() {
   NBDGW_ASSERT(!thread_.joinable(), "a shard is started once");
   thread_ = std::thread([this] { run(); });
 }
 
+void Shard::drain(proto::Micros limit) {
+  post([this, limit](proto::Micros now) { begin_drain(limit, now); });
+}
+
 void Shard::stop() {
   if (!thread_.joinable()) return;
   post([this](proto::Micros now) {
-    close_all(now);
-    stopping_ = true;
+    cut_off_clients(now);
+    stage_ = Stage::ended;
   });
-  thread_.join();
+  join();
+}
+
+void Shard::join() {
+  if (thread_.joinable()) thread_.join();
 }
 
 void Shard::run() {
   ::pthread_setname_np(::pthread_self(), ("shard" + std::to_string(index_)).c_str());
   now_ = steady_now();
-  while (!stopping_) turn();
+  while (stage_ != Stage::ended) turn();
 }
 
 void Shard::turn() {
@@ -51,10 +71,11 @@ void Shard::turn() {
   for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, now_);
   if (now_ >= wake_at_) deadlines(now_);
   settle(now_);
+  if (stage_ != Stage::running) advance_drain(now_);
 }
 
 void Shard::deadlines(proto::Micros now) {
-  wake_at_ = proto::kNever;
+  wake_at_ = stage_deadline_;
   const auto call = [&](auto& who) {
     if (who.next_deadline() <= now) {
       who.on_deadline(now);
@@ -126,7 +147,7 @@ void Shard::adopt(std::unique_ptr<NbdClient> client, proto::Micros now) {
   arrived.place_ = clients_.size();
   clients_.push_back(std::move(client));
   arrived.enter(*this, now);
-  if (draining_) arrived.begin_drain(now);
+  if (stage_ != Stage::running) arrived.begin_drain(now);
   touch(arrived);
 }
 
@@ -136,16 +157,9 @@ void Shard::exports_changed() {
   }
 }
 
-void Shard::begin_drain(proto::Micros now) {
-  draining_ = true;
-  for (const auto& client : clients_) {
-    client->begin_drain(now);
-    touch(*client);
-  }
-}
-
 ExportSlot* Shard::find_export(std::string_view name) noexcept {
-  const auto found = std::ranges::find(exports_, name, [](ExportSlot* slot) -> std::string_view { return slot->name(); });
+  const auto found =
+      std::ranges::find(exports_, name, [](ExportSlot* slot) -> std::string_view { return slot->name(); });
   return found == exports_.end() ? nullptr : *found;
 }
 
@@ -155,15 +169,20 @@ Shard* Shard::place_of(std::string_view name) const noexcept {
   return found == places_->end() ? nullptr : found->second;
 }
 
-void Shard::stall(NbdClient& client) { stalled_.push_back(&client); }
+void Shard::stall(NbdClient& client) {
+  stalled_.push_back(&client);
+}
 
-void Shard::leave(NbdClient& client, Shard* target) { leaving_.emplace_back(&client, target); }
+void Shard::leave(NbdClient& client, Shard* target) {
+  leaving_.emplace_back(&client, target);
+}
 
 void Shard::send_off() {
   for (const auto& [client, target] : leaving_) {
     std::unique_ptr<NbdClient> taken = take_out(*client);
     if (target == nullptr) continue;
-    target->post([target, moving = std::move(taken)](proto::Micros now) mutable { target->adopt(std::move(moving), now); });
+    target->post(
+        [target, moving = std::move(taken)](proto::Micros now) mutable { target->adopt(std::move(moving), now); });
   }
   leaving_.clear();
 }
@@ -182,8 +201,43 @@ std::unique_ptr<NbdClient> Shard::take_out(NbdClient& client) noexcept {
   return taken;
 }
 
-void Shard::close_all(proto::Micros now) {
-  for (const auto& client : clients_) client->cut_off(now, "the gateway stops");
+void Shard::cut_off_clients(proto::Micros now) {
+  for (const auto& client : clients_) client->cut_off(now, "The gateway stops.");
+}
+
+void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
+  if (stage_ != Stage::running) return;
+  stage_ = Stage::draining;
+  stage_deadline_ = now + limit;
+  note_deadline(stage_deadline_);
+  for (Station* station : stations_) {
+    station->begin_drain(now);
+    touch(*station);
+  }
+  for (const auto& client : clients_) {
+    client->begin_drain(now);
+    touch(*client);
+  }
+}
+
+void Shard::advance_drain(proto::Micros now) {
+  const bool late = now >= stage_deadline_;
+  if (stage_ == Stage::draining) {
+    const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
+    if (!late && !(idle && clients_.empty())) return;
+    if (!clients_.empty()) spdlog::warn("drain: time is up, {} clients are cut off", clients_.size());
+    stage_ = Stage::closing;
+    stage_deadline_ = now + kTeardownLimit;
+    note_deadline(stage_deadline_);
+    cut_off_clients(now);
+    for (Station* station : stations_) {
+      station->begin_teardown(now);
+      touch(*station);
+    }
+    send_off();
+  }
+  const bool ended = std::ranges::all_of(stations_, [](const Station* station) { return station->ended(); });
+  if (stage_ == Stage::closing && (late || (ended && clients_.empty()))) stage_ = Stage::ended;
 }
 
 }  // namespace nbdgw::net

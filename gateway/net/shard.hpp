@@ -33,14 +33,16 @@ struct ShardOptions {
   nbd::ConnectionOptions client;
 };
 
-/// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these, and
-/// the memory that their payloads share. Shards share nothing: other threads reach one by post() only.
+/// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
+/// and the memory that their payloads share. Shards share nothing: other threads reach one by post() only.
 ///
 /// A turn: sleep until something is ready; every ready socket receives into its engine; then, once, the end of the
 /// turn (settle): what came in is handed on until nothing moves, and what there is to send leaves, gathered, in one
 /// system call per socket. Sockets are closed, clients moved and destroyed only there.
 class Shard {
  public:
+  /// How long the stations may take to end; a session's logout has its own, shorter, limit.
+  static constexpr proto::Micros kTeardownLimit = 20 * proto::kSecond;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -55,9 +57,15 @@ class Shard {
   void add_export(ExportSlot& slot);
   void set_places(const ExportPlaces* places) { places_ = places; }
 
-  /// Starts the thread. stop() makes it close all clients, then end; it is safe to call it more than once.
+  /// Starts the thread.
   void start();
+  /// Shutdown in good order, from any thread: what is in flight may finish for `limit`, then the clients are cut off;
+  /// the stations are torn down (sessions log out), and the thread ends.
+  void drain(proto::Micros limit);
+  /// Cuts off everything and ends the thread. Waits for it; safe to call more than once.
   void stop();
+  /// Waits for the end of the thread.
+  void join();
 
   std::uint32_t index() const noexcept { return index_; }
 
@@ -85,8 +93,6 @@ class Shard {
   void adopt(std::unique_ptr<NbdClient> client, proto::Micros now);
   /// An export came online or went, or its waiting_reason() changed.
   void exports_changed();
-  /// Every client finishes what is in flight and leaves; clients that come later are sent away.
-  void begin_drain(proto::Micros now);
   std::size_t client_count() const noexcept { return clients_.size(); }
 
   // ---- for the clients of this shard, during the end of a turn ----
@@ -101,6 +107,13 @@ class Shard {
   void stall(NbdClient& client);
 
  private:
+  enum class Stage : std::uint8_t {
+    running,
+    draining,  // clients and stations finish what they have
+    closing,   // stations end for good
+    ended,     // the thread leaves after this turn
+  };
+
   void run();
   void turn();
   void deadlines(proto::Micros now);
@@ -110,7 +123,9 @@ class Shard {
   void serve_stalled(proto::Micros now);
   void send_off();
   std::unique_ptr<NbdClient> take_out(NbdClient& client) noexcept;
-  void close_all(proto::Micros now);
+  void cut_off_clients(proto::Micros now);
+  void begin_drain(proto::Micros limit, proto::Micros now);
+  void advance_drain(proto::Micros now);
 
   const std::uint32_t index_;
   const ShardOptions options_;
@@ -129,10 +144,10 @@ class Shard {
   std::vector<NbdClient*> stalled_;
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
 
-  proto::Micros now_ = 0;                   // of this turn
+  proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
-  bool draining_ = false;
-  bool stopping_ = false;
+  Stage stage_ = Stage::running;
+  proto::Micros stage_deadline_ = proto::kNever;
   Mailbox mailbox_;  // last: what is still in it at the end goes first
   std::thread thread_;
 };

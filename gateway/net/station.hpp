@@ -4,8 +4,8 @@
 
 namespace nbdgw::net {
 
-/// What lives on a shard behind the NBD clients and takes part in the end of its turns: a session with its exports, or
-/// a test's stand-in. All calls come from the shard's thread.
+/// What lives on a shard behind the NBD clients and takes part in the end of its turns: a session with its exports,
+/// or a test's stand-in. All calls come from the shard's thread.
 class Station {
  public:
   virtual ~Station() = default;
@@ -18,6 +18,14 @@ class Station {
   /// When to call on_deadline(), or proto::kNever.
   virtual proto::Micros next_deadline() const noexcept = 0;
   virtual void on_deadline(proto::Micros now) = 0;
+
+  /// Shutdown: takes no new work, and finishes what it has.
+  virtual void begin_drain(proto::Micros now) = 0;
+  /// Nothing is in flight.
+  virtual bool idle() const noexcept = 0;
+  /// Ends for good, orderly (a session logs out); what is still in flight is given up.
+  virtual void begin_teardown(proto::Micros now) = 0;
+  virtual bool ended() const noexcept = 0;
 
  private:
   friend class Shard;

@@ -43,7 +43,9 @@ void StreamSocket::close() noexcept {
   fd_.reset();
 }
 
-std::string StreamSocket::error_text() const { return net::error_text(error_); }
+std::string StreamSocket::error_text() const {
+  return net::error_text(error_);
+}
 
 ssize_t StreamSocket::read_some(iovec* buffers, std::size_t count) noexcept {
   msghdr message{};
@@ -112,6 +114,8 @@ std::string peer_text(int fd) {
   return "unix, pid " + std::to_string(who.pid) + ", uid " + std::to_string(who.uid);
 }
 
-std::string error_text(int error) { return std::system_category().message(error); }
+std::string error_text(int error) {
+  return std::system_category().message(error);
+}
 
 }  // namespace nbdgw::net

@@ -17,7 +17,8 @@ namespace nbdgw::net {
 inline constexpr std::size_t kRxBytesPerTurn = 4 * 1024 * 1024;
 inline constexpr std::size_t kTxBytesPerTurn = 8 * 1024 * 1024;
 
-/// Entries offered to an engine's rx_buffers(): enough for 1 MiB of payload in 64 KiB blocks, and for headers around it.
+/// Entries offered to an engine's rx_buffers(): enough for 1 MiB of payload in 64 KiB blocks, and for headers around
+/// it.
 inline constexpr std::size_t kRxIovecs = 64;
 /// Entries offered to an engine's tx_buffers(): what sendmsg(2) takes at once (UIO_MAXIOV).
 inline constexpr std::size_t kTxIovecs = 1024;
@@ -36,8 +37,8 @@ enum class Transfer : std::uint8_t {
   failed,       // the connection is gone; error() says why
 };
 
-/// A connected, non-blocking stream socket on a shard, and the loops that move bytes between it and an engine. An engine
-/// is anything with rx_buffers, on_received, tx_buffers and on_sent.
+/// A connected, non-blocking stream socket on a shard, and the loops that move bytes between it and an engine. An
+/// engine is anything with rx_buffers, on_received, tx_buffers and on_sent.
 class StreamSocket {
  public:
   StreamSocket() = default;

@@ -205,6 +205,9 @@ class OperationalNegotiation {
   /// alone decides. What is never answered otherwise keeps the value that is in force.
   bool awaiting_answers() const noexcept;
 
+  bool is_offered(Key key) const noexcept { return offered_.test(static_cast<std::size_t>(key)); }
+  bool is_settled(Key key) const noexcept { return settled_.test(static_cast<std::size_t>(key)); }
+
   /// The results so far. FirstBurstLength is never above MaxBurstLength (section 13.14).
   SessionParameters session() const noexcept;
   const ConnectionParameters& connection() const noexcept { return connection_; }

@@ -7,6 +7,7 @@ import datetime
 import json
 import pathlib
 import platform
+import shutil
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -33,6 +34,17 @@ def arguments():
     p.add_argument("--no-syscalls", action="store_true", help="leave out the runs that count system calls")
     p.add_argument("--json", type=pathlib.Path, help="where the JSON goes (default: tests/bench/results/DATE.json)")
     return p.parse_args()
+
+
+def check_programs(options):
+    """What the run needs must be there before it starts."""
+    needed = {"fio", "tgtd", "tgtadm"}
+    needed |= {"qemu-nbd"} if "qemu-nbd" in options.servers else set()
+    needed |= {"haproxy", "nbdkit"} if "relay" in options.servers else set()
+    missing = sorted(name for name in needed if not shutil.which(name))
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}; install the packages of tests/packages.txt, or run "
+                 "tests/run.sh --quick, which does")
 
 
 def chosen_servers(names, target, options):
@@ -88,6 +100,7 @@ def measure(options, wanted, running):
 
 def main():
     options = arguments()
+    check_programs(options)
     wanted = rows.chosen(options.rows)
     image = workdir.in_memory("bench") / "lun.img"
     workdir.random_file(image, options.lun_mib * MIB)

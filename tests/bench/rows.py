@@ -25,7 +25,10 @@ ALL = [
 
 
 def chosen(patterns):
-    wanted = [row for row in ALL if not patterns or any(p in row.name for p in patterns.split(","))]
+    """The rows named, or with these parts in their names; all of them for an empty string."""
+    names = {row.name for row in ALL}
+    wanted = [row for row in ALL if not patterns or any(p == row.name or (p not in names and p in row.name)
+                                                        for p in patterns.split(","))]
     if not wanted:
         sys.exit(f"no row matches '{patterns}': {', '.join(row.name for row in ALL)}")
     return wanted

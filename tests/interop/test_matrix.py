@@ -1,8 +1,7 @@
 """Every client against every target and setting."""
-import unittest
-
 from base import MIB, SharedServer
 from checks import ClientChecks
+from lib import clients
 from lib.targets import Chap, Istgt, Lun, Tgt
 
 SIZE = 96 * MIB
@@ -31,6 +30,15 @@ class TgtUnsolicited(ClientChecks, SharedServer):
     def make_target(cls):
         return Tgt({1: Lun(SIZE)}, params={"InitialR2T": "No", "ImmediateData": "Yes", "FirstBurstLength": 65536,
                                            "MaxBurstLength": 262144})
+
+
+class TgtLargeBursts(ClientChecks, SharedServer):
+    """Bursts of 1 MiB in segments of 256 KiB: one R2T asks for more than a connection queues at a time."""
+
+    @classmethod
+    def make_target(cls):
+        return Tgt({1: Lun(SIZE)}, params={"MaxRecvDataSegmentLength": 262144, "MaxXmitDataSegmentLength": 262144,
+                                           "FirstBurstLength": 262144, "MaxBurstLength": 1048576})
 
 
 class TgtUnsolicitedOnly(ClientChecks, SharedServer):
@@ -81,8 +89,7 @@ class TgtThin(ClientChecks, SharedServer):
     def make_target(cls):
         return Tgt({1: Lun(SIZE, thin=True)})
 
-    def test_09_trim_frees_blocks(self):
-        from lib import clients
+    def test_11_trim_frees_blocks(self):
         path = self.target.luns[1].path
         clients.qemu_io(self.uri, "write -P 0x77 32M 32M", "flush")
         before = path.stat().st_blocks
@@ -114,7 +121,3 @@ class IstgtChapMutual(ClientChecks, SharedServer):
     @classmethod
     def make_target(cls):
         return Istgt({0: Lun(SIZE)}, chap=Chap("gateway", "secretsecret1", "array", "othersecret22"))
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -3,7 +3,7 @@ from . import servers, yaml_text
 from .process import Child
 
 
-class Gateway(servers._Server):
+class Gateway(servers.Server):
     """`nbdgw serve` in front of targets. `targets` maps a name to a lib.targets target; `exports` maps an export's
     name to (target name, LUN), or to (target name, LUN, more keys). `target_options` go into every target's mapping, `extra` into the file's top level."""
     name = "nbdgw"
@@ -21,13 +21,16 @@ class Gateway(servers._Server):
     def start(self):
         """Starts it and returns when its listeners are there; an export whose target is not up yet keeps its clients
         waiting in the handshake."""
-        self.config_path.write_text(yaml_text.dump(self._config()))
-        self.child = Child(self.name, [servers.gateway_binary(), "serve", "-c", self.config_path],
+        self.write_config()
+        self.child = Child(self.name, servers.gateway_command("serve", "-c", self.config_path),
                            env=self.env, directory=self.directory).start()
         self.child.wait_listening(self.port)
         if self.unix_path:
             self.child.wait_socket(self.unix_path)
         return self
+
+    def write_config(self):
+        self.config_path.write_text(yaml_text.dump(self._config()))
 
     def stop(self):
         """SIGTERM must drain and exit 0."""

@@ -15,7 +15,12 @@ def gateway_binary():
     return pathlib.Path(os.environ.get("NBDGW_BIN", ROOT / "build/release/nbdgw"))
 
 
-class _Server:
+def gateway_command(*arguments):
+    """Command line of the gateway; NBDGW_WRAP (a command and its arguments) goes before it."""
+    return [*os.environ.get("NBDGW_WRAP", "").split(), gateway_binary(), *arguments]
+
+
+class Server:
     """A process that serves NBD on one TCP port of 127.0.0.1."""
     name = "server"
 
@@ -42,7 +47,7 @@ class _Server:
             self.child.kill()
 
 
-class QemuNbd(_Server):
+class QemuNbd(Server):
     """qemu-nbd with libiscsi: one iSCSI connection. What people use today, and the benchmark's rival."""
     name = "qemu-nbd"
 
@@ -65,7 +70,7 @@ class QemuNbd(_Server):
         return self
 
 
-class Relay(_Server):
+class Relay(Server):
     """haproxy, one thread, plain TCP, in front of nbdkit's memory disk: what moving the bytes alone costs."""
     name = "relay"
 

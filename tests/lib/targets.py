@@ -4,7 +4,7 @@ import pathlib
 import signal
 import subprocess
 
-from . import sockets, workdir
+from . import servers, sockets, workdir
 from .process import Child, ChildError
 
 MIB = 1 << 20
@@ -183,3 +183,31 @@ class Istgt(_Target):
   UseDigest Auto
   UnitType Disk
 {luns}"""
+
+
+class Embedded(_Target):
+    """`nbdgw target`: our own target, LUN 1 on a file."""
+
+    def __init__(self, luns=None, max_connections=4, chap=None, options=()):
+        super().__init__("embedded", "iqn.2026-11.io.nbdgw:embedded", luns or {1: Lun()}, chap, max_connections)
+        self.options = list(options)
+
+    def start(self):
+        argv = servers.gateway_command("target", "--listen", self.portal, "--iqn", self.iqn,
+                                       "--max-connections", self.max_connections, *self.options)
+        for number in sorted(self.luns):
+            lun = self.luns[number]
+            argv += ["--lun", f"file:{lun.path},size={lun.size // MIB}MiB,block={lun.block_size}"]
+        if self.chap:
+            argv += self._account("chap", self.chap.user, self.chap.secret)
+            if self.chap.mutual_user:
+                argv += self._account("mutual", self.chap.mutual_user, self.chap.mutual_secret)
+        self.child = Child("nbdgw-target", argv, directory=self.directory).start()
+        self.child.wait_listening(self.port)
+        return self
+
+    def _account(self, kind, user, secret):
+        path = self.directory / f"{kind}-secret"
+        path.write_text(secret + "\n")
+        path.chmod(0o600)
+        return [f"--{kind}-user", user, f"--{kind}-secret-file", path]

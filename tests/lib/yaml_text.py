@@ -1,5 +1,9 @@
 """Writes plain dicts, lists and scalars as block YAML, the way a user would write a configuration."""
 import json
+import re
+
+# Strings that YAML takes as they are and for nothing else than a string.
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)(?![0-9.+-]+$)[A-Za-z0-9/][A-Za-z0-9./:+_-]*[A-Za-z0-9]$")
 
 
 def dump(value):
@@ -11,6 +15,8 @@ def _scalar(value):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if _PLAIN.match(value):
+        return value
     return json.dumps(value)
 
 

@@ -72,6 +72,14 @@ TEST_CASE("names of targets and exports") {
   CHECK(check_description(std::string(4097, 'a')) != "");
 }
 
+TEST_CASE("log levels") {
+  CHECK(parse_log_level("trace") == LogLevel::trace);
+  CHECK(parse_log_level("info") == LogLevel::info);
+  CHECK(parse_log_level("error") == LogLevel::error);
+  CHECK_FALSE(parse_log_level("warning"));
+  CHECK_FALSE(parse_log_level(""));
+}
+
 TEST_CASE("UTF-8: shortest forms only") {
   for (const char* good :
        {"", "a", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"})

@@ -1,0 +1,170 @@
+#include "gateway/app/command_line.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+
+#include "config/address.hpp"
+#include "config/names.hpp"
+#include "config/units.hpp"
+#include "gateway/app/commands.hpp"
+
+namespace nbdgw::app {
+
+namespace {
+
+std::string check_portal(const std::string& text) {
+  config::Portal portal;
+  return config::parse_portal(text, portal);
+}
+
+std::string check_listen_address(const std::string& text) {
+  config::Portal portal;
+  return config::parse_host_port(text, config::kIscsiPort, portal.host, portal.port);
+}
+
+std::string check_endpoint(const std::string& text) {
+  config::Endpoint endpoint;
+  return config::parse_endpoint(text, endpoint);
+}
+
+std::string check_size(const std::string& text) {
+  const auto size = config::parse_size(text);
+  // What is copied fills the demo's disk, and that has whole blocks.
+  return size && *size > 0 && *size % 512 == 0 ? "" : "\"" + text + "\" is no size; write for example 256MiB";
+}
+
+CLI::Validator validator(const std::function<std::string(const std::string&)>& check, const std::string& name) {
+  return CLI::Validator([check](std::string& text) { return check(text); }, name);
+}
+
+CLI::Validator iscsi_name(config::NameOf whose) {
+  return validator([whose](const std::string& text) { return config::check_iscsi_name(text, whose); }, "IQN");
+}
+
+/// What all commands run through: the command line's options end up here.
+struct Choices {
+  std::string config_file;
+  DiscoverOptions discover{"", "iqn.2026-11.io.nbdgw:discover", "", ""};
+  TargetCommandOptions target;
+  std::vector<std::string> luns;
+  DemoOptions demo;
+  std::string demo_size = "256MiB";
+  std::function<int()> command;
+};
+
+void add_config_commands(CLI::App& app, Choices& choices) {
+  CLI::App* serve = app.add_subcommand("serve", "Run the gateway until SIGTERM or SIGINT");
+  serve->add_option("-c,--config", choices.config_file, "Configuration (YAML)")->required();
+  serve->callback([&choices] { choices.command = [&choices] { return serve_command(choices.config_file); }; });
+
+  CLI::App* check = app.add_subcommand("check", "Check a configuration and print what it comes to");
+  check->add_option("-c,--config", choices.config_file, "Configuration (YAML)")->required();
+  check->callback([&choices] { choices.command = [&choices] { return check_command(choices.config_file); }; });
+}
+
+void add_discover_command(CLI::App& app, Choices& choices) {
+  DiscoverOptions& options = choices.discover;
+  CLI::App* discover = app.add_subcommand("discover", "Ask an iSCSI portal which targets it knows");
+  discover->add_option("portal", options.portal, "Where to ask: HOST[:PORT], IPv6 in brackets")
+      ->required()
+      ->check(validator(check_portal, "PORTAL"));
+  discover->add_option("--initiator", options.initiator_name, "The name to ask under")
+      ->check(iscsi_name(config::NameOf::initiator))
+      ->capture_default_str();
+  CLI::Option* user = discover->add_option("--chap-user", options.chap_user, "CHAP user");
+  CLI::Option* secret = discover->add_option("--chap-secret-file", options.chap_secret_file, "File with its secret");
+  user->needs(secret);
+  secret->needs(user);
+  discover->callback([&choices] { choices.command = [&choices] { return discover_command(choices.discover); }; });
+}
+
+void add_target_command(CLI::App& app, Choices& choices) {
+  TargetCommandOptions& options = choices.target;
+  CLI::App* target = app.add_subcommand("target", "Run the embedded iSCSI target, for trials and tests");
+  target->add_option("--listen", options.listen, "HOST[:PORT] to listen on; port 0: any")
+      ->check(validator(check_listen_address, "ADDR"))
+      ->capture_default_str();
+  target->add_option("--iqn", options.iqn, "TargetName")->required()->check(iscsi_name(config::NameOf::target));
+  target
+      ->add_option(
+          "--lun", choices.luns,
+          "A logical unit, LUN 1 and up: memory:size=1GiB or file:PATH[,size=1GiB], and then also ,block=4096 "
+          ",read_only ,write_through; repeatable")
+      ->required()
+      ->allow_extra_args(false)
+      ->check(validator(
+          [](const std::string& text) {
+            LunSpec spec;
+            return parse_lun_spec(text, spec);
+          },
+          "SPEC"));
+  CLI::Option* user = target->add_option("--chap-user", options.chap_user, "Whom initiators must be (CHAP)");
+  CLI::Option* secret = target->add_option("--chap-secret-file", options.chap_secret_file, "File with the secret");
+  user->needs(secret);
+  secret->needs(user);
+  CLI::Option* mutual_user =
+      target->add_option("--mutual-user", options.mutual_user, "Who the target is (mutual CHAP)");
+  CLI::Option* mutual_secret =
+      target->add_option("--mutual-secret-file", options.mutual_secret_file, "File with the target's secret");
+  mutual_user->needs(mutual_secret)->needs(user);
+  mutual_secret->needs(mutual_user);
+  target->add_option("--max-connections", options.max_connections, "TCP connections of a session")
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
+  target->add_option("--queue-depth", options.queue_depth, "Commands of a session at a time")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  target->add_option("--initial-r2t", options.initial_r2t, "InitialR2T: true or false")->capture_default_str();
+  target->add_option("--immediate-data", options.immediate_data, "ImmediateData: true or false")
+      ->capture_default_str();
+  target->add_option("--log-level", options.log_level, "What to log")
+      ->check(CLI::IsMember(std::vector<std::string>(config::kLogLevels.begin(), config::kLogLevels.end())))
+      ->capture_default_str();
+  target->callback([&choices] {
+    for (const std::string& text : choices.luns) {
+      // It was checked already.
+      LunSpec spec;
+      parse_lun_spec(text, spec);
+      choices.target.luns.push_back(std::move(spec));
+    }
+    choices.command = [&choices] { return target_command(choices.target); };
+  });
+}
+
+void add_demo_command(CLI::App& app, Choices& choices) {
+  CLI::App* demo = app.add_subcommand("demo", "Try it: embedded target and gateway, data copied in and out");
+  demo->add_flag("--once", choices.demo.once, "End after the copies, instead of staying up until Ctrl-C");
+  demo->add_option("--listen", choices.demo.listen, "Where NBD clients come in; port 0: any")
+      ->check(validator(check_endpoint, "ADDR"))
+      ->capture_default_str();
+  demo->add_option("--size", choices.demo_size, "How much to copy")
+      ->check(validator(check_size, "SIZE"))
+      ->capture_default_str();
+  demo->callback([&choices] {
+    choices.demo.size = *config::parse_size(choices.demo_size);
+    choices.command = [&choices] { return demo_command(choices.demo); };
+  });
+}
+
+}  // namespace
+
+int run_command_line(int count, const char* const* arguments) {
+  CLI::App app("NBD server whose disks are iSCSI LUNs", "nbdgw");
+  app.require_subcommand(1);
+  app.footer("Exit status: 0 done; 1 failed; 2 command line or configuration wrong, nothing was started");
+  Choices choices;
+  add_config_commands(app, choices);
+  add_discover_command(app, choices);
+  add_target_command(app, choices);
+  add_demo_command(app, choices);
+  app.add_subcommand("version", "Print the version")->callback([&choices] { choices.command = version_command; });
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kSuccess : kBadUsage;  // --help ends here, too
+  }
+  return choices.command();
+}
+
+}  // namespace nbdgw::app

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/parse.hpp"
+#include "gateway/app/exit_codes.hpp"
+#include "gateway/app/lun_spec.hpp"
+
+/// The commands of the program, each in a file of its own. All return an exit code (exit_codes.hpp) and print reports
+/// to standard output, trouble to standard error.
+namespace nbdgw::app {
+
+/// `nbdgw version`
+int version_command();
+
+/// `nbdgw check -c FILE`: reads a configuration as `serve` would, and prints what it comes to or all that is wrong.
+int check_command(const std::string& config_file);
+
+/// `nbdgw serve -c FILE`: the gateway, until SIGTERM or SIGINT; then every client finishes what is in flight. A
+/// second signal ends it at once.
+int serve_command(const std::string& config_file);
+
+struct DiscoverOptions {
+  std::string portal;          // HOST[:PORT]
+  std::string initiator_name;  // iqn.
+  std::string chap_user;       // empty: no CHAP
+  std::string chap_secret_file;
+};
+
+/// `nbdgw discover PORTAL`: the targets that a portal knows (SendTargets).
+int discover_command(const DiscoverOptions& options);
+
+struct TargetCommandOptions {
+  std::string listen = "127.0.0.1:3260";  // HOST[:PORT]
+  std::string iqn;
+  std::vector<LunSpec> luns;  // LUN 1, 2, ... in this order
+  std::string chap_user;      // empty: no CHAP
+  std::string chap_secret_file;
+  std::string mutual_user;  // empty: the target does not prove itself
+  std::string mutual_secret_file;
+  std::uint32_t max_connections = 8;  // of a session
+  std::uint32_t queue_depth = 128;    // commands of a session
+  bool initial_r2t = false;
+  bool immediate_data = true;
+  std::string log_level = "info";
+};
+
+/// `nbdgw target`: the embedded iSCSI target, until SIGTERM or SIGINT.
+int target_command(const TargetCommandOptions& options);
+
+struct DemoOptions {
+  bool once = false;
+  std::string listen = "tcp://127.0.0.1:0";
+  std::uint64_t size = 256ULL << 20;  // bytes copied in and out
+};
+
+/// `nbdgw demo`: an embedded target and a gateway in front of it, real data copied in and out through NBD and
+/// compared.
+int demo_command(const DemoOptions& options);
+
+/// Reads a configuration and prints all that is wrong with it, or unwise, to standard error.
+std::optional<config::Config> load_config(const std::string& config_file);
+
+/// Reads a secret that the command line refers to. Prints what is wrong with it.
+std::optional<std::string> load_secret(const std::string& path);
+
+}  // namespace nbdgw::app

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "gateway/app/progress_line.hpp"
+
+namespace nbdgw::app {
+
+/// A new folder for large files, removed with all that is in it. In $TMPDIR, or else in /var/tmp, which unlike /tmp
+/// is seldom memory.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder();
+
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+/// Fills a new file with `size` random bytes. Throws std::system_error.
+void write_random_file(const std::string& path, std::uint64_t size, ProgressLine& progress);
+
+/// The offset of the first byte that differs, or at which one of the files ends early; nullopt: they are equal.
+/// Throws std::system_error.
+std::optional<std::uint64_t> first_difference(const std::string& left, const std::string& right);
+
+}  // namespace nbdgw::app

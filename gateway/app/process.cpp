@@ -1,0 +1,23 @@
+#include "gateway/app/process.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57  // Linux 5.6
+#endif
+
+namespace nbdgw::app {
+
+void prepare_process() {
+  std::signal(SIGPIPE, SIG_IGN);
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
+    spdlog::debug("not marked as an I/O flusher: {}", std::strerror(errno));
+  }
+}
+
+}  // namespace nbdgw::app

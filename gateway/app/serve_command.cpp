@@ -1,0 +1,40 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+
+#include "gateway/app/commands.hpp"
+#include "gateway/app/logging.hpp"
+#include "gateway/app/process.hpp"
+#include "gateway/app/signals.hpp"
+#include "gateway/net/gateway.hpp"
+
+namespace nbdgw::app {
+
+int serve_command(const std::string& config_file) {
+  auto config = load_config(config_file);
+  if (!config) return kBadUsage;
+  set_up_logging(config->log.level);
+  StopSignals signals;  // before there is any other thread
+  prepare_process();
+
+  const std::size_t exports = config->exports.size();
+  net::Gateway gateway(*std::move(config));
+  gateway.start();
+  spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, exports,
+               fmt::join(gateway.addresses(), ", "), gateway.worker_count());
+
+  const int signal = signals.wait();
+  spdlog::info("{}: no new clients; finishing what is in flight (the same signal again ends at once)",
+               signal == SIGINT ? "SIGINT" : "SIGTERM");
+  signals.run_unless_signalled(
+      [&gateway] {
+        gateway.drain();
+        gateway.wait();
+      },
+      "second signal: ended at once; requests in flight are cut off");
+  spdlog::info("ended");
+  return kSuccess;
+}
+
+}  // namespace nbdgw::app

@@ -1,0 +1,97 @@
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "config/address.hpp"
+#include "gateway/app/commands.hpp"
+#include "gateway/app/logging.hpp"
+#include "gateway/app/process.hpp"
+#include "gateway/app/signals.hpp"
+#include "gateway/net/target_file_medium.hpp"
+#include "gateway/net/target_server.hpp"
+#include "gateway/target/memory_medium.hpp"
+
+namespace nbdgw::app {
+
+namespace {
+
+using Mediums = std::vector<std::unique_ptr<target::Medium>>;
+
+std::unique_ptr<target::Medium> open_medium(const LunSpec& spec) {
+  if (spec.kind == LunSpec::Kind::memory) return std::make_unique<target::MemoryMedium>(spec.size);
+  return std::make_unique<net::TargetFileMedium>(spec.path, spec.size, spec.read_only);
+}
+
+/// Throws net::TargetError.
+target::TargetOptions target_options(const TargetCommandOptions& options, Mediums& mediums) {
+  target::TargetOptions target{.name = options.iqn, .alias = {}, .luns = {}};
+  for (const LunSpec& spec : options.luns) {
+    mediums.push_back(open_medium(spec));
+    target.luns.push_back({.number = static_cast<std::uint32_t>(target.luns.size() + 1),
+                           .medium = mediums.back().get(),
+                           .block_size = spec.block_size,
+                           .read_only = spec.read_only,
+                           .write_cache = !spec.write_through,
+                           .serial = {}});
+  }
+  return target;
+}
+
+/// False: a secret could not be read, and that was said.
+bool set_chap(const TargetCommandOptions& options, target::ChapOptions& chap) {
+  const auto set = [](const std::string& user, const std::string& file, std::string& to_user,
+                      std::string& to_secret) {
+    if (user.empty()) return true;
+    auto secret = load_secret(file);
+    if (!secret) return false;
+    to_user = user;
+    to_secret = *std::move(secret);
+    return true;
+  };
+  return set(options.chap_user, options.chap_secret_file, chap.user, chap.secret) &&
+         set(options.mutual_user, options.mutual_secret_file, chap.mutual_user, chap.mutual_secret);
+}
+
+/// The command line has checked the name.
+config::LogLevel level_of(const std::string& name) {
+  return name == "trace"   ? config::LogLevel::trace
+         : name == "debug" ? config::LogLevel::debug
+         : name == "warn"  ? config::LogLevel::warn
+         : name == "error" ? config::LogLevel::error
+                           : config::LogLevel::info;
+}
+
+}  // namespace
+
+int target_command(const TargetCommandOptions& options) {
+  net::TargetServerOptions server_options;
+  config::parse_host_port(options.listen, config::kIscsiPort, server_options.host, server_options.port);
+  target::ServerOptions& settings = server_options.target;
+  if (!set_chap(options, settings.chap)) return kBadUsage;
+  settings.queue_depth = options.queue_depth;
+  settings.wishes.session.max_connections = options.max_connections;
+  settings.wishes.session.initial_r2t = options.initial_r2t;
+  settings.wishes.session.immediate_data = options.immediate_data;
+
+  set_up_logging(level_of(options.log_level));
+  StopSignals signals;  // before there is any other thread
+  prepare_process();
+  Mediums mediums;
+  try {
+    settings.targets.push_back(target_options(options, mediums));
+    net::TargetServer server(std::move(server_options));
+    server.start();
+    // Scripts read the port from this line.
+    std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.c_str(), server.address().c_str(), options.luns.size());
+    std::fflush(stdout);
+    signals.wait();
+    server.stop();
+  } catch (const net::TargetError& e) {
+    std::fprintf(stderr, "nbdgw target: %s\n", e.what());
+    return kFailed;
+  }
+  spdlog::info("ended");
+  return kSuccess;
+}
+
+}  // namespace nbdgw::app

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+
+namespace nbdgw::bridge {
+
+/// What an export has done since it was made; for the metrics. Only ever grows.
+struct ExportCounters {
+  // Requests by command, counted when they are admitted.
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t trims = 0;
+  std::uint64_t write_zeroes = 0;
+  std::uint64_t bytes_read = 0;     // of READs answered without an error
+  std::uint64_t bytes_written = 0;  // of WRITEs answered without an error
+
+  std::uint64_t no_room = 0;             // admit() had nothing to give
+  std::uint64_t fenced = 0;              // requests that had to wait for one that they overlap
+  std::uint64_t read_modify_writes = 0;  // blocks read because a request covered them only in part
+  std::uint64_t failed = 0;              // requests that ended with an error
+  std::uint64_t abandoned = 0;           // requests whose client went away
+
+  std::uint64_t tasks = 0;  // SCSI commands sent, retries included
+  std::uint64_t retries_at_once = 0;
+  std::uint64_t retries_delayed = 0;
+  std::uint64_t held = 0;             // tasks that came back without an end and waited for the session
+  std::uint64_t short_transfers = 0;  // good status, but less data than asked for
+  std::uint64_t queue_full = 0;       // BUSY or TASK SET FULL
+  std::uint64_t unit_attentions = 0;
+  std::uint64_t cache_loss_reports =
+      0;                          // signs that a volatile cache may be gone; Export::unflushed() tells what was in it
+  std::uint64_t flush_tasks = 0;  // SYNCHRONIZE CACHE commands that came to an end
+  std::uint64_t refusals = 0;     // commands that the LUN does not know, against what its probe said
+
+  std::uint64_t path_losses = 0;
+  std::uint64_t probes = 0;
+  std::uint64_t probe_failures = 0;
+  std::uint64_t hold_timeouts = 0;  // times the hold window ran out
+};
+
+}  // namespace nbdgw::bridge

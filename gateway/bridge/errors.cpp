@@ -1,0 +1,109 @@
+#include "gateway/bridge/errors.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "proto/scsi/constants.hpp"
+#include "proto/scsi/sense.hpp"
+
+namespace nbdgw::bridge {
+
+namespace {
+
+using initiator::Outcome;
+using proto::scsi::SenseKey;
+using proto::scsi::Status;
+
+std::optional<proto::scsi::Sense> sense_of(const initiator::ScsiCommand& command) noexcept {
+  if (command.outcome != Outcome::completed) return std::nullopt;
+  if (static_cast<Status>(command.status) != Status::check_condition) return std::nullopt;
+  const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
+  return proto::scsi::parse_sense(std::span(command.sense).first(length));
+}
+
+const char* explain_sense(const initiator::ScsiCommand& command) noexcept {
+  const auto sense = sense_of(command);
+  if (!sense) return "the target reports an error without saying which";
+  switch (sense->key) {
+    case SenseKey::not_ready:
+      return "the LUN is not ready";
+    case SenseKey::medium_error:
+      return "medium error";
+    case SenseKey::hardware_error:
+      return "hardware error of the target";
+    case SenseKey::illegal_request:
+      return "the LUN refuses the command";
+    case SenseKey::unit_attention:
+      return "the LUN reports unit attentions without end";
+    case SenseKey::aborted_command:
+      return "the target aborted the command";
+    default:
+      return "the target reports an error";
+  }
+}
+
+}  // namespace
+
+proto::nbd::Error to_nbd(device::Error error) noexcept {
+  using Nbd = proto::nbd::Error;
+  switch (error) {
+    case device::Error::none:
+      return Nbd::none;
+    case device::Error::io:
+      return Nbd::eio;
+    case device::Error::no_space:
+      return Nbd::enospc;
+    case device::Error::invalid:
+      return Nbd::einval;
+    case device::Error::not_permitted:
+      return Nbd::eperm;
+    case device::Error::unsupported:
+      return Nbd::eio;  // neither this nor anything in its place
+  }
+  return Nbd::eio;
+}
+
+bool unknown_command(const initiator::ScsiCommand& command) noexcept {
+  const auto sense = sense_of(command);
+  return sense && sense->is(SenseKey::illegal_request, proto::scsi::asc::kInvalidOpcode);
+}
+
+const char* explain_briefly(const initiator::ScsiCommand& command, device::Error error) noexcept {
+  switch (command.outcome) {
+    case Outcome::path_lost:
+      return "no path to the target";
+    case Outcome::bad_target:
+      return "the target breaks the protocol";
+    default:
+      break;
+  }
+  const auto status = static_cast<Status>(command.status);
+  if (status == Status::reservation_conflict) return "the LUN is reserved by another initiator";
+  switch (error) {
+    case device::Error::no_space:
+      return "no space: the pool behind the LUN is full, or its end is reached";
+    case device::Error::invalid:
+      return "beyond the end of the LUN";
+    case device::Error::not_permitted:
+      return "the LUN is write protected";
+    default:
+      break;
+  }
+  switch (status) {
+    case Status::good:
+      return "the target moves less data than it should";
+    case Status::busy:
+      return "the LUN stays busy";
+    case Status::task_set_full:
+      return "the LUN takes no more commands";
+    case Status::task_aborted:
+      return "the target aborted the command";
+    case Status::check_condition:
+      return explain_sense(command);
+    default:
+      return "the target answers with an unexpected status";
+  }
+}
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <cstring>
+
+#include "gateway/bridge/errors.hpp"
+#include "gateway/bridge/export.hpp"
+#include "proto/assert.hpp"
+
+/// The steps of a segment: what follows when one of its tasks has ended well, and what else to try when the LUN does
+/// not know the command.
+namespace nbdgw::bridge {
+
+namespace {
+
+/// Zeroes `length` bytes of a scatter list from `offset` on: less than a block.
+void zero(std::span<const iovec> list, std::size_t offset, std::size_t length) noexcept {
+  for (const iovec& entry : list) {
+    if (length == 0) return;
+    if (offset >= entry.iov_len) {
+      offset -= entry.iov_len;
+      continue;
+    }
+    const std::size_t n = std::min(length, entry.iov_len - offset);
+    std::memset(static_cast<std::byte*>(entry.iov_base) + offset, 0, n);
+    offset = 0;
+    length -= n;
+  }
+}
+
+}  // namespace
+
+/// An unaligned WRITE first reads what it would otherwise overwrite at its ends.
+Step Export::first_write_step(const Segment& segment) const noexcept {
+  if (segment.offset % can_.block != 0) return Step::head_read;
+  if ((segment.offset + segment.length) % can_.block != 0) return Step::tail_read;
+  return Step::write;
+}
+
+void Export::segment_good(Segment& segment) {
+  const std::uint64_t end = segment.offset + segment.length;
+  segment.attempts = {};
+  switch (segment.step) {
+    case Step::head_read:
+      ++counters_.read_modify_writes;
+      // The only block was read for both ends.
+      segment.step = segment.blocks > 1 && end % can_.block != 0 ? Step::tail_read : Step::write;
+      queue_.push_front(segment);
+      return;
+    case Step::tail_read:
+      ++counters_.read_modify_writes;
+      segment.step = Step::write;
+      queue_.push_front(segment);
+      return;
+    case Step::edge_read:
+      ++counters_.read_modify_writes;
+      zero(segment.memory_list(), segment.offset % can_.block, segment.length);
+      segment.step = Step::edge_write;
+      queue_.push_front(segment);
+      return;
+    default:
+      break;
+  }
+  NBDGW_ASSERT(segment.step != Step::none, "a task that ran had something to do");
+  segment.blocks_done += segment.task_blocks;
+  if (segment.blocks_done < segment.blocks) {
+    queue_.push_back(segment);
+  } else {
+    settle(segment, true);
+  }
+}
+
+/// The LUN refuses the command, or a bit in it. True: the segment goes on in another way, from where it is; with
+/// Step::none it has nothing more to do.
+bool Export::falls_back(Segment& segment) {
+  switch (segment.step) {
+    case Step::write_same_unmap:
+    case Step::write_same:
+      refused_.write_same_unmap = true;
+      if (segment.step == Step::write_same || unknown_command(segment)) {
+        refused_.write_same = true;
+        unit_.write_same_refused();
+      }
+      refresh_abilities();
+      revise_step(segment);
+      return true;
+    case Step::unmap:
+      // Without UNMAP, TRIM is a hint that comes to nothing. An UNMAP that is known but refused is an error.
+      if (!unknown_command(segment)) return false;
+      refused_.unmap = true;
+      unit_.unmap_refused();
+      refresh_abilities();
+      segment.request->cursor = segment.request->range_end;
+      segment.step = Step::none;
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Another segment may have learnt meanwhile that the LUN does not know what this one was about to send.
+void Export::revise_step(Segment& segment) const noexcept {
+  if (segment.step == Step::write_same_unmap && !can_.write_same_unmap) segment.step = Step::write_same;
+  if (segment.step == Step::write_same && can_.write_same == 0) segment.step = Step::write_zeroes;
+}
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,156 @@
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/set.hpp>
+#include <cstdint>
+#include <span>
+
+#include "gateway/bridge/fence.hpp"
+#include "gateway/bridge/limits.hpp"
+#include "gateway/device/disposition.hpp"
+#include "gateway/initiator/scsi_command.hpp"
+#include "gateway/nbd/backend.hpp"
+
+namespace nbdgw::bridge {
+
+struct IoRequest;
+
+/// A link that takes itself out of whatever list it is in.
+using UnlinkHook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+
+/// A SCSI command of ours, sent as often as it takes. It is in one place at a time.
+struct Task : initiator::ScsiCommand {
+  enum class State : std::uint8_t {
+    idle,
+    ready,    // in the export's queue: waits for the path or for room in the queue depth
+    delayed,  // to be sent again at `due`
+    lent,     // with the session
+  };
+  enum class Role : std::uint8_t { segment, flush };
+
+  State state = State::idle;
+  Role role = Role::segment;
+  device::Attempts attempts;
+  proto::Micros due = 0;
+  boost::intrusive::list_member_hook<> ready_hook;
+  boost::intrusive::set_member_hook<> delay_hook;
+};
+
+/// What a segment's task does now.
+enum class Step : std::uint8_t {
+  none,
+  read,
+  head_read,  // unaligned WRITE: the bytes of the first block that the client did not send
+  tail_read,  // the same of the last block
+  write,
+  edge_read,  // unaligned WRITE_ZEROES: the whole block that is to be zeroed in part
+  edge_write,
+  write_same,
+  write_same_unmap,
+  write_zeroes,  // data from the zero page
+  unmap,
+};
+
+/// A contiguous part of a request, carried by one SCSI task at a time. Of a READ or WRITE: at most kMaxPart bytes,
+/// with their memory. Of a TRIM or WRITE_ZEROES: a slot that takes one slice of the range after the other.
+///
+/// Memory of an unaligned WRITE. The payload is received at its place inside the blocks that will be written, so it
+/// is never moved. The missing bytes at both ends are read straight into their places, and the rest of the block that
+/// has to be read with them falls into `discard`:
+///
+///     blocks:  |  head bytes | payload ..................... | tail bytes |
+///     head_read: head bytes + discard         tail_read: discard + tail bytes
+///
+/// `discard` belongs to the segment alone: a data digest covers these bytes too, so nobody else may write there.
+struct Segment : nbd::Segment, Task {
+  enum class State : std::uint8_t {
+    spare,     // TRIM, WRITE_ZEROES: no slice
+    filling,   // WRITE: the payload is on its way
+    received,  // WRITE: complete, waits for the fence
+    active,    // READ, and all others: its tasks run, or wait to run
+    done,
+  };
+
+  IoRequest* request = nullptr;
+  Segment* sibling = nullptr;  // the request's next segment, in the order of offsets
+  Segment* next_free = nullptr;
+  State progress = State::spare;
+  Step step = Step::none;
+
+  // The blocks it covers, how many of them are done, and how many the task in flight carries.
+  std::uint64_t lba = 0;
+  std::uint64_t blocks = 0;
+  std::uint64_t blocks_done = 0;
+  std::uint64_t task_blocks = 0;
+
+  // Memory: the blocks' (as the pool gave it), the payload's place in it or a task's part of it, and `discard`.
+  std::uint8_t memory_count = 0;
+  std::uint8_t discard_count = 0;
+  std::array<iovec, kPartBlocks> memory;
+  std::array<iovec, kPartBlocks> view;
+  std::array<iovec, kEdgeBlocks> discard;
+  std::array<std::uint8_t, 24> unmap_parameters;  // parameter list with one descriptor (SBC-4 5.35.2)
+
+  UnlinkHook done_hook;  // READ: in the list of what deliver() hands on
+
+  std::span<const iovec> memory_list() const noexcept { return std::span(memory).first(memory_count); }
+  std::span<const iovec> discard_list() const noexcept { return std::span(discard).first(discard_count); }
+};
+
+/// One NBD request from admit() until it is free again.
+struct IoRequest : nbd::Request {
+  enum class State : std::uint8_t {
+    free,
+    admitted,  // not begun: start() or the first part of a WRITE's payload is still to come
+    fenced,    // waits for an earlier request that it overlaps
+    running,   // its tasks run, or wait to run
+    flushing,  // FLUSH, or FUA without a FUA bit: waits for a SYNCHRONIZE CACHE
+    finished,  // waits for deliver()
+    answered,  // the protocol engine knows, and will release or abandon it
+  };
+
+  State progress = State::free;
+  bool abandoned = false;
+  bool fua = false;      // to be on stable storage before the reply
+  bool fua_bit = false;  // WRITE: the tasks carry the FUA bit, so no flush is needed
+  const char* text = nullptr;
+  proto::nbd::Error error = proto::nbd::Error::none;
+
+  Segment* first_segment = nullptr;
+  Segment* last_segment = nullptr;
+  Segment* next_to_fill = nullptr;  // WRITE: what next_write_segment() hands out
+  std::uint32_t active = 0;         // segments in State::active
+  std::uint32_t not_received = 0;   // WRITE: segments whose payload is not complete
+
+  // TRIM, WRITE_ZEROES: what is still to be cut into slices, in bytes.
+  std::uint64_t cursor = 0;
+  std::uint64_t range_end = 0;
+
+  Fence::Entry fence;
+  IoRequest* next_free = nullptr;
+  UnlinkHook hook;  // flushing, finished: the list it is in
+
+  static IoRequest& from(Fence::Entry& entry) noexcept;
+};
+
+using ReadyQueue = boost::intrusive::list<
+    Task, boost::intrusive::member_hook<Task, boost::intrusive::list_member_hook<>, &Task::ready_hook>>;
+using DoneSegments =
+    boost::intrusive::list<Segment, boost::intrusive::member_hook<Segment, UnlinkHook, &Segment::done_hook>,
+                           boost::intrusive::constant_time_size<false>>;
+using RequestList =
+    boost::intrusive::list<IoRequest, boost::intrusive::member_hook<IoRequest, UnlinkHook, &IoRequest::hook>,
+                           boost::intrusive::constant_time_size<false>>;
+
+struct ByDue {
+  using type = proto::Micros;
+  type operator()(const Task& task) const noexcept { return task.due; }
+};
+using DelayQueue = boost::intrusive::multiset<
+    Task, boost::intrusive::member_hook<Task, boost::intrusive::set_member_hook<>, &Task::delay_hook>,
+    boost::intrusive::key_of_value<ByDue>>;
+
+}  // namespace nbdgw::bridge

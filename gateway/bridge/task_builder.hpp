@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "gateway/bridge/abilities.hpp"
+#include "gateway/bridge/request.hpp"
+
+namespace nbdgw::bridge {
+
+/// The zero page: what WRITE SAME and zero writes send. Shared by all, never written to.
+std::span<const std::byte> zero_page() noexcept;
+
+/// Makes the command for what `segment` has to do next, anew for each sending: the abilities may have changed since.
+/// `fua` is for writes only. Sets segment.task_blocks.
+void prepare(Segment& segment, const Abilities& can, bool fua) noexcept;
+
+/// SYNCHRONIZE CACHE over the whole LUN.
+void prepare_flush(Task& task, const Abilities& can) noexcept;
+
+/// Sets up segment.payload: the `length` bytes that begin `skew` bytes into the segment's memory.
+void place_payload(Segment& segment, std::size_t skew, std::uint32_t length) noexcept;
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,80 @@
+#include "gateway/bridge/task_queue.hpp"
+
+#include <algorithm>
+
+#include "proto/assert.hpp"
+
+namespace nbdgw::bridge {
+
+void TaskQueue::push_back(Task& task) noexcept {
+  NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
+  task.state = Task::State::ready;
+  ready_.push_back(task);
+}
+
+void TaskQueue::push_front(Task& task) noexcept {
+  NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
+  task.state = Task::State::ready;
+  ready_.push_front(task);
+}
+
+void TaskQueue::delay(Task& task, proto::Micros due) noexcept {
+  NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
+  task.state = Task::State::delayed;
+  task.due = due;
+  delayed_.insert(task);
+}
+
+void TaskQueue::remove(Task& task) noexcept {
+  if (task.state == Task::State::ready) {
+    ready_.erase(ready_.iterator_to(task));
+  } else {
+    NBDGW_ASSERT(task.state == Task::State::delayed, "only a task that is not running is taken out");
+    delayed_.erase(delayed_.iterator_to(task));
+  }
+  task.state = Task::State::idle;
+}
+
+Task* TaskQueue::lend() noexcept {
+  if (ready_.empty() || lent_ >= depth_) return nullptr;
+  Task& task = ready_.front();
+  ready_.pop_front();
+  task.state = Task::State::lent;
+  ++lent_;
+  return &task;
+}
+
+Task* TaskQueue::take() noexcept {
+  if (ready_.empty() && delayed_.empty()) return nullptr;
+  Task& task = ready_.empty() ? *delayed_.begin() : ready_.front();
+  remove(task);
+  return &task;
+}
+
+void TaskQueue::returned(Task& task) noexcept {
+  NBDGW_ASSERT(task.state == Task::State::lent && lent_ > 0, "a task that comes back was lent");
+  task.state = Task::State::idle;
+  --lent_;
+}
+
+void TaskQueue::release_due(proto::Micros now) noexcept {
+  while (!delayed_.empty() && delayed_.begin()->due <= now) {
+    Task& task = *delayed_.begin();
+    remove(task);
+    push_front(task);
+  }
+}
+
+void TaskQueue::lower_depth() noexcept {
+  good_in_a_row_ = 0;
+  // What is lent now, without the task that was turned away, is what the target could hold.
+  depth_ = std::clamp<std::uint32_t>(lent_, 1, depth_);
+}
+
+void TaskQueue::count_good() noexcept {
+  if (depth_ == configured_depth_ || ++good_in_a_row_ < kQueueDepthRecovery) return;
+  good_in_a_row_ = 0;
+  ++depth_;
+}
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gateway/bridge/request.hpp"
+
+namespace nbdgw::bridge {
+
+/// An export's tasks that are not running: those that may go (first in, first out) and those that wait for their
+/// time. It also keeps the queue depth: how many may be with the session at once. What is above it waits here and
+/// never fails for it.
+class TaskQueue {
+ public:
+  explicit TaskQueue(std::uint32_t depth) : depth_(depth), configured_depth_(depth) {}
+
+  /// New work goes to the back; work that had its turn and must be sent again, and flushes, go to the front.
+  void push_back(Task& task) noexcept;
+  void push_front(Task& task) noexcept;
+  /// Not before `due`; release_due() then moves it to the front of the queue.
+  void delay(Task& task, proto::Micros due) noexcept;
+  /// Takes out a task that is ready or delayed.
+  void remove(Task& task) noexcept;
+
+  /// The next task that may be sent now, taken out and marked as lent; nullptr: none, or the depth is reached.
+  Task* lend() noexcept;
+  /// The next task whatever the depth, taken out as idle: for those that fail without being sent.
+  Task* take() noexcept;
+  /// A lent task came back.
+  void returned(Task& task) noexcept;
+
+  proto::Micros next_due() const noexcept { return delayed_.empty() ? proto::kNever : delayed_.begin()->due; }
+  void release_due(proto::Micros now) noexcept;
+
+  /// TASK SET FULL: the target has told how many tasks it holds.
+  void lower_depth() noexcept;
+  /// A good completion: after many of them a lowered depth goes up again.
+  void count_good() noexcept;
+
+  std::uint32_t depth() const noexcept { return depth_; }
+  std::uint32_t lent() const noexcept { return lent_; }
+  std::size_t ready() const noexcept { return ready_.size(); }
+  std::size_t delayed() const noexcept { return delayed_.size(); }
+  bool idle() const noexcept { return lent_ == 0 && ready_.empty() && delayed_.empty(); }
+
+ private:
+  ReadyQueue ready_;
+  DelayQueue delayed_;
+  std::uint32_t lent_ = 0;
+  std::uint32_t depth_;
+  const std::uint32_t configured_depth_;
+  std::uint32_t good_in_a_row_ = 0;
+};
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,318 @@
+#include "gateway/device/disposition.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "proto/assert.hpp"
+#include "proto/scsi/sense.hpp"
+
+namespace nbdgw::device {
+namespace {
+
+namespace scsi = proto::scsi;
+using initiator::Outcome;
+using initiator::ScsiCommand;
+using scsi::SenseKey;
+
+/// What a row of the tables says, before attempts are counted and the kind of command is looked at.
+enum class Verdict : std::uint8_t {
+  done,
+  attention,  // a unit attention: the command did not run, send it again
+  retry,      // an error that may pass
+  wait,       // the unit cannot now
+  io,
+  no_space,
+  out_of_range,  // no_space for what writes, invalid for the rest
+  not_permitted,
+  unsupported,  // io for READ and WRITE, for which there is no other way
+};
+
+constexpr int kAny = -1;
+
+struct SenseRule {
+  SenseKey key;
+  int asc;
+  int ascq;
+  Verdict verdict;
+  Notes notes = {};
+};
+
+/// The first row that fits counts (design 5.7; reference nbd-server.md section 7, conclusion 2). Codes: SPC-5 annex
+/// F.
+constexpr SenseRule kSenseRules[] = {
+    // A "false check condition": nothing is wrong, but nobody says that the data was moved either.
+    {SenseKey::no_sense, kAny, kAny, Verdict::retry},
+    {SenseKey::recovered_error, kAny, kAny, Verdict::done},
+
+    // In transit from one state to another. Everything else (needs START UNIT, manual intervention, no medium,
+    // standby
+    // or unavailable port) does not pass by waiting.
+    {SenseKey::not_ready, 0x04, 0x00, Verdict::wait},  // cause not reportable
+    {SenseKey::not_ready, 0x04, 0x01, Verdict::wait},  // becoming ready
+    {SenseKey::not_ready, 0x04, 0x04, Verdict::wait},  // format
+    {SenseKey::not_ready, 0x04, 0x05, Verdict::wait},  // rebuild
+    {SenseKey::not_ready, 0x04, 0x06, Verdict::wait},  // recalculation
+    {SenseKey::not_ready, 0x04, 0x07, Verdict::wait},  // operation
+    {SenseKey::not_ready, 0x04, 0x08, Verdict::wait},  // long write
+    {SenseKey::not_ready, 0x04, 0x09, Verdict::wait},  // self-test
+    {SenseKey::not_ready, 0x04, 0x0a, Verdict::wait},  // asymmetric access state transition
+    {SenseKey::not_ready, 0x04, 0x14, Verdict::wait},  // space allocation
+    {SenseKey::not_ready, 0x04, 0x1a, Verdict::wait},  // START STOP UNIT
+    {SenseKey::not_ready, 0x04, 0x1b, Verdict::wait},  // sanitize
+    {SenseKey::not_ready, 0x04, 0x1d, Verdict::wait},  // configuration
+    {SenseKey::not_ready, 0x04, 0x24, Verdict::wait},  // depopulation
+    {SenseKey::not_ready, kAny, kAny, Verdict::io},
+
+    {SenseKey::medium_error, kAny, kAny, Verdict::io},
+    {SenseKey::hardware_error, kAny, kAny, Verdict::io},
+
+    {SenseKey::illegal_request, 0x1a, kAny, Verdict::unsupported},  // parameter list length
+    {SenseKey::illegal_request, 0x20, kAny, Verdict::unsupported},  // operation code
+    // The range was checked against the capacity, so the capacity is not what it was.
+    {SenseKey::illegal_request, 0x21, kAny, Verdict::out_of_range, {.capacity_changed = true}},
+    {SenseKey::illegal_request, 0x24, kAny, Verdict::unsupported},  // field in CDB
+    {SenseKey::illegal_request,
+     0x25,
+     kAny,
+     Verdict::io,
+     {.inventory_changed = true}},                                  // unit is not there (any more)
+    {SenseKey::illegal_request, 0x26, kAny, Verdict::unsupported},  // field in parameter list
+    {SenseKey::illegal_request, kAny, kAny, Verdict::io},
+
+    {SenseKey::unit_attention, 0x28, kAny, Verdict::attention, {.facts_changed = true}},  // medium may have changed
+    // Power on, "power on or reset", bus reset, internal reset: memory may have been lost. Not so a reset of the
+    // logical
+    // unit (03h: our own ladder does that), nor the loss of a nexus (07h).
+    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.cache_may_be_lost = true}},
+    {SenseKey::unit_attention, 0x29, 0x01, Verdict::attention, {.cache_may_be_lost = true}},
+    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.cache_may_be_lost = true}},
+    {SenseKey::unit_attention, 0x29, 0x04, Verdict::attention, {.cache_may_be_lost = true}},
+    {SenseKey::unit_attention, 0x2a, 0x01, Verdict::attention, {.facts_changed = true}},  // mode parameters
+    {SenseKey::unit_attention, 0x2a, 0x09, Verdict::attention, {.capacity_changed = true}},
+    {SenseKey::unit_attention, 0x38, 0x07, Verdict::attention, {.threshold_reached = true}},
+    {SenseKey::unit_attention, 0x3f, 0x01, Verdict::attention, {.facts_changed = true}},  // microcode
+    {SenseKey::unit_attention, 0x3f, 0x02, Verdict::attention, {.facts_changed = true}},  // operating definition
+    {SenseKey::unit_attention, 0x3f, 0x03, Verdict::attention, {.facts_changed = true}},  // INQUIRY data
+    {SenseKey::unit_attention, 0x3f, 0x05, Verdict::attention, {.facts_changed = true}},  // device identifier
+    {SenseKey::unit_attention, 0x3f, 0x0e, Verdict::attention, {.inventory_changed = true}},
+    {SenseKey::unit_attention, kAny, kAny, Verdict::attention},
+
+    {SenseKey::data_protect, 0x27, 0x07, Verdict::no_space},  // space allocation failed: the thin pool is full
+    {SenseKey::data_protect, kAny, kAny, Verdict::not_permitted},
+
+    {SenseKey::aborted_command, kAny, kAny, Verdict::retry},
+    {SenseKey::volume_overflow, kAny, kAny, Verdict::no_space},
+};
+
+struct Judgement {
+  Verdict verdict;
+  Notes notes;
+};
+
+/// A deferred error is about an earlier command, acknowledged long ago; this one did not run (SPC-5 4.5.5).
+Judgement judge_deferred(const scsi::Sense& sense) noexcept {
+  const bool harmless = sense.key == SenseKey::no_sense || sense.key == SenseKey::recovered_error;
+  return {Verdict::retry, {.cache_may_be_lost = !harmless}};
+}
+
+Judgement judge_sense(const ScsiCommand& command, bool short_transfer) noexcept {
+  const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
+  const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
+  if (!sense) return {Verdict::retry, {}};
+  if (sense->deferred && sense->key != SenseKey::unit_attention) return judge_deferred(*sense);
+  for (const SenseRule& rule : kSenseRules) {
+    if (rule.key != sense->key || (rule.asc != kAny && rule.asc != sense->asc) ||
+        (rule.ascq != kAny && rule.ascq != sense->ascq))
+      continue;
+    if (rule.verdict == Verdict::done && short_transfer) return {Verdict::retry, rule.notes};
+    return {rule.verdict, rule.notes};
+  }
+  return {Verdict::io, {}};
+}
+
+Judgement judge_status(const ScsiCommand& command, CommandKind kind) noexcept {
+  const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
+  const bool short_transfer = moves_data && (command.residual_underflow != 0 || command.residual_overflow != 0);
+  switch (static_cast<scsi::Status>(command.status)) {
+    case scsi::Status::good:
+      return {short_transfer ? Verdict::retry : Verdict::done, {}};
+    case scsi::Status::condition_met:
+      return {moves_data ? Verdict::retry : Verdict::done, {}};
+    case scsi::Status::check_condition:
+      return judge_sense(command, short_transfer);
+    case scsi::Status::busy:
+    case scsi::Status::task_set_full:
+      return {Verdict::wait, {.queue_full = true}};
+    case scsi::Status::aca_active:
+      return {Verdict::wait, {}};  // another's condition, cleared in a while
+    // The unit is fine and says no: EPERM to the client, not an I/O error that looks like a broken disk (reference
+    // nbd-server.md section 7 leaves EIO or EPERM).
+    case scsi::Status::reservation_conflict:
+      return {Verdict::not_permitted, {}};
+    case scsi::Status::task_aborted:
+      return {Verdict::retry, {}};  // by another initiator's reset or task management
+  }
+  return {Verdict::retry, {}};
+}
+
+Disposition error(Error why, const Notes& notes) noexcept {
+  return {.action = Action::error, .error = why, .delay = 0, .notes = notes};
+}
+
+Disposition retry_after_error(const Notes& notes, Attempts& attempts) noexcept {
+  if (attempts.errors >= kMaxRetries) return error(Error::io, notes);
+  // At once for the first time; then there is no point in spending the rest within a millisecond.
+  const std::uint8_t before = attempts.errors++;
+  if (before == 0) return {.action = Action::retry_now, .error = Error::none, .delay = 0, .notes = notes};
+  const proto::Micros delay = wait_before_retry(static_cast<std::uint8_t>(before - 1));
+  return {.action = Action::retry_later, .error = Error::none, .delay = delay, .notes = notes};
+}
+
+Disposition wait(const Notes& notes, Attempts& attempts) noexcept {
+  if (attempts.waits >= kMaxWaits) return error(Error::io, notes);
+  const proto::Micros delay = wait_before_retry(attempts.waits++);
+  return {.action = Action::retry_later, .error = Error::none, .delay = delay, .notes = notes};
+}
+
+Disposition retry_after_attention(Notes notes, Attempts& attempts) noexcept {
+  notes.unit_attention = true;
+  if (attempts.unit_attentions >= kMaxUnitAttentions) return error(Error::io, notes);
+  ++attempts.unit_attentions;
+  return {.action = Action::retry_now, .error = Error::none, .delay = 0, .notes = notes};
+}
+
+Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attempts) noexcept {
+  const Notes& notes = judgement.notes;
+  switch (judgement.verdict) {
+    case Verdict::done:
+      return {.action = Action::done, .error = Error::none, .delay = 0, .notes = notes};
+    case Verdict::attention:
+      return retry_after_attention(notes, attempts);
+    case Verdict::retry:
+      return retry_after_error(notes, attempts);
+    case Verdict::wait:
+      return wait(notes, attempts);
+    case Verdict::io:
+      break;
+    case Verdict::no_space:
+      return error(kind == CommandKind::read ? Error::io : Error::no_space, notes);
+    case Verdict::out_of_range: {
+      const bool writes = kind == CommandKind::write || kind == CommandKind::write_same;
+      return error(writes ? Error::no_space : Error::invalid, notes);
+    }
+    case Verdict::not_permitted:
+      return error(Error::not_permitted, notes);
+    case Verdict::unsupported: {
+      const bool no_other_way = kind == CommandKind::read || kind == CommandKind::write;
+      return error(no_other_way ? Error::io : Error::unsupported, notes);
+    }
+  }
+  return error(Error::io, notes);
+}
+
+}  // namespace
+
+bool Notes::any() const noexcept {
+  return unit_attention || cache_may_be_lost || capacity_changed || facts_changed || inventory_changed ||
+         threshold_reached || queue_full;
+}
+
+Notes& Notes::operator|=(const Notes& other) noexcept {
+  unit_attention = unit_attention || other.unit_attention;
+  cache_may_be_lost = cache_may_be_lost || other.cache_may_be_lost;
+  capacity_changed = capacity_changed || other.capacity_changed;
+  facts_changed = facts_changed || other.facts_changed;
+  inventory_changed = inventory_changed || other.inventory_changed;
+  threshold_reached = threshold_reached || other.threshold_reached;
+  queue_full = queue_full || other.queue_full;
+  return *this;
+}
+
+proto::Micros wait_before_retry(std::uint8_t waits) noexcept {
+  proto::Micros delay = kFirstWait;
+  for (; waits > 0 && delay < kLongestWait; --waits) delay *= 2;
+  return std::min(delay, kLongestWait);
+}
+
+Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attempts) noexcept {
+  NBDGW_ASSERT(command.outcome != Outcome::pending, "only a command that came back can be judged");
+  switch (command.outcome) {
+    case Outcome::completed:
+      return apply(judge_status(command, kind), kind, attempts);
+    case Outcome::transport_disrupted:
+      return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
+    case Outcome::bad_target:
+      return retry_after_error({}, attempts);
+    case Outcome::path_lost:
+    case Outcome::pending:
+      break;
+  }
+  return error(Error::io, {});
+}
+
+std::string explain(const ScsiCommand& command) {
+  switch (command.outcome) {
+    case Outcome::pending:
+      return "not answered yet";
+    case Outcome::transport_disrupted:
+      return "the iSCSI session was lost before the target answered";
+    case Outcome::bad_target:
+      return "the target's answer broke the rules of iSCSI";
+    case Outcome::path_lost:
+      return "the iSCSI session has ended";
+    case Outcome::completed:
+      break;
+  }
+  std::string text = scsi::describe_status(command.status);
+  if (command.status == static_cast<std::uint8_t>(scsi::Status::check_condition)) {
+    const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
+    const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
+    text += sense ? ": " + scsi::describe(*sense) : std::string(" without valid sense data");
+  }
+  if (command.residual_underflow != 0) {
+    text += ", " + std::to_string(command.residual_underflow) + " of " + std::to_string(command.data_length) +
+            " bytes were not transferred";
+  }
+  if (command.residual_overflow != 0) {
+    text += ", the target had " + std::to_string(command.residual_overflow) + " bytes more to transfer than the " +
+            std::to_string(command.data_length) + " expected";
+  }
+  return text;
+}
+
+const char* to_string(Error error) noexcept {
+  switch (error) {
+    case Error::none:
+      return "none";
+    case Error::io:
+      return "io";
+    case Error::no_space:
+      return "no_space";
+    case Error::invalid:
+      return "invalid";
+    case Error::not_permitted:
+      return "not_permitted";
+    case Error::unsupported:
+      return "unsupported";
+  }
+  return "unknown";
+}
+
+const char* to_string(Action action) noexcept {
+  switch (action) {
+    case Action::done:
+      return "done";
+    case Action::retry_now:
+      return "retry_now";
+    case Action::retry_later:
+      return "retry_later";
+    case Action::hold:
+      return "hold";
+    case Action::error:
+      return "error";
+  }
+  return "unknown";
+}
+
+}  // namespace nbdgw::device

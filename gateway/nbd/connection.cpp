@@ -1,0 +1,260 @@
+#include "gateway/nbd/connection.hpp"
+
+#include "proto/assert.hpp"
+
+namespace nbdgw::nbd {
+
+using proto::nbd::Command;
+using proto::nbd::Error;
+
+Connection::Connection(ExportDirectoryPtr directory, ConnectionListener& listener, const ConnectionOptions& options,
+                       proto::Micros now)
+    : listener_(listener), options_(options), now_(now), staging_(kStagingLength) {
+  NBDGW_ASSERT(options.max_in_flight > 0, "a connection may have at least one request in flight");
+  handshake_ =
+      std::make_unique<Handshake>(std::move(directory), handshake_output_, counters_, options.handshake_timeout, now);
+}
+
+Connection::~Connection() {
+  NBDGW_ASSERT(in_flight_.size() == 0, "on_disconnected() comes before the end");
+}
+
+namespace {
+
+/// Which phase may follow which. Every pair is decided here.
+constexpr bool may_follow(Connection::Phase from, Connection::Phase to) noexcept {
+  using Phase = Connection::Phase;
+  switch (from) {
+    case Phase::handshake:
+      return to == Phase::transmission || to == Phase::closing || to == Phase::closed;
+    case Phase::transmission:
+      return to == Phase::draining || to == Phase::disconnecting || to == Phase::closing || to == Phase::closed;
+    case Phase::draining:
+      return to == Phase::disconnecting || to == Phase::closing || to == Phase::closed;
+    case Phase::disconnecting:
+      return to == Phase::closing || to == Phase::closed;
+    case Phase::closing:
+      return to == Phase::closed;
+    case Phase::closed:
+      break;
+  }
+  return false;
+}
+
+}  // namespace
+
+void Connection::enter(Phase phase, CloseReason reason) {
+  NBDGW_ASSERT(may_follow(phase_, phase), "the phases of a connection follow each other");
+  phase_ = phase;
+  if (reason != CloseReason::none) close_reason_ = reason;
+  const bool watched = phase == Phase::disconnecting || phase == Phase::closing;
+  send_check_at_ = watched ? now_ + options_.send_timeout : proto::kNever;
+  sending_at_check_ = false;
+}
+
+bool Connection::output_pending() const noexcept {
+  return !handshake_sending_.empty() || !handshake_output_.empty() || !replies_.empty();
+}
+
+void Connection::wake() noexcept {
+  if (listener_told_) return;
+  listener_told_ = true;
+  listener_.output_ready(*this);
+}
+
+// ---- sending
+// --------------------------------------------------------------------------------------------------------
+
+std::size_t Connection::tx_buffers(std::span<iovec> out) {
+  listener_told_ = false;
+  if (phase_ == Phase::closed || out.empty()) return 0;
+  if (handshake_sending_.empty()) handshake_sending_.swap(handshake_output_);
+  if (!handshake_sending_.empty()) {
+    out[0] = {handshake_sending_.data() + handshake_sent_, handshake_sending_.size() - handshake_sent_};
+    return 1;
+  }
+  return replies_.gather(out, counters_);
+}
+
+void Connection::on_sent(std::size_t length, proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ == Phase::closed) return;
+  counters_.bytes_sent += length;
+  if (!handshake_sending_.empty()) {
+    NBDGW_ASSERT(length <= handshake_sending_.size() - handshake_sent_, "no more was sent than was shown");
+    handshake_sent_ += length;
+    if (handshake_sent_ == handshake_sending_.size()) {
+      handshake_sending_ = std::string();
+      handshake_sent_ = 0;
+    }
+  } else if (length > 0) {
+    NBDGW_ASSERT(backend_ != nullptr, "replies belong to an export");
+    replies_.on_sent(length, *backend_, in_flight_, counters_);
+  }
+  advance(now);  // it may have waited for a reply slot, or for the in-flight limit
+}
+
+// ---- the end
+// --------------------------------------------------------------------------------------------------------
+
+void Connection::on_disconnected(proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ == Phase::closed) return;
+  const bool expected = wants_close() || phase_ == Phase::disconnecting || phase_ == Phase::closing;
+  replies_.clear();
+  staging_.clear();
+  handshake_.reset();
+  handshake_output_.clear();
+  handshake_sending_.clear();
+  rx_request_ = nullptr;
+  rx_segment_ = nullptr;
+  stalled_ = blocked_ = false;
+  enter(Phase::closed, expected ? CloseReason::none : CloseReason::connection_lost);
+  while (Request* request = in_flight_.first()) {
+    in_flight_.remove(*request);
+    backend_->abandon(*request);
+  }
+  backend_ = nullptr;
+}
+
+bool Connection::wants_close() const noexcept {
+  if (cut_off_) return phase_ != Phase::closed;
+  switch (phase_) {
+    case Phase::handshake:
+    case Phase::transmission:
+    case Phase::closed:
+      return false;
+    case Phase::draining:
+      return in_flight_.size() == 0 && rx_ == Rx::header && !output_pending();
+    case Phase::disconnecting:
+      return in_flight_.size() == 0 && !output_pending();
+    case Phase::closing:
+      return !output_pending();
+  }
+  return false;
+}
+
+void Connection::begin_drain(proto::Micros now) {
+  const Step step(*this, now);
+  switch (phase_) {
+    case Phase::handshake:
+      handshake_->begin_drain(now);
+      after_handshake_step();
+      break;
+    case Phase::transmission:
+      enter(Phase::draining, CloseReason::drained);
+      break;
+    case Phase::draining:
+    case Phase::disconnecting:
+    case Phase::closing:
+    case Phase::closed:
+      return;
+  }
+  stalled_ = false;  // a request that waits for memory is refused now
+  advance(now);
+}
+
+void Connection::on_export_gone(proto::Micros now) {
+  const Step step(*this, now);
+  switch (phase_) {
+    case Phase::handshake:  // not attached to any export
+    case Phase::closing:
+    case Phase::closed:
+      return;
+    case Phase::transmission:
+    case Phase::draining:
+    case Phase::disconnecting:
+      return enter(Phase::closing, CloseReason::export_gone);
+  }
+}
+
+proto::Micros Connection::next_deadline() const noexcept {
+  return handshake_ != nullptr && phase_ == Phase::handshake ? handshake_->next_deadline() : send_check_at_;
+}
+
+void Connection::on_deadline(proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ == Phase::handshake) {
+    handshake_->on_deadline(now);
+    after_handshake_step();
+    // Who did not even finish the handshake is given no time to take the replies to it.
+    cut_off_ = close_reason_ == CloseReason::handshake_timeout;
+    return advance(now);
+  }
+  if (now < send_check_at_) return;
+  // Nothing was taken since the last look, though there was something to take: it is no use to wait.
+  if (sending_at_check_ && output_pending() && counters_.bytes_sent == bytes_sent_at_check_) {
+    cut_off_ = true;
+    close_reason_ = CloseReason::send_timeout;
+    send_check_at_ = proto::kNever;
+    return;
+  }
+  sending_at_check_ = output_pending();
+  bytes_sent_at_check_ = counters_.bytes_sent;
+  send_check_at_ = now + options_.send_timeout;
+}
+
+// ---- exports
+// --------------------------------------------------------------------------------------------------------
+
+std::optional<std::string_view> Connection::wants_export() const noexcept {
+  if (phase_ != Phase::handshake) return std::nullopt;
+  return handshake_->wants_export();
+}
+
+void Connection::export_found(Backend& backend, proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ != Phase::handshake) return;
+  handshake_->export_found(backend.info(), now);
+  if (handshake_->state() == Handshake::State::done) backend_ = &backend;
+  after_handshake_step();
+  advance(now);
+}
+
+void Connection::export_unknown(std::string_view text, proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ != Phase::handshake) return;
+  handshake_->export_unknown(text, now);
+  after_handshake_step();
+  advance(now);
+}
+
+void Connection::export_waiting(std::string_view text) {
+  if (phase_ == Phase::handshake) handshake_->export_waiting(text);
+}
+
+// ---- outcomes
+// -------------------------------------------------------------------------------------------------------
+
+void Connection::segment_done(Request& request, Segment& segment) {
+  NBDGW_ASSERT(!in_step_, "the backend never answers from inside a call of the engine");
+  NBDGW_ASSERT(request.connection == this && !request.marks.finished, "a request in flight on this connection");
+  NBDGW_ASSERT(request.header.command == Command::read, "only a READ has data to send");
+  if (replies_.segment_done(request, segment)) wake();
+}
+
+void Connection::finish(Request& request, Error error, const char* text) {
+  NBDGW_ASSERT(!in_step_, "the backend never answers from inside a call of the engine");
+  NBDGW_ASSERT(request.connection == this && !request.marks.finished, "a request in flight is finished once");
+  NBDGW_ASSERT(error != Error::enotsup, "ENOTSUP answers FAST_ZERO only, which is not offered");
+  EngineMarks& marks = request.marks;
+  NBDGW_ASSERT(
+      error != Error::none || request.header.command != Command::read || marks.done_bytes == request.header.length,
+      "a READ succeeds with all of its data");
+  NBDGW_ASSERT(error != Error::none || rx_request_ != &request, "a WRITE succeeds with all of its payload");
+  marks.finished = true;
+  marks.error = error;
+  marks.text = text;
+  // A WRITE whose payload is not all there: the rest is dropped, then comes the reply. A receive may be filling a
+  // segment right now, that one is filled first.
+  if (rx_request_ != &request) {
+    replies_.finish(request);
+  } else if (rx_segment_ == nullptr) {
+    rx_ = Rx::discard;
+    stalled_ = blocked_ = false;
+    take_discard();
+  }
+  wake();
+}
+
+}  // namespace nbdgw::nbd

@@ -1,0 +1,198 @@
+#include "gateway/net/listener.hpp"
+
+#include <netdb.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "config/address.hpp"
+#include "gateway/net/clock.hpp"
+#include "gateway/net/stream_socket.hpp"
+
+namespace nbdgw::net {
+namespace {
+
+[[noreturn]] void fail(const config::Endpoint& endpoint, const std::string& what) {
+  throw ListenError("cannot listen on " + config::to_string(endpoint) + ": " + what);
+}
+
+std::string advice(int error) {
+  switch (error) {
+    case EADDRINUSE:
+      return "another program listens there (ss -ltnp shows which); stop it or change listen.nbd";
+    case EADDRNOTAVAIL:
+      return "this machine has no such address; change listen.nbd";
+    case EACCES:
+      return "not permitted; choose a port above 1023 or a folder that this user may write to";
+    case ENOENT:
+      return "the folder does not exist; make it first";
+    default:
+      return error_text(error);
+  }
+}
+
+UniqueFd open_socket(int family) {
+  return UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+/// Whether somebody answers on a UNIX socket. A listener with a full backlog does exist, too.
+bool answers(const sockaddr_un& address) {
+  const UniqueFd probe = open_socket(AF_UNIX);
+  return probe && (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+                   errno == EAGAIN);
+}
+
+/// A file left by a gateway that ended without cleaning up must not keep the next one from starting.
+void remove_stale(const config::Endpoint& endpoint, const sockaddr_un& address) {
+  struct stat found {};
+  if (::lstat(address.sun_path, &found) != 0) return;
+  if (!S_ISSOCK(found.st_mode))
+    fail(endpoint, "there is a file of that name which is no socket; remove or rename it");
+  if (answers(address)) fail(endpoint, "another program answers there; stop it or change listen.nbd");
+  if (::unlink(address.sun_path) != 0) fail(endpoint, "cannot remove the socket left there: " + error_text(errno));
+  spdlog::info("removed {}, left by a program that has ended", address.sun_path);
+}
+
+}  // namespace
+
+Listener::Listener(boost::asio::io_context& control, const config::Endpoint& endpoint, ConnectionLimit& limit,
+                   OnClient on_client)
+    : socket_(control), timer_(control), limit_(limit), on_client_(std::move(on_client)) {
+  if (endpoint.kind == config::Endpoint::Kind::tcp) {
+    listen_tcp(endpoint);
+  } else {
+    listen_unix(endpoint);
+  }
+}
+
+Listener::~Listener() {
+  stop();
+}
+
+void Listener::listen_tcp(const config::Endpoint& endpoint) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int result = ::getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
+  if (result != 0) fail(endpoint, std::string("cannot look up the host: ") + ::gai_strerror(result));
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owned(found, ::freeaddrinfo);
+
+  UniqueFd fd = open_socket(found->ai_family);
+  if (!fd) fail(endpoint, error_text(errno));
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) {
+    fail(endpoint, advice(errno));
+  }
+  sockaddr_storage bound{};
+  socklen_t length = sizeof bound;
+  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &length);
+  const std::string text = address_text(reinterpret_cast<sockaddr*>(&bound), length);
+  address_ = "tcp://" + text;
+  port_ = static_cast<std::uint16_t>(std::stoul(text.substr(text.rfind(':') + 1)));
+  socket_.assign(fd.release());
+}
+
+void Listener::listen_unix(const config::Endpoint& endpoint) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (endpoint.path.size() >= sizeof address.sun_path) {
+    fail(endpoint, "the path is longer than " + std::to_string(sizeof address.sun_path - 1) + " bytes");
+  }
+  std::memcpy(address.sun_path, endpoint.path.c_str(), endpoint.path.size());
+  remove_stale(endpoint, address);
+
+  UniqueFd fd = open_socket(AF_UNIX);
+  if (!fd) fail(endpoint, error_text(errno));
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    fail(endpoint, advice(errno));
+  path_ = endpoint.path;
+  struct stat made {};
+  // Nobody can connect before listen(), so nobody gets in before the mode is right.
+  if (::chmod(path_.c_str(), kUnixSocketMode) != 0 || ::lstat(path_.c_str(), &made) != 0 ||
+      ::listen(fd.get(), SOMAXCONN) != 0) {
+    fail(endpoint, error_text(errno));
+  }
+  device_ = made.st_dev;
+  inode_ = made.st_ino;
+  address_ = "unix://" + path_;
+  socket_.assign(fd.release());
+}
+
+void Listener::start() {
+  spdlog::info("listening on {}", address_);
+  wait();
+}
+
+void Listener::stop() {
+  timer_.cancel();
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  struct stat found {};
+  if (!path_.empty() && ::lstat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_) {
+    ::unlink(path_.c_str());
+  }
+  path_.clear();
+}
+
+void Listener::wait() {
+  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                     [this](const boost::system::error_code& error) {
+                       if (!error) accept_some();
+                     });
+}
+
+void Listener::accept_some() {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    UniqueFd fd(::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd) {
+      const int error = errno;
+      if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        pause(error);
+        return;
+      }
+      if (error == EAGAIN || error == EWOULDBLOCK) break;
+      continue;  // that client has gone already (ECONNABORTED, or an error of its network: accept(2))
+    }
+    ConnectionLimit::Ticket ticket = limit_.take();
+    if (!ticket) {
+      ++counters_.over_limit;
+      if (may_log(steady_now())) {
+        spdlog::warn("{}: {} sent away, there are {} clients already (limits.connections); {} so far", address_,
+                     peer_text(fd.get()), limit_.limit(), counters_.over_limit);
+      }
+      continue;
+    }
+    ++counters_.accepted;
+    on_client_(std::move(fd), std::move(ticket));
+  }
+  wait();
+}
+
+void Listener::pause(int error) {
+  ++counters_.out_of_fds;
+  if (may_log(steady_now())) {
+    spdlog::error("{}: cannot accept clients: {}; they wait. Raise the limit of open files (ulimit -n, LimitNOFILE=)",
+                  address_, error_text(error));
+  }
+  timer_.expires_after(std::chrono::microseconds(kAcceptPause));
+  timer_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (!cancelled) accept_some();
+  });
+}
+
+bool Listener::may_log(proto::Micros now) {
+  if (now - logged_at_ < kAcceptLogInterval) return false;
+  logged_at_ = now;
+  return true;
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "config/model.hpp"
+#include "gateway/net/connection_limit.hpp"
+#include "gateway/net/unique_fd.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::net {
+
+/// Clients that are accepted before other listeners get their turn.
+inline constexpr int kAcceptsPerTurn = 64;
+/// How long a listener pauses when the system has no descriptor or memory for another client.
+inline constexpr proto::Micros kAcceptPause = proto::kSecond;
+/// A refusal of clients is logged this often at most.
+inline constexpr proto::Micros kAcceptLogInterval = 5 * proto::kSecond;
+/// Access to a UNIX socket: owner and group.
+inline constexpr mode_t kUnixSocketMode = 0660;
+
+/// Why the gateway cannot start: names the listener, says what to do. For people.
+class ListenError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct ListenerCounters {
+  std::uint64_t accepted = 0;
+  std::uint64_t over_limit = 0;  // accepted and closed at once: limits.connections
+  std::uint64_t out_of_fds = 0;  // pauses for want of descriptors or memory
+};
+
+/// One socket that clients connect to. Lives on the control thread.
+class Listener {
+ public:
+  /// Gets the clients, on the control thread.
+  using OnClient = std::function<void(UniqueFd fd, ConnectionLimit::Ticket ticket)>;
+
+  /// Binds and listens; nothing is accepted before start(). Throws ListenError.
+  Listener(boost::asio::io_context& control, const config::Endpoint& endpoint, ConnectionLimit& limit,
+           OnClient on_client);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  void start();
+  /// Closes the socket; a UNIX socket's file is removed if it is still ours.
+  void stop();
+
+  /// Where it listens, with the port that the system picked if the configuration says 0: "tcp://..." or "unix://...".
+  const std::string& address() const noexcept { return address_; }
+  std::uint16_t port() const noexcept { return port_; }
+  const ListenerCounters& counters() const noexcept { return counters_; }
+
+ private:
+  void listen_tcp(const config::Endpoint& endpoint);
+  void listen_unix(const config::Endpoint& endpoint);
+  void wait();
+  void accept_some();
+  void pause(int error);
+  bool may_log(proto::Micros now);
+
+  boost::asio::posix::stream_descriptor socket_;
+  boost::asio::steady_timer timer_;
+  ConnectionLimit& limit_;
+  OnClient on_client_;
+  std::string address_;
+  std::uint16_t port_ = 0;
+  std::string path_;  // UNIX socket: the file, and what it was when it was made
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+  proto::Micros logged_at_ = -kAcceptLogInterval;
+  ListenerCounters counters_;
+};
+
+}  // namespace nbdgw::net

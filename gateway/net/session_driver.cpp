@@ -1,0 +1,223 @@
+#include "gateway/net/session_driver.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/net/shard.hpp"
+
+namespace nbdgw::net {
+
+using initiator::SessionEvent;
+using initiator::SocketRequest;
+
+SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, initiator::Session& session)
+    : shard_(shard), resolver_(resolver), session_(session) {
+  for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
+    links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
+  }
+}
+
+void SessionDriver::add_export(bridge::Export& exported) {
+  exports_.push_back(&exported);
+  states_seen_.push_back(exported.state());
+}
+
+void SessionDriver::on_portal_socket(PortalSocket& socket, proto::Micros now) {
+  if (socket.state() == PortalSocket::State::connected && links_[socket.index()]->told_connected) {
+    receive(socket.index(), now);
+  }
+  shard_.touch(*this);
+}
+
+void SessionDriver::receive(std::uint16_t index, proto::Micros now) {
+  PortalSocket& socket = links_[index]->socket;
+  switch (socket.socket().receive(session_.connection(index), now)) {
+    case Transfer::ended:
+      socket.fail("closed by the target");
+      break;
+    case Transfer::failed:
+      socket.fail(socket.socket().error_text());
+      break;
+    case Transfer::done:
+    case Transfer::more:         // level-triggered: comes again
+    case Transfer::engine_full:  // the session has given the connection up, and asks for its close in this turn
+      break;
+  }
+}
+
+void SessionDriver::deliver(proto::Micros now) {
+  settle_links(now);
+  session_.deliver(now);  // before the exports are told of a loss: they must have their tasks back by then
+  serve_events(now);
+  serve_socket_requests(now);
+  serve_events(now);
+  for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
+  note_export_changes();
+}
+
+void SessionDriver::transmit(proto::Micros now) {
+  const bool out_of_room = session_.data_xmit(now);
+  bool sent_all_of_one = false;
+  for (std::uint16_t i = 0; i < links_.size(); ++i) {
+    PortalSocket& socket = links_[i]->socket;
+    if (socket.state() != PortalSocket::State::connected || socket.failed() || !session_.connection(i).wants_tx()) {
+      continue;
+    }
+    const Transfer result = socket.socket().send(session_.connection(i), now);
+    if (result == Transfer::failed) socket.fail(socket.socket().error_text());
+    if (result == Transfer::failed || result == Transfer::more) shard_.touch(*this);
+    if (result == Transfer::done && !socket.socket().wants_write()) sent_all_of_one = true;
+  }
+  // The send queues were too short for all commands: now there is room, and nothing else may come to wake the rest.
+  if (out_of_room && sent_all_of_one) shard_.touch(*this);
+}
+
+void SessionDriver::settle_links(proto::Micros now) {
+  for (const auto& link : links_) {
+    initiator::Connection& connection = session_.connection(link->socket.index());
+    if (link->socket.failed()) {
+      const std::string why = link->socket.failure();
+      link->socket.close();
+      link->told_connected = false;
+      connection.on_disconnected(why, now);
+    } else if (link->socket.state() == PortalSocket::State::connected && !link->told_connected) {
+      link->told_connected = true;
+      connection.on_connected(now);
+    }
+  }
+}
+
+void SessionDriver::serve_socket_requests(proto::Micros now) {
+  SocketRequest request;
+  while (session_.next_socket_request(request)) {
+    Link& link = *links_[request.connection];
+    link.told_connected = false;
+    if (request.kind == SocketRequest::Kind::close) {
+      link.socket.close();
+      session_.connection(request.connection).on_disconnected("closed", now);
+      continue;
+    }
+    link.socket.connect(request.portal.host, request.portal.port);
+    if (link.socket.wants_addresses()) look_up(request.connection);
+    if (link.socket.failed()) shard_.touch(*this);
+  }
+}
+
+void SessionDriver::look_up(std::uint16_t index) {
+  PortalSocket& socket = links_[index]->socket;
+  resolver_.resolve(socket.host(), socket.port(),
+                    [this, index, attempt = socket.attempt()](std::vector<Address> addresses, std::string error) {
+                      shard_.post([this, index, attempt, addresses = std::move(addresses),
+                                   error = std::move(error)](proto::Micros) {
+                        links_[index]->socket.on_resolved(attempt, addresses, error);
+                        shard_.touch(*this);
+                      });
+                    });
+}
+
+void SessionDriver::serve_events(proto::Micros now) {
+  SessionEvent event;
+  while (session_.next_event(event)) {
+    log(event, now);
+    if (event.kind == SessionEvent::Kind::logged_in) {
+      for (bridge::Export* exported : exports_) exported->on_session_up(now);
+    } else if (event.kind == SessionEvent::Kind::lost || event.kind == SessionEvent::Kind::login_failed ||
+               event.kind == SessionEvent::Kind::terminated) {
+      for (bridge::Export* exported : exports_) exported->on_session_down(event.text, now);
+      shard_.exports_changed();
+    }
+  }
+}
+
+void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
+  const std::string& label = session_.settings().label;
+  switch (event.kind) {
+    case SessionEvent::Kind::logged_in:
+      spdlog::info("target {}: {}", label, event.text);
+      last_refusal_.clear();
+      refusals_untold_ = 0;
+      return;
+    case SessionEvent::Kind::connection_joined:
+      spdlog::info("target {}: connection {} {}", label, event.connection, event.text);
+      return;
+    case SessionEvent::Kind::lost:
+      spdlog::warn("target {}: session lost: {}; requests are held until it is back", label, event.text);
+      return;
+    case SessionEvent::Kind::terminated:
+      spdlog::info("target {}: session {}", label, event.text);
+      return;
+    case SessionEvent::Kind::notice:
+    case SessionEvent::Kind::login_failed:
+      break;
+  }
+  if (event.text == last_refusal_ && now < refusal_logged_at_ + kRefusalLogInterval) {
+    ++refusals_untold_;
+    return;
+  }
+  if (refusals_untold_ > 0) spdlog::warn("target {}: the same {} times more", label, refusals_untold_);
+  spdlog::warn("target {}: {}{}", label, event.kind == SessionEvent::Kind::login_failed ? "no session yet: " : "",
+               event.text);
+  last_refusal_ = event.text;
+  refusal_logged_at_ = now;
+  refusals_untold_ = 0;
+}
+
+void SessionDriver::note_export_changes() {
+  bool changed = false;
+  for (std::size_t i = 0; i < exports_.size(); ++i) {
+    const bridge::ExportState state = exports_[i]->state();
+    if (state == states_seen_[i]) continue;
+    states_seen_[i] = state;
+    changed = true;
+    const nbd::ExportInfo& info = exports_[i]->info();
+    switch (state) {
+      case bridge::ExportState::online:
+        spdlog::info("export {}: online, {} bytes, preferred block {}{}", info.name, info.size, info.preferred_block,
+                     info.read_only ? ", read-only" : "");
+        break;
+      case bridge::ExportState::offline:
+        if (ended()) break;  // at shutdown that is no news
+        spdlog::warn("export {}: offline: {}", info.name, exports_[i]->status().reason);
+        break;
+      case bridge::ExportState::refused:
+        spdlog::error("export {}: refused: {}", info.name, exports_[i]->status().reason);
+        break;
+      case bridge::ExportState::probing:
+        break;
+    }
+  }
+  if (changed) shard_.exports_changed();
+}
+
+proto::Micros SessionDriver::next_deadline() const noexcept {
+  proto::Micros least = session_.next_deadline();
+  for (const bridge::Export* exported : exports_) least = std::min(least, exported->next_deadline());
+  return least;
+}
+
+void SessionDriver::on_deadline(proto::Micros now) {
+  if (session_.next_deadline() <= now) session_.on_deadline(now);
+  for (bridge::Export* exported : exports_) {
+    if (exported->next_deadline() <= now) exported->on_deadline(now);
+  }
+}
+
+void SessionDriver::begin_drain(proto::Micros) {
+  for (bridge::Export* exported : exports_) exported->drain();
+}
+
+bool SessionDriver::idle() const noexcept {
+  return std::ranges::all_of(exports_, [](const bridge::Export* exported) { return exported->in_flight() == 0; });
+}
+
+void SessionDriver::begin_teardown(proto::Micros now) {
+  session_.teardown(now);
+}
+
+bool SessionDriver::ended() const noexcept {
+  return session_.state() == initiator::SessionState::terminated;
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gateway/bridge/connection_replies.hpp"
+#include "gateway/bridge/export.hpp"
+#include "gateway/initiator/session.hpp"
+#include "gateway/net/portal_socket.hpp"
+#include "gateway/net/resolver.hpp"
+#include "gateway/net/station.hpp"
+
+namespace nbdgw::net {
+
+class Shard;
+
+/// A target that cannot be had for the same reason, attempt after attempt, gets a log line this often.
+inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
+
+/// A session on its shard: opens and closes the sockets that the session asks for, moves their bytes, logs what
+/// happens to it, and tells its exports when it comes and goes.
+class SessionDriver final : public Station, public PortalSocket::Owner {
+ public:
+  /// All must outlive the driver, and the driver the shard's thread.
+  SessionDriver(Shard& shard, Resolver& resolver, initiator::Session& session);
+  SessionDriver(const SessionDriver&) = delete;
+  SessionDriver& operator=(const SessionDriver&) = delete;
+
+  /// Before the shard's thread starts.
+  void add_export(bridge::Export& exported);
+
+  initiator::Session& session() noexcept { return session_; }
+
+  void deliver(proto::Micros now) override;
+  void transmit(proto::Micros now) override;
+  proto::Micros next_deadline() const noexcept override;
+  void on_deadline(proto::Micros now) override;
+  void begin_drain(proto::Micros now) override;
+  bool idle() const noexcept override;
+  void begin_teardown(proto::Micros now) override;
+  bool ended() const noexcept override;
+
+ private:
+  struct Link {
+    Link(Poller& poller, PortalSocket::Owner& owner, std::uint16_t index) : socket(poller, owner, index) {}
+    PortalSocket socket;
+    bool told_connected = false;  // the session knows
+  };
+
+  void on_portal_socket(PortalSocket& socket, proto::Micros now) override;
+  void receive(std::uint16_t index, proto::Micros now);
+  void settle_links(proto::Micros now);
+  void serve_socket_requests(proto::Micros now);
+  void look_up(std::uint16_t index);
+  void serve_events(proto::Micros now);
+  void log(const initiator::SessionEvent& event, proto::Micros now);
+  void note_export_changes();
+
+  Shard& shard_;
+  Resolver& resolver_;
+  initiator::Session& session_;
+  bridge::ConnectionReplies replies_;
+  std::vector<bridge::Export*> exports_;
+  std::vector<bridge::ExportState> states_seen_;  // of exports_, as logged
+  std::vector<std::unique_ptr<Link>> links_;      // one for each connection of the session
+  std::string last_refusal_;                      // the same one again and again is logged now and then only
+  proto::Micros refusal_logged_at_ = 0;
+  std::uint64_t refusals_untold_ = 0;
+};
+
+}  // namespace nbdgw::net

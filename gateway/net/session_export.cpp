@@ -1,0 +1,26 @@
+#include "gateway/net/session_export.hpp"
+
+namespace nbdgw::net {
+
+SessionExport::SessionExport(bridge::ExportConfig config, proto::BufferPool& pool, SessionDriver& driver)
+    : name_(config.name), driver_(driver), export_(std::move(config), pool, driver.session()) {
+  driver.add_export(export_);
+}
+
+nbd::Backend* SessionExport::backend() noexcept {
+  const bool usable = export_.known() && export_.state() != bridge::ExportState::refused;
+  return usable ? &export_ : nullptr;
+}
+
+std::string SessionExport::waiting_reason() const {
+  const initiator::Session& session = driver_.session();
+  std::string reason = "export " + name_ + " is not available: ";
+  if (!session.trouble().empty()) {
+    return reason + "no session to target " + session.settings().label + ": " + session.trouble();
+  }
+  const std::string why = export_.status().reason;
+  if (!why.empty()) return reason + why;
+  return reason + "target " + session.settings().label + " is " + to_string(session.state());
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,56 @@
+#include "gateway/net/target_client.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace nbdgw::net {
+
+TargetClient::TargetClient(target::Server& server, UniqueFd fd, std::string local_address, proto::Micros now)
+    : socket_(std::move(fd)), peer_(peer_text(socket_.native())), engine_(server, std::move(local_address), now) {
+  spdlog::debug("target: {} connects", peer_);
+}
+
+void TargetClient::on_ready(std::uint32_t events, proto::Micros now) {
+  if (is_over()) return;
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+    const Transfer result = socket_.receive(engine_, now);
+    if (result == Transfer::ended || result == Transfer::failed) {
+      over_ = true;
+      if (result == Transfer::failed) trouble_ = socket_.error_text();
+      return;
+    }
+    log_progress();
+  }
+  if ((events & EPOLLOUT) != 0) pump(now);
+}
+
+void TargetClient::pump(proto::Micros now) {
+  if (is_over()) return;
+  if (socket_.send(engine_, now) == Transfer::failed) {
+    over_ = true;
+    trouble_ = socket_.error_text();
+    return;
+  }
+  socket_.want_read(engine_.wants_to_read());
+}
+
+void TargetClient::log_progress() {
+  if (logged_in_ || engine_.state() != target::ConnectionState::full_feature) return;
+  logged_in_ = true;
+  spdlog::info("target: {} logged in: {}", peer_, engine_.describe());
+}
+
+void TargetClient::close(proto::Micros now) {
+  const std::string who = engine_.describe();
+  const std::string& reason = engine_.close_reason();
+  if (!reason.empty()) {
+    spdlog::warn("target: {} ({}) is disconnected: {}", peer_, who, reason);
+  } else if (!trouble_.empty()) {
+    spdlog::warn("target: {} ({}) is gone: {}", peer_, who, trouble_);
+  } else if (logged_in_) {
+    spdlog::info("target: {} has left", peer_);
+  }
+  engine_.on_disconnected(now);
+  socket_.close();
+}
+
+}  // namespace nbdgw::net

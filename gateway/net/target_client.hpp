@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+
+#include "gateway/net/stream_socket.hpp"
+#include "gateway/target/connection.hpp"
+
+namespace nbdgw::net {
+
+/// An initiator's TCP connection to the embedded target: a socket and the engine that speaks on it.
+class TargetClient final : public Watcher {
+ public:
+  TargetClient(target::Server& server, UniqueFd fd, std::string local_address, proto::Micros now);
+
+  /// False when the kernel refuses.
+  bool watch(Poller& poller) noexcept { return socket_.watch(poller, EPOLLIN, *this); }
+  void on_ready(std::uint32_t events, proto::Micros now) override;
+
+  /// Sends what there is. Afterwards is_over() may be true.
+  void pump(proto::Micros now);
+  /// The socket is gone, or the engine is done with it.
+  bool is_over() const noexcept { return over_ || engine_.wants_close(); }
+  /// Lets go of the socket and ends the engine's part.
+  void close(proto::Micros now);
+
+  target::Connection& engine() noexcept { return engine_; }
+
+ private:
+  void log_progress();
+
+  StreamSocket socket_;
+  std::string peer_;
+  target::Connection engine_;
+  bool over_ = false;
+  std::string trouble_;  // of the socket
+  bool logged_in_ = false;
+};
+
+}  // namespace nbdgw::net

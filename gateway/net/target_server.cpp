@@ -1,0 +1,189 @@
+#include "gateway/net/target_server.hpp"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "gateway/net/clock.hpp"
+#include "gateway/net/target_client.hpp"
+
+namespace nbdgw::net {
+
+namespace {
+
+target::ServerOptions checked(const target::ServerOptions& options) {
+  if (const std::string wrong = target::check_options(options); !wrong.empty()) throw TargetError(wrong);
+  return options;
+}
+
+std::string local_address(int fd) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return "unknown address";
+  return address_text(reinterpret_cast<sockaddr*>(&address), length);
+}
+
+}  // namespace
+
+void TargetServer::Acceptor::on_ready(std::uint32_t, proto::Micros now) {
+  owner_.accept_some(now);
+}
+
+TargetServer::TargetServer(TargetServerOptions options)
+    : options_(std::move(options)), server_(checked(options_.target), random_), mailbox_(poller_) {
+  listen(options_.host, options_.port);
+}
+
+TargetServer::~TargetServer() {
+  stop();
+  for (auto& [connection, client] : clients_) client->close(steady_now());
+}
+
+void TargetServer::listen(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const std::string where = host + " port " + std::to_string(port);
+  if (const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found); error != 0)
+    throw TargetError("cannot listen on " + where + ": " + ::gai_strerror(error));
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, &::freeaddrinfo);
+  int error = 0;
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    UniqueFd fd(::socket(each->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, each->ai_protocol));
+    const int on = 1;
+    if (fd) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (!fd || ::bind(fd.get(), each->ai_addr, each->ai_addrlen) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) {
+      error = errno;
+      continue;
+    }
+    listener_ = std::move(fd);
+    break;
+  }
+  if (!listener_)
+    throw TargetError("cannot listen on " + where + ": " + error_text(error) +
+                      (error == EADDRINUSE ? "; another program has the port" : ""));
+  address_ = local_address(listener_.get());
+  port_ = static_cast<std::uint16_t>(std::stoul(address_.substr(address_.rfind(':') + 1)));
+}
+
+void TargetServer::start() {
+  if (!poller_.add(listener_.get(), EPOLLIN, acceptor_))
+    throw std::system_error(errno, std::system_category(), "cannot wait for initiators");
+  thread_ = std::thread([this] { run(); });
+}
+
+void TargetServer::stop() {
+  if (!thread_.joinable()) return;
+  mailbox_.post([this](proto::Micros now) { begin_stop(now); });
+  thread_.join();
+}
+
+void TargetServer::run() {
+  while (!stopping_ || !clients_.empty()) {
+    const proto::Micros deadline = next_deadline();
+    const auto events = poller_.wait(deadline == proto::kNever ? proto::kNever : deadline - steady_now());
+    const proto::Micros now = steady_now();
+    for (const epoll_event& event : events) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, now);
+    deadlines(now);
+    settle(now);
+    if (now >= stop_at_) break;
+  }
+}
+
+void TargetServer::begin_stop(proto::Micros now) {
+  if (stopping_) return;
+  stopping_ = true;
+  stop_at_ = now + kStopLimit;
+  if (accept_again_at_ == proto::kNever) poller_.remove(listener_.get());
+  accept_again_at_ = proto::kNever;
+  listener_.reset();
+  server_.shut_down(now);
+}
+
+// ---- accepting
+// ------------------------------------------------------------------------------------------------------
+
+void TargetServer::accept_some(proto::Micros now) {
+  while (!stopping_) {
+    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      add_client(std::move(fd), now);
+      continue;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      spdlog::warn("target: cannot take in initiators: {}; raise the limit of open files (ulimit -n)",
+                   error_text(errno));
+      return pause_accepting(now + kAcceptPause);
+    }
+    // Whoever left before being taken in is none of our troubles.
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    return;
+  }
+}
+
+void TargetServer::pause_accepting(proto::Micros until) {
+  poller_.remove(listener_.get());
+  accept_again_at_ = until;
+}
+
+void TargetServer::add_client(UniqueFd fd, proto::Micros now) {
+  if (clients_.size() >= kMaxConnections) {
+    spdlog::warn("target: {} is turned away: there are {} connections already", peer_text(fd.get()), kMaxConnections);
+    return;
+  }
+  set_tcp_options(fd.get());
+  std::string address = local_address(fd.get());
+  auto client = std::make_unique<TargetClient>(server_, std::move(fd), std::move(address), now);
+  if (!client->watch(poller_)) {
+    spdlog::warn("target: cannot wait for an initiator's bytes: {}", error_text(errno));
+    client->close(now);
+    return;
+  }
+  const target::Connection* key = &client->engine();
+  clients_.emplace(key, std::move(client));
+}
+
+// ---- the end of a turn
+// ----------------------------------------------------------------------------------------------
+
+void TargetServer::deadlines(proto::Micros now) {
+  if (now >= accept_again_at_) {
+    accept_again_at_ = proto::kNever;
+    if (!poller_.add(listener_.get(), EPOLLIN, acceptor_)) accept_again_at_ = now + kAcceptPause;
+  }
+  for (auto& [connection, client] : clients_)
+    if (now >= client->engine().next_deadline()) client->engine().on_deadline(now);
+}
+
+/// Sends what became ready, wherever, and closes what is over, until nothing moves.
+void TargetServer::settle(proto::Micros now) {
+  for (;;) {
+    while (target::Connection* ready = server_.take_ready()) clients_.at(ready)->pump(now);
+    std::vector<target::Connection*> over;
+    for (auto& [connection, client] : clients_)
+      if (client->is_over()) over.push_back(&client->engine());
+    if (over.empty()) return;
+    for (target::Connection* connection : over) drop(*connection, now);
+  }
+}
+
+void TargetServer::drop(target::Connection& connection, proto::Micros now) {
+  const auto found = clients_.find(&connection);
+  found->second->close(now);
+  clients_.erase(found);
+}
+
+proto::Micros TargetServer::next_deadline() const noexcept {
+  proto::Micros next = std::min(accept_again_at_, stop_at_);
+  for (const auto& [connection, client] : clients_) next = std::min(next, client->engine().next_deadline());
+  return next;
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "gateway/net/mailbox.hpp"
+#include "gateway/net/poller.hpp"
+#include "gateway/net/system_random.hpp"
+#include "gateway/net/unique_fd.hpp"
+#include "gateway/target/server.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::net {
+
+class TargetClient;
+
+struct TargetServerOptions {
+  std::string host = "127.0.0.1";  // a numeric address or a host name, IPv6 without its brackets
+  std::uint16_t port = 3260;       // 0: the system picks one
+  target::ServerOptions target;
+};
+
+/// Why the embedded target cannot start, for people.
+class TargetError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// The embedded iSCSI target on a TCP port: one thread with its sockets.
+class TargetServer {
+ public:
+  /// TCP connections at a time; more are closed at once.
+  static constexpr std::size_t kMaxConnections = 1024;
+  /// How long connections may take to send what is queued when the server stops.
+  static constexpr proto::Micros kStopLimit = 3 * proto::kSecond;
+  /// Pause of accepting when the system has no descriptors or memory left.
+  static constexpr proto::Micros kAcceptPause = proto::kSecond;
+
+  /// Binds and listens: from here on initiators can connect, and wait for start(). The mediums of the options must
+  /// outlive the server. Throws TargetError or std::system_error.
+  explicit TargetServer(TargetServerOptions options);
+  /// Stops it if it runs.
+  ~TargetServer();
+  TargetServer(const TargetServer&) = delete;
+  TargetServer& operator=(const TargetServer&) = delete;
+
+  /// Where it listens, "127.0.0.1:3260", with the port that the system picked.
+  const std::string& address() const noexcept { return address_; }
+  std::uint16_t port() const noexcept { return port_; }
+
+  /// Starts the thread. Once.
+  void start();
+  /// From any thread: no new connections; those there are told that they will be dropped, and are; then the thread
+  /// ends, and this returns. Safe to call more than once.
+  void stop();
+
+ private:
+  /// Takes the initiators in.
+  class Acceptor final : public Watcher {
+   public:
+    explicit Acceptor(TargetServer& owner) noexcept : owner_(owner) {}
+    void on_ready(std::uint32_t events, proto::Micros now) override;
+
+   private:
+    TargetServer& owner_;
+  };
+
+  void listen(const std::string& host, std::uint16_t port);
+  void run();
+  void accept_some(proto::Micros now);
+  void add_client(UniqueFd fd, proto::Micros now);
+  void pause_accepting(proto::Micros until);
+  void begin_stop(proto::Micros now);
+  void settle(proto::Micros now);
+  void deadlines(proto::Micros now);
+  proto::Micros next_deadline() const noexcept;
+  void drop(target::Connection& connection, proto::Micros now);
+
+  TargetServerOptions options_;
+  SystemRandom random_;
+  target::Server server_;
+  Poller poller_;
+  UniqueFd listener_;
+  Acceptor acceptor_{*this};
+  std::string address_;
+  std::uint16_t port_ = 0;
+  std::unordered_map<const target::Connection*, std::unique_ptr<TargetClient>> clients_;
+  proto::Micros accept_again_at_ = proto::kNever;
+  bool stopping_ = false;
+  proto::Micros stop_at_ = proto::kNever;
+  Mailbox mailbox_;
+  std::thread thread_;
+};
+
+}  // namespace nbdgw::net

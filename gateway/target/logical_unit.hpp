@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/target/options.hpp"
+
+namespace nbdgw::target {
+
+/// One logical unit: its medium and what it says of itself.
+class LogicalUnit {
+ public:
+  LogicalUnit(const LunOptions& options, std::string_view target_name);
+
+  std::uint32_t number() const noexcept { return options_.number; }
+  std::uint64_t lun() const noexcept { return lun_; }  // as in PDUs and REPORT LUNS data (SAM-5 4.7)
+  Medium& medium() const noexcept { return *options_.medium; }
+  std::uint32_t block_size() const noexcept { return options_.block_size; }
+  std::uint64_t blocks() const noexcept { return blocks_; }
+  bool read_only() const noexcept { return options_.read_only; }
+  bool write_cache() const noexcept { return options_.write_cache; }
+  const std::string& serial() const noexcept { return serial_; }
+  /// NAA designator, locally assigned (SPC-5 7.7.6.6.4): the same for the same target name and number.
+  std::uint64_t naa() const noexcept { return naa_; }
+
+  std::uint32_t max_transfer_blocks() const noexcept { return kMaxTransferBytes / options_.block_size; }
+
+ private:
+  LunOptions options_;
+  std::uint64_t lun_;
+  std::uint64_t blocks_;
+  std::uint64_t naa_;
+  std::string serial_;
+};
+
+/// A target: a name and its logical units, in order of their numbers.
+struct TargetNode {
+  std::string name;
+  std::string alias;
+  std::vector<LogicalUnit> units;
+
+  const LogicalUnit* find(std::uint64_t lun) const noexcept;
+};
+
+/// What is wrong with the options of a target, in words for whoever wrote them; empty: nothing.
+std::string check_target(const TargetOptions& options);
+
+}  // namespace nbdgw::target

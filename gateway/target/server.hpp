@@ -1,0 +1,106 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "gateway/target/gate.hpp"
+#include "gateway/target/login.hpp"
+#include "gateway/target/session.hpp"
+#include "proto/bytes/buffer_pool.hpp"
+#include "proto/random.hpp"
+
+namespace nbdgw::target {
+
+class Connection;
+
+/// What happened so far, for tests and for whoever watches.
+struct Counters {
+  std::uint64_t logins = 0;
+  std::uint64_t login_failures = 0;
+  std::uint64_t sessions_reinstated = 0;
+  std::uint64_t connections_reinstated = 0;
+  std::uint64_t commands = 0;        // SCSI commands executed
+  std::uint64_t parked = 0;          // requests that came before their turn
+  std::uint64_t ignored = 0;         // requests outside the command window, or received before
+  std::uint64_t stray_data_out = 0;  // Data-Out for a task that is not, or no longer, there
+  std::uint64_t rejects = 0;
+  std::uint64_t task_set_full = 0;
+  std::uint64_t aborted = 0;  // tasks ended without an answer
+  std::uint64_t digest_errors = 0;
+  std::uint64_t protocol_errors = 0;  // connections closed for what the initiator sent
+};
+
+/// An iSCSI target node with one portal group (RFC 7143 section 4.1): its targets and the sessions with them. Sockets
+/// and connections belong to the shell; all calls come from one thread.
+class Server {
+ public:
+  /// The options have been checked with check_options(). `random` and `gate` must outlive the server; a null gate
+  /// lets everything pass.
+  Server(ServerOptions options, proto::RandomSource& random, Gate* gate = nullptr);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  const ServerOptions& options() const noexcept { return options_; }
+  const std::vector<TargetNode>& targets() const noexcept { return targets_; }
+  const TargetNode* find_target(std::string_view name) const noexcept;
+  const std::map<std::uint16_t, std::unique_ptr<Session>>& sessions() const noexcept { return sessions_; }
+  Session* find_session(std::uint16_t tsih) const noexcept;
+  Counters& counters() noexcept { return counters_; }
+  proto::RandomSource& random() noexcept { return random_; }
+  Gate* gate() const noexcept { return gate_; }
+  proto::BufferPool& buffers() noexcept { return buffers_; }
+
+  /// A login is complete: makes the session or joins it. On success the connection belongs to the session.
+  proto::iscsi::LoginStatus admit(Connection& connection, const Login& login);
+
+  /// Takes the session out; it is destroyed when the call into the engine that led to this has ended (see tidy()).
+  void bury(Session& session);
+
+  /// Every connection is told that it will be dropped, and wants to be closed once that is sent.
+  void shut_down(proto::Micros now);
+
+  // ---- for the shell
+  // ------------------------------------------------------------------------------------------------
+
+  /// A connection that has something to send or wants to be closed, each told once after every change; null: none. An
+  /// event on one connection may make others ready: the shell asks until there is none.
+  Connection* take_ready() noexcept;
+
+  // ---- for connections
+  // ----------------------------------------------------------------------------------------------
+
+  void mark_ready(Connection& connection) noexcept;
+  void forget(Connection& connection) noexcept;
+  void enroll(Connection& connection);
+  /// Destroys what was buried. Called at the end of every outside call into the engine.
+  void tidy() noexcept;
+
+ private:
+  std::uint16_t new_tsih() noexcept;
+  proto::iscsi::LoginStatus open_session(Connection& connection, const Login& login);
+  proto::iscsi::LoginStatus join_session(Connection& connection, const Login& login);
+
+  ServerOptions options_;
+  proto::RandomSource& random_;
+  Gate* gate_;
+  std::vector<TargetNode> targets_;
+  std::unique_ptr<std::byte[]> arena_;
+  proto::BufferPool buffers_;
+  Counters counters_;
+  std::vector<Connection*> connections_;
+  Connection* ready_first_ = nullptr;
+  Connection* ready_last_ = nullptr;
+  std::vector<std::unique_ptr<Session>> graveyard_;
+  std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
+  std::uint16_t last_tsih_ = 0;
+};
+
+/// What is wrong with the options, in words for whoever wrote them; empty: nothing.
+std::string check_options(const ServerOptions& options);
+
+}  // namespace nbdgw::target

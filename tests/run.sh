@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Runs every test that this machine can run, on a fresh Debian 12 too: installs what is missing, builds, tests. The
+# last line counts: "N passed, N failed" (and "N skipped", if any). Exit status 1 if anything failed or nothing ran.
+#
+#   tests/run.sh                  everything
+#   tests/run.sh --quick          the unit tests, release build only
+#   tests/run.sh --only PATTERN   tests whose name contains PATTERN
+#
+# Needs root or sudo: for the packages, and because tgtd keeps its control socket in /run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# The packages of our lists that are not installed.
+missing_packages() {
+  sed -e 's/#.*//' -e '/^[[:space:]]*$/d' deploy/packages-build.txt tests/packages.txt | while read -r name; do
+    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then echo "$name"; fi
+  done
+}
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+
+remove_policy() {
+  if [ -n "$policy_is_ours" ]; then as_root rm -f "$policy"; fi
+  policy_is_ours=
+}
+
+install_packages() {
+  local missing daemon
+  mapfile -t missing < <(missing_packages)
+  if [ ${#missing[@]} = 0 ]; then return; fi
+  echo "installing ${#missing[@]} packages: ${missing[*]}"
+  # tgt, istgt and haproxy start daemons when they are installed, and at every boot. The tests run their own; so these
+  # neither start now nor later, unless they were there before.
+  if [ ! -e "$policy" ]; then
+    policy_is_ours=yes
+    trap remove_policy EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  as_root apt-get update -q
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+  remove_policy
+  for daemon in tgt istgt haproxy; do
+    if printf '%s\n' "${missing[@]}" | grep -qx "$daemon" && command -v systemctl >/dev/null; then
+      as_root systemctl disable -q "$daemon" || true
+    fi
+  done
+}
+
+case " $* " in *" --help "* | *" -h "*) ;; *)
+  command -v dpkg-query >/dev/null || { echo "this is for Debian 12; see CONTRIBUTING.md for other systems" >&2; exit 1; }
+  install_packages
+esac
+export PYTHONDONTWRITEBYTECODE=1
+exec /usr/bin/python3 tests/lib/run_all.py "$@"

@@ -1,0 +1,142 @@
+#include "bench.hpp"
+
+#include <cstring>
+
+#include <doctest/doctest.h>
+
+#include "proto/bytes/iovecs.hpp"
+
+using nbdgw::bridge::ExportConfig;
+using nbdgw::bridge::ExportState;
+using nbdgw::proto::nbd::Command;
+using nbdgw::proto::nbd::Error;
+
+namespace nbd = nbdgw::nbd;
+
+namespace {
+
+ExportConfig with_defaults(ExportConfig config) {
+  if (config.name.empty()) config.name = "vol0";
+  config.max_payload = Bench::kMaxPayload;
+  return config;
+}
+
+}  // namespace
+
+Bench::Bench(LunOptions lun_options, ExportConfig config, std::size_t memory)
+    : arena(memory),
+      pool(arena),
+      lun(lun_options),
+      target(std::make_unique<nbdgw::bridge::Export>(with_defaults(config), pool, lun)) {}
+
+void Bench::connect() {
+  target->on_session_up(now);
+  run();
+  REQUIRE(target->status().state == ExportState::online);
+}
+
+void Bench::run() {
+  deliver();
+  while (!lun.waiting.empty()) {
+    now += 10;
+    lun.complete(0, now);
+    deliver();
+  }
+}
+
+Reply* Bench::admit(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags) {
+  auto reply = std::make_unique<Reply>();
+  const nbd::RequestHeader header{.cookie = reinterpret_cast<std::uintptr_t>(reply.get()),
+                                  .command = command,
+                                  .flags = flags,
+                                  .offset = offset,
+                                  .length = length};
+  // The bridge only keeps the address.
+  reply->request = target->admit(header, *reinterpret_cast<nbd::Connection*>(this), now);
+  if (reply->request == nullptr) return nullptr;
+  reply->data.resize(command == Command::read ? length : 0);
+  replies.push_back(std::move(reply));
+  return replies.back().get();
+}
+
+nbd::Segment* Bench::fill(Reply& reply, std::span<const std::uint8_t> data) {
+  nbd::Segment* const segment = target->next_write_segment(*reply.request);
+  REQUIRE(segment != nullptr);
+  REQUIRE(nbdgw::proto::total_length(segment->payload) == segment->length);
+  const std::uint64_t at = segment->offset - reply.request->header.offset;
+  REQUIRE(at + segment->length <= data.size());
+  nbdgw::proto::copy_in(segment->payload, 0, data.data() + at, segment->length);
+  return segment;
+}
+
+void Bench::received(Reply& reply, nbd::Segment& segment) {
+  target->segment_received(*reply.request, segment, now);
+}
+
+Reply* Bench::read(std::uint64_t offset, std::uint32_t length) {
+  return simple(Command::read, offset, length);
+}
+
+Reply* Bench::simple(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags) {
+  Reply* const reply = admit(command, offset, length, flags);
+  REQUIRE(reply != nullptr);
+  target->start(*reply->request, now);
+  return reply;
+}
+
+Reply* Bench::write(std::uint64_t offset, std::span<const std::uint8_t> data, std::uint16_t flags) {
+  const auto length = static_cast<std::uint32_t>(data.size());
+  Reply* const reply = admit(Command::write, offset, length, flags);
+  REQUIRE(reply != nullptr);
+  for (std::uint32_t done = 0; done < length;) {
+    nbd::Segment* const segment = fill(*reply, data);
+    REQUIRE(segment->offset == offset + done);
+    done += segment->length;
+    received(*reply, *segment);
+  }
+  return reply;
+}
+
+Reply* Bench::write(std::uint64_t offset, std::uint32_t length, std::uint8_t value, std::uint16_t flags) {
+  return write(offset, std::vector<std::uint8_t>(length, value), flags);
+}
+
+void Bench::abandon(Reply& reply) {
+  nbd::Request& request = *reply.request;
+  reply.request = nullptr;
+  target->abandon(request);
+}
+
+void Bench::segment_done(nbd::Request& request, nbd::Segment& segment) {
+  Reply& reply = *reinterpret_cast<Reply*>(request.header.cookie);
+  REQUIRE(reply.request == &request);
+  REQUIRE_FALSE(reply.finished);
+  REQUIRE(request.header.command == Command::read);
+  REQUIRE(segment.offset >= request.header.offset);
+  const std::uint64_t at = segment.offset - request.header.offset;
+  REQUIRE(at + segment.length <= request.header.length);
+  REQUIRE(nbdgw::proto::total_length(segment.payload) == segment.length);
+  nbdgw::proto::copy_out(segment.payload, 0, reply.data.data() + at, segment.length);
+  reply.bytes += segment.length;
+  if (release_at_once) target->release(request, segment);
+}
+
+void Bench::finish(nbd::Request& request, Error error, const char* text) {
+  Reply& reply = *reinterpret_cast<Reply*>(request.header.cookie);
+  REQUIRE(reply.request == &request);
+  REQUIRE_FALSE(reply.finished);
+  REQUIRE((error == Error::none) == (text == nullptr));
+  if (error == Error::none && request.header.command == Command::read) REQUIRE(reply.bytes == request.header.length);
+  reply.finished = true;
+  reply.error = error;
+  if (text != nullptr) reply.text = text;
+  if (!release_at_once) return;
+  reply.request = nullptr;
+  target->release(request);
+}
+
+void Bench::check_idle() const {
+  CHECK(target->idle());
+  CHECK(target->in_flight() == 0);
+  CHECK(pool.used() == 0);
+}

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fake_lun.hpp"
+#include "gateway/bridge/export.hpp"
+
+/// What a client sees of a request: made by the bench, in place of the protocol engine.
+struct Reply {
+  nbdgw::nbd::Request* request = nullptr;
+  bool finished = false;
+  nbdgw::proto::nbd::Error error = nbdgw::proto::nbd::Error::none;
+  std::string text;
+  std::uint32_t bytes = 0;         // READ: told by segment_done()
+  std::vector<std::uint8_t> data;  // READ: what came
+};
+
+/// An export with a LUN behind it and a client before it.
+class Bench final : public nbdgw::bridge::Replies {
+ public:
+  static constexpr std::uint32_t kMaxPayload = 4 * 1024 * 1024;
+
+  explicit Bench(LunOptions lun_options = {}, nbdgw::bridge::ExportConfig config = {},
+                 std::size_t memory = 16 * 1024 * 1024);
+
+  /// Brings the session up and ends the probe.
+  void connect();
+  /// Ends all waiting commands, and those that follow, until nothing is left to do, as they should.
+  void run();
+  void deliver() { target->deliver(*this, now); }
+
+  /// Admits a request and has it begin; a WRITE gets all of its payload.
+  Reply* read(std::uint64_t offset, std::uint32_t length);
+  Reply* write(std::uint64_t offset, std::span<const std::uint8_t> data, std::uint16_t flags = 0);
+  Reply* write(std::uint64_t offset, std::uint32_t length, std::uint8_t value, std::uint16_t flags = 0);
+  Reply* simple(nbdgw::proto::nbd::Command command, std::uint64_t offset, std::uint32_t length,
+                std::uint16_t flags = 0);
+  Reply* flush() { return simple(nbdgw::proto::nbd::Command::flush, 0, 0); }
+  Reply* trim(std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
+    return simple(nbdgw::proto::nbd::Command::trim, offset, length, flags);
+  }
+  Reply* zero(std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
+    return simple(nbdgw::proto::nbd::Command::write_zeroes, offset, length, flags);
+  }
+
+  /// The single steps. admit() returns nullptr when there is no room.
+  Reply* admit(nbdgw::proto::nbd::Command command, std::uint64_t offset, std::uint32_t length,
+               std::uint16_t flags = 0);
+  nbdgw::nbd::Segment* fill(Reply& reply, std::span<const std::uint8_t> data);  // the next segment, from all the data
+  void received(Reply& reply, nbdgw::nbd::Segment& segment);
+  void abandon(Reply& reply);
+
+  void segment_done(nbdgw::nbd::Request& request, nbdgw::nbd::Segment& segment) override;
+  void finish(nbdgw::nbd::Request& request, nbdgw::proto::nbd::Error error, const char* text) override;
+
+  /// Everything came back: checks it.
+  void check_idle() const;
+
+  std::vector<std::byte> arena;
+  nbdgw::proto::BufferPool pool;
+  FakeLun lun;
+  std::unique_ptr<nbdgw::bridge::Export> target;
+  nbdgw::proto::Micros now = 1'000'000;
+  std::vector<std::unique_ptr<Reply>> replies;
+  bool release_at_once = true;  // the requests, as soon as they are answered
+};

@@ -1,0 +1,344 @@
+#include <algorithm>
+#include <deque>
+
+#include <doctest/doctest.h>
+
+#include "bench.hpp"
+#include "proto/scsi/constants.hpp"
+#include "tests/unit/random.hpp"
+
+using nbdgw::bridge::ExportState;
+using nbdgw::proto::nbd::Command;
+using nbdgw::proto::nbd::Error;
+using nbdgw::proto::scsi::SenseKey;
+namespace nbd = nbdgw::nbd;
+
+namespace {
+
+/// What every byte of the disk must be. Writes are applied when they enter the fence: those that overlap are executed
+/// in that order. A byte is not known after a write that failed or was abandoned, and inside of what was trimmed.
+class Model {
+ public:
+  explicit Model(std::size_t size) : value_(size), writer_(size), known_(size, true) {}
+
+  void write(std::uint64_t offset, std::span<const std::uint8_t> data, std::uint64_t writer) {
+    for (std::size_t i = 0; i < data.size(); ++i) set(offset + i, data[i], writer, true);
+  }
+  void forget(std::uint64_t offset, std::uint64_t length, std::uint64_t writer) {
+    for (std::uint64_t i = offset; i < offset + length; ++i) set(i, 0, writer, false);
+  }
+  /// The write may have come to nothing, or to a part: what nobody has overwritten since is not known.
+  void doubt(std::uint64_t offset, std::uint64_t length, std::uint64_t writer) {
+    for (std::uint64_t i = offset; i < offset + length; ++i) {
+      if (writer_[i] == writer) known_[i] = false;
+    }
+  }
+  /// Where `data` is not what it must be; -1: nowhere.
+  std::int64_t differs(std::uint64_t offset, std::span<const std::uint8_t> data) const {
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      if (known_[offset + i] && value_[offset + i] != data[i]) return static_cast<std::int64_t>(offset + i);
+    }
+    return -1;
+  }
+
+ private:
+  void set(std::uint64_t at, std::uint8_t value, std::uint64_t writer, bool known) {
+    value_[at] = value;
+    writer_[at] = writer;
+    known_[at] = known;
+  }
+
+  std::vector<std::uint8_t> value_;
+  std::vector<std::uint64_t> writer_;
+  std::vector<bool> known_;
+};
+
+struct Live {
+  std::uint64_t id = 0;
+  Command command{};
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;
+  std::vector<std::uint8_t> data;  // WRITE
+  std::uint32_t filled = 0;
+  bool started = false;              // has entered the fence, or runs
+  bool comparable = true;            // READ: nothing that overlaps was written meanwhile
+  std::uint64_t written_before = 0;  // FLUSH: commands that had written when it began
+  Reply* reply = nullptr;
+};
+
+LunOptions random_lun(std::mt19937_64& random) {
+  LunOptions lun;
+  lun.block = random() % 2 == 0 ? 512 : 4096;
+  lun.blocks = (1U << 18) / lun.block + random() % 9;
+  const std::uint32_t transfers[] = {0, 0, 1, 7, 64, 200};
+  lun.max_transfer = transfers[random() % std::size(transfers)];
+  lun.write_cache = random() % 4 != 0;
+  lun.dpofua = random() % 2 == 0;
+  lun.lbpu = random() % 4 != 0;
+  lun.lbpws = random() % 2 == 0;
+  lun.lbprz = random() % 2 == 0;
+  lun.write_same = random() % 3 != 0;
+  lun.write_same_unmap_bit = random() % 3 != 0;
+  lun.unmap = random() % 4 != 0;
+  lun.synchronize_16 = random() % 3 != 0;
+  lun.granularity = 1U << (random() % 5);
+  lun.alignment = static_cast<std::uint32_t>(random() % lun.granularity);
+  lun.max_unmap = static_cast<std::uint32_t>(std::max<std::uint64_t>(lun.granularity, random() % 300));
+  lun.max_write_same = random() % 3 == 0 ? 0 : 1 + random() % 100;
+  return lun;
+}
+
+class World {
+ public:
+  explicit World(std::mt19937_64& source)
+      : random(source),
+        bench(random_lun(random), {.queue_depth = static_cast<std::uint32_t>(1 + random() % 20), .requests = 40},
+              5 * 1024 * 1024),
+        size(bench.lun.options.blocks * bench.lun.options.block),
+        model(size) {
+    bench.connect();
+    bench.release_at_once = random() % 2 == 0;
+  }
+
+  void step() {
+    bench.now += static_cast<nbdgw::proto::Micros>(random() % 20'000);
+    const std::uint64_t dice = random() % 100;
+    if (dice < 30) {
+      if (live.size() < most_live) begin();
+    } else if (dice < 50) {
+      feed();
+    } else if (dice < 52) {
+      abandon();
+    } else if (dice < 54) {
+      session();
+    } else {
+      end_command();
+    }
+    if (bench.target->next_deadline() <= bench.now) bench.target->on_deadline(bench.now);
+    if (random() % 3 != 0) collect();
+  }
+
+  /// No more trouble: everything comes to its end.
+  void settle() {
+    if (!up) bench.target->on_session_up(bench.now);
+    up = true;
+    for (int i = 0; i < 100'000 && !(live.empty() && bench.target->idle() && online()); ++i) {
+      feed();
+      collect();
+      if (!bench.lun.waiting.empty()) {
+        bench.lun.complete(random() % bench.lun.waiting.size(), bench.now);
+      } else if (bench.target->next_deadline() != nbdgw::proto::kNever) {
+        bench.now = std::max(bench.now, bench.target->next_deadline());
+        bench.target->on_deadline(bench.now);
+      }
+    }
+    REQUIRE(live.empty());
+    bench.check_idle();
+    CHECK(online());
+    CHECK(model.differs(0, bench.lun.disk) == -1);
+  }
+
+  std::mt19937_64& random;
+  Bench bench;
+  std::uint64_t size;
+  Model model;
+  std::deque<Live> live;
+  std::uint64_t ids = 0;
+  bool up = true;
+  std::size_t most_live = 1 + random() % 40;
+  std::uint64_t answered_well = 0;
+  std::uint64_t compared = 0;  // READs
+
+ private:
+  bool online() const { return bench.target->state() == ExportState::online; }
+  static bool writes(Command command) {
+    return command == Command::write || command == Command::trim || command == Command::write_zeroes;
+  }
+  static bool overlap(const Live& a, const Live& b) {
+    return a.offset < b.offset + b.length && b.offset < a.offset + a.length;
+  }
+
+  void begin() {
+    const Command commands[] = {Command::read, Command::read,  Command::write, Command::write,       Command::write,
+                                Command::trim, Command::flush, Command::write, Command::write_zeroes};
+    Live item;
+    item.id = ids + 1;
+    item.command = commands[random() % std::size(commands)];
+    std::uint16_t flags = random() % 4 == 0 ? nbdgw::proto::nbd::kCmdFlagFua : std::uint16_t{0};
+    if (item.command == Command::write_zeroes && random() % 2 == 0) flags |= nbdgw::proto::nbd::kCmdFlagNoHole;
+    if (item.command != Command::flush) {
+      const std::uint64_t block = bench.lun.options.block;
+      const std::uint64_t most = random() % 40 == 0 ? size : random() % 10 == 0 ? 100'000 : 3 * block;
+      item.length = static_cast<std::uint32_t>(1 + random() % most);
+      if (random() % 2 == 0) item.length = static_cast<std::uint32_t>((item.length + block - 1) / block * block);
+      item.length = static_cast<std::uint32_t>(std::min<std::uint64_t>(item.length, size));
+      item.offset = random() % (size - item.length + 1);
+      if (random() % 2 == 0) item.offset -= item.offset % block;
+    }
+    if (item.command == Command::write) {
+      item.data.resize(item.length);
+      for (std::size_t i = 0; i < item.data.size(); ++i) item.data[i] = static_cast<std::uint8_t>(random());
+    }
+    item.reply = bench.admit(item.command, item.offset, item.length, flags);
+    if (item.reply == nullptr) return;
+    ++ids;
+    live.push_back(std::move(item));
+    if (live.back().command == Command::write) {
+      if (random() % 2 == 0) feed(live.back());
+    } else {
+      start(live.back());
+    }
+  }
+
+  void start(Live& item) {
+    item.written_before = bench.lun.written;
+    enter(item);
+    bench.target->start(*item.reply->request, bench.now);
+  }
+
+  /// The request takes its place in the order of things.
+  void enter(Live& item) {
+    item.started = true;
+    for (Live& other : live) {
+      if (&other == &item || !other.started || !overlap(item, other)) continue;
+      if (writes(item.command) && other.command == Command::read) other.comparable = false;
+      if (item.command == Command::read && writes(other.command)) item.comparable = false;
+    }
+    if (item.command == Command::write) model.write(item.offset, item.data, item.id);
+    if (item.command == Command::write_zeroes) {
+      model.write(item.offset, std::vector<std::uint8_t>(item.length), item.id);
+    }
+    if (item.command == Command::trim) {
+      const LunOptions& lun = bench.lun.options;
+      for (std::uint64_t granule = lun.alignment; granule + lun.granularity <= lun.blocks;
+           granule += lun.granularity) {
+        const std::uint64_t first = granule * lun.block;
+        const std::uint64_t length = std::uint64_t{lun.granularity} * lun.block;
+        if (first >= item.offset && first + length <= item.offset + item.length) {
+          model.forget(first, length, item.id);
+        }
+      }
+    }
+  }
+
+  void feed() {
+    for (Live& item : live) {
+      if (item.command == Command::write && item.filled < item.length && random() % 3 != 0) feed(item);
+    }
+  }
+  void feed(Live& item) {
+    nbd::Segment* const segment = bench.fill(*item.reply, item.data);
+    item.filled += segment->length;
+    if (!item.started) enter(item);
+    bench.received(*item.reply, *segment);
+  }
+
+  void abandon() {
+    if (live.empty()) return;
+    const std::size_t i = random() % live.size();
+    Live& item = live[i];
+    if (item.reply->request == nullptr) return;
+    if (item.started && writes(item.command) && !item.reply->finished) model.doubt(item.offset, item.length, item.id);
+    bench.abandon(*item.reply);
+    live.erase(live.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+
+  void session() {
+    if (!up) {
+      up = true;
+      bench.target->on_session_up(bench.now);
+    } else if (random() % 3 == 0) {
+      up = false;
+      bench.lun.disrupt([this](const FakeLun::Command&) { return random() % 2 == 0; }, bench.now);
+      bench.target->on_session_down("test", bench.now);
+    }
+  }
+
+  void end_command() {
+    if (bench.lun.waiting.empty() || !up) return;
+    const std::size_t i = random() % bench.lun.waiting.size();
+    switch (random() % 60) {
+      case 0:
+        return bench.lun.refuse(i, 0x08, bench.now);  // BUSY
+      case 1:
+        return bench.lun.refuse(i, 0x28, bench.now);  // TASK SET FULL
+      case 2:
+        return bench.lun.refuse(i, make_sense(SenseKey::unit_attention, 0x29), bench.now);
+      case 3:
+        return bench.lun.refuse(i, make_sense(SenseKey::unit_attention, 0x2a, 0x09), bench.now);
+      case 4:
+        return bench.lun.refuse(i, make_sense(SenseKey::unit_attention, 0x3f, 0x03), bench.now);
+      case 5:
+        return bench.lun.refuse(i, make_sense(SenseKey::aborted_command, 0x47), bench.now);
+      case 6:
+        return bench.lun.refuse(i, 0x40, bench.now);  // TASK ABORTED
+      case 7: {
+        const FakeLun::Command& command = *bench.lun.waiting[i];
+        if (FakeLun::opcode(command) != 0x88 && FakeLun::opcode(command) != 0x8a)
+          return bench.lun.complete(i, bench.now);
+        return bench.lun.complete_short(i, 1, bench.now);
+      }
+      case 8:
+        if (FakeLun::opcode(*bench.lun.waiting[i]) < 0x80) return bench.lun.complete(i, bench.now);
+        return bench.lun.refuse(i, make_sense(SenseKey::medium_error, 0x11), bench.now);
+      default:
+        return bench.lun.complete(i, bench.now);
+    }
+  }
+
+  void collect() {
+    bench.deliver();
+    for (std::size_t i = 0; i < live.size();) {
+      Live& item = live[i];
+      if (!item.reply->finished) {
+        ++i;
+        continue;
+      }
+      check(item);
+      if (item.reply->request != nullptr) bench.target->release(*item.reply->request);
+      live.erase(live.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+
+  void check(const Live& item) {
+    CAPTURE(item.id);
+    CAPTURE(item.offset);
+    CAPTURE(item.length);
+    if (item.command == Command::write) REQUIRE(item.filled == item.length);
+    if (item.reply->error != Error::none) {
+      REQUIRE(item.reply->error == Error::eio);
+      if (writes(item.command)) model.doubt(item.offset, item.length, item.id);
+      return;
+    }
+    ++answered_well;
+    if (item.command == Command::read && item.comparable) ++compared;
+    if (item.command == Command::read && item.comparable) REQUIRE(model.differs(item.offset, item.reply->data) == -1);
+    if (item.command == Command::flush) {
+      for (const auto& [block, number] : bench.lun.dirty) REQUIRE(number > item.written_before);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("export: random requests in any order and trouble of all kinds leave the right bytes") {
+  auto random = nbdgw::test::seeded_random();
+  std::uint64_t requests = 0;
+  std::uint64_t answered_well = 0;
+  std::uint64_t compared = 0;
+  std::uint64_t fenced = 0;
+  for (int round = 0; round < 40; ++round) {
+    CAPTURE(round);
+    World world(random);
+    for (int step = 0; step < 1500; ++step) world.step();
+    world.settle();
+    requests += world.ids;
+    answered_well += world.answered_well;
+    compared += world.compared;
+    fenced += world.bench.target->counters().fenced;
+  }
+  // The trouble must not be such that nothing is tested.
+  CHECK(answered_well > requests / 3);
+  CHECK(compared > requests / 50);
+  CHECK(fenced > requests / 50);
+}

@@ -1,0 +1,281 @@
+#include "fake_lun.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include <doctest/doctest.h>
+
+#include "proto/bytes/iovecs.hpp"
+#include "proto/scsi/capacity.hpp"
+#include "proto/scsi/cdb.hpp"
+#include "proto/scsi/inquiry.hpp"
+#include "proto/scsi/mode.hpp"
+#include "proto/scsi/unmap.hpp"
+
+namespace scsi = nbdgw::proto::scsi;
+using nbdgw::initiator::Direction;
+using nbdgw::initiator::Outcome;
+using scsi::Opcode;
+
+namespace {
+
+FakeLun::Sense illegal(scsi::AdditionalSense code) {
+  return make_sense(scsi::SenseKey::illegal_request, code.asc, code.ascq);
+}
+
+std::span<const std::uint8_t> cdb_of(const FakeLun::Command& command) {
+  return std::span(command.cdb).first(command.cdb_length);
+}
+
+}  // namespace
+
+FakeLun::FakeLun(LunOptions lun_options) : options(lun_options), disk(options.block * options.blocks) {}
+
+void FakeLun::queuecommand(Command& command, nbdgw::proto::Micros) {
+  REQUIRE(command.outcome == Outcome::pending);
+  REQUIRE(command.sink != nullptr);
+  REQUIRE(nbdgw::proto::total_length(command.data) == command.data_length);
+  REQUIRE((command.direction == Direction::none) == (command.data_length == 0));
+  waiting.push_back(&command);
+  ++sent;
+  most_waiting = std::max(most_waiting, waiting.size());
+}
+
+std::uint64_t FakeLun::lba(const Command& command) {
+  if (const auto cdb = scsi::ReadWrite::parse(cdb_of(command))) return cdb->lba;
+  if (const auto cdb = scsi::WriteSame::parse(cdb_of(command))) return cdb->lba;
+  return 0;
+}
+
+std::uint32_t FakeLun::count(const Command& command) {
+  if (const auto cdb = scsi::ReadWrite::parse(cdb_of(command))) return cdb->blocks;
+  if (const auto cdb = scsi::WriteSame::parse(cdb_of(command))) return cdb->blocks;
+  return 0;
+}
+
+FakeLun::Command& FakeLun::take(std::size_t i) {
+  REQUIRE(i < waiting.size());
+  Command& command = *waiting[i];
+  waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(i));
+  return command;
+}
+
+void FakeLun::end(Command& command, nbdgw::proto::Micros now) {
+  command.sink->on_command_done(command, now);
+}
+
+void FakeLun::check_condition(Command& command, const Sense& sense) {
+  command.outcome = Outcome::completed;
+  command.status = static_cast<std::uint8_t>(scsi::Status::check_condition);
+  command.sense_length = static_cast<std::uint8_t>(scsi::build_fixed_sense(sense, command.sense));
+}
+
+void FakeLun::complete(std::size_t i, nbdgw::proto::Micros now) {
+  Command& command = take(i);
+  command.outcome = Outcome::completed;
+  command.status = 0;
+  if (const auto sense = execute(command)) check_condition(command, *sense);
+  end(command, now);
+}
+
+void FakeLun::complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now) {
+  Command& command = take(i);
+  command.outcome = Outcome::completed;
+  command.status = 0;
+  command.residual_underflow = std::min(missing, command.data_length);
+  end(command, now);
+}
+
+void FakeLun::refuse(std::size_t i, std::uint8_t status, nbdgw::proto::Micros now) {
+  Command& command = take(i);
+  command.outcome = Outcome::completed;
+  command.status = status;
+  end(command, now);
+}
+
+void FakeLun::refuse(std::size_t i, const Sense& sense, nbdgw::proto::Micros now) {
+  Command& command = take(i);
+  check_condition(command, sense);
+  end(command, now);
+}
+
+void FakeLun::disrupt(const std::function<bool(const Command&)>& executed, nbdgw::proto::Micros now) {
+  std::vector<Command*> lost;
+  lost.swap(waiting);
+  for (Command* command : lost) {
+    if (executed(*command)) execute(*command);
+  }
+  for (Command* command : lost) {
+    command->outcome = Outcome::transport_disrupted;
+    command->status = 0;
+    command->residual_underflow = 0;
+    end(*command, now);
+  }
+}
+
+void FakeLun::lose_path(nbdgw::proto::Micros now) {
+  std::vector<Command*> lost;
+  lost.swap(waiting);
+  for (Command* command : lost) {
+    command->outcome = Outcome::path_lost;
+    end(*command, now);
+  }
+}
+
+std::vector<std::uint8_t> FakeLun::gather(const Command& command) const {
+  std::vector<std::uint8_t> data(command.data_length);
+  if (!data.empty()) nbdgw::proto::copy_out(command.data, 0, data.data(), data.size());
+  return data;
+}
+
+void FakeLun::answer(Command& command, const std::vector<std::uint8_t>& data) {
+  const std::size_t n = std::min<std::size_t>(data.size(), command.data_length);
+  if (n > 0) nbdgw::proto::copy_in(command.data, 0, data.data(), n);
+  command.residual_underflow = static_cast<std::uint32_t>(command.data_length - n);
+}
+
+std::optional<FakeLun::Sense> FakeLun::execute(Command& command) {
+  const auto code = static_cast<Opcode>(opcode(command));
+  log.push_back(opcode(command));
+  switch (code) {
+    case Opcode::test_unit_ready:
+      return std::nullopt;
+    case Opcode::inquiry:
+      answer(command, inquiry(command));
+      return std::nullopt;
+    case Opcode::service_action_in_16: {
+      const scsi::Capacity capacity{.last_lba = options.blocks - 1,
+                                    .block_length = options.block,
+                                    .lbpme = options.lbpu || options.lbpws,
+                                    .lbprz = options.lbprz};
+      answer(command, capacity.build16());
+      return std::nullopt;
+    }
+    case Opcode::mode_sense_6: {
+      const scsi::ModeParameters mode{.write_protected = options.write_protected,
+                                      .dpofua = options.dpofua,
+                                      .write_cache_enabled = options.write_cache};
+      answer(command, mode.build(false));
+      return std::nullopt;
+    }
+    case Opcode::read_16:
+      return read_write(command, false);
+    case Opcode::write_16:
+      return read_write(command, true);
+    case Opcode::write_same_16:
+      return write_same(command);
+    case Opcode::unmap:
+      return unmap(command);
+    case Opcode::synchronize_cache_16:
+    case Opcode::synchronize_cache_10: {
+      const bool known = code == Opcode::synchronize_cache_16 ? options.synchronize_16 : options.synchronize_10;
+      if (!known) return illegal(scsi::asc::kInvalidOpcode);
+      const auto cdb = scsi::SynchronizeCache::parse(cdb_of(command));
+      REQUIRE((cdb && cdb->lba == 0 && cdb->blocks == 0 && !cdb->immediate));
+      dirty.clear();
+      ++synchronized;
+      return std::nullopt;
+    }
+    default:
+      return illegal(scsi::asc::kInvalidOpcode);
+  }
+}
+
+std::vector<std::uint8_t> FakeLun::inquiry(const Command& command) const {
+  const auto cdb = scsi::Inquiry::parse(cdb_of(command));
+  REQUIRE(cdb);
+  if (!cdb->evpd) return scsi::StandardInquiry{.vendor = "TEST", .product = "DISK", .revision = "1"}.build();
+  switch (cdb->page) {
+    case scsi::vpd::kSupportedPages: {
+      scsi::SupportedPages pages;
+      for (const std::uint8_t page : {scsi::vpd::kSupportedPages, scsi::vpd::kUnitSerialNumber,
+                                      scsi::vpd::kBlockLimits, scsi::vpd::kLogicalBlockProvisioning}) {
+        pages.supported[page] = true;
+      }
+      return pages.build();
+    }
+    case scsi::vpd::kUnitSerialNumber:
+      return scsi::UnitSerialNumber{options.serial}.build();
+    case scsi::vpd::kBlockLimits:
+      return scsi::BlockLimits{.max_transfer = options.max_transfer,
+                               .max_unmap_lba_count = options.max_unmap,
+                               .max_unmap_descriptor_count = 1,
+                               .optimal_unmap_granularity = options.granularity,
+                               .unmap_granularity_alignment = options.alignment,
+                               .max_write_same = options.max_write_same}
+          .build();
+    case scsi::vpd::kLogicalBlockProvisioning:
+      return scsi::LogicalBlockProvisioning{.lbpu = options.lbpu, .lbpws = options.lbpws, .lbprz = options.lbprz}
+          .build();
+    default:
+      FAIL("a page that is not supported");
+      return {};
+  }
+}
+
+std::optional<FakeLun::Sense> FakeLun::read_write(Command& command, bool write) {
+  const auto cdb = scsi::ReadWrite::parse(cdb_of(command));
+  REQUIRE((cdb && cdb->write == write && cdb->blocks > 0));
+  REQUIRE(std::uint64_t{cdb->blocks} * options.block == command.data_length);
+  REQUIRE(command.direction == (write ? Direction::write : Direction::read));
+  REQUIRE(command.data_length <= 1024 * 1024);
+  REQUIRE(!(cdb->fua && !options.dpofua));
+  if (options.max_transfer != 0 && cdb->blocks > options.max_transfer) {
+    FAIL_CHECK("more than the LUN takes at once");
+    return illegal(scsi::asc::kInvalidFieldInCdb);
+  }
+  if (cdb->lba + cdb->blocks > options.blocks) return illegal(scsi::asc::kLbaOutOfRange);
+  std::uint8_t* const at = disk.data() + cdb->lba * options.block;
+  if (!write) {
+    nbdgw::proto::copy_in(command.data, 0, at, command.data_length);
+    return std::nullopt;
+  }
+  if (options.write_protected) return make_sense(scsi::SenseKey::data_protect, 0x27);
+  nbdgw::proto::copy_out(command.data, 0, at, command.data_length);
+  ++written;
+  for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks && options.write_cache; ++b) {
+    if (cdb->fua) {
+      dirty.erase(b);
+    } else {
+      dirty[b] = written;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<FakeLun::Sense> FakeLun::write_same(Command& command) {
+  if (!options.write_same) return illegal(scsi::asc::kInvalidOpcode);
+  const auto cdb = scsi::WriteSame::parse(cdb_of(command));
+  REQUIRE((cdb && cdb->blocks > 0));
+  REQUIRE(command.data_length == options.block);
+  if (cdb->unmap && !options.write_same_unmap_bit) return illegal(scsi::asc::kInvalidFieldInCdb);
+  REQUIRE((!cdb->unmap || (options.lbpws && options.lbprz)));
+  REQUIRE(cdb->lba + cdb->blocks <= options.blocks);
+  REQUIRE((options.max_write_same == 0 || cdb->blocks <= options.max_write_same));
+  const std::vector<std::uint8_t> block = gather(command);
+  ++written;
+  for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks; ++b) {
+    std::copy(block.begin(), block.end(), disk.begin() + static_cast<std::ptrdiff_t>(b * options.block));
+    if (options.write_cache) dirty[b] = written;
+  }
+  return std::nullopt;
+}
+
+std::optional<FakeLun::Sense> FakeLun::unmap(Command& command) {
+  if (!options.unmap) return illegal(scsi::asc::kInvalidOpcode);
+  REQUIRE(options.lbpu);
+  const std::vector<std::uint8_t> data = gather(command);
+  const auto list = scsi::UnmapList::parse(data);
+  REQUIRE((list && list->size() == 1));
+  const scsi::UnmapRange range = (*list)[0];
+  REQUIRE(range.blocks > 0);
+  REQUIRE(range.blocks <= options.max_unmap);
+  REQUIRE(range.lba + range.blocks <= options.blocks);
+  ++written;
+  REQUIRE(range.lba % options.granularity == options.alignment % options.granularity);
+  for (std::uint64_t b = range.lba; b < range.lba + range.blocks; ++b) {
+    std::memset(disk.data() + b * options.block, options.lbprz ? 0 : 0xdb, options.block);
+    if (options.write_cache) dirty[b] = written;
+  }
+  return std::nullopt;
+}

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gateway/initiator/scsi_command.hpp"
+#include "proto/scsi/sense.hpp"
+
+/// What the LUN of a test is like.
+struct LunOptions {
+  std::uint32_t block = 512;
+  std::uint64_t blocks = 4096;
+  std::uint32_t max_transfer = 0;  // blocks; what is above is refused
+  bool write_cache = true;
+  bool dpofua = true;
+  bool write_protected = false;
+  bool lbpu = true;
+  bool lbpws = true;
+  bool lbprz = true;
+  bool write_same = true;            // else the command is unknown
+  bool write_same_unmap_bit = true;  // else the bit is refused, whatever lbpws says
+  bool unmap = true;                 // else the command is unknown, whatever lbpu says
+  bool synchronize_16 = true;
+  bool synchronize_10 = true;
+  std::uint32_t max_unmap = 256;  // blocks
+  std::uint32_t granularity = 8;  // blocks
+  std::uint32_t alignment = 0;
+  std::uint64_t max_write_same = 128;  // blocks
+  std::string serial = "disk-1";
+};
+
+inline nbdgw::proto::scsi::Sense make_sense(nbdgw::proto::scsi::SenseKey key, std::uint8_t asc,
+                                            std::uint8_t ascq = 0) {
+  nbdgw::proto::scsi::Sense sense;
+  sense.key = key;
+  sense.asc = asc;
+  sense.ascq = ascq;
+  return sense;
+}
+
+/// A session and a LUN behind it, in place of the real ones: takes commands, and ends them when and how the test
+/// says. Executes them on a disk in memory with a volatile cache, and checks each command against what the LUN
+/// announced.
+class FakeLun final : public nbdgw::initiator::CommandTransport {
+ public:
+  using Command = nbdgw::initiator::ScsiCommand;
+  using Sense = nbdgw::proto::scsi::Sense;
+
+  explicit FakeLun(LunOptions lun_options);
+
+  void queuecommand(Command& command, nbdgw::proto::Micros now) override;
+
+  /// Ends the i-th waiting command as it should.
+  void complete(std::size_t i, nbdgw::proto::Micros now);
+  /// Ends it with this status, not executed.
+  void refuse(std::size_t i, std::uint8_t status, nbdgw::proto::Micros now);
+  void refuse(std::size_t i, const Sense& sense, nbdgw::proto::Micros now);
+  /// GOOD, but the last `missing` bytes were not moved.
+  void complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now);
+  /// The session breaks: all waiting commands come back, each executed before if `executed(command)` says so.
+  void disrupt(const std::function<bool(const Command&)>& executed, nbdgw::proto::Micros now);
+  /// The session ends for good: all waiting commands come back.
+  void lose_path(nbdgw::proto::Micros now);
+
+  static std::uint8_t opcode(const Command& command) { return command.cdb[0]; }
+  static std::uint64_t lba(const Command& command);
+  static std::uint32_t count(const Command& command);
+
+  LunOptions options;
+  std::vector<Command*> waiting;  // in the order of their arrival
+  std::vector<std::uint8_t> disk;
+  std::vector<std::uint8_t> log;  // operation codes, in the order of execution
+  std::size_t sent = 0;           // commands taken
+  std::size_t most_waiting = 0;
+  /// Volatile cache: blocks that are not on stable storage, with the number of the command that wrote them; how many
+  /// such commands and how many SYNCHRONIZE CACHE were executed.
+  std::map<std::uint64_t, std::uint64_t> dirty;
+  std::uint64_t written = 0;
+  std::uint64_t synchronized = 0;
+
+ private:
+  Command& take(std::size_t i);
+  void end(Command& command, nbdgw::proto::Micros now);
+  void check_condition(Command& command, const Sense& sense);
+  std::optional<Sense> execute(Command& command);
+  std::optional<Sense> read_write(Command& command, bool write);
+  std::optional<Sense> write_same(Command& command);
+  std::optional<Sense> unmap(Command& command);
+  void answer(Command& command, const std::vector<std::uint8_t>& data);
+  std::vector<std::uint8_t> inquiry(const Command& command) const;
+  std::vector<std::uint8_t> gather(const Command& command) const;
+};

@@ -1,0 +1,135 @@
+#include "gateway/device/logical_unit.hpp"
+
+#include "tests/unit/device/probe_script.hpp"
+
+using namespace device_test;
+using nbdgw::proto::kNever;
+
+TEST_CASE("logical unit: no such unit, and one that is not ready") {
+  Bench bench;
+  bench.unit.probe(bench.now);
+  initiator::ScsiCommand* command = bench.transport.queued.front();
+  bench.transport.queued.clear();
+  check_condition(*command, scsi::SenseKey::illegal_request, scsi::asc::kLogicalUnitNotSupported);
+  command->sink->on_command_done(*command, bench.now);
+  CHECK(bench.unit.failure_reason() == Failure::not_there);
+  CHECK(bench.notes.inventory_changed);
+
+  bench.unit.probe(bench.now);
+  command = bench.transport.queued.front();
+  bench.transport.queued.clear();
+  check_condition(*command, scsi::SenseKey::not_ready, scsi::asc::kManualInterventionRequired);
+  command->sink->on_command_done(*command, bench.now);
+  CHECK(bench.unit.failure_reason() == Failure::not_ready);
+
+  // Becoming ready is waited for, for as long as the table says.
+  bench.unit.probe(bench.now);
+  const nbdgw::proto::Micros begun = bench.now;
+  for (int i = 0; i <= nbdgw::device::kMaxWaits; ++i) {
+    REQUIRE(bench.unit.state() == State::test_unit_ready);
+    if (i > 0) bench.wait();
+    command = bench.transport.queued.front();
+    bench.transport.queued.clear();
+    check_condition(*command, scsi::SenseKey::not_ready, scsi::asc::kBecomingReady);
+    command->sink->on_command_done(*command, bench.now);
+  }
+  CHECK(bench.unit.failure_reason() == Failure::not_ready);
+  CHECK(bench.now - begun > 110 * nbdgw::proto::kSecond);
+}
+
+TEST_CASE("logical unit: each step goes wrong once, in each way") {
+  const Facts good = facts_of_a_good_probe();
+  for (const State step : kSteps) {
+    for (const Fault fault : kFaults) {
+      CAPTURE(to_string(step));
+      CAPTURE(static_cast<int>(fault));
+      Bench bench;
+      // So that every step is reached.
+      if (step == State::capacity_10) bench.disk.knows_capacity_16 = false;
+      if (step == State::mode_10) bench.disk.knows_mode_6 = false;
+      if (step == State::mode_all) bench.disk.knows_caching_page = false;
+      Bench reference;
+      reference.disk = bench.disk;
+      reference.unit.probe(reference.now);
+      reference.run();
+      REQUIRE(reference.unit.state() == State::ready);
+
+      bench.plan(step, fault);
+      bench.unit.probe(bench.now);
+      bench.run();
+      REQUIRE(bench.faults[step].second == 0);
+      CHECK(bench.transport.queued.empty());
+      CHECK(!bench.unit.command_lent());
+      CHECK(bench.probes_done == 1);
+      CHECK(bench.notes.cache_may_be_lost == (fault == Fault::unit_attention));
+      CHECK(bench.notes.queue_full == (fault == Fault::busy));
+
+      const bool passes = fault == Fault::unit_attention || fault == Fault::busy || fault == Fault::aborted ||
+                          fault == Fault::transport_disrupted || fault == Fault::bad_target;
+      const bool answers_needed = step == State::inquiry || step == State::capacity_10;
+      const bool no_data_needed = step == State::test_unit_ready;
+      if (fault == Fault::path_lost) {
+        CHECK(bench.unit.state() == State::failed);
+        CHECK(bench.unit.failure_reason() == Failure::path_lost);
+        CHECK(bench.unit.next_deadline() == kNever);
+      } else if (passes) {
+        REQUIRE(bench.unit.state() == State::ready);
+        CHECK(same(bench.unit.facts(), reference.unit.facts()));
+        const auto begun = std::count(bench.steps.begin(), bench.steps.end(), State::test_unit_ready);
+        const bool twice = fault == Fault::transport_disrupted || no_data_needed;
+        CHECK(begun == (twice ? 2 : 1));
+      } else if (answers_needed ||
+                 (no_data_needed && fault != Fault::illegal_request && fault != Fault::short_data)) {
+        CHECK(bench.unit.state() == State::failed);
+        CHECK(bench.unit.failure_reason() == Failure::command_failed);
+        CHECK(bench.unit.next_deadline() == bench.now + LogicalUnit::kReprobeDelay);
+      } else {
+        CHECK(bench.unit.state() == State::ready);
+        CHECK(bench.unit.facts().blocks == good.blocks);
+        if (no_data_needed) CHECK(same(bench.unit.facts(), good));
+      }
+    }
+  }
+}
+
+TEST_CASE("logical unit: each step goes wrong for ever, and the probe still ends") {
+  for (const State step : kSteps) {
+    for (const Fault fault : kFaults) {
+      if (fault == Fault::transport_disrupted) continue;  // how long that may last is the session's to decide
+      CAPTURE(to_string(step));
+      CAPTURE(static_cast<int>(fault));
+      Bench bench;
+      if (step == State::capacity_10) bench.disk.knows_capacity_16 = false;
+      if (step == State::mode_10) bench.disk.knows_mode_6 = false;
+      if (step == State::mode_all) bench.disk.knows_caching_page = false;
+      bench.plan(step, fault, 1'000'000);
+      bench.unit.probe(bench.now);
+      bench.run();
+      CHECK(bench.probes_done == 1);
+      const bool required = step == State::test_unit_ready || step == State::inquiry || step == State::capacity_10;
+      const bool harmless =
+          step == State::test_unit_ready && (fault == Fault::illegal_request || fault == Fault::short_data);
+      const bool fails = fault == Fault::path_lost || (required && !harmless);
+      CHECK(bench.unit.state() == (fails ? State::failed : State::ready));
+      CHECK(bench.unit.failure().empty() == !fails);
+    }
+  }
+}
+
+TEST_CASE("logical unit: many losses of the session in a row") {
+  Bench bench;
+  bench.plan(State::mode_6, Fault::transport_disrupted, 50);
+  bench.unit.probe(bench.now);
+  bench.run();
+  CHECK(bench.unit.state() == State::ready);
+  CHECK(same(bench.unit.facts(), facts_of_a_good_probe()));
+}
+
+TEST_CASE("logical unit: each command has its own attempts") {
+  Bench bench;
+  for (const State step : kSteps) bench.plan(step, Fault::aborted, nbdgw::device::kMaxRetries);
+  bench.unit.probe(bench.now);
+  bench.run();
+  CHECK(bench.unit.state() == State::ready);
+  CHECK(same(bench.unit.facts(), facts_of_a_good_probe()));
+}

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gateway/nbd/backend.hpp"
+#include "gateway/nbd/connection.hpp"
+
+namespace nbdgw::test {
+
+/// Zeroed memory that costs nothing until it is touched: tests make thousands of backends.
+struct Free {
+  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+};
+using LazyMemory = std::unique_ptr<std::byte[], Free>;
+
+struct FakeSegment : nbd::Segment {
+  std::byte* memory = nullptr;
+  std::array<iovec, 3> pieces{};  // the memory, cut unevenly
+  bool done = false;
+  bool in_use = false;
+};
+
+struct FakeRequest : nbd::Request {
+  nbd::Segment* last = nullptr;  // of the list of segments
+  std::uint32_t planned = 0;     // bytes of payload that have their segment
+  std::uint32_t received = 0;    // bytes of payload that are there
+  std::uint32_t waiting = 0;     // segments of a READ not yet done
+  bool finished = false;
+  bool in_use = false;
+};
+
+/// A disk in memory. Nothing completes by itself: the test says what, when and in which order. Pools are of fixed
+/// size, so that a test may run out of room, and count allocations.
+class FakeBackend final : public nbd::Backend {
+ public:
+  FakeBackend(std::uint64_t size, std::size_t segment_length, std::size_t requests = 300, std::size_t segments = 128);
+
+  const nbd::ExportInfo& info() const noexcept override { return info_; }
+  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
+  nbd::Segment* next_write_segment(nbd::Request& request) override;
+  void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
+  void start(nbd::Request& request, proto::Micros now) override;
+  void release(nbd::Request& request, nbd::Segment& segment) override;
+  void release(nbd::Request& request) override;
+  void abandon(nbd::Request& request) override;
+
+  /// Requests that can make progress, in the order in which they came.
+  const std::vector<FakeRequest*>& running() const noexcept { return running_; }
+  /// A request that is held, though it may not run yet.
+  FakeRequest* any_in_use();
+  /// READ: the `index`-th segment that is not done yet becomes so.
+  void read_segment(FakeRequest& request, std::size_t index);
+  /// Carries out what is left of the request, and finishes it.
+  void complete(FakeRequest& request, proto::nbd::Error error = proto::nbd::Error::none, const char* text = nullptr);
+  /// Everything that runs, in order.
+  void complete_all();
+
+  nbd::ExportInfo info_;
+  LazyMemory disk;
+  std::function<bool()> no_room = [] { return false; };    // asked before anything is given out
+  proto::nbd::Error next_error = proto::nbd::Error::none;  // of complete_all()
+  const char* next_text = nullptr;
+
+  std::size_t requests_out = 0;
+  std::size_t segments_out = 0;
+  std::size_t abandoned = 0;
+  std::size_t admitted = 0;
+  proto::Micros last_arrival = 0;
+
+ private:
+  FakeSegment* take_segment(FakeRequest& request, std::uint32_t length);
+  void give_back(FakeRequest& request);
+  void stop_running(FakeRequest& request);
+
+  std::size_t segment_length_;
+  LazyMemory arena_;
+  std::vector<FakeRequest> requests_;
+  std::vector<FakeSegment> segments_;
+  std::vector<FakeRequest*> running_;
+};
+
+}  // namespace nbdgw::test
