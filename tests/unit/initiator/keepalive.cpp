@@ -240,3 +240,11 @@ TEST_CASE("async message: the target drops connections, and says how long to wai
     CHECK(peer.session.state() == SessionState::logging_in);
   }
 }
+
+TEST_CASE("async message: no target has us wait for ever") {
+  Peer peer;
+  peer.start();
+  peer.deliver(0, async_message(peer, 0, 3, 65535));
+  CHECK(peer.session.state() == SessionState::failed);
+  CHECK(peer.session.next_deadline() == peer.now + Session::kMaxTime2Wait);
+}

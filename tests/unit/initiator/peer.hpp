@@ -99,6 +99,8 @@ class Peer {
   /// Takes the initiator's PDUs; without it they gather in the inboxes.
   std::function<void(std::uint16_t cid, const Pdu& pdu)> on_pdu;
   std::function<void(std::uint16_t cid)> on_connect;
+  /// Spoils what is sent to the initiator.
+  std::function<void(std::uint16_t cid, Bytes& bytes)> mangle;
 
   Wire& wire(std::uint16_t cid) { return wires_[cid]; }
   initiator::Connection& connection(std::uint16_t cid) { return session.connection(cid); }
