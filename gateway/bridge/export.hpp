@@ -88,6 +88,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
 
   // nbd::Backend
   const nbd::ExportInfo& info() const noexcept override { return info_; }
+  std::uint64_t memory_free() const noexcept override { return pool_.capacity() - pool_.used(); }
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;

@@ -109,7 +109,9 @@ Login::Step Login::refused(const proto::iscsi::LoginResponse& response, std::str
   }
   const bool credentials =
       status_ == LoginStatus::authentication_failure || status_ == LoginStatus::authorization_failure;
-  return fail(credentials ? ConnectionError::authentication : ConnectionError::login_refused, describe(status_));
+  std::string detail = describe(status_);
+  if (!settings_.target_name.empty()) detail += ", target " + settings_.target_name;
+  return fail(credentials ? ConnectionError::authentication : ConnectionError::login_refused, std::move(detail));
 }
 
 Login::Step Login::on_response(const proto::iscsi::LoginResponse& response, std::string_view text) {

@@ -189,6 +189,7 @@ class Connection {
   void after_handshake_step();
   bool take_header(proto::Micros now);
   bool take_request(const RequestHeader& header, proto::Micros now);
+  bool exceeds_share(const RequestHeader& header) const noexcept;
   bool admit(const RequestHeader& header, proto::Micros now);
   bool answer_at_once(const RequestHeader& header, proto::nbd::Error error, const char* text);
   void header_taken(const RequestHeader& header);

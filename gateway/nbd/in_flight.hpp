@@ -1,16 +1,24 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "gateway/nbd/backend.hpp"
 
 namespace nbdgw::nbd {
+
+/// Commands whose bytes go through our memory.
+constexpr bool carries_payload(proto::nbd::Command command) noexcept {
+  return command == proto::nbd::Command::read || command == proto::nbd::Command::write;
+}
 
 /// The requests that a connection holds, from Backend::admit() to release() or abandon(): an intrusive list.
 class InFlight {
  public:
   std::size_t size() const noexcept { return size_; }
   Request* first() const noexcept { return first_; }
+  /// Payload memory that these requests hold at most, bytes.
+  std::uint64_t payload_bytes() const noexcept { return payload_bytes_; }
 
   void add(Request& request) noexcept {
     request.marks = EngineMarks{};
@@ -18,6 +26,7 @@ class InFlight {
     if (first_ != nullptr) first_->marks.previous = &request;
     first_ = &request;
     ++size_;
+    payload_bytes_ += payload_of(request);
   }
 
   void remove(Request& request) noexcept {
@@ -26,11 +35,17 @@ class InFlight {
     (previous != nullptr ? previous->marks.next : first_) = next;
     if (next != nullptr) next->marks.previous = previous;
     --size_;
+    payload_bytes_ -= payload_of(request);
   }
 
  private:
+  static std::uint64_t payload_of(const Request& request) noexcept {
+    return carries_payload(request.header.command) ? request.header.length : 0;
+  }
+
   Request* first_ = nullptr;
   std::size_t size_ = 0;
+  std::uint64_t payload_bytes_ = 0;
 };
 
 }  // namespace nbdgw::nbd

@@ -178,8 +178,13 @@ bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
   return admit(header, now);
 }
 
+bool Connection::exceeds_share(const RequestHeader& header) const noexcept {
+  return carries_payload(header.command) && in_flight_.payload_bytes() > 0 &&
+         in_flight_.payload_bytes() + header.length > backend_->memory_free();
+}
+
 bool Connection::admit(const RequestHeader& header, proto::Micros now) {
-  Request* const request = backend_->admit(header, *this, now);
+  Request* const request = exceeds_share(header) ? nullptr : backend_->admit(header, *this, now);
   if (request == nullptr) {
     ++counters_.stalls;
     stalled_ = blocked_ = true;

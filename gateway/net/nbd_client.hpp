@@ -45,6 +45,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   /// Ends it now, whatever is in flight.
   void cut_off(proto::Micros now, const std::string& why);
   bool waits_for_export() const noexcept { return waits_for_export_; }
+  bool in_handshake() const noexcept { return engine_.phase() == nbd::Connection::Phase::handshake; }
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
 

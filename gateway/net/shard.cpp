@@ -75,7 +75,7 @@ void Shard::turn() {
 }
 
 void Shard::deadlines(proto::Micros now) {
-  wake_at_ = stage_deadline_;
+  wake_at_ = std::min(stage_deadline_, handshake_deadline_);
   const auto call = [&](auto& who) {
     if (who.next_deadline() <= now) {
       who.on_deadline(now);
@@ -209,7 +209,8 @@ void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
   if (stage_ != Stage::running) return;
   stage_ = Stage::draining;
   stage_deadline_ = now + limit;
-  note_deadline(stage_deadline_);
+  handshake_deadline_ = now + kHandshakeGrace;
+  note_deadline(std::min(stage_deadline_, handshake_deadline_));
   for (Station* station : stations_) {
     station->begin_drain(now);
     touch(*station);
@@ -222,6 +223,13 @@ void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
 
 void Shard::advance_drain(proto::Micros now) {
   const bool late = now >= stage_deadline_;
+  if (now >= handshake_deadline_) {
+    handshake_deadline_ = proto::kNever;
+    for (const auto& client : clients_) {
+      if (client->in_handshake()) client->cut_off(now, "The gateway is shutting down.");
+    }
+    send_off();
+  }
   if (stage_ == Stage::draining) {
     const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
     if (!late && !(idle && clients_.empty())) return;

@@ -43,6 +43,8 @@ class Shard {
  public:
   /// How long the stations may take to end; a session's logout has its own, shorter, limit.
   static constexpr proto::Micros kTeardownLimit = 20 * proto::kSecond;
+  /// How long a client that is still in the handshake may take to hear that we are going: it has nothing to lose.
+  static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -148,6 +150,7 @@ class Shard {
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
   proto::Micros stage_deadline_ = proto::kNever;
+  proto::Micros handshake_deadline_ = proto::kNever;  // while draining
   Mailbox mailbox_;  // last: what is still in it at the end goes first
   std::thread thread_;
 };

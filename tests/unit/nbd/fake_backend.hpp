@@ -43,6 +43,7 @@ class FakeBackend final : public nbd::Backend {
   FakeBackend(std::uint64_t size, std::size_t segment_length, std::size_t requests = 300, std::size_t segments = 128);
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
+  std::uint64_t memory_free() const noexcept override { return free_memory; }
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
@@ -67,6 +68,7 @@ class FakeBackend final : public nbd::Backend {
   std::function<bool()> no_room = [] { return false; };    // asked before anything is given out
   proto::nbd::Error next_error = proto::nbd::Error::none;  // of complete_all()
   const char* next_text = nullptr;
+  std::uint64_t free_memory = ~std::uint64_t{0};  // bytes, as told to the connections
 
   std::size_t requests_out = 0;
   std::size_t segments_out = 0;

@@ -206,6 +206,27 @@ TEST_CASE("transmission: no room for a request") {
   CHECK(rig.sent() == simple(0, 1, std::string(8, '\0')) + simple(0, 2));
 }
 
+TEST_CASE("transmission: a connection that holds memory takes no more than is left for others") {
+  Attached rig(false);
+  rig.backend.free_memory = 12;
+  rig.feed(request(kRead, 0, 1, 0, 8));
+  CHECK(!rig.connection.stalled());  // who holds nothing may take what there is
+  rig.feed(request(kRead, 0, 2, 0, 8) + request(kFlush, 0, 3, 0, 0));
+  CHECK(rig.connection.stalled());
+  CHECK(rig.backend.running().size() == 1);
+  rig.backend.free_memory = 16;
+  rig.connection.on_room(rig.now);
+  CHECK(!rig.connection.stalled());
+  CHECK(rig.backend.running().size() == 3);
+  rig.backend.free_memory = 0;
+  rig.feed(request(kFlush, 0, 4, 0, 0));
+  CHECK(!rig.connection.stalled());  // needs no memory
+  rig.backend.complete_all();
+  rig.sent();
+  rig.feed(request(kRead, 0, 5, 0, 8));
+  CHECK(!rig.connection.stalled());  // holds nothing any more
+}
+
 TEST_CASE("transmission: no room in the middle of a WRITE") {
   Attached rig(false);
   int pieces = 2;  // the request itself, and one segment

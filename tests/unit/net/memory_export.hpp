@@ -38,6 +38,7 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
   bool ended() const noexcept override { return torn_down_; }
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
+  std::uint64_t memory_free() const noexcept override { return shard_.pool().capacity() - shard_.pool().used(); }
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
