@@ -17,7 +17,7 @@ int run(std::vector<const char*> arguments) {
 }
 
 std::string example(const std::string& name) {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path().parent_path();
+  const auto root = std::filesystem::path(NBDGW_SOURCE_DIR);
   return (root / "config/examples" / name).string();
 }
 

@@ -19,7 +19,7 @@ class SecretEverywhere : public FileReader {
 };
 
 std::string full_example() {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path().parent_path();
+  const auto root = std::filesystem::path(NBDGW_SOURCE_DIR);
   const FileContent content = SystemFileReader().read((root / "config/examples/full.yaml").string(), 1 << 20);
   REQUIRE(content.error == "");
   return content.text;

@@ -62,7 +62,8 @@ void apply(Peer& peer, Event event) {
     case kDeliver:
       return peer.session.deliver(peer.now);
     case kTransmit:
-      return peer.session.data_xmit(peer.now);
+      peer.session.data_xmit(peer.now);
+      return;
     case kDeadline:
       return peer.session.on_deadline(peer.now);
     case kConnected0:
