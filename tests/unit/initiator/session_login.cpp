@@ -341,3 +341,27 @@ TEST_CASE("session login: the next incarnation keeps ISID and goes on with CmdSN
   CHECK(again.tsih == 0);
   CHECK(again.cmd_sn == 3);
 }
+
+TEST_CASE("session login: commands wait for the session, and come back whenever an attempt has failed") {
+  Peer peer;
+  Job& before = peer.jobs.simple();  // before anything was begun
+  peer.pump();
+  CHECK(before.finished == 0);
+  peer.session.setup(peer.now);
+  Job& during = peer.jobs.simple();
+  peer.pump();
+  CHECK(before.finished + during.finished == 0);
+  peer.disconnect(0);
+  peer.pump();
+  CHECK(before.outcome == Outcome::transport_disrupted);
+  CHECK(during.outcome == Outcome::transport_disrupted);
+  peer.jobs.queue(before);
+  peer.jobs.queue(during);
+  peer.login(0);
+  for (Job* job : {&before, &during}) {
+    const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
+    peer.deliver(0, peer.response(0, command.itt));
+    CHECK(job->outcome == Outcome::completed);
+  }
+  peer.check_nothing_leaked();
+}

@@ -294,3 +294,42 @@ TEST_CASE("write: GOOD before all of the data was asked for does not pass as wri
   CHECK(job.outcome == Outcome::completed);
   CHECK(job.residual_underflow == 10'000);
 }
+
+TEST_CASE("write: data that found no room goes on as soon as something was sent") {
+  auto settings = default_settings();
+  settings.max_burst_length = 4 << 20;
+  Peer peer(settings);
+  peer.keys.answers["MaxBurstLength"] = "4194304";
+  peer.keys.max_recv = 60'000;
+  start_solicited(peer);
+  peer.jobs.write(2'000'000);
+  const std::uint32_t itt = itt_of(peer);
+  peer.wire(0).takes = false;
+  peer.deliver(0, peer.r2t(0, itt, 0, 0, 2'000'000, 1));
+  peer.wire(0).takes = true;
+  // From here on only the socket says anything.
+  while (peer.transmit(0)) {
+  }
+  std::uint32_t total = 0;
+  while (!peer.idle(0)) {
+    total += peer.wire(0).inbox.front().as<DataOut>().data_length;
+    peer.wire(0).inbox.pop_front();
+  }
+  CHECK(total == 2'000'000);
+}
+
+TEST_CASE("write: when every send queue is full the session says that it waits for room") {
+  auto settings = default_settings();
+  Peer peer(settings);
+  peer.window = 1000;
+  peer.start();
+  peer.wire(0).takes = false;
+  for (int i = 0; i < 5; ++i) peer.jobs.simple();
+  CHECK_FALSE(peer.session.data_xmit(peer.now));
+  for (int i = 0; i < 25; ++i) peer.jobs.write(60'000);
+  CHECK(peer.session.data_xmit(peer.now));
+  peer.wire(0).takes = true;
+  while (peer.transmit(0)) {
+  }
+  CHECK_FALSE(peer.session.data_xmit(peer.now));
+}

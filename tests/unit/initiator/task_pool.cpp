@@ -1,0 +1,65 @@
+#include "gateway/initiator/task_pool.hpp"
+
+#include <doctest/doctest.h>
+
+#include <set>
+#include <vector>
+
+using namespace nbdgw::initiator;
+
+TEST_CASE("task pool: management keeps its share") {
+  TaskPool pool(3);
+  CHECK(pool.size() == 3 + TaskPool::kManagementTasks);
+  std::vector<Task*> tasks;
+  while (Task* task = pool.alloc(TaskKind::scsi)) tasks.push_back(task);
+  CHECK(tasks.size() == 3);
+  CHECK_FALSE(pool.scsi_available());
+  while (Task* task = pool.alloc(TaskKind::nop)) tasks.push_back(task);
+  CHECK(tasks.size() == pool.size());
+  CHECK(pool.in_use() == pool.size());
+  CHECK(std::set<Task*>(tasks.begin(), tasks.end()).size() == tasks.size());
+  for (Task* task : tasks) pool.free(*task);
+  CHECK(pool.in_use() == 0);
+  CHECK(pool.scsi_available());
+}
+
+TEST_CASE("task pool: a tag names one use of a task, in one age") {
+  TaskPool pool(1);
+  std::set<std::uint32_t> seen;
+  const std::uint32_t generations = TaskPool::kGenerationMask + 1;
+  for (std::uint32_t i = 0; i < generations; ++i) {
+    Task& task = *pool.alloc(TaskKind::scsi);
+    CHECK(task.itt != nbdgw::proto::iscsi::kReservedTag);
+    REQUIRE(seen.insert(task.itt).second);
+    REQUIRE(pool.itt_to_task(task.itt) == &task);
+    pool.free(task);
+    REQUIRE(pool.itt_to_task(task.itt) == nullptr);
+  }
+  Task& task = *pool.alloc(TaskKind::scsi);
+  CHECK_FALSE(seen.insert(task.itt).second);  // the generations begin anew
+  const std::uint32_t before = task.itt;
+  pool.free(task);
+  pool.advance_age();
+  for (std::uint32_t i = 0; i < generations; ++i) {
+    Task& again = *pool.alloc(TaskKind::scsi);
+    REQUIRE(again.itt != before);
+    REQUIRE(pool.itt_to_task(before) == nullptr);
+    pool.free(again);
+  }
+  for (int i = 0; i < 15; ++i) pool.advance_age();
+  CHECK(pool.age() == 0);
+}
+
+TEST_CASE("task pool: what is no tag of ours") {
+  TaskPool pool(TaskPool::kMaxScsiTasks);
+  Task& nop = *pool.alloc(TaskKind::nop);
+  CHECK(pool.itt_to_task(nop.itt) == &nop);
+  CHECK(pool.itt_to_ctask(nop.itt) == nullptr);  // not a SCSI task
+  CHECK(pool.itt_to_task(0xffffffff) == nullptr);
+  CHECK(pool.itt_to_task(nop.itt + 1) == nullptr);                     // free
+  CHECK(pool.itt_to_task(nop.itt | TaskPool::kIndexMask) == nullptr);  // beyond the pool
+  CHECK(pool.itt_to_task(nop.itt ^ (1U << TaskPool::kAgeShift)) == nullptr);
+  CHECK(pool.itt_to_task(nop.itt ^ (1U << TaskPool::kIndexBits)) == nullptr);
+  nop.state = TaskState::completed;  // over, but not free yet: its data is still in a send queue
+  CHECK(pool.itt_to_task(nop.itt) == nullptr);
+}
