@@ -1,6 +1,6 @@
 #include "gateway/app/command_line.hpp"
 
-#include <filesystem>
+#include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -17,8 +17,7 @@ int run(std::vector<const char*> arguments) {
 }
 
 std::string example(const std::string& name) {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path().parent_path();
-  return (root / "config/examples" / name).string();
+  return std::string(NBDGW_SOURCE_DIR "/config/examples/") + name;
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ using namespace nbdgw::config::test;
 namespace {
 
 std::filesystem::path config_folder() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path().parent_path() / "config";
+  return NBDGW_SOURCE_DIR "/config";
 }
 
 /// Real files, but every secret is there and private (the examples name files that only their reader has).

@@ -1,6 +1,5 @@
 // Whatever a file holds, the parser comes back with a configuration or with errors, and with nothing worse.
 #include <cstdlib>
-#include <filesystem>
 #include <random>
 
 #include <doctest/doctest.h>
@@ -19,8 +18,7 @@ class SecretEverywhere : public FileReader {
 };
 
 std::string full_example() {
-  const auto root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path().parent_path();
-  const FileContent content = SystemFileReader().read((root / "config/examples/full.yaml").string(), 1 << 20);
+  const FileContent content = SystemFileReader().read(NBDGW_SOURCE_DIR "/config/examples/full.yaml", 1 << 20);
   REQUIRE(content.error == "");
   return content.text;
 }
