@@ -39,7 +39,10 @@ void survive(const std::string& bytes, std::mt19937_64& random) {
   Rig rig;
   const std::size_t piece = random() % 3 == 0 ? Rig::kAll : 1 + random() % 50;
   const std::size_t taken = rig.feed(bytes, piece);
-  if (taken < bytes.size()) CHECK(rig.connection.close_reason() != nbd::CloseReason::none);
+  // It reads on until it closes, or until a mutated length asks for more than the backend's whole memory.
+  if (taken < bytes.size() && !rig.connection.stalled()) {
+    CHECK(rig.connection.close_reason() != nbd::CloseReason::none);
+  }
   if (rig.connection.close_reason() != nbd::CloseReason::none) CHECK(rig.connection.wants_close());
   if (random() % 4 == 0) rig.connection.begin_drain(rig.now);
   rig.serve();
