@@ -320,13 +320,14 @@ TEST_CASE("write: data that found no room goes on as soon as something was sent"
 
 TEST_CASE("write: when every send queue is full the session says that it waits for room") {
   auto settings = default_settings();
+  settings.queue_depth = 128;
   Peer peer(settings);
   peer.window = 1000;
   peer.start();
   peer.wire(0).takes = false;
   for (int i = 0; i < 5; ++i) peer.jobs.simple();
   CHECK_FALSE(peer.session.data_xmit(peer.now));
-  for (int i = 0; i < 25; ++i) peer.jobs.write(60'000);
+  for (int i = 0; i < 100; ++i) peer.jobs.write(60'000);
   CHECK(peer.session.data_xmit(peer.now));
   peer.wire(0).takes = true;
   while (peer.transmit(0)) {
