@@ -203,6 +203,8 @@ void Connection::on_sent(std::size_t bytes, proto::Micros) {
   send_queue_.on_sent(bytes, [this](Task* task) {
     if (task != nullptr) session_.put_task(*task);
   });
+  // Data that was asked for may have found no room until now, and nothing else may come to wake it.
+  fill_send_queue();
 }
 
 proto::Micros Connection::next_deadline() const noexcept {

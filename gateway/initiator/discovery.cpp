@@ -70,9 +70,10 @@ void Discovery::send_login() {
   send_queue_.seal(false, false);
 }
 
-void Discovery::send_text(std::uint32_t ttt, std::string_view text) {
+void Discovery::send_text(std::uint32_t ttt, std::uint64_t lun, std::string_view text) {
   OutgoingPdu& pdu = send_queue_.push();
   proto::iscsi::TextRequest{.data_length = static_cast<std::uint32_t>(text.size()),
+                            .lun = lun,
                             .itt = kItt,
                             .ttt = ttt,
                             .cmd_sn = cmd_sn_++,
@@ -118,6 +119,11 @@ ConnectionError Discovery::complete_pdu(const ReceivedPdu& pdu, proto::Micros) {
 
 ConnectionError Discovery::login_response(const ReceivedPdu& received) {
   const auto pdu = proto::iscsi::LoginResponse::decode(received.bhs);
+  if (!send_queue_.empty()) {
+    detail_ = "an answer before the request was sent";
+    return ConnectionError::protocol;
+  }
+  if (pdu.itt != kItt) return ConnectionError::bad_itt;
   exp_stat_sn_ = pdu.sequence.stat_sn + 1;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
   switch (login_->on_response(pdu, text)) {
@@ -138,13 +144,17 @@ ConnectionError Discovery::login_response(const ReceivedPdu& received) {
   reader_.set_digests(header_digest_, data_digest_);
   reader_.set_max_data_length(login_->connection().own_max_recv_data_segment_length);
   state_ = State::text;
-  send_text(proto::iscsi::kReservedTag, kSendTargets);
+  send_text(proto::iscsi::kReservedTag, 0, kSendTargets);
   return ConnectionError::none;
 }
 
 ConnectionError Discovery::text_response(const ReceivedPdu& received) {
   const auto pdu = proto::iscsi::TextResponse::decode(received.bhs);
   if (pdu.itt != kItt) return ConnectionError::bad_itt;
+  if (!send_queue_.management_room()) {
+    detail_ = "answers before the requests were sent";
+    return ConnectionError::protocol;
+  }
   if (pdu.sequence.stat_sn != exp_stat_sn_) return ConnectionError::stat_sn;
   ++exp_stat_sn_;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
@@ -157,7 +167,7 @@ ConnectionError Discovery::text_response(const ReceivedPdu& received) {
       detail_ = "an answer that goes on, without a tag to ask for the rest";
       return ConnectionError::protocol;
     }
-    send_text(pdu.ttt, {});
+    send_text(pdu.ttt, pdu.lun, {});
     return ConnectionError::none;
   }
   if (!read_targets(text_.text())) return ConnectionError::protocol;

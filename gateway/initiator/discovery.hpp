@@ -56,7 +56,7 @@ class Discovery final : private PduHandler {
   ConnectionError text_response(const ReceivedPdu& pdu);
   bool read_targets(std::string_view text);
   void send_login();
-  void send_text(std::uint32_t ttt, std::string_view text);
+  void send_text(std::uint32_t ttt, std::uint64_t lun, std::string_view text);
   void send_logout();
   void fail(std::string why);
 

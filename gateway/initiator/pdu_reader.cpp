@@ -42,6 +42,7 @@ void PduReader::set_digests(bool header, bool data) noexcept {
 }
 
 std::size_t PduReader::rx_buffers(std::span<iovec> out) noexcept {
+  NBDGW_ASSERT(out.size() >= 3, "the shell offers entries for data, trailer and headers");
   std::size_t used = 0;
   if (phase_ != Phase::header) {
     std::size_t covered = 0;

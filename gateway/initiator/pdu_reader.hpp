@@ -61,7 +61,8 @@ class PduReader {
   /// Our MaxRecvDataSegmentLength.
   void set_max_data_length(std::uint32_t bytes) noexcept { max_data_length_ = bytes; }
 
-  /// Fills `out` (two entries or more) with where the next bytes go; returns the number of entries.
+  /// Fills `out` (three entries or more: data, padding and digest, the next headers) with where the next bytes go;
+  /// returns the number of entries.
   std::size_t rx_buffers(std::span<iovec> out) noexcept;
   /// `bytes` have been received into them. Not none: the connection must go, and the reader is not to be used before
   /// reset().

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gateway/initiator/task.hpp"
+#include "proto/assert.hpp"
 #include "proto/iscsi/pdu.hpp"
 
 namespace nbdgw::initiator {
@@ -57,6 +58,7 @@ class SendQueue {
   /// `bytes` of them are sent: `on_pdu_sent(task or nullptr)` is called for each PDU that is through.
   template <typename OnPduSent>
   void on_sent(std::size_t bytes, OnPduSent on_pdu_sent) {
+    NBDGW_ASSERT(bytes <= bytes_, "no more is sent than there was to send");
     bytes_ -= bytes;
     sent_of_first_ += bytes;
     while (count_ > 0 && sent_of_first_ >= ring_[first_].length()) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -77,6 +78,10 @@ struct SessionCounters {
 /// ends whatever the target still had of the old one (RFC 7143 section 6.3.5).
 class Session final : public CommandTransport {
  public:
+  /// The longest that a target may have us wait before the next login, whatever it asks for: the largest
+  /// DefaultTime2Wait (RFC 7143 section 13.15).
+  static constexpr proto::Micros kMaxTime2Wait = 3600 * proto::kSecond;
+
   Session(SessionSettings settings, const proto::iscsi::Isid& isid, proto::RandomSource& random);
   ~Session();
   Session(const Session&) = delete;
@@ -93,7 +98,8 @@ class Session final : public CommandTransport {
   /// Hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
-  void data_xmit(proto::Micros now);
+  /// True: commands wait because every send queue is full, so call again when something was sent.
+  bool data_xmit(proto::Micros now);
 
   bool next_socket_request(SocketRequest& request);
   bool next_event(SessionEvent& event);
@@ -134,7 +140,7 @@ class Session final : public CommandTransport {
   void recover(proto::Micros now);
   void back_off(proto::Micros now);
   bool redirect(const Portal& portal, bool permanent);
-  void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = length; }
+  void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = std::min(length, kMaxTime2Wait); }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
   void fail_scsi_tasks(Outcome outcome);

@@ -10,6 +10,10 @@ namespace {
 /// What a command costs a connection beside its data, so that commands without data count too.
 constexpr std::uint32_t kCommandWeight = 512;
 
+/// Commands of one turn go to the same connection until they weigh this much, so that small ones leave, and are
+/// answered, in few packets. Spreading them singly over four connections cost a third more CPU at 4 KiB.
+constexpr std::uint32_t kBatchWeight = 64 * 1024;
+
 }  // namespace
 
 void Session::update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept {
@@ -32,15 +36,24 @@ Connection* Session::pick_connection() noexcept {
   return best;
 }
 
-void Session::data_xmit(proto::Micros now) {
+bool Session::data_xmit(proto::Micros now) {
+  bool out_of_room = false;
   if (state_ == SessionState::logged_in) {
+    Connection* connection = nullptr;
+    std::uint32_t batch = 0;
     while (pending_first_ != nullptr) {
       if (!window_open()) {
         ++counters_.window_closed;
         break;
       }
-      Connection* connection = pick_connection();
-      if (connection == nullptr) break;
+      if (connection == nullptr || batch >= kBatchWeight || !connection->send_queue_.room()) {
+        connection = pick_connection();
+        batch = 0;
+      }
+      if (connection == nullptr) {
+        out_of_room = true;
+        break;
+      }
       Task* task = tasks_.alloc(TaskKind::scsi);
       if (task == nullptr) break;
       ScsiCommand& command = *pending_first_;
@@ -51,6 +64,7 @@ void Session::data_xmit(proto::Micros now) {
       task->started_at = task->last_transfer_at = now;
       task->outstanding_bytes = command.data_length + kCommandWeight;
       connection->outstanding_bytes_ += task->outstanding_bytes;
+      batch += task->outstanding_bytes;
       connection->link_running(*task);
       connection->prep_scsi_cmd_pdu(*task);
       ++counters_.commands;
@@ -60,6 +74,7 @@ void Session::data_xmit(proto::Micros now) {
   for (const auto& connection : connections_) {
     if (connection->state_ == ConnectionState::started) connection->fill_send_queue();
   }
+  return out_of_room;
 }
 
 void Session::queuecommand(ScsiCommand& command, proto::Micros) {

@@ -47,7 +47,7 @@ class Discoverer final : private PortalSocket::Owner {
     socket_.connect(portal.host, portal.port);
     if (!socket_.wants_addresses()) return;
     boost::asio::io_context lookup;
-    Resolver resolver(lookup);  // must live until the end of run()
+    Resolver resolver(lookup);
     resolver.resolve(portal.host, portal.port, [this](std::vector<Address> addresses, std::string error) {
       socket_.on_resolved(socket_.attempt(), std::move(addresses), error);
     });

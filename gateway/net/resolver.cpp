@@ -35,8 +35,8 @@ bool parse_literal(const std::string& host, std::uint16_t port, Address& address
 }
 
 void Resolver::resolve(const std::string& host, std::uint16_t port, Done done) {
-  boost::asio::post(control_, [this, host, port, done = std::move(done)]() mutable {
-    auto resolver = std::make_shared<tcp::resolver>(control_);
+  boost::asio::post(control_, [&control = control_, host, port, done = std::move(done)]() mutable {
+    auto resolver = std::make_shared<tcp::resolver>(control);
     resolver->async_resolve(host, std::to_string(port), tcp::resolver::numeric_service,
                             [resolver, done = std::move(done)](const boost::system::error_code& error,
                                                                const tcp::resolver::results_type& results) {

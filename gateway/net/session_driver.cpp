@@ -58,7 +58,8 @@ void SessionDriver::deliver(proto::Micros now) {
 }
 
 void SessionDriver::transmit(proto::Micros now) {
-  session_.data_xmit(now);
+  const bool out_of_room = session_.data_xmit(now);
+  bool sent_all_of_one = false;
   for (std::uint16_t i = 0; i < links_.size(); ++i) {
     PortalSocket& socket = links_[i]->socket;
     if (socket.state() != PortalSocket::State::connected || socket.failed() || !session_.connection(i).wants_tx()) {
@@ -67,7 +68,10 @@ void SessionDriver::transmit(proto::Micros now) {
     const Transfer result = socket.socket().send(session_.connection(i), now);
     if (result == Transfer::failed) socket.fail(socket.socket().error_text());
     if (result == Transfer::failed || result == Transfer::more) shard_.touch(*this);
+    if (result == Transfer::done && !socket.socket().wants_write()) sent_all_of_one = true;
   }
+  // The send queues were too short for all commands: now there is room, and nothing else may come to wake the rest.
+  if (out_of_room && sent_all_of_one) shard_.touch(*this);
 }
 
 void SessionDriver::settle_links(proto::Micros now) {

@@ -13,7 +13,9 @@ void TargetClient::on_ready(std::uint32_t events, proto::Micros now) {
   if (is_over()) return;
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
     const Transfer result = socket_.receive(engine_, now);
-    if (result == Transfer::ended || result == Transfer::failed) {
+    // An engine that does not want to read does not notice the end of the stream: the poller does.
+    const bool hung_up = result == Transfer::engine_full && (events & (EPOLLHUP | EPOLLERR)) != 0;
+    if (hung_up || result == Transfer::ended || result == Transfer::failed) {
       over_ = true;
       if (result == Transfer::failed) trouble_ = socket_.error_text();
       return;
@@ -25,7 +27,9 @@ void TargetClient::on_ready(std::uint32_t events, proto::Micros now) {
 
 void TargetClient::pump(proto::Micros now) {
   if (is_over()) return;
-  if (socket_.send(engine_, now) == Transfer::failed) {
+  const Transfer result = socket_.send(engine_, now);
+  if (result == Transfer::more) socket_.want_write(true);
+  if (result == Transfer::failed) {
     over_ = true;
     trouble_ = socket_.error_text();
     return;

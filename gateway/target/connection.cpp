@@ -21,6 +21,7 @@ Connection::Connection(Server& server, std::string local_address, proto::Micros 
   std::array<std::uint8_t, 4> random;
   server.random().fill(random);
   stat_sn_ = proto::load_be32(random.data());
+  server_.set_now(now);
   server_.enroll(*this);
 }
 
@@ -61,7 +62,7 @@ void Connection::close_after_sending(const std::string& reason) {
   if (state_ == ConnectionState::closed || state_ == ConnectionState::closing) return;
   close_reason_ = reason;
   const bool sent = queue_first_ == nullptr && wire_count_ == 0;
-  flush_deadline_ = last_received_ + kFlushTimeout;
+  flush_deadline_ = server_.now() + kFlushTimeout;
   enter(sent ? ConnectionState::closed : ConnectionState::closing);
 }
 
@@ -72,7 +73,8 @@ void Connection::violation(const std::string& reason) {
   enter(ConnectionState::closed);
 }
 
-void Connection::on_disconnected(proto::Micros) {
+void Connection::on_disconnected(proto::Micros now) {
+  server_.set_now(now);
   if (session_ != nullptr) session_->remove(*this);
   session_ = nullptr;
   clear_tx();
@@ -97,6 +99,7 @@ proto::Micros Connection::next_deadline() const noexcept {
 }
 
 void Connection::on_deadline(proto::Micros now) {
+  server_.set_now(now);
   if (now < next_deadline()) return;
   switch (state_) {
     case ConnectionState::login:

@@ -45,6 +45,7 @@ std::size_t Connection::rx_buffers(std::span<iovec> out) {
 }
 
 void Connection::on_received(std::size_t n, proto::Micros now) {
+  server_.set_now(now);
   last_received_ = now;
   if (takes_directly()) {
     const std::size_t direct =

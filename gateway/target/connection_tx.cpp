@@ -121,7 +121,8 @@ std::size_t Connection::tx_buffers(std::span<iovec> out) {
   return filled;
 }
 
-void Connection::on_sent(std::size_t n, proto::Micros) {
+void Connection::on_sent(std::size_t n, proto::Micros now) {
+  server_.set_now(now);
   while (n > 0) {
     NBDGW_ASSERT(wire_count_ > 0, "no more was sent than there was to send");
     WirePdu& wire = wire_[wire_first_];

@@ -98,7 +98,8 @@ void Server::tidy() noexcept {
   std::erase_if(graveyard_, [](const auto& session) { return session->is_idle(); });
 }
 
-void Server::shut_down(proto::Micros) {
+void Server::shut_down(proto::Micros now) {
+  set_now(now);
   for (Connection* connection : std::vector(connections_)) {
     if (connection->state() == ConnectionState::full_feature) connection->send_async_drop();
     connection->close_after_sending("the target is shutting down");

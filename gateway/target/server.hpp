@@ -77,6 +77,9 @@ class Server {
   void mark_ready(Connection& connection) noexcept;
   void forget(Connection& connection) noexcept;
   void enroll(Connection& connection);
+  /// The time that the shell handed in last, with whatever connection.
+  proto::Micros now() const noexcept { return now_; }
+  void set_now(proto::Micros now) noexcept { now_ = now; }
   /// Destroys what was buried. Called at the end of every outside call into the engine.
   void tidy() noexcept;
 
@@ -98,6 +101,7 @@ class Server {
   std::vector<std::unique_ptr<Session>> graveyard_;
   std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
   std::uint16_t last_tsih_ = 0;
+  proto::Micros now_ = 0;
 };
 
 /// What is wrong with the options, in words for whoever wrote them; empty: nothing.

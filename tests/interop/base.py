@@ -1,4 +1,5 @@
 """What every interoperability test stands on: servers chosen by the environment, logs shown on failure."""
+import faulthandler
 import os
 import pathlib
 import random
@@ -11,6 +12,9 @@ from lib import gateway, process, servers, workdir  # noqa: E402
 
 MIB = 1 << 20
 SERVER = os.environ.get("NBDGW_SERVER", "nbdgw")
+# A test that takes longer hangs, perhaps inside a library that nothing else interrupts: the whole run ends with the
+# stack of every thread, and the children with it.
+HUNG_S = 300
 SEED = int(os.environ.get("NBDGW_SEED", random.SystemRandom().randrange(1 << 32)))
 
 
@@ -34,8 +38,10 @@ class InteropCase(unittest.TestCase):
 
     def run(self, result=None):
         process.mark_logs()
+        faulthandler.dump_traceback_later(HUNG_S, exit=True)
         before = len(result.failures) + len(result.errors)
         super().run(result)
+        faulthandler.cancel_dump_traceback_later()
         if len(result.failures) + len(result.errors) > before:
             workdir.keep()
             result.attach(self, process.fresh_logs())

@@ -192,7 +192,7 @@ class TargetDown(InteropCase):
         kind, _, text = wire.go()
         self.assertEqual(kind, n.UNKNOWN)
         self.assertTrue(text)
-        server.child.wait_log("nosuch")
+        self.assertIn("nosuch", text + server.child.log(), "which name the target refused")
         server.stop()
 
 

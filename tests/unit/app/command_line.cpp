@@ -1,6 +1,6 @@
 #include "gateway/app/command_line.hpp"
 
-#include <string>
+#include <filesystem>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -17,7 +17,8 @@ int run(std::vector<const char*> arguments) {
 }
 
 std::string example(const std::string& name) {
-  return std::string(NBDGW_SOURCE_DIR "/config/examples/") + name;
+  const auto root = std::filesystem::path(NBDGW_SOURCE_DIR);
+  return (root / "config/examples" / name).string();
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ using namespace nbdgw::config::test;
 namespace {
 
 std::filesystem::path config_folder() {
-  return NBDGW_SOURCE_DIR "/config";
+  return std::filesystem::path(NBDGW_SOURCE_DIR) / "config";
 }
 
 /// Real files, but every secret is there and private (the examples name files that only their reader has).

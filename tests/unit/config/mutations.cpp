@@ -1,5 +1,6 @@
 // Whatever a file holds, the parser comes back with a configuration or with errors, and with nothing worse.
 #include <cstdlib>
+#include <filesystem>
 #include <random>
 
 #include <doctest/doctest.h>
@@ -18,7 +19,8 @@ class SecretEverywhere : public FileReader {
 };
 
 std::string full_example() {
-  const FileContent content = SystemFileReader().read(NBDGW_SOURCE_DIR "/config/examples/full.yaml", 1 << 20);
+  const auto root = std::filesystem::path(NBDGW_SOURCE_DIR);
+  const FileContent content = SystemFileReader().read((root / "config/examples/full.yaml").string(), 1 << 20);
   REQUIRE(content.error == "");
   return content.text;
 }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "proto/bytes/endian.hpp"
+#include "tests/unit/initiator/allocations.hpp"
 
 namespace nbdgw::test {
 
@@ -83,10 +84,11 @@ void Jobs::queue(Job& job) {
   REQUIRE(job.queued == job.finished);  // lent once at a time
   ++job.queued;
   ++outstanding;
-  session_.queuecommand(job, 0);
+  in_engine([&] { session_.queuecommand(job, 0); });
 }
 
 void Jobs::on_command_done(initiator::ScsiCommand& command, proto::Micros) {
+  const OutsideEngine outside;
   auto& job = static_cast<Job&>(command);
   ++job.finished;
   --outstanding;

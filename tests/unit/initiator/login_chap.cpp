@@ -77,7 +77,7 @@ TEST_CASE("chap: MD5 by the numbers") {
 
 TEST_CASE("chap: the configured algorithms, in their order") {
   auto settings = chap_settings(false);
-  settings.chap.algorithms = {5, 7};
+  settings.chap.algorithms = {ChapAlgorithm::md5, ChapAlgorithm::sha256};
   LoginRun run(settings);
   to_algorithm(run);
   CHECK(run.offered() == Keys{{"CHAP_A", "5,7"}});

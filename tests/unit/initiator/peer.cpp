@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tests/unit/initiator/allocations.hpp"
+
 namespace nbdgw::test {
 
 using namespace proto::iscsi;
@@ -70,7 +72,7 @@ bool Peer::transmit(std::uint16_t cid) {
   Wire& end = wires_[cid];
   if (!end.open || !end.takes) return false;
   std::vector<iovec> pieces(tx_iovecs);
-  const std::size_t count = connection(cid).tx_buffers(pieces);
+  const std::size_t count = in_engine([&] { return connection(cid).tx_buffers(pieces); });
   REQUIRE(count <= pieces.size());
   CHECK((count > 0) == connection(cid).wants_tx());
   Bytes bytes;
@@ -81,7 +83,7 @@ bool Peer::transmit(std::uint16_t cid) {
   }
   if (bytes.empty()) return false;
   end.bytes_sent += bytes.size();
-  connection(cid).on_sent(bytes.size(), now);
+  in_engine([&] { connection(cid).on_sent(bytes.size(), now); });
   end.cutter.feed(bytes);
   for (Pdu pdu; end.open && end.cutter.next(pdu);) {
     end.sent_marks.push_back(end.bytes_sent - end.cutter.rest());
@@ -103,7 +105,7 @@ bool Peer::receive(std::uint16_t cid) {
   Wire& end = wires_[cid];
   if (!end.open || end.out.empty()) return false;
   std::vector<iovec> pieces(rx_iovecs);
-  const std::size_t count = connection(cid).rx_buffers(pieces);
+  const std::size_t count = in_engine([&] { return connection(cid).rx_buffers(pieces); });
   if (count == 0) return false;
   const std::size_t most = static_cast<std::size_t>(
       std::min<std::uint64_t>({rx_chunk, end.out.size(), end.cut_received - end.bytes_received}));
@@ -116,7 +118,7 @@ bool Peer::receive(std::uint16_t cid) {
   }
   end.out.erase(end.out.begin(), end.out.begin() + static_cast<std::ptrdiff_t>(moved));
   end.bytes_received += moved;
-  connection(cid).on_received(moved, now);
+  in_engine([&] { connection(cid).on_received(moved, now); });
   if (end.bytes_received == end.cut_received) {
     end.cut_received = ~0ULL;
     disconnect(cid);
@@ -126,11 +128,11 @@ bool Peer::receive(std::uint16_t cid) {
 
 bool Peer::turn() {
   bool any = serve_requests();
-  session.deliver(now);
-  session.data_xmit(now);
+  in_engine([&] { session.deliver(now); });
+  in_engine([&] { session.data_xmit(now); });
   for (auto& [cid, end] : wires_) any = transmit(cid) || any;
   for (auto& [cid, end] : wires_) any = receive(cid) || any;
-  session.deliver(now);
+  in_engine([&] { session.deliver(now); });
   return serve_requests() || any;
 }
 
@@ -157,7 +159,9 @@ void Peer::send_bytes(std::uint16_t cid, std::span<const std::uint8_t> bytes) {
 }
 
 void Peer::send(std::uint16_t cid, const Pdu& pdu) {
-  send_bytes(cid, to_bytes(pdu, wires_[cid].header_digest, wires_[cid].data_digest));
+  Bytes bytes = to_bytes(pdu, wires_[cid].header_digest, wires_[cid].data_digest);
+  if (mangle) mangle(cid, bytes);
+  send_bytes(cid, bytes);
 }
 
 Pdu Peer::take(std::uint16_t cid, Opcode opcode) {

@@ -99,6 +99,8 @@ class Peer {
   /// Takes the initiator's PDUs; without it they gather in the inboxes.
   std::function<void(std::uint16_t cid, const Pdu& pdu)> on_pdu;
   std::function<void(std::uint16_t cid)> on_connect;
+  /// Spoils what is sent to the initiator.
+  std::function<void(std::uint16_t cid, Bytes& bytes)> mangle;
 
   Wire& wire(std::uint16_t cid) { return wires_[cid]; }
   initiator::Connection& connection(std::uint16_t cid) { return session.connection(cid); }
@@ -107,6 +109,8 @@ class Peer {
   void pump();
   /// One turn; false when nothing moved.
   bool turn();
+  /// One write to the socket; false when nothing moved.
+  bool transmit(std::uint16_t cid);
   /// Lets time pass, deadline by deadline.
   void advance(proto::Micros length);
   void send(std::uint16_t cid, const Pdu& pdu);
@@ -149,7 +153,6 @@ class Peer {
 
  private:
   bool serve_requests();
-  bool transmit(std::uint16_t cid);
   bool receive(std::uint16_t cid);
 
   std::map<std::uint16_t, Wire> wires_;

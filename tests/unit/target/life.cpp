@@ -194,9 +194,11 @@ TEST_CASE("shut down: initiators are told, and closed when they know") {
   Peer peer(world);
   peer.log_in();
   Peer half(world);
+  world.now += 60 * kSecond;
   world.server->shut_down(world.now);
   CHECK_FALSE(half.is_open());
   CHECK(peer.is_open());
+  CHECK(peer.engine().next_deadline() == world.now + 5 * kSecond);
   CHECK(peer.receive_as<iscsi::AsyncMessage>(Opcode::async_message).event == iscsi::AsyncEvent::drop_all_connections);
   CHECK_FALSE(peer.is_open());
   CHECK(world.server->take_ready() != nullptr);

@@ -1,0 +1,136 @@
+// The loss of a connection at every step of a script, and within every step.
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "tests/unit/initiator/model_target.hpp"
+
+using namespace nbdgw::test;
+using namespace nbdgw::initiator;
+using nbdgw::proto::kSecond;
+
+namespace {
+
+struct Cut {
+  std::uint16_t cid = 0;
+  bool sent = false;  // counted in bytes sent, or received
+  std::uint64_t at = ~0ULL;
+};
+
+struct Marks {
+  std::vector<Cut> steps;
+};
+
+/// Login of two connections, reads, writes, an idle spell with pings, logout; with a break of one connection.
+Marks run_script(const Cut& cut, bool ends_first) {
+  auto settings = default_settings(2);
+  settings.queue_depth = 8;
+  settings.nop_interval = 5 * kSecond;
+  settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
+  Peer peer(settings);
+  ModelTarget target(peer, 7);
+  target.window = 6;
+  peer.keys = target.keys(2);
+  peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+  peer.jobs.retry = true;
+  peer.tx_chunk = peer.rx_chunk = 1500;
+  if (cut.at != ~0ULL) (cut.sent ? peer.wire(cut.cid).cut_sent : peer.wire(cut.cid).cut_received) = cut.at;
+
+  peer.session.setup(peer.now);
+  for (const std::uint32_t length : {5000U, 0U, 30'000U}) peer.jobs.read(length, 3);
+  for (const std::uint32_t length : {512U, 20'000U, 40'000U, 9000U}) peer.jobs.write(length, 3);
+  target.run();
+  peer.advance(5 * kSecond);
+  target.run();
+  peer.jobs.read(700);
+  peer.jobs.write(17'000);
+  target.run();
+  for (int i = 0; i < 3; ++i) {  // what a cut during the idle spell has left to do
+    peer.advance(3 * kSecond);
+    target.run();
+  }
+  // Everything came back, whatever happened, and came back right; nothing is left behind.
+  CHECK(peer.session.state() == SessionState::logged_in);
+  CHECK(peer.connection(1).state() == ConnectionState::started);
+  for (const auto& job : peer.jobs.all) {
+    REQUIRE(job->finished == job->queued);
+    CHECK(job->outcome == Outcome::completed);
+    CHECK(job->status == 0);
+    const Bytes expected = pattern_bytes(job->number, job->data_length);
+    CHECK(job->content == expected);
+    if (job->direction == Direction::write) CHECK(target.written[job->number] == expected);
+  }
+  peer.check_nothing_leaked();
+  CHECK(peer.session.counters().losses <= 1);
+  if (ends_first) return {};
+
+  peer.session.teardown(peer.now);
+  peer.pump();
+  peer.advance(20 * kSecond);
+  CHECK(peer.session.state() == SessionState::terminated);
+  peer.check_nothing_leaked();
+
+  Marks marks;
+  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+    for (const bool sent : {true, false}) {
+      std::uint64_t last = 0;
+      for (const std::uint64_t at : sent ? peer.wire(cid).sent_marks : peer.wire(cid).received_marks) {
+        // Before the PDU, within its header, and in the middle of it.
+        if (last > 0) marks.steps.push_back({cid, sent, last});
+        marks.steps.push_back({cid, sent, last + 1});
+        marks.steps.push_back({cid, sent, last + 20});
+        marks.steps.push_back({cid, sent, last + (at - last) / 2});
+        last = at;
+      }
+    }
+  }
+  return marks;
+}
+
+}  // namespace
+
+TEST_CASE("loss: a connection breaks at any step of a script, and everything converges") {
+  const Marks marks = run_script({}, false);
+  REQUIRE(marks.steps.size() > 200);
+  MESSAGE("steps: " << marks.steps.size());
+  for (const Cut& cut : marks.steps) {
+    CAPTURE(cut.cid);
+    CAPTURE(cut.sent);
+    CAPTURE(cut.at);
+    run_script(cut, false);
+  }
+}
+
+TEST_CASE("loss: each command finishes once for each time that it was queued, without a retry too") {
+  for (int after = 0; after < 40; ++after) {
+    Peer peer(default_settings(2));
+    ModelTarget target(peer, 3);
+    peer.keys = target.keys(2);
+    peer.tx_chunk = peer.rx_chunk = 700;
+    peer.session.setup(peer.now);
+    peer.pump();
+    for (int i = 0; i < 20; ++i) i % 2 == 0 ? peer.jobs.read(4000, 2) : peer.jobs.write(30'000, 2);
+    for (int i = 0; i < after; ++i) {
+      target.act();
+      peer.turn();
+    }
+    peer.auto_connect = false;
+    peer.disconnect(after % 2 == 0 ? 0 : 1);
+    peer.turn();
+    std::size_t waiting = 0;
+    for (const auto& job : peer.jobs.all) {
+      if (job->finished == 0) {
+        ++waiting;  // was not sent yet: it waits for the session
+      } else {
+        CHECK((job->outcome == Outcome::completed || job->outcome == Outcome::transport_disrupted));
+      }
+    }
+    CHECK(peer.jobs.outstanding == waiting);
+    CHECK(peer.session.tasks_in_use() == 0);
+    peer.auto_connect = true;
+    if (!peer.wire(0).open && peer.connection(0).state() == ConnectionState::connecting) peer.connect(0);
+    target.run();
+    CHECK(peer.session.state() == SessionState::logged_in);
+    peer.check_nothing_leaked();
+  }
+}
