@@ -129,7 +129,7 @@ class Babbler {
     if (command.read && (quiet || below(3) != 0)) {
       peer_.send(cid, peer_.data_in(cid, command.itt, 0, 0, Bytes(command.expected_length), true));
       peer_.send(cid, peer_.response(cid, command.itt));
-    } else if (command.write && (quiet || below(3) != 0)) {
+    } else if (command.write && command.expected_length > 0 && (quiet || below(3) != 0)) {
       peer_.send(cid, peer_.r2t(cid, command.itt, 0, 0, command.expected_length, 0x77));
     } else if (quiet) {
       peer_.send(cid, peer_.response(cid, command.itt));

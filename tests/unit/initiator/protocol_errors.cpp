@@ -333,6 +333,8 @@ TEST_CASE("protocol error: an answer to the session of before is not taken for o
   const std::uint32_t tag = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>().itt;
   CHECK((tag & TaskPool::kIndexMask) == (old & TaskPool::kIndexMask));
   CHECK(tag != old);
+  const std::uint32_t age = tag >> TaskPool::kAgeShift;
+  CHECK(age == (old >> TaskPool::kAgeShift) + 1);
   peer.deliver(0, peer.data_in(0, old, 0, 0, Bytes(100), true));
   CHECK(job.outcome == Outcome::transport_disrupted);
   CHECK(peer.saw(Kind::lost, describe(E::bad_itt)));

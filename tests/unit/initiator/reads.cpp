@@ -126,6 +126,24 @@ TEST_CASE("read: data in several PDUs into scattered memory, status in the last 
   }
 }
 
+TEST_CASE("read: behind a large segment there is room for a header, not for the next data") {
+  Peer peer;
+  peer.start();
+  peer.jobs.read(200'000);
+  const std::uint32_t itt = itt_of(peer);
+  peer.rx_chunk = 48;
+  peer.send(0, peer.data_in(0, itt, 0, 0, Bytes(100'000), false));
+  peer.turn();
+  std::vector<iovec> pieces(4);
+  REQUIRE(peer.connection(0).rx_buffers(pieces) == 2);
+  CHECK(pieces[0].iov_len == 100'000);  // the command's own memory
+  CHECK(pieces[1].iov_len == PduReader::kHeaderRoom);
+  peer.rx_chunk = 1 << 20;
+  peer.pump();
+  REQUIRE(peer.connection(0).rx_buffers(pieces) == 1);  // nor does the next header bring its data with it
+  CHECK(pieces[0].iov_len == PduReader::kHeaderRoom);
+}
+
 TEST_CASE("read: large segments go straight to the memory, whatever comes with them") {
   Peer peer;
   peer.start();
