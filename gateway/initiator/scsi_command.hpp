@@ -69,8 +69,8 @@ struct ScsiCommand {
 /// Where SCSI commands go: an iSCSI session, or a test's stand-in.
 class CommandTransport {
  public:
-  /// Takes the command; it is never refused. It waits inside for a login that is under way, for the command window and
-  /// for a free task. If the session is lost, or the login fails, before it was sent, it comes back as
+  /// Takes the command; it is never refused. It waits inside for a login that is under way, for the command window
+  /// and for a free task. If the session is lost, or the login fails, before it was sent, it comes back as
   /// transport_disrupted like those that were. Its end is told by CommandSink::on_command_done().
   virtual void queuecommand(ScsiCommand& command, proto::Micros now) = 0;
 

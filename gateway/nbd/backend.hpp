@@ -84,9 +84,9 @@ class Backend {
 
   virtual const ExportInfo& info() const noexcept = 0;
 
-  /// Payload memory that nobody holds now, bytes. A connection that holds some already takes no more than this: so one
-  /// client gets half of all memory at most, two a third each, and what is left serves those that come later. (The
-  /// "dynamic threshold" of shared-memory switches.)
+  /// Payload memory that nobody holds now, bytes. A connection that holds some already takes no more than this: so
+  /// one client gets half of all memory at most, two a third each, and what is left serves those that come later.
+  /// (The "dynamic threshold" of shared-memory switches.)
   virtual std::uint64_t memory_free() const noexcept = 0;
 
   /// Takes in a validated request and reserves all that it needs to run: a READ gets its segments with their memory.

@@ -151,7 +151,7 @@ class Shard {
   Stage stage_ = Stage::running;
   proto::Micros stage_deadline_ = proto::kNever;
   proto::Micros handshake_deadline_ = proto::kNever;  // while draining
-  Mailbox mailbox_;  // last: what is still in it at the end goes first
+  Mailbox mailbox_;                                   // last: what is still in it at the end goes first
   std::thread thread_;
 };
 
