@@ -16,6 +16,9 @@ Arena::Arena(std::size_t bytes) {
         "cannot map " + std::to_string(bytes) + " bytes of payload memory (limits.memory, ulimit -v)");
   }
   memory_ = {static_cast<std::byte*>(memory), bytes};
+  // The kernel copies every payload in and out of here: huge pages save it TLB misses (3 % of the CPU of 1 MiB
+  // writes). Only a wish: without them everything works as well.
+  ::madvise(memory, bytes, MADV_HUGEPAGE);
 }
 
 Arena::~Arena() {
