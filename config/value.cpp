@@ -54,6 +54,14 @@ std::optional<std::string> Value::scalar(const std::string& expected) const {
   return std::nullopt;
 }
 
+/// The text of a scalar with a unit: to YAML that is a string, with quotes (as templates write it) or without.
+std::optional<std::string> Value::quantity(const std::string& expected) const {
+  if (!given()) return std::nullopt;
+  if (node_.IsScalar()) return node_.Scalar();
+  error("expected " + expected + ", found " + describe());
+  return std::nullopt;
+}
+
 std::optional<std::string> Value::text() const {
   if (!given()) return std::nullopt;
   if (node_.IsScalar() && !node_.Scalar().empty()) return node_.Scalar();
@@ -86,7 +94,7 @@ std::optional<std::uint64_t> Value::integer(std::uint64_t min, std::uint64_t max
 
 std::optional<std::uint64_t> Value::size(std::uint64_t min, std::uint64_t max) const {
   const std::string expected = "a size " + range(format_size(min), format_size(max));
-  const auto word = scalar(expected);
+  const auto word = quantity(expected);
   if (!word) return std::nullopt;
   const auto bytes = parse_size(*word);
   if (bytes && *bytes >= min && *bytes <= max) return bytes;
@@ -97,7 +105,7 @@ std::optional<std::uint64_t> Value::size(std::uint64_t min, std::uint64_t max) c
 
 std::optional<proto::Micros> Value::duration(proto::Micros min, proto::Micros max) const {
   const std::string expected = "a time " + range(format_duration(min), format_duration(max));
-  const auto word = scalar(expected);
+  const auto word = quantity(expected);
   if (!word) return std::nullopt;
   const auto micros = parse_duration(*word);
   if (micros && *micros >= min && *micros <= max) return micros;

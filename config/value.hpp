@@ -62,6 +62,7 @@ class Value {
 
  private:
   std::optional<std::string> scalar(const std::string& expected) const;
+  std::optional<std::string> quantity(const std::string& expected) const;
   std::string describe() const;
 
   YAML::Node node_;

@@ -85,6 +85,9 @@ TEST_CASE("wrong types") {
       with_target("first_burst: 64KB") ==
       Lines{"f:9:18: targets[0].first_burst: expected a size from 512B to 16777215B, found \"64KB\" (a whole number "
             "with B, KiB, MiB, GiB or TiB right behind it)"});
+  CHECK(with_target("first_burst: \"64KiB\"").empty());  // as templates quote it
+  CHECK(with_target("first_burst: [64KiB]") ==
+        Lines{"f:9:18: targets[0].first_burst: expected a size from 512B to 16777215B, found a list"});
   CHECK(with_target("first_burst: 256") ==
         Lines{"f:9:18: targets[0].first_burst: expected a size from 512B to 16777215B, found \"256\""});
   CHECK(with_target("data_digest: CRC32C") ==
