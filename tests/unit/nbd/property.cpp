@@ -337,7 +337,7 @@ TEST_CASE("property: what is written is read, whatever the order, the pieces and
   const std::uint64_t seed = seeded_random()();
   nbd::Counters total;
   int early_failures = 0, split_reads = 0;
-  for (std::uint64_t round = 0; round < 24; ++round) {
+  for (std::uint64_t round = 0; round < 96; ++round) {
     CAPTURE(round);
     Session session(seed + round, round % 2 == 1);
     session.run(250);
