@@ -1,8 +1,14 @@
 #include "config/parse.hpp"
 
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
+#include <utility>
+#include <vector>
 
 #include "config/address.hpp"
 #include "config/keys.hpp"
@@ -186,18 +192,66 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
 
 }  // namespace
 
+namespace {
+
+/// Notes where the first node of each document begins.
+class DocumentStarts final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override { inside_ = false; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { note(mark); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { note(mark); }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t, const std::string&) override {
+    note(mark);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    note(mark);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    note(mark);
+  }
+  void OnMapEnd() override {}
+
+  std::vector<YAML::Mark> starts;
+
+ private:
+  void note(const YAML::Mark& mark) {
+    if (!inside_) starts.push_back(mark);
+    inside_ = true;
+  }
+
+  bool inside_ = false;
+};
+
+/// The first two documents. Not YAML::LoadAll(): where no document can begin (a stray comma), yaml-cpp 0.7 finds
+/// empty ones without end, until the memory is gone.
+std::vector<YAML::Mark> document_starts(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStarts handler;
+  for (int count = 0; count < 2 && parser.HandleNextDocument(handler); ++count) {
+  }
+  return std::move(handler.starts);
+}
+
+}  // namespace
+
 ParseResult parse(std::string_view yaml, const std::string& file, const FileReader& reader) {
   ParseResult result;
   Report report(file);
   Config config;
   try {
-    const auto documents = YAML::LoadAll(std::string(yaml));
-    if (documents.empty() || documents.front().IsNull()) {
+    const std::string text(yaml);
+    const std::vector<YAML::Mark> starts = document_starts(text);
+    const YAML::Node document = YAML::Load(text);
+    if (starts.empty() || document.IsNull()) {
       report.error(YAML::Mark::null_mark(), "", "is empty; see config/examples/minimal.yaml for what it needs");
-    } else if (documents.size() > 1) {
-      report.error(documents[1].Mark(), "", "a second document begins here; a configuration is one document");
+    } else if (starts.size() > 1) {
+      report.error(starts[1], "", "a second document begins here; a configuration is one document");
     } else {
-      parse_document(documents.front(), reader, report, config);
+      parse_document(document, reader, report, config);
     }
   } catch (const YAML::Exception& e) {
     report.error(e.mark, "", "is no YAML: " + e.msg);
