@@ -42,14 +42,10 @@ nbd::Request* Export::admit(const nbd::RequestHeader& header, nbd::Connection& c
   bool room = true;
   switch (header.command) {
     case Command::read:
-      room = reserve_parts(*request);
-      break;
     case Command::write:
       room = reserve_parts(*request);
       break;
     case Command::trim:
-      room = reserve_slots(*request);
-      break;
     case Command::write_zeroes:
       room = reserve_slots(*request);
       break;
