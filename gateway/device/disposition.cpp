@@ -242,6 +242,7 @@ Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attem
       return apply(judge_status(command, kind), kind, attempts);
     case Outcome::transport_disrupted:
       return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
+    case Outcome::aborted:
     case Outcome::bad_target:
       return retry_after_error({}, attempts);
     case Outcome::path_lost:
@@ -257,6 +258,8 @@ std::string explain(const ScsiCommand& command) {
       return "not answered yet";
     case Outcome::transport_disrupted:
       return "the iSCSI session was lost before the target answered";
+    case Outcome::aborted:
+      return "it was not answered in time and had to be aborted";
     case Outcome::bad_target:
       return "the target's answer broke the rules of iSCSI";
     case Outcome::path_lost:

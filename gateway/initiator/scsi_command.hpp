@@ -20,6 +20,9 @@ enum class Outcome : std::uint8_t {
   /// The session was lost and has been, or will be, reinstated before anything else is sent: the command may or may
   /// not have run, but the target runs it no more. Safe to queue again.
   transport_disrupted,
+  /// A task management function over it completed: the target runs it no more (RFC 7143 section 11.5). It may or may
+  /// not have run. Safe to queue again.
+  aborted,
   /// The target answered, but nonsense: an iSCSI response other than "completed at target", sense that does not fit,
   /// a residual beyond the transfer (reference 1.2, iscsi_scsi_cmd_rsp). The command is over at the target.
   bad_target,
@@ -61,6 +64,9 @@ struct ScsiCommand {
   std::array<std::uint8_t, kMaxSense> sense{};
   std::uint32_t residual_underflow = 0;  // bytes of data_length that were not transferred
   std::uint32_t residual_overflow = 0;   // bytes the target wanted beyond data_length
+  /// It was not answered within the command timeout, and the ladder was climbed for it: with `aborted` and
+  /// `transport_disrupted`, tells a command that caused trouble from those that only suffered from it.
+  bool overdue = false;
 
   // Link of the session's queues while the command is lent to it.
   ScsiCommand* next = nullptr;

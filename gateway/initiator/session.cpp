@@ -68,7 +68,7 @@ void Session::enter(SessionState state) {
 }
 
 void Session::tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text) {
-  events_.push_back({kind, connection, std::move(text)});
+  events_.push_back({.kind = kind, .connection = connection, .text = std::move(text)});
 }
 
 bool Session::next_event(SessionEvent& event) {

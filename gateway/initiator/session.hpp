@@ -11,6 +11,7 @@
 
 #include "gateway/initiator/connection.hpp"
 #include "gateway/initiator/error.hpp"
+#include "gateway/initiator/recovery_event.hpp"
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/task_pool.hpp"
@@ -47,12 +48,17 @@ struct SessionEvent {
     connection_joined,  // a further connection is
     lost,               // every task was handed back; a login follows
     login_failed,       // one attempt; another follows
+    unit_reset,         // we have reset a LUN, or all (RecoveryEvent::kNoLun): unit attentions follow from it
     notice,             // worth knowing, nothing changes (async message, connection not granted, ...)
     terminated,
   };
   Kind kind{};
   std::uint16_t connection = 0;
   std::string text;
+  std::uint64_t lun = RecoveryEvent::kNoLun;  // unit_reset
+  /// logged_in: from the last sign of life of the session before to this login; 0 for the first login. What was in a
+  /// target's volatile cache may be gone if it was away for long.
+  proto::Micros outage = 0;
 };
 
 /// Counters of one session, since it was made.

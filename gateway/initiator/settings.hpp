@@ -49,6 +49,14 @@ struct SessionSettings {
   std::uint32_t max_recv_data_segment_length = 256 * 1024;
   std::uint16_t max_outstanding_r2t = 4;
   std::uint16_t queue_depth = 128;  // SCSI tasks in flight over the session
+  /// Silence on a command after which the escalation ladder looks at it, and how long each rung may take.
+  proto::Micros command_timeout = 15 * proto::kSecond;
+  proto::Micros abort_timeout = 10 * proto::kSecond;
+  proto::Micros lu_reset_timeout = 15 * proto::kSecond;
+  proto::Micros target_reset_timeout = 30 * proto::kSecond;
+  /// Whether Data-Out that the target asked for is withheld while a reset is under way. Some targets answer a reset
+  /// only once they have the data (reference 6.3).
+  bool fast_abort = true;
   proto::Micros login_timeout = 15 * proto::kSecond;
   proto::Micros logout_timeout = 15 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;

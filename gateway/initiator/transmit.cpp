@@ -82,6 +82,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.status = 0;
   command.sense_length = 0;
   command.residual_underflow = command.residual_overflow = 0;
+  command.overdue = false;
   if (stopping_) {
     command.outcome = Outcome::path_lost;
     done(command);

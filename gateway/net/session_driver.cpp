@@ -148,6 +148,8 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
     case SessionEvent::Kind::terminated:
       spdlog::info("target {}: session {}", label, event.text);
       return;
+    case SessionEvent::Kind::unit_reset:
+      return;
     case SessionEvent::Kind::notice:
     case SessionEvent::Kind::login_failed:
       break;

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "proto/time.hpp"
+
+namespace nbdgw::initiator {
+
+/// A step of the escalation ladder (design section 6), or what else the ladder does.
+enum class Rung : std::uint8_t {
+  timeout,  // a command was not answered in time, and its connection is asked whether it lives
+  abort_task,
+  abort_task_set,  // by hand only, as are the next one and the cold reset
+  clear_task_set,
+  lu_reset,
+  target_warm_reset,
+  target_cold_reset,
+  session_reset,  // all connections dropped
+  relogin,        // the session is back
+};
+
+/// What a rung is about.
+enum class RungScope : std::uint8_t { task, lun, target, session };
+
+enum class RungOutcome : std::uint8_t {
+  success,
+  not_found,  // response 1: the target says that it has no such task; no proof that it will not run (design 5.3)
+  refused,    // any other response, or a Reject
+  timed_out,
+  failed,  // the session was lost meanwhile
+};
+
+const char* to_string(Rung rung) noexcept;
+const char* to_string(RungScope scope) noexcept;
+const char* to_string(RungOutcome outcome) noexcept;
+
+/// One rung climbed. Told when it has ended.
+struct RecoveryEvent {
+  static constexpr std::uint64_t kNoLun = ~0ULL;
+
+  proto::Micros ended_at = 0;
+  proto::Micros duration = 0;
+  std::uint16_t tsih = 0;  // of the session
+  std::uint16_t cid = 0;   // the connection it is about, or that carried the request
+  std::uint64_t lun = kNoLun;
+  Rung rung{};
+  RungScope scope{};
+  RungOutcome outcome{};
+  std::uint32_t tasks = 0;  // handed back by it
+  std::string cause;        // for people
+};
+
+}  // namespace nbdgw::initiator
