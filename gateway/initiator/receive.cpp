@@ -275,13 +275,14 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received) {
       session_.complete_task(*task, TaskState::completed);
       return ConnectionError::none;
     }
-    const bool is_command = rejected.opcode == static_cast<std::uint8_t>(Opcode::scsi_command);
-    if (is_command && pdu.reason != proto::iscsi::RejectReason::data_digest_error) {
+    const auto opcode = static_cast<Opcode>(rejected.opcode);
+    if (task->kind == TaskKind::scsi && opcode == Opcode::scsi_command &&
+        pdu.reason != proto::iscsi::RejectReason::data_digest_error) {
       session_.tasks_.expect_late_answer(*task);  // some targets also send a SCSI Response
       session_.complete_scsi_task(*task, Outcome::bad_target);
       return ConnectionError::none;
     }
-    if (task->kind == TaskKind::tmf) {
+    if (task->kind == TaskKind::tmf && opcode == Opcode::task_management_request) {
       session_.escalation_.tmf_rejected();
       return ConnectionError::none;
     }
