@@ -148,7 +148,7 @@ void Escalation::tmf_done(proto::Micros now) {
   }
   std::uint32_t tasks = 0;
   if (state == TmfState::success) {
-    tasks = end_covered_tasks(climb);
+    tasks = end_covered_tasks();
     const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
     if (unit_reset) session_.tell_unit_reset(climb.lun);
   }
@@ -180,18 +180,15 @@ void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
 
 /// The function completed: what it covers, the target has forgotten (design section 5.3). Returns how many tasks that
 /// were.
-std::uint32_t Escalation::end_covered_tasks(const Climb& climb) {
+std::uint32_t Escalation::end_covered_tasks() {
   for (const auto& connection : session_.connections_) connection->suspend_tx();
   std::uint32_t count = 0;
   Task* next = nullptr;
   for (Task* task = session_.running_.front(); task != nullptr; task = next) {
     next = task->list_next;
-    if (climb.scope == RungScope::task) {
-      if (task->itt != tmf_.referenced_itt) continue;
-    } else {
-      if (climb.scope == RungScope::lun && task->command->lun != climb.lun) continue;
-      if (!proto::serial_less(task->cmd_sn, tmf_.exp_cmd_sn)) continue;
-    }
+    if (!in_scope(*task)) continue;
+    const bool one = tmf_.function == TaskManagementFunction::abort_task;
+    if (!one && !proto::serial_less(task->cmd_sn, tmf_.exp_cmd_sn)) continue;
     session_.fail_scsi_task(*task, Outcome::aborted);
     ++count;
   }
