@@ -118,6 +118,10 @@ void Escalation::send_tmf(proto::Micros now) {
 
 void Escalation::tmf_rsp(TaskManagementResult response) noexcept {
   session_.complete_task(*std::exchange(tmf_.task, nullptr), TaskState::completed);
+  if (tmf_.state != TmfState::queued) {  // its time was up
+    ++session_.counters_.late_answers;
+    return;
+  }
   tmf_.deadline = proto::kNever;
   switch (response) {
     case TaskManagementResult::complete:
