@@ -64,6 +64,10 @@ class Connection {
   bool wants_to_read() const noexcept;
   /// Nothing more is to be sent or read: the shell closes the socket.
   bool wants_close() const noexcept { return state_ == ConnectionState::closed; }
+  /// And that in the rudest way: the initiator gets a TCP reset, and nothing that was on its way.
+  bool wants_reset() const noexcept { return wants_reset_; }
+  /// Nothing more will be sent, and the shell tells the initiator so (FIN); what it sends is still read.
+  bool wants_send_end() const noexcept { return stopped_sending_; }
   /// Why the connection is closing or closed; empty: the initiator asked for it (logout).
   const std::string& close_reason() const noexcept { return close_reason_; }
   ConnectionState state() const noexcept { return state_; }
@@ -85,6 +89,10 @@ class Connection {
   void close_after_sending(const std::string& reason);
   /// Closes at once: the initiator broke the protocol.
   void violation(const std::string& reason);
+  /// Closes at once, with a TCP reset.
+  void reset(const std::string& reason);
+  /// Sends nothing more, reads on.
+  void stop_sending() noexcept;
 
   /// Puts a PDU, or a task that has its answer, into the queue.
   ControlPdu& new_control();
@@ -96,7 +104,9 @@ class Connection {
   void reject(proto::iscsi::RejectReason reason, const proto::iscsi::Bhs& header);
   /// A request other than a SCSI command or task management, when its turn has come.
   void handle(Task& request, proto::Micros now);
-  void send_async_drop();
+  void send_async(const proto::iscsi::AsyncMessage& message);
+  /// A NOP-In that wants no answer: it tells how far the command window goes.
+  void send_window();
 
  private:
   friend class Server;  // its list of ready connections
@@ -149,6 +159,8 @@ class Connection {
   void make_data_in(Task& task, WirePdu& wire);
   void make_response(Task& task, WirePdu& wire);
   void seal(WirePdu& wire, const proto::iscsi::Bhs& header);
+  void seal_data(WirePdu& wire, std::uint32_t pad);
+  void damage(WirePdu& wire, std::uint32_t pad);
   proto::iscsi::TargetSequence sequence(bool consume) noexcept;
   void release(WirePdu& wire) noexcept;
   void append(Outgoing& item) noexcept;
@@ -167,6 +179,8 @@ class Connection {
   const std::string local_address_;
   ConnectionState state_ = ConnectionState::login;
   std::string close_reason_;
+  bool wants_reset_ = false;
+  bool stopped_sending_ = false;
   Session* session_ = nullptr;
   std::uint16_t cid_ = 0;
   std::unique_ptr<Login> login_;

@@ -50,6 +50,7 @@ class Server {
   const TargetNode* find_target(std::string_view name) const noexcept;
   const std::map<std::uint16_t, std::unique_ptr<Session>>& sessions() const noexcept { return sessions_; }
   Session* find_session(std::uint16_t tsih) const noexcept;
+  const std::vector<Connection*>& connections() const noexcept { return connections_; }
   Counters& counters() noexcept { return counters_; }
   proto::RandomSource& random() noexcept { return random_; }
   Gate* gate() const noexcept { return gate_; }
@@ -60,6 +61,10 @@ class Server {
 
   /// Takes the session out; it is destroyed when the call into the engine that led to this has ended (see tidy()).
   void bury(Session& session);
+
+  /// The command windows of all sessions, and of those to come: Session::freeze_window().
+  void freeze_window(bool frozen);
+  bool window_frozen() const noexcept { return window_frozen_; }
 
   /// Every connection is told that it will be dropped, and wants to be closed once that is sent.
   void shut_down(proto::Micros now);
@@ -101,6 +106,7 @@ class Server {
   std::vector<std::unique_ptr<Session>> graveyard_;
   std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
   std::uint16_t last_tsih_ = 0;
+  bool window_frozen_ = false;
   proto::Micros now_ = 0;
 };
 

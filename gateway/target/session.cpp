@@ -23,6 +23,7 @@ Session::Session(Server& server, SessionIdentity identity, std::uint16_t tsih, c
       exp_cmd_sn_(first_cmd_sn),
       parked_(std::bit_ceil(std::size_t{depth_})),
       table_(depth_ + kMaxImmediateTasks) {
+  if (server.window_frozen()) freeze_window(true);
   if (identity_.target == nullptr) return;
   attentions_.resize(identity_.target->units.size());
   for (const LogicalUnit& unit : identity_.target->units)
@@ -71,9 +72,11 @@ Session::Intake Session::begin_task(Connection& connection, const Bhs& header, T
   const Prefix prefix = Prefix::decode(header);
   const std::uint32_t cmd_sn = proto::load_be32(&header[24]);
   if (!prefix.immediate && (!in_window(cmd_sn) || parked(cmd_sn).taken)) return Intake::ignored;
-  if (prefix.itt != kReservedTag && table_.find(prefix.itt) != nullptr) return Intake::tag_in_use;
+  Task* holder = prefix.itt != kReservedTag ? table_.find(prefix.itt) : nullptr;
+  if (holder != nullptr && !holder->disowned) return Intake::tag_in_use;
   if (prefix.immediate && immediate_ >= kMaxImmediateTasks) return Intake::too_many_immediate;
 
+  if (holder != nullptr) give_up_tag(*holder);
   if (free_ == nullptr) {
     // As many as the window allows, and what connections are still sending of others: bounded by both.
     pool_.push_back(std::make_unique<Task>());
@@ -149,8 +152,7 @@ void Session::release(Task& task) noexcept {
 
 void Session::abort(Task& task) {
   if (task.state == TaskState::free || task.state == TaskState::finished || task.state == TaskState::aborted) return;
-  const bool held = task.is_scsi() && (task.state == TaskState::ready || task.state == TaskState::executed);
-  if (held && server_.gate() != nullptr) server_.gate()->on_gone(task);
+  if (task.followed) server_.gate()->on_gone(task);
   // Its CmdSN counts as received: nothing must wait for it.
   if (!task.immediate && (task.state == TaskState::parked || task.state == TaskState::receiving) &&
       in_window(task.cmd_sn))
@@ -162,6 +164,17 @@ void Session::abort(Task& task) {
   if (task.is_scsi()) ++server_.counters().aborted;
   task.state = TaskState::aborted;
   if (task.on_wire == 0) release(task);
+}
+
+void Session::disown(Task& task) noexcept {
+  task.disowned = true;
+  uncount(task);
+}
+
+/// Without its tag no more data reaches a task: one that still needs some will never have it.
+void Session::give_up_tag(Task& task) {
+  if (task.state == TaskState::gathering) return abort(task);
+  table_.erase(task);
 }
 
 /// Of a connection that is gone. What had not come to its turn was never delivered: its CmdSN is open again, for the
@@ -183,6 +196,16 @@ void Session::abort_tasks_of(Connection& connection) {
 
 // ---- order of commands
 // ----------------------------------------------------------------------------------------------
+
+void Session::freeze_window(bool frozen) {
+  if (frozen == frozen_max_cmd_sn_.has_value()) return;
+  if (frozen) {
+    frozen_max_cmd_sn_ = max_cmd_sn();
+    return;
+  }
+  frozen_max_cmd_sn_.reset();
+  if (!connections_.empty()) connections_.front()->send_window();
+}
 
 void Session::deliver(Task& task, proto::Micros now) {
   if (task.is_scsi()) task.received = Prefix::decode(task.request).data_length;
@@ -231,156 +254,6 @@ void Session::dispatch(Task& task, proto::Micros now) {
       // A logout has taken the task with it.
       if (task.state != TaskState::free) release(task);
   }
-}
-
-// ---- SCSI commands
-// --------------------------------------------------------------------------------------------------
-
-void Session::start_scsi(Task& task, proto::Micros now) {
-  task.state = TaskState::gathering;
-  if (refuse(task)) return respond(task, now);
-  go_on_gathering(task, now);
-}
-
-/// Whether the command ends before it has begun; then its status is set.
-bool Session::refuse(Task& task) {
-  constexpr std::uint8_t kOrdered = 2;
-  constexpr std::uint8_t kAca = 4;
-  constexpr proto::scsi::AdditionalSense kInvalidMessageError{0x49, 0x00};
-  if (!ignores_unit_attention(task.plan.operation)) {
-    if (const auto sense = take_attention(task.unit)) {
-      set_check_condition(task, *sense);
-      return true;
-    }
-  }
-  if (task.plan.refusal) {
-    set_check_condition(task, *task.plan.refusal);
-  } else if (task.command.attribute == kOrdered || task.command.attribute >= kAca) {
-    set_check_condition(task, illegal_request(kInvalidMessageError));  // SAM-5 8.6: attributes that are not there
-  } else if (task.command.read && task.command.write) {
-    set_check_condition(task, illegal_request(proto::scsi::asc::kInvalidFieldInCdb));  // none of ours moves both ways
-  } else if (task.no_room) {
-    ++server_.counters().task_set_full;
-    set_status(task, proto::scsi::Status::task_set_full);
-  } else {
-    return false;
-  }
-  return true;
-}
-
-void Session::data_arrived(Task& task, proto::Micros now) {
-  if (task.state == TaskState::gathering) go_on_gathering(task, now);
-}
-
-void Session::go_on_gathering(Task& task, proto::Micros now) {
-  if (task.unsolicited_open) return;
-  if (task.received >= task.out_length) return make_ready(task, now);
-  solicit(task);
-}
-
-/// R2Ts for what is missing, in bursts, as many as may be open at a time (section 11.8).
-void Session::solicit(Task& task) {
-  const std::uint32_t most = std::min(parameters_.max_outstanding_r2t, kMaxOutstandingR2t);
-  task.solicited_up_to = std::max(task.solicited_up_to, task.received);
-  while (task.solicited_count < most && task.solicited_up_to < task.out_length) {
-    if (next_ttt_ == kReservedTag) next_ttt_ = 0;
-    Solicited& burst = task.solicited[task.solicited_count++];
-    burst = {.ttt = next_ttt_++,
-             .offset = task.solicited_up_to,
-             .length = std::min(parameters_.max_burst_length, task.out_length - task.solicited_up_to)};
-    task.solicited_up_to += burst.length;
-    ControlPdu& pdu = task.connection->new_control();
-    pdu.consumes_stat_sn = false;
-    R2t{.lun = task.command.lun,
-        .itt = task.itt,
-        .ttt = burst.ttt,
-        .r2t_sn = task.r2t_sn++,
-        .buffer_offset = burst.offset,
-        .desired_length = burst.length}
-        .encode(pdu.header);
-    task.connection->send(pdu);
-  }
-}
-
-void Session::make_ready(Task& task, proto::Micros now) {
-  task.state = TaskState::ready;
-  if (server_.gate() != nullptr && server_.gate()->pass(task, Gate::Passage::execute, now) == Gate::Verdict::hold)
-    return;
-  execute_task(task, now);
-}
-
-void Session::execute_task(Task& task, proto::Micros now) {
-  constexpr std::uint32_t kMaxParameterData = 8192;
-  if (task.plan.direction == DataDirection::in && task.command.read) {
-    std::uint32_t room = std::min(task.plan.length, task.command.expected_length);
-    if (task.plan.operation != Operation::read) room = std::min(room, kMaxParameterData);
-    allocate(task, room);
-  }
-  if (task.no_room) {
-    ++server_.counters().task_set_full;
-    set_status(task, proto::scsi::Status::task_set_full);
-    return respond(task, now);
-  }
-  Execution execution{.plan = task.plan,
-                      .cdb = task.cdb(),
-                      .target = *identity_.target,
-                      .unit = task.unit,
-                      .lun = task.command.lun,
-                      .data = task.data,
-                      .data_length = task.data_length,
-                      .pending = {}};
-  if (task.plan.operation == Operation::request_sense) execution.pending = take_attention(task.unit);
-  execute(execution);
-  ++server_.counters().commands;
-  if (execution.status == proto::scsi::Status::check_condition) {
-    set_check_condition(task, execution.sense);
-  } else {
-    set_status(task, execution.status);
-    task.moved = execution.moved;
-    if (task.plan.direction == DataDirection::in) task.in_length = std::min(execution.moved, task.data_length);
-  }
-  if (task.in_length == 0) free_data(task);
-  respond(task, now);
-}
-
-void Session::respond(Task& task, proto::Micros now) {
-  task.state = TaskState::executed;
-  if (server_.gate() != nullptr && server_.gate()->pass(task, Gate::Passage::respond, now) == Gate::Verdict::hold)
-    return;
-  queue_response(task);
-}
-
-void Session::queue_response(Task& task) {
-  task.state = TaskState::responding;
-  task.connection->send(task);
-}
-
-void Session::resume(Task& task, proto::Micros now) {
-  if (task.state == TaskState::ready) return execute_task(task, now);
-  NBDGW_ASSERT(task.state == TaskState::executed, "only a task that was held is resumed");
-  queue_response(task);
-}
-
-// ---- unit attentions
-// ------------------------------------------------------------------------------------------------
-
-void Session::establish_attention(const LogicalUnit& unit, proto::scsi::AdditionalSense code) {
-  Attentions& pending = attentions_[static_cast<std::size_t>(&unit - identity_.target->units.data())];
-  if (code.asc == proto::scsi::asc::kReset) pending.count = 0;  // a reset outdoes all that was before (SAM-5 5.14.2)
-  if (pending.count == Attentions::kMax) return;
-  for (std::size_t i = 0; i < pending.count; ++i)
-    if (pending.codes[i] == code) return;
-  pending.codes[pending.count++] = code;
-}
-
-std::optional<proto::scsi::Sense> Session::take_attention(const LogicalUnit* unit) noexcept {
-  if (unit == nullptr) return std::nullopt;
-  Attentions& pending = attentions_[static_cast<std::size_t>(unit - identity_.target->units.data())];
-  if (pending.count == 0) return std::nullopt;
-  const auto code = pending.codes[0];
-  std::copy(pending.codes.begin() + 1, pending.codes.begin() + pending.count, pending.codes.begin());
-  --pending.count;
-  return make_sense(proto::scsi::SenseKey::unit_attention, code);
 }
 
 }  // namespace nbdgw::target
