@@ -66,10 +66,8 @@ void Escalation::step(proto::Micros now) {
       begin(request, now);
       continue;
     }
-    // Those that are overdue have no deadline any more, and so are at the list's end.
-    Task* task = session_.running_.back();
-    if (task == nullptr || !task->overdue) return;
-    for (task = session_.running_.front(); !task->overdue;) task = task->list_next;
+    Task* task = session_.running_.first_overdue();
+    if (task == nullptr) return;
     eh_abort(*task, nullptr, "a command is overdue", now);
   }
 }
