@@ -86,6 +86,13 @@ bool LadderPeer::silent() {
   return true;
 }
 
+std::uint16_t LadderPeer::busy() {
+  REQUIRE_FALSE(silent());
+  std::uint16_t cid = 0;
+  while (idle(cid)) ++cid;
+  return cid;
+}
+
 void LadderPeer::acknowledge(std::uint16_t cid) {
   deliver(cid, make_pdu(NopIn{.sequence = plain_sequence(cid)}));
 }

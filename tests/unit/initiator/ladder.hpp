@@ -45,6 +45,8 @@ class LadderPeer : public Peer {
   void reject(const Pdu& pdu, proto::iscsi::RejectReason reason, std::uint16_t cid = 0);
   /// Nothing of the initiator's waits on any connection.
   bool silent();
+  /// The first connection on which something waits.
+  std::uint16_t busy();
 
   /// The news of the window, and of what has arrived.
   void acknowledge(std::uint16_t cid = 0);
