@@ -56,6 +56,7 @@ void Connection::setup(const Portal& portal, proto::Micros now) {
   parameters_ = {};
   send_header_digest_ = send_data_digest_ = false;
   exp_stat_sn_ = 0;
+  start_tx();
   detail_.clear();
   session_.request_socket(SocketRequest::Kind::connect, cid_, portal);
 }
@@ -149,13 +150,16 @@ void Connection::start(proto::Micros now) {
 void Connection::stop(proto::Micros now) {
   if (state_ == ConnectionState::free || state_ == ConnectionState::stopped) return;
   enter(ConnectionState::stopped, now);
+  suspend_tx();
   reader_.reset();
   send_queue_.clear([this](Task* task) {
     if (task != nullptr) session_.put_task(*task);
   });
   if (receiving_ != nullptr) session_.put_task(*std::exchange(receiving_, nullptr));
   login_.reset();
-  ping_ = logout_ = nullptr;
+  for (Task** task : {&ping_, &logout_}) {
+    if (*task != nullptr) session_.complete_task(*std::exchange(*task, nullptr), TaskState::abrt_sess_recov);
+  }
   pinging_ = false;
   session_.request_socket(SocketRequest::Kind::close, cid_);
 }
@@ -197,11 +201,13 @@ std::size_t Connection::tx_buffers(std::span<iovec> out) noexcept {
   return send_queue_.tx_buffers(out);
 }
 
-void Connection::on_sent(std::size_t bytes, proto::Micros) {
+void Connection::on_sent(std::size_t bytes, proto::Micros now) {
   if (!wants_rx()) return;  // given up meanwhile: the queue is empty
   counters_.bytes_sent += bytes;
-  send_queue_.on_sent(bytes, [this](Task* task) {
-    if (task != nullptr) session_.put_task(*task);
+  send_queue_.on_sent(bytes, [&](Task* task) {
+    if (task == nullptr) return;
+    task->last_transfer_at = now;
+    session_.put_task(*task);
   });
   // Data that was asked for may have found no room until now, and nothing else may come to wake it.
   fill_send_queue();
@@ -235,18 +241,6 @@ void Connection::on_deadline(proto::Micros now) {
     return;
   }
   failure(ConnectionError::login_timed_out, now);
-}
-
-void Connection::link_running(Task& task) noexcept {
-  task.running_previous = nullptr;
-  task.running_next = running_;
-  if (running_ != nullptr) running_->running_previous = &task;
-  running_ = &task;
-}
-
-void Connection::unlink_running(Task& task) noexcept {
-  (task.running_previous != nullptr ? task.running_previous->running_next : running_) = task.running_next;
-  if (task.running_next != nullptr) task.running_next->running_previous = task.running_previous;
 }
 
 }  // namespace nbdgw::initiator

@@ -17,7 +17,9 @@
 
 namespace nbdgw::initiator {
 
+class Escalation;
 class Session;
+struct TaskManagement;
 
 enum class ConnectionState : std::uint8_t {
   free,        // no socket and none asked for
@@ -67,6 +69,7 @@ class Connection final : private PduHandler {
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
 
  private:
+  friend class Escalation;
   friend class Session;
 
   void enter(ConnectionState state, proto::Micros now);
@@ -86,6 +89,8 @@ class Connection final : private PduHandler {
   Placement place(const proto::iscsi::Bhs& bhs) override;
   ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
   Placement place_data_in(const proto::iscsi::Bhs& bhs);
+  bool is_late(std::uint32_t itt) const noexcept;
+  ConnectionError late_answer(const proto::iscsi::TargetSequence& sequence, bool has_status) noexcept;
   ConnectionError check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept;
   ConnectionError scsi_cmd_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError data_in_rsp(const ReceivedPdu& pdu, proto::Micros now);
@@ -94,6 +99,7 @@ class Connection final : private PduHandler {
   ConnectionError nop_in(const ReceivedPdu& pdu);
   ConnectionError async_message(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError handle_reject(const ReceivedPdu& pdu);
+  ConnectionError tmf_rsp(const ReceivedPdu& pdu);
   ConnectionError logout_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept;
 
@@ -102,16 +108,23 @@ class Connection final : private PduHandler {
   void prep_data_out_pdu(Task& task, DataOutSequence& sequence);
   void requeue_task(Task& task) noexcept;
   void drop_data_out(Task& task) noexcept;
+  void drop_unsent_data(Task& task);
   void fill_send_queue();
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);
   void send_ping(proto::Micros now);
+  void send_tmf(const TaskManagement& tmf);
   void send_logout(proto::iscsi::LogoutReason reason, proto::Micros now);
 
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
 
-  void link_running(Task& task) noexcept;
-  void unlink_running(Task& task) noexcept;
+  /// No further command or data is queued for sending (iscsi_suspend_tx); what is queued goes out, and so do
+  /// management PDUs.
+  void suspend_tx() noexcept { tx_suspended_ = true; }
+  void start_tx() noexcept { tx_suspended_ = false; }
+  bool may_take_command() const noexcept {
+    return state_ == ConnectionState::started && !tx_suspended_ && send_queue_.room();
+  }
 
   Session& session_;
   const std::uint16_t cid_;
@@ -126,10 +139,10 @@ class Connection final : private PduHandler {
   std::unique_ptr<Login> login_;  // while state is login
   Portal portal_;
 
-  Task* running_ = nullptr;     // tasks that hold allegiance to this connection
   Task* data_first_ = nullptr;  // tasks with Data-Out to send
   Task* data_last_ = nullptr;
   std::uint64_t outstanding_bytes_ = 0;
+  bool tx_suspended_ = false;
 
   Task* receiving_ = nullptr;  // the task whose memory takes a Data-In at this moment; holds a reference
   Task* ping_ = nullptr;       // the NOP-Out that waits for its answer

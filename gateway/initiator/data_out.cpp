@@ -47,18 +47,27 @@ void Connection::drop_data_out(Task& task) noexcept {
   task.sequence_count = 0;
 }
 
+/// What was queued of a task's data but has not begun to be sent: a task that has ended needs none.
+void Connection::drop_unsent_data(Task& task) {
+  send_queue_.drop_data(task, [this](Task* dropped) { session_.put_task(*dropped); });
+}
+
 void Connection::fill_send_queue() {
-  while (data_first_ != nullptr && send_queue_.room()) {
-    Task& task = *data_first_;
-    DataOutSequence& sequence = task.sequences[task.first_sequence];
-    prep_data_out_pdu(task, sequence);
-    if (sequence.remaining > 0) continue;
-    // One sequence is finished before the next begins, and R2Ts are served in the order in which they came.
-    task.first_sequence = static_cast<std::uint8_t>((task.first_sequence + 1) % Task::kMaxR2ts);
-    if (--task.sequence_count > 0) continue;
-    data_first_ = task.next;
-    if (data_first_ == nullptr) data_last_ = nullptr;
-    task.queued_for_data = false;
+  if (tx_suspended_) return;
+  Task* next = nullptr;
+  for (Task* task = data_first_; task != nullptr && send_queue_.room(); task = next) {
+    next = task->next;
+    // One whose data is withheld does not hold up those behind it.
+    if (!session_.escalation_.may_send(proto::iscsi::Opcode::data_out, task->command->lun, task->itt)) continue;
+    while (task->sequence_count > 0 && send_queue_.room()) {
+      DataOutSequence& sequence = task->sequences[task->first_sequence];
+      prep_data_out_pdu(*task, sequence);
+      if (sequence.remaining > 0) continue;
+      // One sequence is finished before the next begins, and R2Ts are served in the order in which they came.
+      task->first_sequence = static_cast<std::uint8_t>((task->first_sequence + 1) % Task::kMaxR2ts);
+      --task->sequence_count;
+    }
+    if (task->sequence_count == 0) drop_data_out(*task);
   }
 }
 

@@ -47,8 +47,7 @@ std::size_t PduReader::rx_buffers(std::span<iovec> out) noexcept {
   if (phase_ != Phase::header) {
     std::size_t covered = 0;
     if (data_left_ > 0) {
-      const std::size_t done = data_length_ - data_left_;
-      used = proto::slice(placement_.list, placement_.offset + done, data_left_, out.first(out.size() - 2), &covered);
+      used = data_buffers(out.first(out.size() - 2), covered);
       if (covered < data_left_) return used;
     }
     if (trailer_left_ > 0) out[used++] = {&trailer_[trailer_length_ - trailer_left_], trailer_left_};
@@ -64,6 +63,15 @@ std::size_t PduReader::rx_buffers(std::span<iovec> out) noexcept {
   // Enough for any header, however much of it is there already.
   out[used++] = {&staging_[end_], large ? std::min(room, kHeaderRoom) : room};
   return used;
+}
+
+std::size_t PduReader::data_buffers(std::span<iovec> out, std::size_t& covered) noexcept {
+  if (placement_.discard) {
+    covered = std::min<std::size_t>(data_left_, control_.size());
+    out[0] = {control_.data(), covered};
+    return 1;
+  }
+  return proto::slice(placement_.list, placement_.offset + (data_length_ - data_left_), data_left_, out, &covered);
 }
 
 ConnectionError PduReader::on_received(std::size_t bytes, PduHandler& handler, proto::Micros now) {
@@ -127,7 +135,7 @@ ConnectionError PduReader::parse_header(PduHandler& handler, proto::Micros, bool
   if (data_length_ > 0) {
     placement_ = handler.place(bhs_);
     if (placement_.error != ConnectionError::none) return placement_.error;
-    if (placement_.list.empty()) {
+    if (placement_.list.empty() && !placement_.discard) {
       if (data_length_ > kMaxControlLength) return ConnectionError::data_length;
       placement_.list = {&control_list_, 1};
       placement_.offset = 0;
@@ -141,7 +149,9 @@ ConnectionError PduReader::parse_header(PduHandler& handler, proto::Micros, bool
 void PduReader::take_data_from_staging() noexcept {
   const auto n = static_cast<std::uint32_t>(std::min<std::size_t>(end_ - begin_, data_left_));
   if (n == 0) return;
-  proto::copy_in(placement_.list, placement_.offset + (data_length_ - data_left_), &staging_[begin_], n);
+  if (!placement_.discard) {
+    proto::copy_in(placement_.list, placement_.offset + (data_length_ - data_left_), &staging_[begin_], n);
+  }
   begin_ += n;
   data_left_ -= n;
 }
@@ -175,7 +185,8 @@ bool PduReader::data_digest_matches() const noexcept {
 }
 
 ConnectionError PduReader::finish(PduHandler& handler, proto::Micros now) {
-  if (data_digest_ && data_length_ > 0 && !data_digest_matches()) return ConnectionError::data_digest;
+  if (data_digest_ && data_length_ > 0 && !placement_.discard && !data_digest_matches())
+    return ConnectionError::data_digest;
   phase_ = Phase::header;
   const bool own = placement_.list.data() == &control_list_;
   return handler.complete_pdu({bhs_, own ? std::span(control_).first(data_length_) : std::span<const std::uint8_t>{}},

@@ -18,6 +18,7 @@ struct Placement {
   ConnectionError error = ConnectionError::none;  // not none: the connection must go
   std::span<const iovec> list{};
   std::size_t offset = 0;
+  bool discard = false;  // nobody wants it: it is read and forgotten, its digest not looked at
 };
 
 /// A whole PDU, digests verified.
@@ -75,6 +76,7 @@ class PduReader {
   ConnectionError parse_header(PduHandler& handler, proto::Micros now, bool& complete);
   ConnectionError finish(PduHandler& handler, proto::Micros now);
   bool data_digest_matches() const noexcept;
+  std::size_t data_buffers(std::span<iovec> out, std::size_t& covered) noexcept;
   void take_data_from_staging() noexcept;
   void take_trailer_from_staging() noexcept;
 

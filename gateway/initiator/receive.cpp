@@ -56,6 +56,12 @@ Placement Connection::place(const proto::iscsi::Bhs& bhs) {
   return {};
 }
 
+/// An answer to a task that the ladder has ended, which had been on its way: it is ignored, but for its place in the
+/// sequences.
+bool Connection::is_late(std::uint32_t itt) const noexcept {
+  return session_.tasks_.is_late_answer(itt);
+}
+
 ConnectionError Connection::check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept {
   task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
@@ -73,6 +79,7 @@ ConnectionError Connection::check_data_in(const proto::iscsi::DataIn& pdu, Task*
 
 Placement Connection::place_data_in(const proto::iscsi::Bhs& bhs) {
   const auto pdu = proto::iscsi::DataIn::decode(bhs);
+  if (is_late(pdu.itt)) return {.discard = true};
   Task* task = nullptr;
   const ConnectionError error = check_data_in(pdu, task);
   if (error != ConnectionError::none) return {.error = error};
@@ -80,6 +87,15 @@ Placement Connection::place_data_in(const proto::iscsi::Bhs& bhs) {
   receiving_ = task;
   ++task->references;
   return {.list = task->command->data, .offset = pdu.buffer_offset};
+}
+
+ConnectionError Connection::late_answer(const proto::iscsi::TargetSequence& sequence, bool has_status) noexcept {
+  ++session_.counters_.late_answers;
+  if (has_status) {
+    if (const auto error = take_stat_sn(sequence.stat_sn); error != ConnectionError::none) return error;
+  }
+  session_.update_cmdsn(sequence);
+  return ConnectionError::none;
 }
 
 ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros now) {
@@ -105,9 +121,8 @@ ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros n
       return handle_reject(pdu);
     case Opcode::logout_response:
       return logout_rsp(pdu, now);
-    // We have sent no task management request yet that is not answered, no text and no login in this phase.
     case Opcode::task_management_response:
-      return ConnectionError::bad_itt;
+      return tmf_rsp(pdu);
     case Opcode::text_response:
     case Opcode::login_response:
       detail_ = "a text or login response that nothing asked for";
@@ -119,6 +134,7 @@ ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros n
 
 ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Micros) {
   const auto pdu = proto::iscsi::ScsiResponse::decode(received.bhs);
+  if (is_late(pdu.itt)) return late_answer(pdu.sequence, true);
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
   if (task->connection != this) return ConnectionError::wrong_connection;
@@ -143,6 +159,7 @@ ConnectionError Connection::data_in_rsp(const ReceivedPdu& received, proto::Micr
     session_.put_task(*held);
   }
   const auto pdu = proto::iscsi::DataIn::decode(received.bhs);
+  if (is_late(pdu.itt)) return late_answer(pdu.sequence, pdu.has_status);
   Task* task = nullptr;
   if (const auto error = check_data_in(pdu, task); error != ConnectionError::none) return error;
   ++task->exp_data_sn;
@@ -181,6 +198,7 @@ ConnectionError Connection::finish_scsi_task(Task& task, Outcome outcome) {
 
 ConnectionError Connection::r2t_rsp(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::R2t::decode(received.bhs);
+  if (is_late(pdu.itt)) return late_answer(pdu.sequence, false);
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
   if (task->connection != this) return ConnectionError::wrong_connection;
@@ -259,7 +277,12 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received) {
     }
     const bool is_command = rejected.opcode == static_cast<std::uint8_t>(Opcode::scsi_command);
     if (is_command && pdu.reason != proto::iscsi::RejectReason::data_digest_error) {
+      session_.tasks_.expect_late_answer(*task);  // some targets also send a SCSI Response
       session_.complete_scsi_task(*task, Outcome::bad_target);
+      return ConnectionError::none;
+    }
+    if (task->kind == TaskKind::tmf) {
+      session_.escalation_.tmf_rejected();
       return ConnectionError::none;
     }
   } else if (rejected.opcode == static_cast<std::uint8_t>(Opcode::nop_out)) {
@@ -300,6 +323,21 @@ ConnectionError Connection::async_message(const ReceivedPdu& received, proto::Mi
       return ConnectionError::none;
   }
   notice("the target sent an unknown asynchronous event: ignored");
+  return ConnectionError::none;
+}
+
+ConnectionError Connection::tmf_rsp(const ReceivedPdu& received) {
+  const auto pdu = proto::iscsi::TaskManagementResponse::decode(received.bhs);
+  Task* task = session_.tasks_.itt_to_task(pdu.itt);
+  if (task == nullptr || task->kind != TaskKind::tmf) return ConnectionError::bad_itt;
+  if (task->connection != this) return ConnectionError::wrong_connection;
+  if (!received.data.empty()) {
+    detail_ = "an answer to a task management function with data";
+    return ConnectionError::protocol;
+  }
+  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  session_.update_cmdsn(pdu.sequence);
+  session_.escalation_.tmf_rsp(pdu.response);
   return ConnectionError::none;
 }
 

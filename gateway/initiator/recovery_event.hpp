@@ -47,8 +47,9 @@ struct RecoveryEvent {
   Rung rung{};
   RungScope scope{};
   RungOutcome outcome{};
-  std::uint32_t tasks = 0;  // handed back by it
-  std::string cause;        // for people
+  std::uint32_t tasks = 0;       // handed back by it; timeout: that were overdue
+  std::uint32_t request_id = 0;  // of a RecoveryRequest; 0: the ladder's own doing
+  std::string cause;             // for people
 };
 
 }  // namespace nbdgw::initiator

@@ -53,6 +53,7 @@ OutgoingPdu& SendQueue::push() noexcept {
   OutgoingPdu& pdu = ring_[index];
   pdu.extra_length = 0;
   pdu.tail_length = 0;
+  pdu.dropped = false;
   pdu.task = nullptr;
   pdu.plain = nullptr;
   pdu.data_offset = 0;

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "gateway/initiator/task.hpp"
@@ -21,12 +22,13 @@ struct OutgoingPdu {
   std::array<std::uint8_t, 8> tail{};           // padding and data digest
   std::uint8_t extra_length = 0;
   std::uint8_t tail_length = 0;
+  bool dropped = false;                 // not to be sent after all: has no length
   Task* task = nullptr;                 // holds a reference while not sent; its data, if plain is null
   const std::uint8_t* plain = nullptr;  // data that is not a task's
   std::uint32_t data_offset = 0;        // in the task's data
   std::uint32_t data_length = 0;
 
-  std::size_t header_length() const noexcept { return proto::iscsi::kBhsLength + extra_length; }
+  std::size_t header_length() const noexcept { return dropped ? 0 : proto::iscsi::kBhsLength + extra_length; }
   std::size_t length() const noexcept { return header_length() + data_length + tail_length; }
 };
 
@@ -66,6 +68,19 @@ class SendQueue {
       pop(on_pdu_sent);
     }
   }
+  /// Drops the Data-Out PDUs of this task that have not begun to be sent. They take no CmdSN, so nothing is missed.
+  template <typename OnPduDropped>
+  void drop_data(const Task& task, OnPduDropped on_pdu_dropped) {
+    for (std::size_t i = sent_of_first_ > 0 ? 1 : 0; i < count_; ++i) {
+      OutgoingPdu& pdu = ring_[(first_ + i) % ring_.size()];
+      if (pdu.task != &task || !is_data_out(pdu)) continue;
+      bytes_ -= pdu.length();
+      pdu.dropped = true;
+      pdu.data_length = pdu.tail_length = 0;
+      on_pdu_dropped(std::exchange(pdu.task, nullptr));
+    }
+    on_sent(0, [](Task*) {});  // none that has no length stays in front
+  }
   /// Drops everything: the connection is gone.
   template <typename OnPduDropped>
   void clear(OnPduDropped on_pdu_dropped) {
@@ -75,6 +90,10 @@ class SendQueue {
   }
 
  private:
+  static bool is_data_out(const OutgoingPdu& pdu) noexcept {
+    return proto::iscsi::Prefix::decode(pdu.bhs).opcode == static_cast<std::uint8_t>(proto::iscsi::Opcode::data_out);
+  }
+
   template <typename OnPdu>
   void pop(OnPdu on_pdu) {
     Task* task = ring_[first_].task;

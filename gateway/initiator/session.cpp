@@ -67,6 +67,13 @@ void Session::enter(SessionState state) {
   state_ = state;
 }
 
+void Session::tell_unit_reset(std::uint64_t lun) {
+  SessionEvent event;
+  event.kind = SessionEvent::Kind::unit_reset;
+  event.lun = lun;
+  events_.push_back(std::move(event));
+}
+
 void Session::tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text) {
   events_.push_back({.kind = kind, .connection = connection, .text = std::move(text)});
 }
@@ -99,7 +106,7 @@ bool Session::all_free() const noexcept {
 }
 
 proto::Micros Session::next_deadline() const noexcept {
-  proto::Micros deadline = logout_deadline_;
+  proto::Micros deadline = std::min(logout_deadline_, escalation_.next_deadline());
   if (state_ == SessionState::failed && all_free()) deadline = std::min(deadline, reopen_at_);
   for (std::size_t i = 0; i < connections_.size(); ++i) {
     deadline = std::min(deadline, connections_[i]->next_deadline());
@@ -116,21 +123,34 @@ void Session::on_deadline(proto::Micros now) {
     logged_out(now);
   }
   for (const auto& connection : connections_) connection->on_deadline(now);
+  escalation_.on_deadline(now);
   if (state_ == SessionState::failed && now >= reopen_at_ && all_free()) open_leading(now);
   if (state_ == SessionState::logged_in) join_connections(now);
 }
 
-void Session::fail_scsi_tasks(Outcome outcome) {
-  for (const auto& connection : connections_) {
-    while (connection->running_ != nullptr) {
-      Task& task = *connection->running_;
-      if (task.kind == TaskKind::scsi) {
-        complete_scsi_task(task, outcome);
-      } else {
-        complete_task(task, TaskState::abrt_sess_recov);
-      }
-    }
+/// Ends a task without its answer.
+void Session::fail_scsi_task(Task& task, Outcome outcome) {
+  if (outcome == Outcome::aborted) {
+    tasks_.expect_late_answer(task);
+    task.connection->drop_unsent_data(task);
   }
+  complete_scsi_task(task, outcome);
+}
+
+void Session::fail_scsi_tasks(Outcome outcome) {
+  while (Task* task = running_.front()) fail_scsi_task(*task, outcome);
+}
+
+std::uint32_t Session::scsi_tasks_running() const noexcept {
+  std::uint32_t count = 0;
+  for (const Task* task = running_.front(); task != nullptr; task = task->list_next) ++count;
+  return count;
+}
+
+proto::Micros Session::last_sign_of_life() const noexcept {
+  proto::Micros last = 0;
+  for (const auto& connection : connections_) last = std::max(last, connection->last_received_);
+  return last;
 }
 
 void Session::fail_pending(Outcome outcome) {

@@ -11,9 +11,11 @@
 
 #include "gateway/initiator/connection.hpp"
 #include "gateway/initiator/error.hpp"
+#include "gateway/initiator/escalation.hpp"
 #include "gateway/initiator/recovery_event.hpp"
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/initiator/settings.hpp"
+#include "gateway/initiator/task_list.hpp"
 #include "gateway/initiator/task_pool.hpp"
 #include "proto/iscsi/negotiation.hpp"
 #include "proto/iscsi/pdu.hpp"
@@ -72,6 +74,8 @@ struct SessionCounters {
   std::uint64_t rejects = 0;
   std::uint64_t async_messages = 0;
   std::uint64_t pings = 0;
+  std::uint64_t late_answers = 0;  // to tasks that the ladder had ended
+  std::uint64_t commands_timed_out = 0;
 };
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
@@ -101,7 +105,10 @@ class Session final : public CommandTransport {
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
 
-  /// Hands finished commands to their sinks, which may queue new ones meanwhile.
+  /// Asks for a rung of the ladder by hand. False: the session is not logged in, or too many are waiting.
+  bool request_recovery(const RecoveryRequest& request) { return escalation_.request(request); }
+
+  /// Takes the ladder's next step, and hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
   /// True: commands wait because every send queue is full, so call again when something was sent.
@@ -109,6 +116,8 @@ class Session final : public CommandTransport {
 
   bool next_socket_request(SocketRequest& request);
   bool next_event(SessionEvent& event);
+  /// What the ladder did.
+  bool next_recovery_event(RecoveryEvent& event) { return escalation_.next_event(event); }
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
 
@@ -126,12 +135,14 @@ class Session final : public CommandTransport {
 
  private:
   friend class Connection;
+  friend class Escalation;
 
   /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
   using JoinTimes = std::vector<proto::Micros>;
 
   void enter(SessionState state);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
+  void tell_unit_reset(std::uint64_t lun);
   void request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal = {});
   void forget_socket_request(std::uint16_t connection);
   bool all_free() const noexcept;
@@ -149,13 +160,20 @@ class Session final : public CommandTransport {
   void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = std::min(length, kMaxTime2Wait); }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
+  void fail_scsi_task(Task& task, Outcome outcome);
   void fail_scsi_tasks(Outcome outcome);
+  std::uint32_t scsi_tasks_running() const noexcept;
+  proto::Micros last_sign_of_life() const noexcept;
   void fail_pending(Outcome outcome);
 
   // Command window (transmit.cpp).
   void update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept;
   bool window_open() const noexcept;
   Connection* pick_connection() noexcept;
+  Connection* liveliest_connection() noexcept;
+  void suspend_queue() noexcept { queue_suspended_ = true; }
+  void resume_queue() noexcept { queue_suspended_ = false; }
+  void start_command(ScsiCommand& command, Task& task, Connection& connection, proto::Micros now);
 
   // The one way a task ends (task.cpp).
   void complete_scsi_task(Task& task, Outcome outcome);
@@ -176,7 +194,10 @@ class Session final : public CommandTransport {
   std::uint32_t max_cmd_sn_ = 1;
 
   TaskPool tasks_;
+  TaskList running_;
   std::vector<std::unique_ptr<Connection>> connections_;
+  Escalation escalation_{*this};
+  bool queue_suspended_ = false;  // no command is given to a connection
   JoinTimes join_at_;
 
   ScsiCommand* pending_first_ = nullptr;
@@ -194,6 +215,7 @@ class Session final : public CommandTransport {
   proto::Micros backoff_ = 0;
   proto::Micros time2wait_ = 0;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
+  proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
   bool stopping_ = false;
 
   std::vector<SocketRequest> socket_requests_;

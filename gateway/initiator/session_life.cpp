@@ -61,11 +61,15 @@ void Session::login_done(Connection& connection, proto::Micros now) {
   ++counters_.logins;
   redirects_ = 0;
   trouble_.clear();
+  resume_queue();
+  escalation_.on_session_up(now);
   const auto granted = std::min<std::size_t>(parameters_.max_connections, connections_.size());
   for (std::size_t i = 1; i < connections_.size(); ++i) join_at_[i] = i < granted ? now : proto::kNever;
   tell(SessionEvent::Kind::logged_in, 0,
        "logged in to " + settings_.target_name + " at " + to_text(connection.portal_) + ", connections granted " +
            std::to_string(granted) + " of " + std::to_string(connections_.size()));
+  if (silent_since_ != proto::kNever) events_.back().outage = now - silent_since_;
+  silent_since_ = proto::kNever;
   join_connections(now);
 }
 
@@ -129,11 +133,16 @@ bool Session::redirect(const Portal& portal, bool permanent) {
 }
 
 void Session::recover(proto::Micros now) {
+  const bool was_up = state_ == SessionState::logged_in || state_ == SessionState::logging_out;
+  if (was_up) silent_since_ = std::min(silent_since_, last_sign_of_life());
+  const std::uint32_t tasks = scsi_tasks_running();
+  suspend_queue();
   for (const auto& connection : connections_) connection->stop(now);
   fail_scsi_tasks(Outcome::transport_disrupted);
   // Those not sent yet go back too. Kept here they would be the first to be sent after the next login, before anybody
   // has looked whether it leads to the same LUN.
   fail_pending(Outcome::transport_disrupted);
+  if (was_up) escalation_.on_session_lost(trouble_, tasks, now);
   tasks_.advance_age();
   enter(SessionState::failed);
 }
@@ -162,6 +171,9 @@ void Session::begin_logout(proto::Micros now) {
   if (state_ != SessionState::logged_in) return;
   enter(SessionState::logging_out);
   logout_deadline_ = now + settings_.logout_timeout;
+  // After the Logout nothing new may be sent (RFC 7143 section 11.14); data that is still asked for is left, too:
+  // what has not ended by then is sent again after the next login.
+  suspend_queue();
   connections_[0]->send_logout(proto::iscsi::LogoutReason::close_session, now);
 }
 
@@ -175,6 +187,7 @@ void Session::logged_out(proto::Micros now) {
     back_off(now);
     return;
   }
+  escalation_.on_session_lost(trouble_, scsi_tasks_running(), now);
   for (const auto& connection : connections_) connection->stop(now);
   fail_scsi_tasks(Outcome::path_lost);
   fail_pending(Outcome::path_lost);

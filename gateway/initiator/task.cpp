@@ -10,18 +10,24 @@ void Session::complete_scsi_task(Task& task, Outcome outcome) {
   NBDGW_ASSERT(task.command != nullptr, "a SCSI task has a command");
   if (task.is_completed()) return;
   task.command->outcome = outcome;
-  complete_task(task, outcome == Outcome::transport_disrupted || outcome == Outcome::path_lost
-                          ? TaskState::abrt_sess_recov
-                          : TaskState::completed);
+  switch (outcome) {
+    case Outcome::transport_disrupted:
+    case Outcome::path_lost:
+      return complete_task(task, TaskState::abrt_sess_recov);
+    case Outcome::aborted:
+      return complete_task(task, TaskState::abrt_tmf);
+    default:
+      return complete_task(task, TaskState::completed);
+  }
 }
 
 void Session::complete_task(Task& task, TaskState state) {
   if (task.is_completed()) return;
   NBDGW_ASSERT(task.state == TaskState::running, "only a running task can end");
   task.state = state;
-  if (task.connection != nullptr) {
+  if (task.kind == TaskKind::scsi) {
+    running_.remove(task);
     task.connection->outstanding_bytes_ -= task.outstanding_bytes;
-    task.connection->unlink_running(task);
     task.connection->drop_data_out(task);
   }
   if (task.references == 0) free_task(task);

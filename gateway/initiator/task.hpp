@@ -15,11 +15,12 @@ enum class TaskState : std::uint8_t {
   free,
   running,          // its PDU is in a connection's send queue, on the wire, or at the target
   completed,        // the target answered
+  abrt_tmf,         // ended by a task management function
   abrt_sess_recov,  // handed back because the session is being recovered
 };
 
 /// What a task is for.
-enum class TaskKind : std::uint8_t { scsi, nop, logout };
+enum class TaskKind : std::uint8_t { scsi, nop, logout, tmf };
 
 /// A run of write data that the target has asked for with an R2T, or that goes unsolicited after the command.
 struct DataOutSequence {
@@ -57,13 +58,18 @@ struct Task {
   bool queued_for_data = false;  // in the connection's list of tasks with data to send
 
   proto::Micros started_at = 0;
-  proto::Micros last_transfer_at = 0;
+  proto::Micros last_transfer_at = 0;  // a PDU of it was sent or received
+  // The escalation ladder's (SCSI commands only).
+  proto::Micros deadline = proto::kNever;
+  proto::Micros armed_at = 0;       // when the deadline was set
+  bool checked_connection = false;  // its connection was asked for a sign of life, after a deadline had passed
+  bool overdue = false;             // waits for a rung, or is on one
 
-  Task* next = nullptr;  // in the pool's free list, or in the connection's list of tasks with data to send
-  Task* running_next = nullptr;
-  Task* running_previous = nullptr;
+  Task* next = nullptr;       // in the pool's free list, or in the connection's list of tasks with data to send
+  Task* list_next = nullptr;  // in the session's TaskList
+  Task* list_previous = nullptr;
 
-  bool is_completed() const noexcept { return state == TaskState::completed || state == TaskState::abrt_sess_recov; }
+  bool is_completed() const noexcept { return state != TaskState::free && state != TaskState::running; }
 };
 
 }  // namespace nbdgw::initiator

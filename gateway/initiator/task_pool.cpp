@@ -5,7 +5,9 @@
 namespace nbdgw::initiator {
 
 TaskPool::TaskPool(std::uint16_t scsi_tasks)
-    : tasks_(std::size_t{scsi_tasks} + kManagementTasks), generation_(tasks_.size(), 0) {
+    : tasks_(std::size_t{scsi_tasks} + kManagementTasks),
+      generation_(tasks_.size(), 0),
+      late_itt_(tasks_.size(), proto::iscsi::kReservedTag) {
   NBDGW_ASSERT(scsi_tasks > 0 && scsi_tasks <= kMaxScsiTasks, "the number of tasks fits the tag");
   for (std::size_t i = tasks_.size(); i-- > 0;) {
     tasks_[i].index = static_cast<std::uint16_t>(i);
@@ -40,6 +42,9 @@ Task* TaskPool::alloc(TaskKind kind) noexcept {
   task.first_sequence = 0;
   task.sequence_count = 0;
   task.queued_for_data = false;
+  task.deadline = proto::kNever;
+  task.checked_connection = false;
+  task.overdue = false;
   task.next = nullptr;
   return &task;
 }
@@ -60,6 +65,11 @@ Task* TaskPool::itt_to_task(std::uint32_t itt) noexcept {
   if (index >= tasks_.size()) return nullptr;
   Task& task = tasks_[index];
   return task.state == TaskState::running && task.itt == itt ? &task : nullptr;
+}
+
+bool TaskPool::is_late_answer(std::uint32_t itt) const noexcept {
+  const std::uint32_t index = itt & kIndexMask;
+  return index < late_itt_.size() && late_itt_[index] == itt && itt >> kAgeShift == age_;
 }
 
 Task* TaskPool::itt_to_ctask(std::uint32_t itt) noexcept {

@@ -36,6 +36,12 @@ class TaskPool {
   /// The same, for SCSI commands only (iscsi_itt_to_ctask).
   Task* itt_to_ctask(std::uint32_t itt) noexcept;
 
+  /// A running task is ended without its answer, which may still come: in this age of the session it is to be ignored
+  /// then, not to be taken for nonsense.
+  void expect_late_answer(const Task& task) noexcept { late_itt_[task.index] = task.itt; }
+  /// Whether an answer with this tag is such a late one.
+  bool is_late_answer(std::uint32_t itt) const noexcept;
+
   /// The session has been reinstated: tags of before mean nothing any more.
   void advance_age() noexcept { age_ = (age_ + 1) & kAgeMask; }
   std::uint32_t age() const noexcept { return age_; }
@@ -48,7 +54,8 @@ class TaskPool {
 
   std::vector<Task> tasks_;
   std::vector<std::uint16_t> generation_;
-  Task* free_ = nullptr;  // last freed first: still in the cache
+  std::vector<std::uint32_t> late_itt_;  // for each index, of its last task that was ended without an answer
+  Task* free_ = nullptr;                 // last freed first: still in the cache
   std::uint16_t free_count_ = 0;
   std::uint32_t age_ = 0;
 };

@@ -5,6 +5,10 @@
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
+
+using proto::iscsi::kReservedTag;
+using proto::iscsi::Opcode;
+
 namespace {
 
 /// What a command costs a connection beside its data, so that commands without data count too.
@@ -30,23 +34,55 @@ bool Session::window_open() const noexcept {
 Connection* Session::pick_connection() noexcept {
   Connection* best = nullptr;
   for (const auto& connection : connections_) {
-    if (connection->state_ != ConnectionState::started || !connection->send_queue_.room()) continue;
+    if (!connection->may_take_command()) continue;
     if (best == nullptr || connection->outstanding_bytes_ < best->outstanding_bytes_) best = connection.get();
   }
   return best;
 }
 
+Connection* Session::liveliest_connection() noexcept {
+  Connection* best = nullptr;
+  for (const auto& connection : connections_) {
+    if (connection->state_ != ConnectionState::started || !connection->send_queue_.management_room()) continue;
+    if (best == nullptr || connection->last_received_ > best->last_received_) best = connection.get();
+  }
+  return best;
+}
+
+void Session::start_command(ScsiCommand& command, Task& task, Connection& connection, proto::Micros now) {
+  task.command = &command;
+  task.connection = &connection;
+  task.started_at = task.last_transfer_at = task.armed_at = now;
+  task.deadline = now + settings_.command_timeout;
+  task.outstanding_bytes = command.data_length + kCommandWeight;
+  connection.outstanding_bytes_ += task.outstanding_bytes;
+  running_.insert(task);
+  connection.prep_scsi_cmd_pdu(task);
+  ++counters_.commands;
+}
+
 bool Session::data_xmit(proto::Micros now) {
-  bool out_of_room = false;
-  if (state_ == SessionState::logged_in) {
+  bool out_of_room = escalation_.wants_room();
+  bool blocked = false;  // by the target, or for want of a task
+  bool started = false;
+  if (state_ == SessionState::logged_in && !queue_suspended_) {
     Connection* connection = nullptr;
     std::uint32_t batch = 0;
-    while (pending_first_ != nullptr) {
+    ScsiCommand* previous = nullptr;
+    ScsiCommand* next = nullptr;
+    for (ScsiCommand* command = pending_first_; command != nullptr; command = next) {
+      next = command->next;
+      // A LUN that is being reset does not hold up the others.
+      if (!escalation_.may_send(Opcode::scsi_command, command->lun, kReservedTag)) {
+        previous = command;
+        continue;
+      }
       if (!window_open()) {
         ++counters_.window_closed;
+        blocked = true;
         break;
       }
-      if (connection == nullptr || batch >= kBatchWeight || !connection->send_queue_.room()) {
+      if (connection == nullptr || batch >= kBatchWeight || !connection->may_take_command()) {
         connection = pick_connection();
         batch = 0;
       }
@@ -55,21 +91,18 @@ bool Session::data_xmit(proto::Micros now) {
         break;
       }
       Task* task = tasks_.alloc(TaskKind::scsi);
-      if (task == nullptr) break;
-      ScsiCommand& command = *pending_first_;
-      pending_first_ = command.next;
-      if (pending_first_ == nullptr) pending_last_ = nullptr;
-      task->command = &command;
-      task->connection = connection;
-      task->started_at = task->last_transfer_at = now;
-      task->outstanding_bytes = command.data_length + kCommandWeight;
-      connection->outstanding_bytes_ += task->outstanding_bytes;
+      if (task == nullptr) {
+        blocked = true;
+        break;
+      }
+      (previous != nullptr ? previous->next : pending_first_) = next;
+      if (next == nullptr) pending_last_ = previous;
+      start_command(*command, *task, *connection, now);
       batch += task->outstanding_bytes;
-      connection->link_running(*task);
-      connection->prep_scsi_cmd_pdu(*task);
-      ++counters_.commands;
+      started = true;
     }
   }
+  escalation_.commands_blocked(blocked && !started, now);
   // New commands go before data that was asked for, as the kernel does it: the target can begin with them meanwhile.
   for (const auto& connection : connections_) {
     if (connection->state_ == ConnectionState::started) connection->fill_send_queue();
@@ -94,6 +127,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
 }
 
 void Session::deliver(proto::Micros now) {
+  escalation_.step(now);
   while (done_first_ != nullptr) {
     ScsiCommand& command = *done_first_;
     done_first_ = command.next;
@@ -117,7 +151,6 @@ void Connection::send_ping(proto::Micros now) {
   if (task == nullptr) return;  // nothing gets out: if nothing comes in either, the deadline gives the connection up
   task->connection = this;
   task->started_at = now;
-  link_running(*task);
   ping_ = task;
   ++session_.counters_.pings;
   send_nop_out(task->itt, proto::iscsi::kReservedTag, 0);
@@ -128,7 +161,6 @@ void Connection::send_logout(proto::iscsi::LogoutReason reason, proto::Micros no
   if (task == nullptr) return;  // the logout's deadline ends it
   task->connection = this;
   task->started_at = now;
-  link_running(*task);
   logout_ = task;
   OutgoingPdu& pdu = send_queue_.push();
   proto::iscsi::LogoutRequest{

@@ -57,9 +57,36 @@ void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
       CHECK(pdu.as<LogoutRequest>().reason == LogoutReason::close_session);
       peer_.send(cid, make_pdu(LogoutResponse{.itt = itt, .sequence = peer_.status_sequence(cid)}));
       return;
+    case Opcode::task_management_request:
+      task_management(cid, pdu);
+      return;
     default:
       FAIL("the initiator sent opcode " << static_cast<int>(pdu.opcode()));
   }
+}
+
+void ModelTarget::task_management(std::uint16_t cid, const Pdu& pdu) {
+  const auto header = pdu.as<TaskManagementRequest>();
+  ++task_managements;
+  CHECK(header.immediate);
+  const auto forget = [&](const Work& work) { std::erase(unsolicited_[work.cid], work.itt); };
+  auto response = TaskManagementResult::complete;
+  if (header.function == TaskManagementFunction::abort_task) {
+    const auto found = work_.find(header.referenced_task_tag);
+    if (found == work_.end()) {
+      response = TaskManagementResult::task_does_not_exist;
+    } else {
+      CHECK(found->second.cid == cid);  // allegiance
+      forget(found->second);
+      work_.erase(found);
+    }
+  } else {
+    CHECK(header.referenced_task_tag == kReservedTag);
+    for (const auto& [itt, work] : work_) forget(work);
+    work_.clear();
+  }
+  peer_.send(cid, make_pdu(TaskManagementResponse{
+                      .response = response, .itt = header.itt, .sequence = peer_.status_sequence(cid)}));
 }
 
 void ModelTarget::take_cmd_sn(std::uint16_t cid, std::uint32_t cmd_sn) {

@@ -38,6 +38,7 @@ class ModelTarget {
   /// What was written, by the job's number; only writes that ended GOOD.
   std::map<std::uint64_t, Bytes> written;
   std::uint64_t commands = 0;
+  std::uint64_t task_managements = 0;
   std::uint64_t data_outs = 0;
   std::uint64_t r2ts = 0;
   std::map<std::uint16_t, std::uint64_t> commands_on;  // by connection
@@ -69,6 +70,7 @@ class ModelTarget {
   void on_pdu(std::uint16_t cid, const Pdu& pdu);
   void on_connect(std::uint16_t cid);
   void command(std::uint16_t cid, const Pdu& pdu);
+  void task_management(std::uint16_t cid, const Pdu& pdu);
   void data_out(std::uint16_t cid, const Pdu& pdu);
   void take_cmd_sn(std::uint16_t cid, std::uint32_t cmd_sn);
   void go_on_with_read(Work& work);

@@ -1,0 +1,117 @@
+// When a command that is not answered is a matter for the ladder (iscsi_eh_cmd_timed_out).
+#include <algorithm>
+#include <string>
+
+#include "gateway/initiator/session.hpp"
+#include "proto/serial.hpp"
+
+namespace nbdgw::initiator {
+namespace {
+
+std::string seconds(proto::Micros duration) {
+  const auto tenths = duration / (proto::kSecond / 10);
+  return std::to_string(tenths / 10) + (tenths % 10 != 0 ? "." + std::to_string(tenths % 10) : "") + " s";
+}
+
+}  // namespace
+
+proto::Micros Escalation::next_deadline() const noexcept {
+  if (session_.state_ != SessionState::logged_in) return proto::kNever;
+  proto::Micros deadline = std::min(tmf_.deadline, window_deadline_);
+  if (const Task* task = session_.running_.front()) deadline = std::min(deadline, task->deadline);
+  return deadline;
+}
+
+void Escalation::on_deadline(proto::Micros now) {
+  if (session_.state_ != SessionState::logged_in) return;
+  if (tmf_.state == TmfState::queued && now >= tmf_.deadline) {
+    tmf_.state = TmfState::timedout;
+    tmf_.deadline = proto::kNever;
+  }
+  check_commands(now);
+  check_window(now);
+}
+
+/// How much longer the task may take, or nothing: it is overdue.
+std::optional<proto::Micros> Escalation::eh_cmd_timed_out(Task& task, proto::Micros now) {
+  const SessionSettings& settings = session_.settings_;
+  if (task.last_transfer_at > task.armed_at) {
+    task.checked_connection = false;
+    return settings.command_timeout;
+  }
+  if (settings.nop_interval == 0) return std::nullopt;  // nobody may ask the connection for a sign of life
+  // A target works through its commands: while those before this one move, this one is only in the queue.
+  if (older_task_progressed(task)) return settings.command_timeout;
+  if (task.checked_connection) return std::nullopt;
+  // The connection is asked, once. If it is dead, the missing answer ends it, and with it this task.
+  task.checked_connection = true;
+  if (task.connection->ping_ == nullptr) task.connection->send_ping(now);
+  return settings.nop_timeout;
+}
+
+bool Escalation::older_task_progressed(const Task& task) const noexcept {
+  for (const Task* other = session_.running_.front(); other != nullptr; other = other->list_next) {
+    if (proto::serial_less(other->cmd_sn, task.cmd_sn) && other->last_transfer_at > task.armed_at) return true;
+  }
+  return false;
+}
+
+void Escalation::check_commands(proto::Micros now) {
+  Climb first{.rung = Rung::timeout, .scope = RungScope::task, .started_at = now};
+  std::uint32_t count = 0;
+  while (Task* task = session_.running_.front()) {
+    if (now < task->deadline) break;
+    session_.running_.remove(*task);
+    const auto longer = eh_cmd_timed_out(*task, now);
+    if (longer) {
+      task->deadline = now + *longer;
+      task->armed_at = now;
+    } else {
+      task->deadline = proto::kNever;
+      task->overdue = true;
+      task->command->overdue = true;
+      if (count++ == 0) {
+        first.lun = task->command->lun;
+        first.cid = task->connection->cid_;
+        first.cause = "no answer for " + seconds(now - task->started_at);
+        first.started_at = task->started_at;
+      }
+    }
+    session_.running_.insert(*task);
+  }
+  if (count > 0) tell(first, RungOutcome::success, count, now);
+}
+
+void Escalation::commands_blocked(bool blocked, proto::Micros now) noexcept {
+  if (blocked == (blocked_since_ != proto::kNever)) return;
+  blocked_since_ = blocked ? now : proto::kNever;
+  window_deadline_ = blocked ? now + session_.settings_.command_timeout : proto::kNever;
+  window_checked_ = false;
+}
+
+/// A command window that stays closed although no command is under way: there is nothing to be aborted, and only a
+/// new login can open it.
+void Escalation::check_window(proto::Micros now) {
+  if (now < window_deadline_) return;
+  const SessionSettings& settings = session_.settings_;
+  if (tmf_.state != TmfState::initial || session_.running_.front() != nullptr) {
+    window_deadline_ = now + settings.command_timeout;
+    window_checked_ = false;
+    return;
+  }
+  if (!window_checked_ && settings.nop_interval > 0) {
+    window_checked_ = true;
+    Connection& leading = *session_.connections_[0];
+    if (leading.ping_ == nullptr) leading.send_ping(now);
+    window_deadline_ = now + settings.nop_timeout;
+    return;
+  }
+  Climb climb{.rung = Rung::session_reset,
+              .scope = RungScope::session,
+              .cause = "the target's command window stayed closed for " + seconds(now - blocked_since_) +
+                       " with no command under way",
+              .started_at = now};
+  eh_session_reset(std::move(climb), now);
+}
+
+}  // namespace nbdgw::initiator

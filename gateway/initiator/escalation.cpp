@@ -1,0 +1,246 @@
+// The rungs (iscsi_eh_abort, _device_reset, _target_reset, _recover_target, _session_reset).
+#include "gateway/initiator/escalation.hpp"
+
+#include <utility>
+
+#include "gateway/initiator/session.hpp"
+#include "proto/assert.hpp"
+#include "proto/serial.hpp"
+
+namespace nbdgw::initiator {
+
+using proto::iscsi::TaskManagementFunction;
+
+namespace {
+
+/// Events that wait to be fetched; the shell fetches them after every turn, so few gather.
+constexpr std::size_t kEventsReserved = 64;
+
+}  // namespace
+
+Escalation::Escalation(Session& session) noexcept : session_(session) {
+  requests_.reserve(kMaxRequests);
+  events_.reserve(kEventsReserved);
+}
+
+bool Escalation::request(const RecoveryRequest& request) {
+  NBDGW_ASSERT(request.id != 0 && request.rung != Rung::timeout && request.rung != Rung::relogin,
+               "a rung that can be asked for");
+  if (requests_.size() == kMaxRequests || session_.state_ != SessionState::logged_in) return false;
+  requests_.push_back(request);
+  return true;
+}
+
+void Escalation::step(proto::Micros now) {
+  if (session_.state_ != SessionState::logged_in) return;
+  if (tmf_.state == TmfState::queued) {
+    if (tmf_.task == nullptr) send_tmf(now);
+    return;
+  }
+  if (tmf_.state != TmfState::initial) tmf_done(now);
+  while (tmf_.state == TmfState::initial && session_.state_ == SessionState::logged_in) {
+    if (!requests_.empty()) {
+      const RecoveryRequest request = requests_.front();
+      requests_.erase(requests_.begin());
+      begin(request, now);
+      continue;
+    }
+    // Those that are overdue have no deadline any more, and so are at the list's end.
+    Task* task = session_.running_.back();
+    if (task == nullptr || !task->overdue) return;
+    for (task = session_.running_.front(); !task->overdue;) task = task->list_next;
+    eh_abort(*task, nullptr, "a command is overdue", now);
+  }
+}
+
+void Escalation::begin(const RecoveryRequest& request, proto::Micros now) {
+  Climb climb{.rung = request.rung,
+              .scope = RungScope::lun,
+              .lun = request.lun,
+              .request_id = request.id,
+              .cause = "asked for by hand",
+              .started_at = now};
+  switch (request.rung) {
+    case Rung::abort_task: {
+      Task* task = session_.tasks_.itt_to_ctask(request.itt);
+      climb.scope = RungScope::task;
+      if (task == nullptr) return tell(climb, RungOutcome::not_found, 0, now);
+      return eh_abort(*task, &request, std::move(climb.cause), now);
+    }
+    case Rung::abort_task_set:
+      return exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::abort_task_set, nullptr, now);
+    case Rung::clear_task_set:
+      return exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::clear_task_set, nullptr, now);
+    case Rung::lu_reset:
+      return eh_device_reset(std::move(climb), now);
+    case Rung::target_warm_reset:
+      return eh_target_reset(std::move(climb), now);
+    case Rung::target_cold_reset:
+      climb.scope = RungScope::target;
+      climb.lun = RecoveryEvent::kNoLun;
+      return exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::target_cold_reset, nullptr, now);
+    case Rung::session_reset:
+      return eh_session_reset(std::move(climb), now);
+    case Rung::timeout:
+    case Rung::relogin:
+      break;
+  }
+}
+
+/// A command that was never sent has no task, and needs no abort: it is not with the target.
+void Escalation::eh_abort(Task& task, const RecoveryRequest* request, std::string cause, proto::Micros now) {
+  Climb climb{.rung = Rung::abort_task,
+              .scope = RungScope::task,
+              .lun = task.command->lun,
+              .itt = task.itt,
+              .cid = task.connection->cid_,
+              .request_id = request != nullptr ? request->id : 0,
+              .cause = std::move(cause),
+              .started_at = now};
+  exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::abort_task, &task, now);
+}
+
+void Escalation::eh_device_reset(Climb climb, proto::Micros now) {
+  climb.rung = Rung::lu_reset;
+  climb.scope = RungScope::lun;
+  exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::logical_unit_reset, nullptr, now);
+}
+
+void Escalation::eh_target_reset(Climb climb, proto::Micros now) {
+  climb.rung = Rung::target_warm_reset;
+  climb.scope = RungScope::target;
+  climb.lun = RecoveryEvent::kNoLun;
+  exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::target_warm_reset, nullptr, now);
+}
+
+/// Target reset; what follows if it is refused, tmf_done() knows.
+void Escalation::eh_recover_target(Climb climb, proto::Micros now) {
+  eh_target_reset(std::move(climb), now);
+}
+
+void Escalation::eh_session_reset(Climb climb, proto::Micros now) {
+  climb.rung = Rung::session_reset;
+  climb.scope = RungScope::session;
+  climb.lun = RecoveryEvent::kNoLun;
+  climb.started_at = now;
+  const auto tasks = session_.scsi_tasks_running();
+  tell(climb, RungOutcome::success, tasks, now);
+  Connection& connection = *session_.connections_[climb.cid];
+  Connection& dropped = connection.state_ == ConnectionState::started ? connection : *session_.connections_[0];
+  dropped.detail_ = climb.cause;
+  dropped.failure(ConnectionError::session_reset, now);
+}
+
+/// Whether the task that the rung was climbed for is over; true as well where it was for none.
+bool Escalation::is_over(const Climb& climb) const noexcept {
+  return climb.itt == proto::iscsi::kReservedTag || session_.tasks_.itt_to_ctask(climb.itt) == nullptr;
+}
+
+void Escalation::tmf_done(proto::Micros now) {
+  const TmfState state = tmf_.state;
+  Climb climb = *std::exchange(climb_, std::nullopt);
+  if (state == TmfState::timedout) {
+    // Nothing is known of what the target does now: only a new login ends it. The state stays until then, so that
+    // nothing slips through.
+    tell(climb, RungOutcome::timed_out, 0, now);
+    climb.cause = std::string(to_string(climb.rung)) + " was not answered in time";
+    return eh_session_reset(std::move(climb), now);
+  }
+  std::uint32_t tasks = 0;
+  if (state == TmfState::success) {
+    tasks = end_covered_tasks(climb);
+    const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
+    if (unit_reset) session_.tell_unit_reset(climb.lun);
+  }
+  tmf_ = {};
+  if (state == TmfState::success || (climb.rung == Rung::abort_task && is_over(climb))) {
+    tell(climb, RungOutcome::success, tasks, now);
+    if (!is_over(climb))
+      climb_on(std::move(climb), "did not cover the task: it may not have reached the target", now);
+    return;
+  }
+  const bool not_found = state == TmfState::not_found;
+  tell(climb, not_found ? RungOutcome::not_found : RungOutcome::refused, 0, now);
+  climb_on(std::move(climb), not_found ? "was answered \"task does not exist\", which proves nothing" : "was refused",
+           now);
+}
+
+void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
+  if (climb.request_id != 0 || is_over(climb)) return;
+  climb.cause = std::string(to_string(climb.rung)) + " " + answer;
+  switch (climb.rung) {
+    case Rung::abort_task:
+      return eh_device_reset(std::move(climb), now);
+    case Rung::lu_reset:
+      return eh_recover_target(std::move(climb), now);
+    default:
+      return eh_session_reset(std::move(climb), now);
+  }
+}
+
+/// The function completed: what it covers, the target has forgotten (design section 5.3). Returns how many tasks that
+/// were.
+std::uint32_t Escalation::end_covered_tasks(const Climb& climb) {
+  for (const auto& connection : session_.connections_) connection->suspend_tx();
+  std::uint32_t count = 0;
+  Task* next = nullptr;
+  for (Task* task = session_.running_.front(); task != nullptr; task = next) {
+    next = task->list_next;
+    if (climb.scope == RungScope::task) {
+      if (task->itt != tmf_.referenced_itt) continue;
+    } else {
+      if (climb.scope == RungScope::lun && task->command->lun != climb.lun) continue;
+      if (!proto::serial_less(task->cmd_sn, tmf_.exp_cmd_sn)) continue;
+    }
+    session_.fail_scsi_task(*task, Outcome::aborted);
+    ++count;
+  }
+  for (const auto& connection : session_.connections_) connection->start_tx();
+  return count;
+}
+
+void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, proto::Micros now) {
+  if (climb_) tell(*std::exchange(climb_, std::nullopt), RungOutcome::failed, 0, now);
+  for (const RecoveryRequest& request : requests_) {
+    tell({.rung = request.rung, .lun = request.lun, .request_id = request.id, .cause = why, .started_at = now},
+         RungOutcome::failed, 0, now);
+  }
+  requests_.clear();
+  if (tmf_.task != nullptr) session_.complete_task(*tmf_.task, TaskState::abrt_sess_recov);
+  tmf_ = {};
+  commands_blocked(false, now);
+  if (lost_at_ != proto::kNever) return;
+  lost_at_ = now;
+  lost_why_ = why;
+  lost_tasks_ = tasks;
+}
+
+void Escalation::on_session_up(proto::Micros now) {
+  if (lost_at_ == proto::kNever) return;
+  const Climb climb{.rung = Rung::relogin, .scope = RungScope::session, .cause = lost_why_, .started_at = lost_at_};
+  tell(climb, RungOutcome::success, lost_tasks_, now);
+  lost_at_ = proto::kNever;
+}
+
+void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now) {
+  events_.push_back({.ended_at = now,
+                     .duration = now - climb.started_at,
+                     .tsih = session_.tsih_,
+                     .cid = climb.cid,
+                     .lun = climb.lun,
+                     .rung = climb.rung,
+                     .scope = climb.scope,
+                     .outcome = outcome,
+                     .tasks = tasks,
+                     .request_id = climb.request_id,
+                     .cause = climb.cause});
+}
+
+bool Escalation::next_event(RecoveryEvent& event) {
+  if (events_.empty()) return false;
+  event = std::move(events_.front());
+  events_.erase(events_.begin());
+  return true;
+}
+
+}  // namespace nbdgw::initiator
