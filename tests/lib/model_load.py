@@ -17,6 +17,7 @@ from .unaligned import connect
 BLOCK = 4096
 _TAG = 8  # bytes; a block is filled with the tag of the write that made it
 _POLL_S = 0.02
+_GIVEN_UP_S = 1  # how long a failed test waits for answers that are of no use any more
 
 
 @dataclasses.dataclass
@@ -121,9 +122,9 @@ class Load:
     def __enter__(self):
         return self.start()
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self.stopping.set()
-        self.thread.join(self.timeout_s)
+        self.thread.join(self.timeout_s if kind is None else _GIVEN_UP_S)
 
     def answered(self):
         return self.result.done

@@ -62,11 +62,13 @@ class TcpProxy:
     # What can be done.
 
     def connections(self):
-        """Every live connection, oldest first: {"id", "up" and "down": bytes forwarded so far}."""
+        """Every connection that is not over yet, oldest first: {"id", "open": the gateway has not ended it, "stalled",
+        "up" and "down": bytes forwarded so far}."""
         return self._do("list")
 
     def ids(self):
-        return [c["id"] for c in self.connections()]
+        """The connections that work."""
+        return [c["id"] for c in self.connections() if c["open"] and not c["stalled"]]
 
     def cut(self, which=None, how="rst"):
         """Ends connections on both sides, with a reset or ("fin") in good order, in the middle of whatever they carry.
@@ -305,7 +307,9 @@ class _Loop:
         return [self.pairs[number] for number in numbers if number in self.pairs]
 
     def do_list(self):
-        return [{"id": pair.number, UP: pair.up.moved, DOWN: pair.down.moved} for pair in self.pairs.values()]
+        return [{"id": pair.number, "open": not pair.up.eof and not pair.down.closed,
+                 "stalled": pair.up.stalled or pair.down.stalled, UP: pair.up.moved, DOWN: pair.down.moved}
+                for pair in self.pairs.values()]
 
     def do_cut(self, which, how):
         pairs = self.chosen(which)
