@@ -23,6 +23,11 @@ std::string check_listen_address(const std::string& text) {
   return config::parse_host_port(text, config::kIscsiPort, portal.host, portal.port);
 }
 
+std::string check_control_address(const std::string& text) {
+  config::Endpoint endpoint;
+  return parse_control_address(text, endpoint);
+}
+
 std::string check_endpoint(const std::string& text) {
   config::Endpoint endpoint;
   return config::parse_endpoint(text, endpoint);
@@ -118,6 +123,10 @@ void add_target_command(CLI::App& app, Choices& choices) {
   target->add_option("--initial-r2t", options.initial_r2t, "InitialR2T: true or false")->capture_default_str();
   target->add_option("--immediate-data", options.immediate_data, "ImmediateData: true or false")
       ->capture_default_str();
+  target
+      ->add_option("--control", options.control,
+                   "Let faults be switched on and off over HTTP: 127.0.0.1:PORT (0: any) or unix:///PATH")
+      ->check(validator(check_control_address, "ADDR"));
   target->add_option("--log-level", options.log_level, "What to log")
       ->check(CLI::IsMember(std::vector<std::string>(config::kLogLevels.begin(), config::kLogLevels.end())))
       ->capture_default_str();

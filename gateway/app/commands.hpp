@@ -45,8 +45,12 @@ struct TargetCommandOptions {
   std::uint32_t queue_depth = 128;    // commands of a session
   bool initial_r2t = false;
   bool immediate_data = true;
+  std::string control;  // numeric HOST:PORT or unix:///PATH of the fault control over HTTP; empty: none
   std::string log_level = "info";
 };
+
+/// Reads TargetCommandOptions::control. Returns what is wrong with it; empty: nothing is.
+std::string parse_control_address(const std::string& text, config::Endpoint& endpoint);
 
 /// `nbdgw target`: the embedded iSCSI target, until SIGTERM or SIGINT.
 int target_command(const TargetCommandOptions& options);

@@ -3,6 +3,8 @@
 #include <cstdio>
 
 #include "config/address.hpp"
+#include "gateway/admin/fault_routes.hpp"
+#include "gateway/admin/http_server.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
@@ -61,13 +63,35 @@ config::LogLevel level_of(const std::string& name) {
                            : config::LogLevel::info;
 }
 
+/// Null: none was asked for. Throws net::ListenError.
+std::unique_ptr<admin::HttpServer> make_control(const std::string& address, admin::Router& router,
+                                                net::TargetServer& server) {
+  if (address.empty()) return nullptr;
+  config::Endpoint endpoint;
+  parse_control_address(address, endpoint);  // checked by the command line
+  add_fault_routes(router, server);
+  return std::make_unique<admin::HttpServer>(
+      endpoint, router, net::ListenerSettings{.address = "--control", .limit = "the control takes no more"});
+}
+
 }  // namespace
+
+std::string parse_control_address(const std::string& text, config::Endpoint& endpoint) {
+  if (text.starts_with("unix://")) return config::parse_endpoint(text, endpoint);
+  if (std::string wrong = config::parse_host_port(text, 0, endpoint.host, endpoint.port); !wrong.empty())
+    return wrong;
+  // Nobody is asked who he is there.
+  return config::is_local(endpoint)
+             ? ""
+             : "\"" + text + "\" is not on loopback: write 127.0.0.1:PORT, [::1]:PORT or unix:///PATH";
+}
 
 int target_command(const TargetCommandOptions& options) {
   net::TargetServerOptions server_options;
   config::parse_host_port(options.listen, config::kIscsiPort, server_options.host, server_options.port);
   target::ServerOptions& settings = server_options.target;
   if (!set_chap(options, settings.chap)) return kBadUsage;
+  server_options.faults = !options.control.empty();
   settings.queue_depth = options.queue_depth;
   settings.wishes.session.max_connections = options.max_connections;
   settings.wishes.session.initial_r2t = options.initial_r2t;
@@ -77,16 +101,23 @@ int target_command(const TargetCommandOptions& options) {
   StopSignals signals;  // before there is any other thread
   prepare_process();
   Mediums mediums;
+  admin::Router router;
   try {
     settings.targets.push_back(target_options(options, mediums));
     net::TargetServer server(std::move(server_options));
+    const auto control = make_control(options.control, router, server);
     server.start();
     // Scripts read the port from this line.
     std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.c_str(), server.address().c_str(), options.luns.size());
+    if (control) {
+      control->start();
+      std::printf("control on %s\n", control->address().c_str());
+    }
     std::fflush(stdout);
     signals.wait();
+    if (control) control->stop();
     server.stop();
-  } catch (const net::TargetError& e) {
+  } catch (const std::runtime_error& e) {
     std::fprintf(stderr, "nbdgw target: %s\n", e.what());
     return kFailed;
   }

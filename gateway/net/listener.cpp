@@ -23,21 +23,6 @@ namespace {
   throw ListenError("cannot listen on " + config::to_string(endpoint) + ": " + what);
 }
 
-std::string advice(int error) {
-  switch (error) {
-    case EADDRINUSE:
-      return "another program listens there (ss -ltnp shows which); stop it or change listen.nbd";
-    case EADDRNOTAVAIL:
-      return "this machine has no such address; change listen.nbd";
-    case EACCES:
-      return "not permitted; choose a port above 1023 or a folder that this user may write to";
-    case ENOENT:
-      return "the folder does not exist; make it first";
-    default:
-      return error_text(error);
-  }
-}
-
 UniqueFd open_socket(int family) {
   return UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
@@ -49,22 +34,11 @@ bool answers(const sockaddr_un& address) {
                    errno == EAGAIN);
 }
 
-/// A file left by a gateway that ended without cleaning up must not keep the next one from starting.
-void remove_stale(const config::Endpoint& endpoint, const sockaddr_un& address) {
-  struct stat found {};
-  if (::lstat(address.sun_path, &found) != 0) return;
-  if (!S_ISSOCK(found.st_mode))
-    fail(endpoint, "there is a file of that name which is no socket; remove or rename it");
-  if (answers(address)) fail(endpoint, "another program answers there; stop it or change listen.nbd");
-  if (::unlink(address.sun_path) != 0) fail(endpoint, "cannot remove the socket left there: " + error_text(errno));
-  spdlog::info("removed {}, left by a program that has ended", address.sun_path);
-}
-
 }  // namespace
 
 Listener::Listener(boost::asio::io_context& control, const config::Endpoint& endpoint, ConnectionLimit& limit,
-                   OnClient on_client)
-    : socket_(control), timer_(control), limit_(limit), on_client_(std::move(on_client)) {
+                   OnClient on_client, ListenerSettings settings)
+    : socket_(control), timer_(control), limit_(limit), on_client_(std::move(on_client)), settings_(settings) {
   if (endpoint.kind == config::Endpoint::Kind::tcp) {
     listen_tcp(endpoint);
   } else {
@@ -74,6 +48,34 @@ Listener::Listener(boost::asio::io_context& control, const config::Endpoint& end
 
 Listener::~Listener() {
   stop();
+}
+
+std::string Listener::advice(int error) const {
+  switch (error) {
+    case EADDRINUSE:
+      return std::string("another program listens there (ss -ltnp shows which); stop it or change ") +
+             settings_.address;
+    case EADDRNOTAVAIL:
+      return std::string("this machine has no such address; change ") + settings_.address;
+    case EACCES:
+      return "not permitted; choose a port above 1023 or a folder that this user may write to";
+    case ENOENT:
+      return "the folder does not exist; make it first";
+    default:
+      return error_text(error);
+  }
+}
+
+/// A file left by a gateway that ended without cleaning up must not keep the next one from starting.
+void Listener::remove_stale(const config::Endpoint& endpoint, const sockaddr_un& address) const {
+  struct stat found {};
+  if (::lstat(address.sun_path, &found) != 0) return;
+  if (!S_ISSOCK(found.st_mode))
+    fail(endpoint, "there is a file of that name which is no socket; remove or rename it");
+  if (answers(address))
+    fail(endpoint, std::string("another program answers there; stop it or change ") + settings_.address);
+  if (::unlink(address.sun_path) != 0) fail(endpoint, "cannot remove the socket left there: " + error_text(errno));
+  spdlog::info("removed {}, left by a program that has ended", address.sun_path);
 }
 
 void Listener::listen_tcp(const config::Endpoint& endpoint) {
@@ -166,8 +168,8 @@ void Listener::accept_some() {
     if (!ticket) {
       ++counters_.over_limit;
       if (may_log(steady_now())) {
-        spdlog::warn("{}: {} sent away, there are {} clients already (limits.connections); {} so far", address_,
-                     peer_text(fd.get()), limit_.limit(), counters_.over_limit);
+        spdlog::warn("{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer_text(fd.get()),
+                     limit_.limit(), settings_.limit, counters_.over_limit);
       }
       continue;
     }

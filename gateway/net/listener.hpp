@@ -16,6 +16,8 @@
 #include "gateway/net/unique_fd.hpp"
 #include "proto/time.hpp"
 
+struct sockaddr_un;
+
 namespace nbdgw::net {
 
 /// Clients that are accepted before other listeners get their turn.
@@ -32,6 +34,12 @@ class ListenError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// How the settings are called that messages of a listener point to.
+struct ListenerSettings {
+  const char* address = "listen.nbd";
+  const char* limit = "limits.connections";
+};
+
 struct ListenerCounters {
   std::uint64_t accepted = 0;
   std::uint64_t over_limit = 0;  // accepted and closed at once: limits.connections
@@ -46,7 +54,7 @@ class Listener {
 
   /// Binds and listens; nothing is accepted before start(). Throws ListenError.
   Listener(boost::asio::io_context& control, const config::Endpoint& endpoint, ConnectionLimit& limit,
-           OnClient on_client);
+           OnClient on_client, ListenerSettings settings = {});
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -63,6 +71,8 @@ class Listener {
  private:
   void listen_tcp(const config::Endpoint& endpoint);
   void listen_unix(const config::Endpoint& endpoint);
+  std::string advice(int error) const;
+  void remove_stale(const config::Endpoint& endpoint, const sockaddr_un& address) const;
   void wait();
   void accept_some();
   void pause(int error);
@@ -72,6 +82,7 @@ class Listener {
   boost::asio::steady_timer timer_;
   ConnectionLimit& limit_;
   OnClient on_client_;
+  const ListenerSettings settings_;
   std::string address_;
   std::uint16_t port_ = 0;
   std::string path_;  // UNIX socket: the file, and what it was when it was made

@@ -1,6 +1,7 @@
 #include "gateway/net/target_client.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 namespace nbdgw::net {
 
@@ -35,6 +36,7 @@ void TargetClient::pump(proto::Micros now) {
     return;
   }
   socket_.want_read(engine_.wants_to_read());
+  if (engine_.wants_send_end()) ::shutdown(socket_.native(), SHUT_WR);
 }
 
 void TargetClient::log_progress() {
@@ -53,6 +55,9 @@ void TargetClient::close(proto::Micros now) {
   } else if (logged_in_) {
     spdlog::info("target: {} has left", peer_);
   }
+  // With a linger time of 0 close(2) sends a reset.
+  const linger hard{.l_onoff = 1, .l_linger = 0};
+  if (engine_.wants_reset()) ::setsockopt(socket_.native(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
   engine_.on_disconnected(now);
   socket_.close();
 }

@@ -24,6 +24,8 @@ class TargetClient final : public Watcher {
   void close(proto::Micros now);
 
   target::Connection& engine() noexcept { return engine_; }
+  /// "192.0.2.1:4711"
+  const std::string& peer() const noexcept { return peer_; }
 
  private:
   void log_progress();

@@ -35,7 +35,11 @@ void TargetServer::Acceptor::on_ready(std::uint32_t, proto::Micros now) {
 }
 
 TargetServer::TargetServer(TargetServerOptions options)
-    : options_(std::move(options)), server_(checked(options_.target), random_), mailbox_(poller_) {
+    : options_(std::move(options)),
+      faults_(options_.faults ? std::make_optional<target::Faults>() : std::nullopt),
+      server_(checked(options_.target), random_, faults_ ? &*faults_ : nullptr),
+      mailbox_(poller_) {
+  if (faults_) faults_->bind(server_);
   listen(options_.host, options_.port);
 }
 
@@ -160,6 +164,7 @@ void TargetServer::deadlines(proto::Micros now) {
   }
   for (auto& [connection, client] : clients_)
     if (now >= client->engine().next_deadline()) client->engine().on_deadline(now);
+  if (faults_) faults_->on_deadline(now);
 }
 
 /// Sends what became ready, wherever, and closes what is over, until nothing moves.
@@ -174,6 +179,10 @@ void TargetServer::settle(proto::Micros now) {
   }
 }
 
+const std::string& TargetServer::peer_of(const target::Connection& connection) const {
+  return clients_.at(&connection)->peer();
+}
+
 void TargetServer::drop(target::Connection& connection, proto::Micros now) {
   const auto found = clients_.find(&connection);
   found->second->close(now);
@@ -182,6 +191,7 @@ void TargetServer::drop(target::Connection& connection, proto::Micros now) {
 
 proto::Micros TargetServer::next_deadline() const noexcept {
   proto::Micros next = std::min(accept_again_at_, stop_at_);
+  if (faults_) next = std::min(next, faults_->next_deadline());
   for (const auto& [connection, client] : clients_) next = std::min(next, client->engine().next_deadline());
   return next;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "gateway/net/poller.hpp"
 #include "gateway/net/system_random.hpp"
 #include "gateway/net/unique_fd.hpp"
+#include "gateway/target/faults.hpp"
 #include "gateway/target/server.hpp"
 #include "proto/time.hpp"
 
@@ -23,6 +25,7 @@ struct TargetServerOptions {
   std::string host = "127.0.0.1";  // a numeric address or a host name, IPv6 without its brackets
   std::uint16_t port = 3260;       // 0: the system picks one
   target::ServerOptions target;
+  bool faults = false;  // faults can be switched on
 };
 
 /// Why the embedded target cannot start, for people.
@@ -58,6 +61,22 @@ class TargetServer {
   /// ends, and this returns. Safe to call more than once.
   void stop();
 
+  /// From any thread: calls `work(now)` on the server's thread, where engine() and faults() may be used. After stop()
+  /// it is not called any more, and destroyed with the server at the latest.
+  template <typename Work>
+  void post(Work work) {
+    mailbox_.post(std::move(work));
+  }
+
+  // ---- on the server's thread
+  // ---------------------------------------------------------------------------------------
+
+  const target::Server& engine() const noexcept { return server_; }
+  /// Only with TargetServerOptions::faults.
+  target::Faults& faults() noexcept { return *faults_; }
+  /// Where the initiator of a connection is, "192.0.2.1:4711".
+  const std::string& peer_of(const target::Connection& connection) const;
+
  private:
   /// Takes the initiators in.
   class Acceptor final : public Watcher {
@@ -82,6 +101,7 @@ class TargetServer {
 
   TargetServerOptions options_;
   SystemRandom random_;
+  std::optional<target::Faults> faults_;
   target::Server server_;
   Poller poller_;
   UniqueFd listener_;

@@ -73,6 +73,18 @@ void Connection::violation(const std::string& reason) {
   enter(ConnectionState::closed);
 }
 
+void Connection::reset(const std::string& reason) {
+  if (state_ == ConnectionState::closed) return;
+  close_reason_ = reason;
+  wants_reset_ = true;
+  enter(ConnectionState::closed);
+}
+
+void Connection::stop_sending() noexcept {
+  stopped_sending_ = true;
+  server_.mark_ready(*this);
+}
+
 void Connection::on_disconnected(proto::Micros now) {
   server_.set_now(now);
   if (session_ != nullptr) session_->remove(*this);

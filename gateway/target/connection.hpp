@@ -64,6 +64,10 @@ class Connection {
   bool wants_to_read() const noexcept;
   /// Nothing more is to be sent or read: the shell closes the socket.
   bool wants_close() const noexcept { return state_ == ConnectionState::closed; }
+  /// And that in the rudest way: the initiator gets a TCP reset, and nothing that was on its way.
+  bool wants_reset() const noexcept { return wants_reset_; }
+  /// Nothing more will be sent, and the shell tells the initiator so (FIN); what it sends is still read.
+  bool wants_send_end() const noexcept { return stopped_sending_; }
   /// Why the connection is closing or closed; empty: the initiator asked for it (logout).
   const std::string& close_reason() const noexcept { return close_reason_; }
   ConnectionState state() const noexcept { return state_; }
@@ -85,6 +89,10 @@ class Connection {
   void close_after_sending(const std::string& reason);
   /// Closes at once: the initiator broke the protocol.
   void violation(const std::string& reason);
+  /// Closes at once, with a TCP reset.
+  void reset(const std::string& reason);
+  /// Sends nothing more, reads on.
+  void stop_sending() noexcept;
 
   /// Puts a PDU, or a task that has its answer, into the queue.
   ControlPdu& new_control();
@@ -167,6 +175,8 @@ class Connection {
   const std::string local_address_;
   ConnectionState state_ = ConnectionState::login;
   std::string close_reason_;
+  bool wants_reset_ = false;
+  bool stopped_sending_ = false;
   Session* session_ = nullptr;
   std::uint16_t cid_ = 0;
   std::unique_ptr<Login> login_;

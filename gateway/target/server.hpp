@@ -50,6 +50,7 @@ class Server {
   const TargetNode* find_target(std::string_view name) const noexcept;
   const std::map<std::uint16_t, std::unique_ptr<Session>>& sessions() const noexcept { return sessions_; }
   Session* find_session(std::uint16_t tsih) const noexcept;
+  const std::vector<Connection*>& connections() const noexcept { return connections_; }
   Counters& counters() noexcept { return counters_; }
   proto::RandomSource& random() noexcept { return random_; }
   Gate* gate() const noexcept { return gate_; }

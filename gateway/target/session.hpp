@@ -77,6 +77,8 @@ class Session {
   // --------------------------------------------------------------------------------------------------------
 
   Task* find(std::uint32_t itt) const noexcept { return table_.find(itt); }
+  /// All that there are, SCSI commands and other requests.
+  const TaskList& tasks() const noexcept { return tasks_; }
   /// Data-Out has arrived: goes on if that was all.
   void data_arrived(Task& task, proto::Micros now);
   /// Takes a task on that the gate has held.
@@ -120,10 +122,12 @@ class Session {
   void dispatch(Task& task, proto::Micros now);
   void start_scsi(Task& task, proto::Micros now);
   std::optional<proto::scsi::Sense> take_attention(const LogicalUnit* unit) noexcept;
+  Gate::Verdict ask(Task& task, Gate::Passage passage, proto::Micros now);
   bool refuse(Task& task);
   void go_on_gathering(Task& task, proto::Micros now);
   void solicit(Task& task);
   void make_ready(Task& task, proto::Micros now);
+  void run(Task& task, proto::Micros now);
   void execute_task(Task& task, proto::Micros now);
   void respond(Task& task, proto::Micros now);
   void queue_response(Task& task);

@@ -70,6 +70,9 @@ struct Task : Outgoing {
   bool immediate = false;
   bool counted = false;  // takes a place in the command window
   bool no_room = false;  // there was no memory for its data: TASK SET FULL
+  bool judged = false;   // its CDB and pending unit attentions did not stand in its way
+  // By the gate
+  bool followed = false;  // the gate is told when it is aborted
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
   proto::iscsi::Bhs request{};

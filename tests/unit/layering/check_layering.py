@@ -11,6 +11,8 @@ import sys
 ALLOWED = {
     "gateway/app": ["gateway/admin", "gateway/net", "gateway/bridge", "gateway/nbd", "gateway/device",
                     "gateway/initiator", "gateway/target", "proto", "config"],
+    "gateway/admin": ["gateway/net", "gateway/bridge", "gateway/nbd", "gateway/device", "gateway/initiator",
+                      "gateway/target", "proto", "config"],
     "gateway/net": ["gateway/bridge", "gateway/nbd", "gateway/device", "gateway/initiator", "gateway/target",
                     "proto", "config"],
     "gateway/bridge": ["gateway/nbd", "gateway/device", "gateway/initiator", "proto"],

@@ -1,0 +1,45 @@
+#include "gateway/admin/http_message.hpp"
+
+#include <boost/beast/http/status.hpp>
+#include <boost/json.hpp>
+
+#include "proto/assert.hpp"
+
+namespace nbdgw::admin {
+
+namespace {
+
+Response with_body(unsigned status, std::string content_type, const boost::json::value& body) {
+  return {.status = status,
+          .content_type = std::move(content_type),
+          .body = boost::json::serialize(body) + "\n",
+          .fields = {}};
+}
+
+}  // namespace
+
+Response json_response(unsigned status, const boost::json::value& body) {
+  return with_body(status, "application/json", body);
+}
+
+Response problem(unsigned status, std::string_view code, std::string_view detail, std::string_view field) {
+  const auto title = boost::beast::http::obsolete_reason(boost::beast::http::int_to_status(status));
+  boost::json::object body{{"type", "about:blank"},
+                           {"title", std::string_view(title.data(), title.size())},
+                           {"status", status},
+                           {"detail", detail},
+                           {"code", code}};
+  if (!field.empty()) body["field"] = field;
+  return with_body(status, "application/problem+json", body);
+}
+
+Reply::~Reply() {
+  if (sender_) send(problem(503, "no_answer", "whoever should have answered has ended or failed; see the log"));
+}
+
+void Reply::send(Response response) {
+  NBDGW_ASSERT(sender_ != nullptr, "a request is answered once");
+  std::exchange(sender_, nullptr)(std::move(response));
+}
+
+}  // namespace nbdgw::admin

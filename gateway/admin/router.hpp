@@ -1,0 +1,38 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/admin/http_message.hpp"
+
+namespace nbdgw::admin {
+
+/// Which handler a request goes to, by method and path. Filled before the server starts.
+class Router {
+ public:
+  /// Called on the server's thread, which must not wait: an answer that takes time is sent later.
+  using Handler = std::function<void(const Request& request, Reply reply)>;
+
+  /// `pattern`: "/v1/faults/{id}"; a {name} stands for one segment that is not empty. GET answers HEAD, too.
+  void add(std::string method, std::string_view pattern, Handler handler);
+
+  /// Hands the request to its handler, or answers 404 or 405.
+  void dispatch(Request request, Reply reply) const;
+
+ private:
+  struct Route {
+    std::string method;
+    std::vector<std::string> segments;
+    Handler handler;
+  };
+
+  std::vector<Route> routes_;
+};
+
+/// Takes a request's target apart (RFC 9112 section 3.2: origin form or absolute form) into path and query. False: it
+/// is none. The path stays encoded.
+bool split_target(std::string_view target, std::string& path, std::string& query);
+
+}  // namespace nbdgw::admin

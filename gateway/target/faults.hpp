@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "gateway/target/fault.hpp"
+#include "gateway/target/gate.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::target {
+
+class Server;
+
+/// The faults of one target, switched on and off while it runs. All calls come from the target's thread; afterwards
+/// the shell asks Server::take_ready(), as after any call into the engine.
+///
+/// A command is offered to the faults in the order in which they were posted, and the first that hits decides about
+/// it. `delay` comes on top of what another fault has made of its answer.
+class Faults final : public Gate {
+ public:
+  /// Faults at a time, those that are used up included, until they are deleted.
+  static constexpr std::size_t kMaxFaults = 256;
+  /// Commands that are held at a time. Beyond, nothing more hangs, is delayed or is lied about.
+  static constexpr std::size_t kMaxHeld = 4096;
+
+  struct Posted {
+    std::uint32_t id = 0;
+    Fault fault;
+    std::uint64_t hits = 0;
+    bool active = true;  // not used up
+    std::uint32_t skipped = 0;
+    std::uint64_t random = 0;  // state of its draws
+  };
+
+  /// The server that has this as its gate. Before any other call.
+  void bind(Server& server) noexcept { server_ = &server; }
+
+  /// Puts a fault into force; one that acts at once has acted. Null: there are kMaxFaults.
+  const Posted* add(const Fault& fault, proto::Micros now);
+  /// What the fault holds goes on: hung commands are executed and answered, late answers are sent. False: there is
+  /// no such fault.
+  bool remove(std::uint32_t id, proto::Micros now);
+  void clear(proto::Micros now);
+  const std::vector<Posted>& posted() const noexcept { return posted_; }
+
+  /// When the next delay is over.
+  proto::Micros next_deadline() const noexcept;
+  void on_deadline(proto::Micros now);
+
+  Verdict pass(Task& task, Passage passage, proto::Micros now) override;
+  void on_gone(Task& task) override;
+
+ private:
+  /// A command that a fault has a hand on.
+  struct Held {
+    std::uint32_t fault = 0;       // by which
+    bool before_execution = true;  // where it hangs; else before it is answered
+    bool waiting = false;          // it has got there: nothing but us will take it on
+    proto::Micros due = proto::kNever;
+    std::uint64_t turn = 0;  // those that are due together go on in the order in which they came
+  };
+
+  bool matches(const Posted& posted, const Task& task) const noexcept;
+  static bool fire(Posted& posted) noexcept;
+  Posted* next_hit(const Task& task, bool (*acts)(FaultKind)) noexcept;
+  Verdict on_begin(Task& task);
+  Verdict on_execute(Task& task);
+  Verdict on_respond(Task& task, proto::Micros now);
+  Verdict hang(Task& task, const Posted& posted);
+  Held& hold(Task& task, std::uint32_t fault);
+  void let_go(Task& task, proto::Micros now);
+  template <typename Which>
+  void let_go_all(Which which, proto::Micros now);
+  void act_at_once(Posted& posted);
+  void drop_connections(const Fault& fault);
+
+  Server* server_ = nullptr;
+  std::vector<Posted> posted_;
+  std::uint32_t last_id_ = 0;
+  std::unordered_map<Task*, Held> held_;
+  std::uint64_t last_turn_ = 0;
+};
+
+}  // namespace nbdgw::target
