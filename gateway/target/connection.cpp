@@ -138,9 +138,16 @@ void Connection::send_ping(proto::Micros now) {
   send(pdu);
 }
 
-void Connection::send_async_drop() {
+void Connection::send_window() {
   ControlPdu& pdu = new_control();
-  AsyncMessage{.event = AsyncEvent::drop_all_connections, .parameter2 = 0, .parameter3 = 0}.encode(pdu.header);
+  pdu.consumes_stat_sn = false;
+  NopIn{}.encode(pdu.header);
+  send(pdu);
+}
+
+void Connection::send_async(const AsyncMessage& message) {
+  ControlPdu& pdu = new_control();
+  message.encode(pdu.header);
   send(pdu);
 }
 
@@ -157,7 +164,17 @@ void Connection::reject(RejectReason reason, const Bhs& header) {
 
 void Connection::on_login(proto::Micros now) {
   const LoginRequest request = LoginRequest::decode(header_);
-  Login::Reply reply = login_->on_request(request, login_text_);
+  std::optional<Gate::LoginAnswer> refused;
+  if (server_.gate() != nullptr) refused = server_.gate()->refuse_login(request);
+  Login::Reply reply;
+  if (refused) {
+    reply.status = refused->status;
+    reply.reason = "a fault refuses it";
+    reply.current_stage = request.current_stage;
+    reply.text = refused->text;
+  } else {
+    reply = login_->on_request(request, login_text_);
+  }
   if (reply.complete) {
     reply.status = server_.admit(*this, *login_);
     if (reply.status != LoginStatus::success) reply.reason = "the session could not be joined any more";
@@ -179,7 +196,9 @@ void Connection::on_login(proto::Micros now) {
 void Connection::send_login_response(const LoginRequest& request, const Login::Reply& reply) {
   const bool good = reply.status == LoginStatus::success;
   ControlPdu& pdu = new_control();
-  if (good) pdu.data.assign(reply.text.begin(), reply.text.end());
+  const bool elsewhere =
+      reply.status == LoginStatus::redirect_temporary || reply.status == LoginStatus::redirect_permanent;
+  if (good || elsewhere) pdu.data.assign(reply.text.begin(), reply.text.end());
   LoginResponse response{.transit = good && reply.transit,
                          .current_stage = reply.current_stage,
                          .next_stage = reply.transit ? reply.next_stage : LoginStage::security,

@@ -104,7 +104,9 @@ class Connection {
   void reject(proto::iscsi::RejectReason reason, const proto::iscsi::Bhs& header);
   /// A request other than a SCSI command or task management, when its turn has come.
   void handle(Task& request, proto::Micros now);
-  void send_async_drop();
+  void send_async(const proto::iscsi::AsyncMessage& message);
+  /// A NOP-In that wants no answer: it tells how far the command window goes.
+  void send_window();
 
  private:
   friend class Server;  // its list of ready connections
@@ -157,6 +159,8 @@ class Connection {
   void make_data_in(Task& task, WirePdu& wire);
   void make_response(Task& task, WirePdu& wire);
   void seal(WirePdu& wire, const proto::iscsi::Bhs& header);
+  void seal_data(WirePdu& wire, std::uint32_t pad);
+  void damage(WirePdu& wire, std::uint32_t pad);
   proto::iscsi::TargetSequence sequence(bool consume) noexcept;
   void release(WirePdu& wire) noexcept;
   void append(Outgoing& item) noexcept;

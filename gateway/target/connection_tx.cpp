@@ -75,7 +75,8 @@ void Connection::pop_queue() noexcept {
   if (queue_first_ == nullptr) queue_last_ = nullptr;
 }
 
-/// An R2T of a task that is no more must not go out: the initiator may have been told that the task is gone.
+/// An R2T of a task that is no more must not go out: the initiator may have been told that the task is gone. One that
+/// has all its data has none any more, and its tag may be another's by now (Session::disown()).
 void Connection::forget(Task& task) {
   if (rx_task_ == &task) {
     rx_task_ = nullptr;
@@ -86,7 +87,7 @@ void Connection::forget(Task& task) {
   while (item != nullptr) {
     Outgoing* following = item->next_out;
     ControlPdu* control = item->kind == Outgoing::Kind::control ? static_cast<ControlPdu*>(item) : nullptr;
-    if (control != nullptr && is_r2t_of(task, *control)) {
+    if (control != nullptr && task.state == TaskState::gathering && is_r2t_of(task, *control)) {
       --queued_control_;
       free_controls_.push_back(control);
     } else if (item != &task) {
@@ -214,7 +215,11 @@ void Connection::seal(WirePdu& wire, const Bhs& header) {
   const std::uint32_t pad = padding(wire.data_length);
   wire.trailer.fill(0);
   wire.trailer_length = static_cast<std::uint8_t>(pad);
-  if (!tx_data_digest_ || wire.data_length == 0) return;
+  if (tx_data_digest_ && wire.data_length > 0) seal_data(wire, pad);
+  if (server_.gate() != nullptr && (tx_header_digest_ || tx_data_digest_)) damage(wire, pad);
+}
+
+void Connection::seal_data(WirePdu& wire, std::uint32_t pad) {
   std::uint32_t crc = 0;
   if (wire.flat != nullptr) {
     crc = proto::crc32c(0, wire.flat, wire.data_length);
@@ -231,6 +236,20 @@ void Connection::seal(WirePdu& wire, const Bhs& header) {
   crc = proto::crc32c(crc, wire.trailer.data(), pad);
   store_digest(&wire.trailer[pad], crc);
   wire.trailer_length = static_cast<std::uint8_t>(pad + kDigestLength);
+}
+
+void Connection::damage(WirePdu& wire, std::uint32_t pad) {
+  const bool data_in = wire.task != nullptr && wire.flat == nullptr && wire.data_length > 0;
+  switch (server_.gate()->damage(*this, wire.task, tx_header_digest_, data_in && tx_data_digest_)) {
+    case Gate::Damage::none:
+      return;
+    case Gate::Damage::header_digest:
+      wire.header[kBhsLength] ^= 1;
+      return;
+    case Gate::Damage::data_digest:
+      wire.trailer[pad] ^= 1;
+      return;
+  }
 }
 
 void Connection::make_control(ControlPdu& pdu, WirePdu& wire) {

@@ -1,6 +1,7 @@
 #include "gateway/target/faults.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "gateway/target/connection.hpp"
 #include "gateway/target/server.hpp"
@@ -54,9 +55,11 @@ const Faults::Posted* Faults::add(const Fault& fault, proto::Micros now) {
   if (fault.at_once()) {
     posted.hits = 1;
     posted.active = false;
-    act_at_once(posted);
+    act_at_once(fault);
     server_->tidy();
   }
+  if (fault.kind == FaultKind::freeze_window) posted.hits = 1;
+  refresh_states();
   return &posted;
 }
 
@@ -66,6 +69,7 @@ bool Faults::remove(std::uint32_t id, proto::Micros now) {
   server_->set_now(now);
   posted_.erase(found);
   let_go_all([&](const Held& held) { return held.fault == id; }, now);
+  refresh_states();
   server_->tidy();
   return true;
 }
@@ -97,7 +101,7 @@ bool Faults::matches(const Posted& posted, const Task& task) const noexcept {
 }
 
 /// Whether this match is one that the fault hits; counts it.
-bool Faults::fire(Posted& posted) noexcept {
+bool Faults::fire(Posted& posted) {
   const Fault& fault = posted.fault;
   if (posted.skipped < fault.skip) {
     ++posted.skipped;
@@ -124,7 +128,7 @@ Gate::Verdict Faults::pass(Task& task, Passage passage, proto::Micros now) {
     case Passage::begin:
       return on_begin(task);
     case Passage::execute:
-      return on_execute(task);
+      return on_execute(task, now);
     case Passage::respond:
       return on_respond(task, now);
   }
@@ -175,15 +179,21 @@ Gate::Verdict Faults::hang(Task& task, const Posted& posted) {
   return posted.fault.executed ? Verdict::proceed : Verdict::hold;
 }
 
-Gate::Verdict Faults::on_execute(Task& task) {
+Gate::Verdict Faults::on_execute(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
-  if (found == held_.end() || !found->second.before_execution) return Verdict::proceed;
+  if (found == held_.end() || !found->second.before_execution || found->second.due <= now) return Verdict::proceed;
   found->second.waiting = true;
   return Verdict::hold;
 }
 
 Gate::Verdict Faults::on_respond(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
+  if (found != held_.end() && task.disowned) {  // its time has come
+    const bool mute = found->second.mute;
+    held_.erase(found);
+    task.followed = false;
+    return mute ? Verdict::discard : Verdict::proceed;
+  }
   if (found != held_.end()) {
     found->second.waiting = true;
     return Verdict::hold;
@@ -213,9 +223,14 @@ Faults::Held& Faults::hold(Task& task, std::uint32_t fault) {
 
 void Faults::let_go(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
-  const bool waiting = found->second.waiting;
-  held_.erase(found);
-  task.followed = false;
+  Held& held = found->second;
+  const bool waiting = std::exchange(held.waiting, false);
+  held.before_execution = false;
+  if (held.mute && task.state == TaskState::executed) return task.session->abort(task);
+  if (!held.mute) {  // else it runs, and on_respond() ends it
+    held_.erase(found);
+    task.followed = false;
+  }
   if (waiting) task.session->resume(task, now);
 }
 

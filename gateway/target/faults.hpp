@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -51,6 +52,11 @@ class Faults final : public Gate {
 
   Verdict pass(Task& task, Passage passage, proto::Micros now) override;
   void on_gone(Task& task) override;
+  Management manage(Session& session, Connection& connection, const proto::iscsi::TaskManagementRequest& request,
+                    proto::iscsi::TaskManagementResult& result, proto::Micros now) override;
+  std::optional<LoginAnswer> refuse_login(const proto::iscsi::LoginRequest& request) override;
+  Damage damage(const Connection& connection, const Task* task, bool has_header_digest,
+                bool is_data_in_with_digest) override;
 
  private:
   /// A command that a fault has a hand on.
@@ -58,23 +64,27 @@ class Faults final : public Gate {
     std::uint32_t fault = 0;       // by which
     bool before_execution = true;  // where it hangs; else before it is answered
     bool waiting = false;          // it has got there: nothing but us will take it on
+    bool mute = false;             // it is never answered
     proto::Micros due = proto::kNever;
     std::uint64_t turn = 0;  // those that are due together go on in the order in which they came
   };
 
   bool matches(const Posted& posted, const Task& task) const noexcept;
-  static bool fire(Posted& posted) noexcept;
+  bool fire(Posted& posted);
   Posted* next_hit(const Task& task, bool (*acts)(FaultKind)) noexcept;
   Verdict on_begin(Task& task);
-  Verdict on_execute(Task& task);
+  Verdict on_execute(Task& task, proto::Micros now);
   Verdict on_respond(Task& task, proto::Micros now);
   Verdict hang(Task& task, const Posted& posted);
   Held& hold(Task& task, std::uint32_t fault);
   void let_go(Task& task, proto::Micros now);
   template <typename Which>
   void let_go_all(Which which, proto::Micros now);
-  void act_at_once(Posted& posted);
+  void lie(const Fault& fault, std::uint32_t id, const std::vector<Task*>& named, proto::Micros now);
+  void act_at_once(const Fault& fault);
   void drop_connections(const Fault& fault);
+  void send_async_event(const Fault& fault);
+  void refresh_states();
 
   Server* server_ = nullptr;
   std::vector<Posted> posted_;

@@ -1,14 +1,18 @@
+#include <algorithm>
+
 #include "gateway/target/connection.hpp"
 #include "gateway/target/faults.hpp"
 #include "gateway/target/server.hpp"
 
-/// Faults that act when they are posted.
+/// Faults that act when they are posted, and those that are a state of the target.
 namespace nbdgw::target {
 
-void Faults::act_at_once(Posted& posted) {
-  switch (posted.fault.kind) {
+void Faults::act_at_once(const Fault& fault) {
+  switch (fault.kind) {
     case FaultKind::drop_connection:
-      return drop_connections(posted.fault);
+      return drop_connections(fault);
+    case FaultKind::async_event:
+      return send_async_event(fault);
     default:
       return;
   }
@@ -22,6 +26,27 @@ void Faults::drop_connections(const Fault& fault) {
     else
       connection->reset("a fault drops it");
   }
+}
+
+void Faults::send_async_event(const Fault& fault) {
+  const proto::iscsi::AsyncMessage message{.event = static_cast<proto::iscsi::AsyncEvent>(fault.event),
+                                           .parameter1 = static_cast<std::uint16_t>(fault.parameter1),
+                                           .parameter2 = static_cast<std::uint16_t>(fault.parameter2),
+                                           .parameter3 = static_cast<std::uint16_t>(fault.parameter3)};
+  for (const auto& [tsih, session] : server_->sessions()) {
+    Connection* connection = fault.cid ? session->find_connection(static_cast<std::uint16_t>(*fault.cid))
+                             : session->connections().empty() ? nullptr
+                                                              : session->connections().front();
+    if (connection != nullptr) connection->send_async(message);
+  }
+}
+
+/// What the target is in as long as there are faults of that kind.
+void Faults::refresh_states() {
+  const bool frozen = std::any_of(posted_.begin(), posted_.end(), [](const Posted& each) {
+    return each.active && each.fault.kind == FaultKind::freeze_window;
+  });
+  if (frozen != server_->window_frozen()) server_->freeze_window(frozen);
 }
 
 }  // namespace nbdgw::target

@@ -1,11 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
+#include "proto/iscsi/pdu.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::target {
 
+class Connection;
+class Session;
 struct Task;
 
 /// Who may interfere with what a target does: tests and faults. A server without a gate pays a null check where one
@@ -32,6 +37,31 @@ class Gate {
 
   /// A task that was held, or that has `followed` set, has been aborted: it must not be resumed.
   virtual void on_gone(Task& task) = 0;
+
+  enum class Management : std::uint8_t {
+    proceed,
+    answer,   // with `result`, and without any effect
+    silence,  // neither answer nor effect
+  };
+  /// A task management request whose turn has come.
+  virtual Management manage(Session&, Connection&, const proto::iscsi::TaskManagementRequest&,
+                            proto::iscsi::TaskManagementResult&, proto::Micros) {
+    return Management::proceed;
+  }
+
+  struct LoginAnswer {
+    proto::iscsi::LoginStatus status{};
+    std::string text;  // key=value pairs, each ended by a zero
+  };
+  /// A login request, before it is looked at: what it is refused with.
+  virtual std::optional<LoginAnswer> refuse_login(const proto::iscsi::LoginRequest&) { return std::nullopt; }
+
+  enum class Damage : std::uint8_t { none, header_digest, data_digest };
+  /// Which digest of a PDU leaves wrong. `task`: whose PDU it is, null: none's. Only asked where there are digests.
+  virtual Damage damage(const Connection&, const Task* /*task*/, bool /*has_header_digest*/,
+                        bool /*is_data_in_with_digest*/) {
+    return Damage::none;
+  }
 
  protected:
   ~Gate() = default;

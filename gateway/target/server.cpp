@@ -98,10 +98,16 @@ void Server::tidy() noexcept {
   std::erase_if(graveyard_, [](const auto& session) { return session->is_idle(); });
 }
 
+void Server::freeze_window(bool frozen) {
+  window_frozen_ = frozen;
+  for (const auto& [tsih, session] : sessions_) session->freeze_window(frozen);
+}
+
 void Server::shut_down(proto::Micros now) {
   set_now(now);
   for (Connection* connection : std::vector(connections_)) {
-    if (connection->state() == ConnectionState::full_feature) connection->send_async_drop();
+    if (connection->state() == ConnectionState::full_feature)
+      connection->send_async({.event = AsyncEvent::drop_all_connections});
     connection->close_after_sending("the target is shutting down");
   }
 }

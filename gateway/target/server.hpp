@@ -62,6 +62,10 @@ class Server {
   /// Takes the session out; it is destroyed when the call into the engine that led to this has ended (see tidy()).
   void bury(Session& session);
 
+  /// The command windows of all sessions, and of those to come: Session::freeze_window().
+  void freeze_window(bool frozen);
+  bool window_frozen() const noexcept { return window_frozen_; }
+
   /// Every connection is told that it will be dropped, and wants to be closed once that is sent.
   void shut_down(proto::Micros now);
 
@@ -102,6 +106,7 @@ class Server {
   std::vector<std::unique_ptr<Session>> graveyard_;
   std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
   std::uint16_t last_tsih_ = 0;
+  bool window_frozen_ = false;
   proto::Micros now_ = 0;
 };
 

@@ -23,6 +23,7 @@ Session::Session(Server& server, SessionIdentity identity, std::uint16_t tsih, c
       exp_cmd_sn_(first_cmd_sn),
       parked_(std::bit_ceil(std::size_t{depth_})),
       table_(depth_ + kMaxImmediateTasks) {
+  if (server.window_frozen()) freeze_window(true);
   if (identity_.target == nullptr) return;
   attentions_.resize(identity_.target->units.size());
   for (const LogicalUnit& unit : identity_.target->units)
@@ -71,9 +72,11 @@ Session::Intake Session::begin_task(Connection& connection, const Bhs& header, T
   const Prefix prefix = Prefix::decode(header);
   const std::uint32_t cmd_sn = proto::load_be32(&header[24]);
   if (!prefix.immediate && (!in_window(cmd_sn) || parked(cmd_sn).taken)) return Intake::ignored;
-  if (prefix.itt != kReservedTag && table_.find(prefix.itt) != nullptr) return Intake::tag_in_use;
+  Task* holder = prefix.itt != kReservedTag ? table_.find(prefix.itt) : nullptr;
+  if (holder != nullptr && !holder->disowned) return Intake::tag_in_use;
   if (prefix.immediate && immediate_ >= kMaxImmediateTasks) return Intake::too_many_immediate;
 
+  if (holder != nullptr) give_up_tag(*holder);
   if (free_ == nullptr) {
     // As many as the window allows, and what connections are still sending of others: bounded by both.
     pool_.push_back(std::make_unique<Task>());
@@ -163,6 +166,17 @@ void Session::abort(Task& task) {
   if (task.on_wire == 0) release(task);
 }
 
+void Session::disown(Task& task) noexcept {
+  task.disowned = true;
+  uncount(task);
+}
+
+/// Without its tag no more data reaches a task: one that still needs some will never have it.
+void Session::give_up_tag(Task& task) {
+  if (task.state == TaskState::gathering) return abort(task);
+  table_.erase(task);
+}
+
 /// Of a connection that is gone. What had not come to its turn was never delivered: its CmdSN is open again, for the
 /// initiator to send what it likes with it.
 void Session::abort_tasks_of(Connection& connection) {
@@ -182,6 +196,16 @@ void Session::abort_tasks_of(Connection& connection) {
 
 // ---- order of commands
 // ----------------------------------------------------------------------------------------------
+
+void Session::freeze_window(bool frozen) {
+  if (frozen == frozen_max_cmd_sn_.has_value()) return;
+  if (frozen) {
+    frozen_max_cmd_sn_ = max_cmd_sn();
+    return;
+  }
+  frozen_max_cmd_sn_.reset();
+  if (!connections_.empty()) connections_.front()->send_window();
+}
 
 void Session::deliver(Task& task, proto::Micros now) {
   if (task.is_scsi()) task.received = Prefix::decode(task.request).data_length;

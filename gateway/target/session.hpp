@@ -57,7 +57,16 @@ class Session {
   // --------------------------------------------------------------------------
 
   std::uint32_t exp_cmd_sn() const noexcept { return exp_cmd_sn_; }
-  std::uint32_t max_cmd_sn() const noexcept { return exp_cmd_sn_ + depth_ - active_ - 1; }
+  /// The end of the command window. Every command that was delivered takes a place in it until it is answered or
+  /// ended: one that hangs keeps its place, so as many as the window has close it, for all logical units of the
+  /// session. What opens it again is told with the next PDU on any connection, such as the answer of the task
+  /// management that has ended them. It never goes back.
+  std::uint32_t max_cmd_sn() const noexcept {
+    return frozen_max_cmd_sn_ ? *frozen_max_cmd_sn_ : exp_cmd_sn_ + depth_ - active_ - 1;
+  }
+  /// While it is frozen the window does not go beyond what it is now. Afterwards the initiator is told with a NOP-In,
+  /// for it may be waiting for nothing else (section 11.19).
+  void freeze_window(bool frozen);
 
   enum class Intake : std::uint8_t {
     taken,
@@ -89,6 +98,9 @@ class Session {
   void release(Task& task) noexcept;
   /// Takes a task out of whatever it is in, without an answer.
   void abort(Task& task);
+  /// For a gate that lies: the task goes on, but takes no place in the command window any more, and gives its tag up
+  /// to whoever wants it.
+  void disown(Task& task) noexcept;
 
   // ---- unit attentions (SAM-5 5.14)
   // ---------------------------------------------------------------------------------
@@ -100,6 +112,8 @@ class Session {
 
   /// Ends all tasks in the task set of a logical unit (null: of all).
   void abort_task_set(const LogicalUnit* unit);
+  /// The tasks, in the task sets of whatever sessions, that a request from this session would end.
+  std::vector<Task*> named_by(const proto::iscsi::TaskManagementRequest& request, const Connection& connection) const;
 
  private:
   /// What one logical unit has to tell this session. Few codes matter at a time; the oldest are told first.
@@ -132,11 +146,13 @@ class Session {
   void respond(Task& task, proto::Micros now);
   void queue_response(Task& task);
   void uncount(Task& task) noexcept;
+  void give_up_tag(Task& task);
   void free_data(Task& task) noexcept;
   void abort_tasks_of(Connection& connection);
 
   // session_tmf.cpp
   void manage(Task& request, proto::Micros now);
+  Task* find_referenced(const proto::iscsi::TaskManagementRequest& request, const Connection& connection) const;
   bool must_wait(const proto::iscsi::TaskManagementRequest& request) const noexcept;
   bool run_postponed(proto::Micros now);
   void suffer(proto::iscsi::TaskManagementFunction function, const LogicalUnit* unit, const Session& issuer);
@@ -154,6 +170,7 @@ class Session {
 
   std::uint32_t depth_;
   std::uint32_t exp_cmd_sn_;
+  std::optional<std::uint32_t> frozen_max_cmd_sn_;
   std::uint32_t active_ = 0;     // non-immediate commands that were delivered and are not answered
   std::uint32_t immediate_ = 0;  // immediate tasks there are
   std::vector<Parked> parked_;   // ring by CmdSN, as large as the window

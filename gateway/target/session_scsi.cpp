@@ -40,7 +40,8 @@ bool Session::refuse(Task& task) {
   constexpr std::uint8_t kAca = 4;
   constexpr proto::scsi::AdditionalSense kInvalidMessageError{0x49, 0x00};
   task.judged = true;
-  if (!ignores_unit_attention(task.plan.operation)) {
+  // One that the initiator holds for gone must not take what it should be told.
+  if (!task.disowned && !ignores_unit_attention(task.plan.operation)) {
     if (const auto sense = take_attention(task.unit)) {
       set_check_condition(task, *sense);
       return true;

@@ -44,11 +44,15 @@ void Session::manage(Task& task, proto::Micros now) {
   Connection& connection = *task.connection;
   release(task);
   if (is_discovery()) return connection.violation("task management in a discovery session");
-  const Result result = run_function(request, connection);
+  auto verdict = Gate::Management::proceed;
+  Result result{};
+  if (server_.gate() != nullptr) verdict = server_.gate()->manage(*this, connection, request, result, now);
+  if (verdict == Gate::Management::silence) return;
+  if (verdict == Gate::Management::proceed) result = run_function(request, connection);
   ControlPdu& answer = connection.new_control();
   TaskManagementResponse{.response = result, .itt = request.itt}.encode(answer.header);
   connection.send(answer);
-  if (request.function == Function::target_cold_reset) {
+  if (verdict == Gate::Management::proceed && request.function == Function::target_cold_reset) {
     std::vector<Session*> sessions;
     for (const auto& [tsih, session] : server_.sessions())
       if (session->identity_.target == identity_.target) sessions.push_back(session.get());
@@ -116,9 +120,34 @@ void Session::abort_task_set(const LogicalUnit* unit) {
 }
 
 /// Section 11.5.1: only on the connection that the command has its allegiance to.
-Result Session::abort_one(const TaskManagementRequest& request, Connection& connection) {
+Task* Session::find_referenced(const TaskManagementRequest& request, const Connection& connection) const {
   Task* task = table_.find(request.referenced_task_tag);
-  if (task != nullptr && task->is_scsi() && task->connection == &connection && task->command.lun == request.lun) {
+  const bool found =
+      task != nullptr && task->is_scsi() && task->connection == &connection && task->command.lun == request.lun;
+  return found ? task : nullptr;
+}
+
+std::vector<Task*> Session::named_by(const TaskManagementRequest& request, const Connection& connection) const {
+  std::vector<Task*> named;
+  if (request.function == Function::abort_task) {
+    Task* task = find_referenced(request, connection);
+    if (task != nullptr && task->in_task_set()) named.push_back(task);
+    return named;
+  }
+  const LogicalUnit* unit = identity_.target->find(request.lun);
+  if (is_about_one_unit(request.function) && unit == nullptr) return named;
+  for (const auto& [tsih, session] : server_.sessions()) {
+    if (session->identity_.target != identity_.target) continue;
+    if (request.function == Function::abort_task_set && session.get() != this) continue;
+    for (Task* task = session->tasks_.first(); task != nullptr; task = task->next)
+      if (task->in_task_set() && (!is_about_one_unit(request.function) || task->unit == unit)) named.push_back(task);
+  }
+  return named;
+}
+
+Result Session::abort_one(const TaskManagementRequest& request, Connection& connection) {
+  Task* task = find_referenced(request, connection);
+  if (task != nullptr) {
     if (!task->immediate && task->cmd_sn != request.ref_cmd_sn) return Result::rejected;
     abort(*task);
     return Result::complete;

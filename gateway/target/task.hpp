@@ -73,6 +73,7 @@ struct Task : Outgoing {
   bool judged = false;   // its CDB and pending unit attentions did not stand in its way
   // By the gate
   bool followed = false;  // the gate is told when it is aborted
+  bool disowned = false;  // the initiator has been told, wrongly, that it is gone (Session::disown())
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
   proto::iscsi::Bhs request{};
