@@ -6,8 +6,8 @@ import re
 _LINE = re.compile(r"^(?P<time>\S+) \w+ .*?recovery: (?P<fields>.*)$", re.MULTILINE)
 _FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 
-# From the least to the most drastic.
-RUNGS = ["timeout", "abort_task", "lu_reset", "target_warm_reset", "session_reset", "relogin"]
+# From the least to the most drastic; a relogin without a session reset is for a lost connection.
+RUNGS = ["timeout", "abort_task", "lu_reset", "target_warm_reset", "relogin", "session_reset"]
 
 
 @dataclasses.dataclass(frozen=True)
