@@ -90,7 +90,8 @@ class Connection final : private PduHandler {
   ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
   Placement place_data_in(const proto::iscsi::Bhs& bhs);
   bool is_late(std::uint32_t itt) const noexcept;
-  ConnectionError late_answer(const proto::iscsi::TargetSequence& sequence, bool has_status) noexcept;
+  ConnectionError late_answer(std::uint32_t itt, const proto::iscsi::TargetSequence& sequence,
+                              bool has_status) noexcept;
   ConnectionError check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept;
   ConnectionError scsi_cmd_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError data_in_rsp(const ReceivedPdu& pdu, proto::Micros now);

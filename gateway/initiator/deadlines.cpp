@@ -70,6 +70,7 @@ void Escalation::check_commands(proto::Micros now) {
       task->deadline = proto::kNever;
       task->overdue = true;
       task->command->overdue = true;
+      ++session_.counters_.commands_timed_out;
       if (count++ == 0) {
         first.lun = task->command->lun;
         first.cid = task->connection->cid_;

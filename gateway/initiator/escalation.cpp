@@ -16,6 +16,25 @@ namespace {
 /// Events that wait to be fetched; the shell fetches them after every turn, so few gather.
 constexpr std::size_t kEventsReserved = 64;
 
+RungScope scope_of(Rung rung) noexcept {
+  switch (rung) {
+    case Rung::timeout:
+    case Rung::abort_task:
+      return RungScope::task;
+    case Rung::abort_task_set:
+    case Rung::clear_task_set:
+    case Rung::lu_reset:
+      return RungScope::lun;
+    case Rung::target_warm_reset:
+    case Rung::target_cold_reset:
+      return RungScope::target;
+    case Rung::session_reset:
+    case Rung::relogin:
+      break;
+  }
+  return RungScope::session;
+}
+
 }  // namespace
 
 Escalation::Escalation(Session& session) noexcept : session_(session) {
@@ -26,6 +45,8 @@ Escalation::Escalation(Session& session) noexcept : session_(session) {
 bool Escalation::request(const RecoveryRequest& request) {
   NBDGW_ASSERT(request.id != 0 && request.rung != Rung::timeout && request.rung != Rung::relogin,
                "a rung that can be asked for");
+  NBDGW_ASSERT(scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun,
+               "what is about a LUN says which");
   if (requests_.size() == kMaxRequests || session_.state_ != SessionState::logged_in) return false;
   requests_.push_back(request);
   return true;
@@ -55,15 +76,14 @@ void Escalation::step(proto::Micros now) {
 
 void Escalation::begin(const RecoveryRequest& request, proto::Micros now) {
   Climb climb{.rung = request.rung,
-              .scope = RungScope::lun,
-              .lun = request.lun,
+              .scope = scope_of(request.rung),
+              .lun = scope_of(request.rung) == RungScope::lun ? request.lun : RecoveryEvent::kNoLun,
               .request_id = request.id,
               .cause = "asked for by hand",
               .started_at = now};
   switch (request.rung) {
     case Rung::abort_task: {
       Task* task = session_.tasks_.itt_to_ctask(request.itt);
-      climb.scope = RungScope::task;
       if (task == nullptr) return tell(climb, RungOutcome::not_found, 0, now);
       return eh_abort(*task, &request, std::move(climb.cause), now);
     }
@@ -76,8 +96,6 @@ void Escalation::begin(const RecoveryRequest& request, proto::Micros now) {
     case Rung::target_warm_reset:
       return eh_target_reset(std::move(climb), now);
     case Rung::target_cold_reset:
-      climb.scope = RungScope::target;
-      climb.lun = RecoveryEvent::kNoLun;
       return exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::target_cold_reset, nullptr, now);
     case Rung::session_reset:
       return eh_session_reset(std::move(climb), now);
@@ -144,11 +162,12 @@ void Escalation::tmf_done(proto::Micros now) {
     // nothing slips through.
     tell(climb, RungOutcome::timed_out, 0, now);
     climb.cause = std::string(to_string(climb.rung)) + " was not answered in time";
+    climb.request_id = 0;  // its event has been told
     return eh_session_reset(std::move(climb), now);
   }
   std::uint32_t tasks = 0;
   if (state == TmfState::success) {
-    tasks = end_covered_tasks(climb);
+    tasks = end_covered_tasks();
     const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
     if (unit_reset) session_.tell_unit_reset(climb.lun);
   }
@@ -180,18 +199,15 @@ void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
 
 /// The function completed: what it covers, the target has forgotten (design section 5.3). Returns how many tasks that
 /// were.
-std::uint32_t Escalation::end_covered_tasks(const Climb& climb) {
+std::uint32_t Escalation::end_covered_tasks() {
   for (const auto& connection : session_.connections_) connection->suspend_tx();
   std::uint32_t count = 0;
   Task* next = nullptr;
   for (Task* task = session_.running_.front(); task != nullptr; task = next) {
     next = task->list_next;
-    if (climb.scope == RungScope::task) {
-      if (task->itt != tmf_.referenced_itt) continue;
-    } else {
-      if (climb.scope == RungScope::lun && task->command->lun != climb.lun) continue;
-      if (!proto::serial_less(task->cmd_sn, tmf_.exp_cmd_sn)) continue;
-    }
+    if (!in_scope(*task)) continue;
+    const bool one = tmf_.function == TaskManagementFunction::abort_task;
+    if (!one && !proto::serial_less(task->cmd_sn, tmf_.exp_cmd_sn)) continue;
     session_.fail_scsi_task(*task, Outcome::aborted);
     ++count;
   }
@@ -202,7 +218,12 @@ std::uint32_t Escalation::end_covered_tasks(const Climb& climb) {
 void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, proto::Micros now) {
   if (climb_) tell(*std::exchange(climb_, std::nullopt), RungOutcome::failed, 0, now);
   for (const RecoveryRequest& request : requests_) {
-    tell({.rung = request.rung, .lun = request.lun, .request_id = request.id, .cause = why, .started_at = now},
+    tell({.rung = request.rung,
+          .scope = scope_of(request.rung),
+          .lun = request.lun,
+          .request_id = request.id,
+          .cause = why,
+          .started_at = now},
          RungOutcome::failed, 0, now);
   }
   requests_.clear();

@@ -59,6 +59,9 @@ class Escalation {
   /// A request waits for room in its connection's send queue.
   bool wants_room() const noexcept { return tmf_.state == TmfState::queued && tmf_.task == nullptr; }
 
+  /// Whether the task management function under way, if there is one, is about this task.
+  bool in_scope(const Task& task) const noexcept;
+
   /// The answer to the function under way, or its Reject. What follows is for step(): this comes from the middle of a
   /// connection's receiving.
   void tmf_rsp(proto::iscsi::TaskManagementResult response) noexcept;
@@ -106,7 +109,7 @@ class Escalation {
                          proto::Micros now);
   void send_tmf(proto::Micros now);
   void tmf_done(proto::Micros now);
-  std::uint32_t end_covered_tasks(const Climb& climb);
+  std::uint32_t end_covered_tasks();
   void climb_on(Climb climb, const char* answer, proto::Micros now);
   bool is_over(const Climb& climb) const noexcept;
 

@@ -89,10 +89,12 @@ Placement Connection::place_data_in(const proto::iscsi::Bhs& bhs) {
   return {.list = task->command->data, .offset = pdu.buffer_offset};
 }
 
-ConnectionError Connection::late_answer(const proto::iscsi::TargetSequence& sequence, bool has_status) noexcept {
+ConnectionError Connection::late_answer(std::uint32_t itt, const proto::iscsi::TargetSequence& sequence,
+                                        bool has_status) noexcept {
   ++session_.counters_.late_answers;
   if (has_status) {
     if (const auto error = take_stat_sn(sequence.stat_sn); error != ConnectionError::none) return error;
+    session_.tasks_.late_answer_came(itt);
   }
   session_.update_cmdsn(sequence);
   return ConnectionError::none;
@@ -134,7 +136,7 @@ ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros n
 
 ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Micros) {
   const auto pdu = proto::iscsi::ScsiResponse::decode(received.bhs);
-  if (is_late(pdu.itt)) return late_answer(pdu.sequence, true);
+  if (is_late(pdu.itt)) return late_answer(pdu.itt, pdu.sequence, true);
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
   if (task->connection != this) return ConnectionError::wrong_connection;
@@ -159,7 +161,7 @@ ConnectionError Connection::data_in_rsp(const ReceivedPdu& received, proto::Micr
     session_.put_task(*held);
   }
   const auto pdu = proto::iscsi::DataIn::decode(received.bhs);
-  if (is_late(pdu.itt)) return late_answer(pdu.sequence, pdu.has_status);
+  if (is_late(pdu.itt)) return late_answer(pdu.itt, pdu.sequence, pdu.has_status);
   Task* task = nullptr;
   if (const auto error = check_data_in(pdu, task); error != ConnectionError::none) return error;
   ++task->exp_data_sn;
@@ -198,7 +200,7 @@ ConnectionError Connection::finish_scsi_task(Task& task, Outcome outcome) {
 
 ConnectionError Connection::r2t_rsp(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::R2t::decode(received.bhs);
-  if (is_late(pdu.itt)) return late_answer(pdu.sequence, false);
+  if (is_late(pdu.itt)) return late_answer(pdu.itt, pdu.sequence, false);
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
   if (task->connection != this) return ConnectionError::wrong_connection;
@@ -267,25 +269,34 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received) {
   proto::iscsi::Bhs bhs;
   std::copy_n(received.data.begin(), bhs.size(), bhs.begin());
   const auto rejected = proto::iscsi::Prefix::decode(bhs);
+  const auto opcode = static_cast<Opcode>(rejected.opcode);
   Task* task = session_.tasks_.itt_to_task(rejected.itt);
+  if (task == nullptr && session_.tasks_.is_late_answer(rejected.itt)) {
+    ++session_.counters_.late_answers;  // what was on its way to the target when the ladder ended the task
+    return ConnectionError::none;
+  }
   if (task != nullptr && task->connection == this) {
+    if (opcode == Opcode::data_out && task->kind == TaskKind::scsi && session_.escalation_.in_scope(*task)) {
+      ++session_.counters_.late_answers;  // the target has ended the task, and its word of that is on its way
+      return ConnectionError::none;
+    }
     if (task->kind == TaskKind::nop) {  // rejected, but alive: that is all a ping wants to know
       ping_ = nullptr;
       pinging_ = false;
       session_.complete_task(*task, TaskState::completed);
       return ConnectionError::none;
     }
-    const bool is_command = rejected.opcode == static_cast<std::uint8_t>(Opcode::scsi_command);
-    if (is_command && pdu.reason != proto::iscsi::RejectReason::data_digest_error) {
+    if (task->kind == TaskKind::scsi && opcode == Opcode::scsi_command &&
+        pdu.reason != proto::iscsi::RejectReason::data_digest_error) {
       session_.tasks_.expect_late_answer(*task);  // some targets also send a SCSI Response
       session_.complete_scsi_task(*task, Outcome::bad_target);
       return ConnectionError::none;
     }
-    if (task->kind == TaskKind::tmf) {
+    if (task->kind == TaskKind::tmf && opcode == Opcode::task_management_request) {
       session_.escalation_.tmf_rejected();
       return ConnectionError::none;
     }
-  } else if (rejected.opcode == static_cast<std::uint8_t>(Opcode::nop_out)) {
+  } else if (opcode == Opcode::nop_out) {
     return ConnectionError::none;  // our answer to its ping; it has seen it
   }
   detail_ = "reason " + std::to_string(static_cast<int>(pdu.reason)) + ", opcode " + std::to_string(rejected.opcode);

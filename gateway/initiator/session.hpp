@@ -74,8 +74,8 @@ struct SessionCounters {
   std::uint64_t rejects = 0;
   std::uint64_t async_messages = 0;
   std::uint64_t pings = 0;
-  std::uint64_t late_answers = 0;  // to tasks that the ladder had ended
-  std::uint64_t commands_timed_out = 0;
+  std::uint64_t late_answers = 0;        // to tasks that the ladder had ended, or to a function whose time was up
+  std::uint64_t commands_timed_out = 0;  // that became a matter for the ladder
 };
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux

@@ -1,5 +1,7 @@
 #include "gateway/initiator/task_pool.hpp"
 
+#include <algorithm>
+
 #include "proto/assert.hpp"
 
 namespace nbdgw::initiator {
@@ -69,7 +71,14 @@ Task* TaskPool::itt_to_task(std::uint32_t itt) noexcept {
 
 bool TaskPool::is_late_answer(std::uint32_t itt) const noexcept {
   const std::uint32_t index = itt & kIndexMask;
-  return index < late_itt_.size() && late_itt_[index] == itt && itt >> kAgeShift == age_;
+  if (index >= late_itt_.size() || late_itt_[index] != itt) return false;
+  // The generations go round: if the tag is in use again, the answer is to that use.
+  return tasks_[index].state != TaskState::running || tasks_[index].itt != itt;
+}
+
+void TaskPool::advance_age() noexcept {
+  age_ = (age_ + 1) & kAgeMask;
+  std::fill(late_itt_.begin(), late_itt_.end(), proto::iscsi::kReservedTag);
 }
 
 Task* TaskPool::itt_to_ctask(std::uint32_t itt) noexcept {

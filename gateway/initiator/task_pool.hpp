@@ -41,9 +41,11 @@ class TaskPool {
   void expect_late_answer(const Task& task) noexcept { late_itt_[task.index] = task.itt; }
   /// Whether an answer with this tag is such a late one.
   bool is_late_answer(std::uint32_t itt) const noexcept;
+  /// Its status has come: nothing more may follow.
+  void late_answer_came(std::uint32_t itt) noexcept { late_itt_[itt & kIndexMask] = proto::iscsi::kReservedTag; }
 
   /// The session has been reinstated: tags of before mean nothing any more.
-  void advance_age() noexcept { age_ = (age_ + 1) & kAgeMask; }
+  void advance_age() noexcept;
   std::uint32_t age() const noexcept { return age_; }
 
   std::uint16_t size() const noexcept { return static_cast<std::uint16_t>(tasks_.size()); }

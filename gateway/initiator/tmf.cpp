@@ -66,6 +66,19 @@ bool check_tmf_restrictions(const TaskManagement& tmf, bool fast_abort, Opcode a
   }
 }
 
+bool Escalation::in_scope(const Task& task) const noexcept {
+  if (tmf_.state == TmfState::initial) return false;
+  switch (tmf_.function) {
+    case TaskManagementFunction::abort_task:
+      return task.itt == tmf_.referenced_itt;
+    case TaskManagementFunction::target_warm_reset:
+    case TaskManagementFunction::target_cold_reset:
+      return true;
+    default:
+      return task.command->lun == tmf_.lun;
+  }
+}
+
 bool Escalation::restricted_may_send(Opcode opcode, std::uint64_t lun, std::uint32_t itt) const noexcept {
   return check_tmf_restrictions(tmf_, session_.settings_.fast_abort, opcode, lun, itt);
 }
@@ -105,6 +118,10 @@ void Escalation::send_tmf(proto::Micros now) {
 
 void Escalation::tmf_rsp(TaskManagementResult response) noexcept {
   session_.complete_task(*std::exchange(tmf_.task, nullptr), TaskState::completed);
+  if (tmf_.state != TmfState::queued) {  // its time was up
+    ++session_.counters_.late_answers;
+    return;
+  }
   tmf_.deadline = proto::kNever;
   switch (response) {
     case TaskManagementResult::complete:

@@ -123,6 +123,8 @@ class Connection {
 
   /// Reading has stopped for lack of payload memory (Backend::admit or Backend::next_write_segment).
   bool stalled() const noexcept { return stalled_; }
+  /// Bytes of payload that the client has announced and that have not come yet: at least so many follow.
+  std::uint32_t payload_left() const noexcept { return rx_ == Rx::header ? 0 : rx_left_; }
   /// There may be memory again: asks once more.
   void on_room(proto::Micros now);
 

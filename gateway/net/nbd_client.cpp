@@ -70,6 +70,7 @@ void NbdClient::receive(proto::Micros now) {
       lost_ = socket_.error();
       break;
   }
+  socket_.expect(engine_.payload_left());
   if (slot_ != nullptr) shard_->touch(slot_->station());
 }
 

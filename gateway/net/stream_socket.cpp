@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -36,6 +37,13 @@ void StreamSocket::set_interest(std::uint32_t events) noexcept {
   if (events == events_ || poller_ == nullptr) return;
   poller_->modify(fd_.get(), events, *watcher_);
   events_ = events;
+}
+
+void StreamSocket::expect(std::size_t bytes) noexcept {
+  const int wanted = bytes < kMinLowWater ? 1 : static_cast<int>(std::min(bytes, kMaxLowWater));
+  if (wanted == low_water_) return;
+  low_water_ = wanted;
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVLOWAT, &wanted, sizeof wanted);
 }
 
 void StreamSocket::close() noexcept {

@@ -17,6 +17,11 @@ namespace nbdgw::net {
 inline constexpr std::size_t kRxBytesPerTurn = 4 * 1024 * 1024;
 inline constexpr std::size_t kTxBytesPerTurn = 8 * 1024 * 1024;
 
+/// A socket waits for a whole payload rather than for the next bytes of it from the first size on, and for no more
+/// than the second: work on a part begins when that part is there.
+inline constexpr std::size_t kMinLowWater = 128 * 1024;
+inline constexpr std::size_t kMaxLowWater = 1024 * 1024;
+
 /// Entries offered to an engine's rx_buffers(): enough for 1 MiB of payload in 64 KiB blocks, and for headers around
 /// it.
 inline constexpr std::size_t kRxIovecs = 64;
@@ -58,6 +63,10 @@ class StreamSocket {
   void want_write(bool on) noexcept { set_interest(on ? events_ | EPOLLOUT : events_ & ~std::uint32_t{EPOLLOUT}); }
   bool wants_read() const noexcept { return (events_ & EPOLLIN) != 0; }
   bool wants_write() const noexcept { return (events_ & EPOLLOUT) != 0; }
+
+  /// So many bytes are certain to follow: the kernel need not wake us for fewer of them. Without this a payload of
+  /// 1 MiB comes in many small receives. Changing it is a system call, so only large payloads count.
+  void expect(std::size_t bytes) noexcept;
 
   void close() noexcept;
 
@@ -124,6 +133,7 @@ class StreamSocket {
   Poller* poller_ = nullptr;
   Watcher* watcher_ = nullptr;
   std::uint32_t events_ = 0;
+  int low_water_ = 1;
   int error_ = 0;
 };
 

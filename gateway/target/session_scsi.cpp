@@ -177,9 +177,31 @@ void Session::resume(Task& task, proto::Micros now) {
 // ---- unit attentions
 // ------------------------------------------------------------------------------------------------
 
+namespace {
+
+/// Of the conditions that tell of a reset, how much each says: the less, the more (SAM-5 5.14.2).
+enum class ResetRank : std::uint8_t { power_on, any_reset, bus_reset, device_reset, nexus_loss, no_reset };
+
+ResetRank rank_of(proto::scsi::AdditionalSense code) noexcept {
+  namespace asc = proto::scsi::asc;
+  if (code.asc != asc::kReset) return ResetRank::no_reset;
+  if (code == asc::kPowerOn || code == asc::kDeviceInternalReset) return ResetRank::power_on;
+  if (code == asc::kPowerOnOrReset) return ResetRank::any_reset;
+  if (code == asc::kBusReset) return ResetRank::bus_reset;
+  return code == asc::kDeviceReset ? ResetRank::device_reset : ResetRank::nexus_loss;
+}
+
+}  // namespace
+
 void Session::establish_attention(const LogicalUnit& unit, proto::scsi::AdditionalSense code) {
   Attentions& pending = attentions_[static_cast<std::size_t>(&unit - identity_.target->units.data())];
-  if (code.asc == proto::scsi::asc::kReset) pending.count = 0;  // a reset outdoes all that was before (SAM-5 5.14.2)
+  const ResetRank rank = rank_of(code);
+  if (rank != ResetRank::no_reset) {
+    // A loss of power must not hide behind the reset that follows it; and a reset outdoes all that is none.
+    for (std::size_t i = 0; i < pending.count; ++i)
+      if (rank_of(pending.codes[i]) <= rank) return;
+    pending.count = 0;
+  }
   if (pending.count == Attentions::kMax) return;
   for (std::size_t i = 0; i < pending.count; ++i)
     if (pending.codes[i] == code) return;

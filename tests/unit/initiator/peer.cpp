@@ -45,6 +45,7 @@ bool Peer::serve_requests() {
     }
   }
   for (SessionEvent event; session.next_event(event);) events.push_back(event);
+  for (initiator::RecoveryEvent event; session.next_recovery_event(event);) recovery_events.push_back(event);
   return any;
 }
 

@@ -86,6 +86,7 @@ class Peer {
   proto::Micros now = 1000 * proto::kSecond;
   TargetKeys keys;
   std::vector<initiator::SessionEvent> events;
+  std::vector<initiator::RecoveryEvent> recovery_events;
   std::vector<initiator::SocketRequest> requests;  // all that were ever made
 
   std::size_t rx_chunk = 1 << 16;

@@ -63,3 +63,40 @@ TEST_CASE("task pool: what is no tag of ours") {
   nop.state = TaskState::completed;  // over, but not free yet: its data is still in a send queue
   CHECK(pool.itt_to_task(nop.itt) == nullptr);
 }
+
+TEST_CASE("task pool: a late answer is known until its status came, its tag is in use again, or the age is another") {
+  TaskPool pool(1);
+  Task* task = pool.alloc(TaskKind::scsi);
+  const std::uint32_t itt = task->itt;
+  CHECK_FALSE(pool.is_late_answer(itt));
+  pool.expect_late_answer(*task);
+  CHECK_FALSE(pool.is_late_answer(itt));  // it still runs
+  task->state = TaskState::abrt_tmf;
+  CHECK(pool.is_late_answer(itt));  // over, but its data is still in a send queue
+  pool.free(*task);
+  CHECK(pool.is_late_answer(itt));
+  CHECK_FALSE(pool.is_late_answer(itt ^ (1U << TaskPool::kIndexBits)));
+  CHECK_FALSE(pool.is_late_answer(itt ^ (1U << TaskPool::kAgeShift)));
+  CHECK_FALSE(pool.is_late_answer(nbdgw::proto::iscsi::kReservedTag));
+  SUBCASE("its status came") {
+    pool.late_answer_came(itt);
+    CHECK_FALSE(pool.is_late_answer(itt));
+  }
+  SUBCASE("the generations went round") {
+    for (std::uint32_t i = 0; i < TaskPool::kGenerationMask; ++i) {
+      task = pool.alloc(TaskKind::scsi);
+      REQUIRE(task->itt != itt);
+      pool.free(*task);
+    }
+    CHECK(pool.is_late_answer(itt));
+    task = pool.alloc(TaskKind::scsi);
+    REQUIRE(task->itt == itt);
+    CHECK_FALSE(pool.is_late_answer(itt));
+    pool.free(*task);
+  }
+  SUBCASE("sixteen logins later the ages went round") {
+    for (int i = 0; i < 16; ++i) pool.advance_age();
+    CHECK(pool.age() == 0);
+    CHECK_FALSE(pool.is_late_answer(itt));
+  }
+}

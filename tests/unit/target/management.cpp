@@ -172,6 +172,20 @@ TEST_CASE("management: task sets and resets, what they end and what they leave b
   }
 }
 
+TEST_CASE("management: the unit attention of power on does not hide behind that of a reset") {
+  World world;
+  Peer peer(world);
+  peer.log_in();
+  std::uint8_t ascq = 0xff;
+  CHECK(manage(peer, Function::logical_unit_reset, kLun1) == Result::complete);
+  CHECK(sense_of_next(peer, kLun1, ascq) == 0x29);
+  CHECK(ascq == 0x00);
+  CHECK(sense_of_next(peer, kLun1, ascq) == 0);
+  CHECK(manage(peer, Function::logical_unit_reset, kLun1) == Result::complete);
+  CHECK(sense_of_next(peer, kLun1, ascq) == 0x29);
+  CHECK(ascq == 0x03);
+}
+
 TEST_CASE("management: a cold reset ends all sessions, after its answer") {
   World world;
   Peer mine(world);

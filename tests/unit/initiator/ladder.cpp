@@ -1,0 +1,104 @@
+#include "tests/unit/initiator/ladder.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace nbdgw::test {
+
+using namespace proto::iscsi;
+using initiator::Direction;
+
+initiator::SessionSettings ladder_settings(std::uint16_t connections) {
+  auto settings = default_settings(connections);
+  settings.command_timeout = kCommandTimeout;
+  settings.abort_timeout = kAbortTimeout;
+  settings.lu_reset_timeout = kLuResetTimeout;
+  settings.target_reset_timeout = kTargetResetTimeout;
+  return settings;
+}
+
+LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : Peer(std::move(settings)) {
+  keys = std::move(with);
+  on_pdu = [this](std::uint16_t cid, const Pdu& pdu) {
+    if (pdu.opcode() == Opcode::nop_out && pdu.as<NopOut>().itt != kReservedTag) {
+      ++pings;
+      if (!answers_pings) return;
+      send(cid, make_pdu(NopIn{.itt = pdu.as<NopOut>().itt, .sequence = status_sequence(cid)}));
+      return;
+    }
+    if (pdu.opcode() == Opcode::scsi_command) next_cmd_sn = pdu.as<ScsiCommandPdu>().cmd_sn + 1;
+    wire(cid).inbox.push_back(pdu);
+  };
+  start();
+}
+
+Job& LadderPeer::queue(Direction direction, std::uint32_t length, std::uint64_t lun) {
+  Job& job = jobs.make(direction, length, length > 0 ? 2 : 1);
+  job.lun = lun;
+  jobs.queue(job);
+  return job;
+}
+
+std::uint32_t LadderPeer::take_command(Job& job, std::uint16_t cid) {
+  const auto command = take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
+  CHECK(command.lun == job.lun);
+  exp_cmd_sn = command.cmd_sn + 1;
+  return command.itt;
+}
+
+Job& LadderPeer::hang(std::uint64_t lun, std::uint16_t cid) {
+  Job& job = queue(Direction::none, 0, lun);
+  take_command(job, cid);
+  return job;
+}
+
+TaskManagementRequest LadderPeer::tmf(std::uint16_t cid) {
+  const auto request = take(cid, Opcode::task_management_request).as<TaskManagementRequest>();
+  CHECK(request.immediate);
+  CHECK(request.cmd_sn == next_cmd_sn);
+  CHECK(request.exp_stat_sn == wire(cid).stat_sn);
+  CHECK(request.itt != kReservedTag);
+  CHECK(request.exp_data_sn == 0);
+  return request;
+}
+
+TaskManagementRequest LadderPeer::tmf(TaskManagementFunction function, std::uint16_t cid) {
+  const auto request = tmf(cid);
+  CHECK(request.function == function);
+  return request;
+}
+
+void LadderPeer::answer(const TaskManagementRequest& request, TaskManagementResult result, std::uint16_t cid) {
+  deliver(cid,
+          make_pdu(TaskManagementResponse{.response = result, .itt = request.itt, .sequence = status_sequence(cid)}));
+}
+
+void LadderPeer::reject(const Pdu& pdu, RejectReason reason, std::uint16_t cid) {
+  deliver(cid, make_pdu(Reject{.reason = reason, .sequence = status_sequence(cid)},
+                        Bytes(pdu.bhs.begin(), pdu.bhs.end())));
+}
+
+bool LadderPeer::silent() {
+  pump();
+  for (std::uint16_t cid = 0; cid < session.connection_count(); ++cid) {
+    if (!idle(cid)) return false;
+  }
+  return true;
+}
+
+void LadderPeer::acknowledge(std::uint16_t cid) {
+  deliver(cid, make_pdu(NopIn{.sequence = plain_sequence(cid)}));
+}
+
+std::vector<std::string> LadderPeer::told() {
+  pump();
+  std::vector<std::string> out;
+  for (; told_ < recovery_events.size(); ++told_) {
+    const auto& event = recovery_events[told_];
+    out.push_back(std::string(to_string(event.rung)) + ' ' + to_string(event.outcome) + ' ' +
+                  std::to_string(event.tasks));
+  }
+  return out;
+}
+
+}  // namespace nbdgw::test

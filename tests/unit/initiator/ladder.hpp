@@ -1,0 +1,64 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/unit/initiator/peer.hpp"
+
+namespace nbdgw::test {
+
+inline constexpr std::uint64_t kLun1 = 0x0001000000000000ULL;  // where Jobs put their commands
+inline constexpr std::uint64_t kLun2 = 0x0002000000000000ULL;
+
+/// Every time is another one, so that a test tells them apart. Pings are off: a silent command is overdue at once.
+inline constexpr proto::Micros kCommandTimeout = 20 * proto::kSecond;
+inline constexpr proto::Micros kAbortTimeout = 5 * proto::kSecond;
+inline constexpr proto::Micros kLuResetTimeout = 7 * proto::kSecond;
+inline constexpr proto::Micros kTargetResetTimeout = 9 * proto::kSecond;
+initiator::SessionSettings ladder_settings(std::uint16_t connections = 1);
+
+/// A Peer with words for what the escalation ladder says and hears.
+class LadderPeer : public Peer {
+ public:
+  explicit LadderPeer(std::uint16_t connections = 1) : LadderPeer(ladder_settings(connections)) {}
+  /// Logged in, with all connections. Pings, if the settings ask for them, are answered while `answers_pings` is set.
+  explicit LadderPeer(initiator::SessionSettings settings, TargetKeys with = {});
+
+  bool answers_pings = true;
+  std::uint64_t pings = 0;
+
+  /// Makes and queues a command.
+  Job& queue(initiator::Direction direction, std::uint32_t length, std::uint64_t lun = kLun1);
+  /// The same, sent: the target has it, and acknowledges it with the next PDU that it sends. `cid`: where it must
+  /// come.
+  std::uint32_t take_command(Job& job, std::uint16_t cid = 0);
+  Job& hang(std::uint64_t lun = kLun1, std::uint16_t cid = 0);
+  /// Lets the tasks under way become overdue.
+  void overdue() { advance(kCommandTimeout); }
+
+  /// The next PDU on this connection, which must be a task management request: immediate, with the next CmdSN and the
+  /// connection's ExpStatSN.
+  proto::iscsi::TaskManagementRequest tmf(std::uint16_t cid = 0);
+  proto::iscsi::TaskManagementRequest tmf(proto::iscsi::TaskManagementFunction function, std::uint16_t cid = 0);
+  void answer(const proto::iscsi::TaskManagementRequest& request, proto::iscsi::TaskManagementResult result,
+              std::uint16_t cid = 0);
+  void reject(const Pdu& pdu, proto::iscsi::RejectReason reason, std::uint16_t cid = 0);
+  /// Nothing of the initiator's waits on any connection.
+  bool silent();
+
+  /// The news of the window, and of what has arrived.
+  void acknowledge(std::uint16_t cid = 0);
+
+  /// The RecoveryEvents since the last call, as "rung outcome tasks".
+  std::vector<std::string> told();
+  const initiator::RecoveryEvent& last_told() const { return recovery_events.back(); }
+
+  std::uint32_t next_cmd_sn = 1;  // that the initiator will use
+
+ private:
+  std::size_t told_ = 0;
+};
+
+using Told = std::vector<std::string>;
+
+}  // namespace nbdgw::test
