@@ -12,6 +12,7 @@
 #include "gateway/net/target_file_medium.hpp"
 #include "gateway/net/target_server.hpp"
 #include "gateway/target/memory_medium.hpp"
+#include "gateway/target/volatile_medium.hpp"
 
 namespace nbdgw::app {
 
@@ -29,6 +30,9 @@ target::TargetOptions target_options(const TargetCommandOptions& options, Medium
   target::TargetOptions target{.name = options.iqn, .alias = {}, .luns = {}};
   for (const LunSpec& spec : options.luns) {
     mediums.push_back(open_medium(spec));
+    // What has a write cache can lose it.
+    if (!options.control.empty() && !spec.read_only && !spec.write_through)
+      mediums.push_back(std::make_unique<target::VolatileMedium>(*mediums.back()));
     target.luns.push_back({.number = static_cast<std::uint32_t>(target.luns.size() + 1),
                            .medium = mediums.back().get(),
                            .block_size = spec.block_size,

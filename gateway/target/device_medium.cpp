@@ -53,7 +53,9 @@ void write(Execution& execution) {
     if (!wrote(execution, unit.medium().write(offset_of(execution) + done, std::span(piece).first(n)))) return;
     done += static_cast<std::uint32_t>(covered);
   }
-  if (execution.plan.fua && unit.write_cache() && !wrote(execution, unit.medium().flush())) return;
+  if (execution.plan.fua && unit.write_cache() &&
+      !wrote(execution, unit.medium().flush_range(offset_of(execution), length)))
+    return;
   execution.moved = execution.plan.length;
 }
 

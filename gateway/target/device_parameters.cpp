@@ -101,7 +101,7 @@ void mode_sense(Execution& execution) {
   // Of the changeable values (page control 1) there are none: all bits of the page are zero.
   const bool write_cache = cdb->page_control != 1 && execution.unit->write_cache();
   const scsi::ModeParameters parameters{
-      .write_protected = execution.unit->read_only(), .dpofua = true, .write_cache_enabled = write_cache};
+      .write_protected = execution.unit->write_protected(), .dpofua = true, .write_cache_enabled = write_cache};
   answer(execution, parameters.build(cdb->ten), cdb->allocation_length);
 }
 

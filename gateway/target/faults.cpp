@@ -6,6 +6,7 @@
 #include "gateway/target/connection.hpp"
 #include "gateway/target/server.hpp"
 #include "proto/assert.hpp"
+#include "proto/bytes/iovecs.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::target {
@@ -32,10 +33,37 @@ bool acts_on_begin(FaultKind kind) noexcept {
     case FaultKind::unit_attention:
     case FaultKind::check_condition:
     case FaultKind::reject:
+    case FaultKind::write_protect:
       return true;
     default:
       return false;
   }
+}
+
+bool is_thin_full(FaultKind kind) noexcept {
+  return kind == FaultKind::thin_full;
+}
+
+/// Whether the command writes blocks to a range of which some take no space yet. WRITE SAME with the UNMAP bit and
+/// zeroes gives space back instead.
+bool allocates(const Task& task) {
+  const Plan& plan = task.plan;
+  const bool writes = plan.operation == Operation::write || plan.operation == Operation::write_same;
+  if (task.unit == nullptr || plan.refusal || !writes) return false;
+  const std::uint32_t block_size = task.unit->block_size();
+  if (plan.operation == Operation::write_same && plan.unmap) {
+    std::vector<std::uint8_t> block(std::min(task.data_length, block_size));
+    proto::copy_out(task.data, 0, block.data(), block.size());
+    if (std::all_of(block.begin(), block.end(), [](auto byte) { return byte == 0; })) return false;
+  }
+  std::uint64_t offset = plan.lba * block_size;
+  const std::uint64_t end = offset + plan.blocks * block_size;
+  while (offset < end) {
+    const MediumExtent run = task.unit->medium().extent(offset, end - offset);
+    if (!run.mapped) return true;
+    offset += run.length;
+  }
+  return false;
 }
 
 bool is_delay(FaultKind kind) noexcept {
@@ -95,6 +123,11 @@ bool Faults::matches(const Posted& posted, const Task& task) const noexcept {
       return held_.size() < kMaxHeld;
     case FaultKind::unit_attention:
       return !ignores_unit_attention(task.plan.operation);
+    case FaultKind::write_protect:
+      return is_in(CommandGroup::write, task.cdb()[0]) || is_in(CommandGroup::write_same, task.cdb()[0]) ||
+             is_in(CommandGroup::unmap, task.cdb()[0]);
+    case FaultKind::thin_full:
+      return allocates(task);
     default:
       return true;
   }
@@ -162,6 +195,10 @@ Gate::Verdict Faults::on_begin(Task& task) {
     case FaultKind::reject:
       task.connection->reject(static_cast<proto::iscsi::RejectReason>(fault.reason), task.request);
       return Verdict::discard;
+    case FaultKind::write_protect:
+      refresh_states();  // this hit may have been its last
+      set_check_condition(task, make_sense(proto::scsi::SenseKey::data_protect, proto::scsi::asc::kWriteProtected));
+      return Verdict::answer;
     case FaultKind::drop_connection:
       if (fault.half_close) {
         task.connection->stop_sending();
@@ -181,9 +218,14 @@ Gate::Verdict Faults::hang(Task& task, const Posted& posted) {
 
 Gate::Verdict Faults::on_execute(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
-  if (found == held_.end() || !found->second.before_execution || found->second.due <= now) return Verdict::proceed;
-  found->second.waiting = true;
-  return Verdict::hold;
+  if (found != held_.end() && found->second.before_execution && now < found->second.due) {
+    found->second.waiting = true;
+    return Verdict::hold;
+  }
+  if (next_hit(task, is_thin_full) == nullptr) return Verdict::proceed;
+  set_check_condition(task,
+                      make_sense(proto::scsi::SenseKey::data_protect, proto::scsi::asc::kSpaceAllocationFailed));
+  return Verdict::answer;
 }
 
 Gate::Verdict Faults::on_respond(Task& task, proto::Micros now) {

@@ -13,6 +13,9 @@ void Faults::act_at_once(const Fault& fault) {
       return drop_connections(fault);
     case FaultKind::async_event:
       return send_async_event(fault);
+    case FaultKind::power_loss:
+      return server_->lose_power({static_cast<std::uint8_t>(fault.asc), static_cast<std::uint8_t>(fault.ascq)},
+                                 fault.drop);
     default:
       return;
   }
@@ -47,6 +50,15 @@ void Faults::refresh_states() {
     return each.active && each.fault.kind == FaultKind::freeze_window;
   });
   if (frozen != server_->window_frozen()) server_->freeze_window(frozen);
+  for (const TargetNode& target : server_->targets()) {
+    for (const LogicalUnit& unit : target.units) {
+      const bool protect = std::any_of(posted_.begin(), posted_.end(), [&](const Posted& each) {
+        return each.active && each.fault.kind == FaultKind::write_protect &&
+               each.fault.lun.value_or(unit.number()) == unit.number();
+      });
+      if (protect != unit.is_protected()) server_->protect(unit.number(), protect);
+    }
+  }
 }
 
 }  // namespace nbdgw::target

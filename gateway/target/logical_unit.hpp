@@ -20,6 +20,10 @@ class LogicalUnit {
   std::uint32_t block_size() const noexcept { return options_.block_size; }
   std::uint64_t blocks() const noexcept { return blocks_; }
   bool read_only() const noexcept { return options_.read_only; }
+  /// What MODE SENSE says: read-only by its options, or for the time being (Server::protect()).
+  bool write_protected() const noexcept { return options_.read_only || protected_; }
+  bool is_protected() const noexcept { return protected_; }
+  void set_protected(bool on) noexcept { protected_ = on; }
   bool write_cache() const noexcept { return options_.write_cache; }
   const std::string& serial() const noexcept { return serial_; }
   /// NAA designator, locally assigned (SPC-5 7.7.6.6.4): the same for the same target name and number.
@@ -29,6 +33,7 @@ class LogicalUnit {
 
  private:
   LunOptions options_;
+  bool protected_ = false;
   std::uint64_t lun_;
   std::uint64_t blocks_;
   std::uint64_t naa_;

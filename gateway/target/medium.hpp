@@ -33,6 +33,11 @@ class Medium {
   virtual MediumResult write(std::uint64_t offset, std::span<const iovec> from) = 0;
   /// All that was written before is on stable storage after it.
   virtual MediumResult flush() = 0;
+  /// That of a range is; perhaps more. For writes with FUA.
+  virtual MediumResult flush_range(std::uint64_t /*offset*/, std::uint64_t /*length*/) { return flush(); }
+  /// The power fails: what is not on stable storage is as it was before it was written. A medium that does not know
+  /// what that would be loses nothing.
+  virtual void lose_unflushed() {}
   /// The range reads as zeroes afterwards, and gives its space back where it can.
   virtual MediumResult discard(std::uint64_t offset, std::uint64_t length) = 0;
   /// The range reads as zeroes afterwards, and its space stays (or becomes) allocated where the medium can do that.

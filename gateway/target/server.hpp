@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gateway/target/gate.hpp"
@@ -66,6 +68,18 @@ class Server {
   void freeze_window(bool frozen);
   bool window_frozen() const noexcept { return window_frozen_; }
 
+  /// Write protection of the logical units of that number; their initiators are told when it changes. Only what they
+  /// say of themselves: whoever asks for it refuses the writes.
+  void protect(std::uint32_t lun, bool on);
+
+  /// The power fails and comes back: what was not flushed and every task is gone, and every nexus, now or when it
+  /// logs in next, is told with this unit attention by every logical unit. `drop`: with all sessions and connections.
+  void lose_power(proto::scsi::AdditionalSense code, bool drop);
+  /// What a logical unit has to tell a nexus that begins.
+  proto::scsi::AdditionalSense first_attention(const SessionIdentity& nexus, const LogicalUnit& unit) const;
+  /// It has told it.
+  void on_attention_told(const SessionIdentity& nexus, const LogicalUnit& unit, proto::scsi::AdditionalSense code);
+
   /// Every connection is told that it will be dropped, and wants to be closed once that is sent.
   void shut_down(proto::Micros now);
 
@@ -90,6 +104,9 @@ class Server {
 
  private:
   std::uint16_t new_tsih() noexcept;
+  /// Who has been told of a loss of power is remembered for so many; one that is forgotten is told again.
+  static constexpr std::size_t kMaxTold = 4096;
+
   proto::iscsi::LoginStatus open_session(Connection& connection, const Login& login);
   proto::iscsi::LoginStatus join_session(Connection& connection, const Login& login);
 
@@ -107,6 +124,9 @@ class Server {
   std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
   std::uint16_t last_tsih_ = 0;
   bool window_frozen_ = false;
+  /// Of the last loss of power, if there was one, and who has been told of it.
+  std::optional<proto::scsi::AdditionalSense> power_loss_;
+  std::vector<std::pair<SessionIdentity, const LogicalUnit*>> told_;
   proto::Micros now_ = 0;
 };
 

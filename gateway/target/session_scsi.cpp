@@ -208,13 +208,14 @@ void Session::establish_attention(const LogicalUnit& unit, proto::scsi::Addition
   pending.codes[pending.count++] = code;
 }
 
-std::optional<proto::scsi::Sense> Session::take_attention(const LogicalUnit* unit) noexcept {
+std::optional<proto::scsi::Sense> Session::take_attention(const LogicalUnit* unit) {
   if (unit == nullptr) return std::nullopt;
   Attentions& pending = attentions_[static_cast<std::size_t>(unit - identity_.target->units.data())];
   if (pending.count == 0) return std::nullopt;
   const auto code = pending.codes[0];
   std::copy(pending.codes.begin() + 1, pending.codes.begin() + pending.count, pending.codes.begin());
   --pending.count;
+  server_.on_attention_told(identity_, *unit, code);
   return make_sense(proto::scsi::SenseKey::unit_attention, code);
 }
 

@@ -1,0 +1,55 @@
+#include <algorithm>
+
+#include "gateway/target/connection.hpp"
+#include "gateway/target/server.hpp"
+
+/// What happens to the logical units themselves, whoever is logged in.
+namespace nbdgw::target {
+
+namespace asc = proto::scsi::asc;
+
+void Server::protect(std::uint32_t lun, bool on) {
+  for (TargetNode& target : targets_) {
+    for (LogicalUnit& unit : target.units) {
+      if (unit.number() != lun || unit.is_protected() == on) continue;
+      unit.set_protected(on);
+      for (const auto& [tsih, session] : sessions_)
+        if (session->identity().target == &target) session->establish_attention(unit, asc::kModeParametersChanged);
+    }
+  }
+}
+
+void Server::lose_power(proto::scsi::AdditionalSense code, bool drop) {
+  power_loss_ = code;
+  told_.clear();
+  for (const auto& [tsih, session] : sessions_) session->abort_task_set(nullptr);
+  for (const TargetNode& target : targets_)
+    for (const LogicalUnit& unit : target.units) unit.medium().lose_unflushed();
+  if (drop) {
+    for (Connection* connection : connections_) connection->reset("the target has lost its power");
+    std::vector<Session*> sessions;
+    for (const auto& [tsih, session] : sessions_) sessions.push_back(session.get());
+    for (Session* session : sessions) session->close({});
+    return;
+  }
+  for (const auto& [tsih, session] : sessions_) {
+    if (session->is_discovery()) continue;
+    for (const LogicalUnit& unit : session->identity().target->units) session->establish_attention(unit, code);
+  }
+}
+
+proto::scsi::AdditionalSense Server::first_attention(const SessionIdentity& nexus, const LogicalUnit& unit) const {
+  if (!power_loss_) return asc::kPowerOnOrReset;
+  const bool told = std::any_of(told_.begin(), told_.end(),
+                                [&](const auto& each) { return each.second == &unit && each.first == nexus; });
+  return told ? asc::kPowerOnOrReset : *power_loss_;
+}
+
+void Server::on_attention_told(const SessionIdentity& nexus, const LogicalUnit& unit,
+                               proto::scsi::AdditionalSense code) {
+  if (code != power_loss_ || first_attention(nexus, unit) != code) return;
+  if (told_.size() >= kMaxTold) told_.erase(told_.begin());
+  told_.emplace_back(nexus, &unit);
+}
+
+}  // namespace nbdgw::target
