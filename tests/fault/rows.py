@@ -9,7 +9,7 @@ TIMEOUTS = {"command": "1s", "abort": "1s", "lu_reset": "1s", "target_reset": "1
             "nop_timeout": "1s", "login": "5s", "logout": "1s", "replacement": "60s"}
 OVERDUE_MS = 2000
 TMF_MS = 1000      # a function that is not answered
-MARGIN_MS = 1000   # beyond the timers: the issue of record allows a climb so much
+MARGIN_MS = 1000   # beyond the timers: what a climb may take
 READY_MS = 500     # a held request on a machine that runs other rows at the same time
 
 ABORT_TASK, LU_RESET = 1, 5
@@ -23,7 +23,8 @@ class Row:
     `faults`: (kind, fields), posted in this order. `until`: when they are taken away again: "used" (all their counts
     are used up), a number of seconds, or a rung of the ladder that has ended. `rung`: the highest that must be
     reached, "-" for none. `held_ms`: the longest that any reply may take. `errors`: what clients may and must be told,
-    as "write ENOSPC". `target_options` are of the gateway's configuration. `script` takes the place of the loads."""
+    as "write ENOSPC". `target_options` are of the gateway's configuration. `blocks`: how many the model's load uses; with
+    few, all are written before the fault. `script` takes the place of the loads."""
     name: str
     faults: tuple = ()
     until: object = "used"
@@ -31,6 +32,7 @@ class Row:
     held_ms: int = READY_MS
     errors: tuple = ()
     target_options: dict = dataclasses.field(default_factory=dict)
+    blocks: int = 256
     script: object = None
 
 
@@ -124,7 +126,7 @@ ALL = [
         held_ms=2 * OVERDUE_MS + MARGIN_MS),
     # The medium.
     Row("write_protect", (("write_protect", {}),), until=2, held_ms=2000, errors=("write EPERM",)),
-    Row("thin_full", (("thin_full", {}),), until=2, held_ms=2000, errors=("write ENOSPC",)),
+    Row("thin_full", (("thin_full", {}),), until=2, held_ms=2000, errors=("write ENOSPC",), blocks=4096),
     Row("power_loss, with unflushed writes", rung="relogin", held_ms=3000,
         script=lambda uri, faults: power_loss.unflushed_write_is_told_once(uri, faults, drop=True)),
     Row("power_loss, with nothing unflushed", rung="relogin", held_ms=3000,

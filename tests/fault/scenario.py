@@ -58,7 +58,7 @@ def _loaded(row, server, target, outcome, seed):
     """fio ends at the first error; where errors are expected the model's load is alone."""
     checker = None if row.errors else _fio(server).start()
     try:
-        with model_load.Load(server.uri(), seed, rate=300) as load:
+        with model_load.Load(server.uri(), seed, rate=300, blocks=row.blocks) as load:
             time.sleep(BEFORE_S)
             _fault(row, server, target, load)
             time.sleep(AFTER_S)
@@ -99,9 +99,8 @@ def _fault(row, server, target, load):
         raise AssertionError(f"the target had no occasion for {', '.join(missed)}")
     if row.until != "used":
         target.faults.clear()
-    in_flight = len(load.handles) * load.depth
-    before = load.answered()
-    server.child.wait_until(lambda: load.answered() > before + in_flight, "answering again", PATIENCE_S)
+    start = time.monotonic()
+    server.child.wait_until(lambda: load.flows_since(start), "answering again", PATIENCE_S)
 
 
 def _add_fio(checker, outcome):

@@ -31,7 +31,7 @@ def fio(uri, **options):
     it."""
     settings = {"rw": "randwrite", "bs": "16k", "iodepth": 8, "offset": FIO_OFFSET, "size": "8m",
                 "offset_increment": "8m", "verify": "crc32c", "verify_fatal": 1, "verify_backlog": 64,
-                "time_based": True, "runtime": 600, "rate_iops": 400, **options}
+                "time_based": True, "runtime": 600, "rate_iops": 200, **options}
     return clients.Fio(uri, jobs=4, **settings)
 
 
@@ -39,7 +39,7 @@ class RecoveryCase(base.InteropCase):
     """A load of both kinds runs; something is done to it; nothing wrong may be seen, and I/O must flow again."""
 
     @contextlib.contextmanager
-    def under_load(self, server, rate=600, **fio_options):
+    def under_load(self, server, rate=400, **fio_options):
         """Both loads run as long as the block does."""
         checker = fio(server.uri(), **fio_options).start()
         self.addCleanup(checker.kill)
@@ -60,10 +60,12 @@ class RecoveryCase(base.InteropCase):
         self.assertGreater(result.done, 0)
 
     def flows(self, server, load, within_s, what):
-        """Waits until requests are answered that were asked after now."""
-        depth = len(load.handles) * load.depth
-        start, before = time.monotonic(), load.answered()
-        server.child.wait_until(lambda: load.answered() > before + depth, f"answering again {what}", within_s + 20)
+        """Waits until all that was asked before now is answered, and something that is asked after now."""
+        start = time.monotonic()
+        server.child.wait_until(lambda: load.flows_since(start), f"answering again {what}", within_s + 20)
         took = time.monotonic() - start
         self.assertLess(took, within_s, f"{what}: I/O flowed again only after {took:.1f} s")
-        return took
+
+    def given_up(self, server, proxy, ids, within_s):
+        """Waits until the gateway has given these connections up: the session as a whole is a new one."""
+        server.child.wait_until(lambda: not set(ids) & set(proxy.ids()), "rid of its old connections", within_s)

@@ -49,8 +49,8 @@ class Parked(LadderCase):
         with self.under_load(self.server) as load:
             ids = self.joined()
             self.proxy.stall(ids[-1], UP)
-            self.flows(self.server, load, COMMAND_S + TMF_S + MARGIN_S, "with parked commands")
-            self.assertFalse(set(ids) & set(self.proxy.ids()), "the session is a new one")
+            self.given_up(self.server, self.proxy, ids, COMMAND_S + TMF_S + MARGIN_S)
+            self.flows(self.server, load, MARGIN_S, "with a new session")
             self.proxy.resume()
         self.server.stop()
         self.assertEqual(self.climbed(), ["timeout success", "abort_task timed_out", "session_reset success",

@@ -109,6 +109,8 @@ class Load:
         self.handles = [connect(uri) for _ in range(connections)]
         self.flying = [0] * connections
         self.tag = 0
+        self.outstanding = set()  # when each request was asked: a time in nanoseconds, which no two share
+        self.last_asked = 0       # of those that were answered
         self.stopping = threading.Event()
         self.failure = None
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -128,6 +130,10 @@ class Load:
 
     def answered(self):
         return self.result.done
+
+    def flows_since(self, when):
+        """True once all that was asked before that time.monotonic() has been answered, and something asked after."""
+        return self.last_asked > when and all(start > when for start in list(self.outstanding))
 
     def stop(self):
         """Ends the load, waits for every answer, reads all blocks once more; returns the result."""
@@ -202,7 +208,7 @@ class Load:
         tag = self.tag
         for block in blocks:
             self.model.write(block, tag)
-        start = time.monotonic()
+        start = self._asked()
         data = nbd.Buffer.from_bytearray(bytearray(tag.to_bytes(_TAG, "big") * (BLOCK // _TAG * len(blocks))))
         flags = nbd.CMD_FLAG_FUA if self.rng.random() < 0.1 else 0
 
@@ -217,7 +223,7 @@ class Load:
     def _read(self, number, handle, blocks):
         readers = [self.model.read(block) for block in blocks]
         buffer = nbd.Buffer(len(blocks) * BLOCK)
-        start = time.monotonic()
+        start = self._asked()
 
         def done(error):
             self._answered(number, "read", start, error.value)
@@ -228,8 +234,15 @@ class Load:
 
         handle.aio_pread(buffer, blocks[0] * BLOCK, completion=done)
 
+    def _asked(self):
+        start = time.monotonic()
+        self.outstanding.add(start)
+        return start
+
     def _answered(self, number, command, start, error):
         now = time.monotonic()
+        self.outstanding.remove(start)
+        self.last_asked = max(self.last_asked, start)
         self.flying[number] -= 1
         self.result.done += 1
         self.result.ends.append(now)
