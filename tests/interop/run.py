@@ -2,7 +2,8 @@
 """Runs the interoperability tests: prints each test with its time, and last the counts.
 
 NBDGW_BIN: the gateway to test (default build/release/nbdgw). NBDGW_SERVER=qemu-nbd: qemu-nbd in its place.
-NBDGW_SEED: repeats a run's random choices. NBDGW_KEEP: keeps logs and disks."""
+NBDGW_SEED: repeats a run's random choices. NBDGW_KEEP: keeps logs and disks. NBDGW_RECOVERY_S: how long connections are
+cut under load (default 60)."""
 import argparse
 import pathlib
 import sys
@@ -73,11 +74,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN",
                         help="only tests whose name contains this; may be repeated")
+    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN",
+                        help="no tests whose name contains this; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     options = parser.parse_args()
     suite = unittest.TestSuite(
         test for test in tests_of(unittest.defaultTestLoader.discover(str(HERE), "test_*.py", str(HERE)))
-        if not options.only or any(pattern in test.id() for pattern in options.only))
+        if (not options.only or any(pattern in test.id() for pattern in options.only))
+        and not any(pattern in test.id() for pattern in options.skip))
     if options.list:
         print("\n".join(test.id() for test in suite))
         return 0

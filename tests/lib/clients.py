@@ -1,12 +1,14 @@
 """The NBD clients that we did not write, each as one call that fails with the client's own words."""
 import json
 import os
+import signal
 import subprocess
 import tempfile
 
 from . import process, workdir
 
 TIMEOUT_S = 120
+_FIO_INTERRUPTED = 128  # fio's exit status after SIGINT
 
 
 class ClientError(AssertionError):
@@ -62,6 +64,7 @@ class Fio:
         for name, value in options.items():
             self.argv.append(f"--{name}" if value is True else f"--{name}={value}")
         self.process = None
+        self.interrupted = False
 
     def start(self):
         self.process = subprocess.Popen(self.argv, cwd=workdir.root(), stdout=subprocess.PIPE,
@@ -83,10 +86,16 @@ class Fio:
         except (ValueError, OSError):
             raise ClientError(f"{' '.join(self.argv)}\n  no result\n{process.tail(output, 20)}") from None
         os.unlink(self.path)
-        if check and (self.process.returncode != 0 or result["error"] != 0):
+        good = (0, _FIO_INTERRUPTED) if self.interrupted else (0,)
+        if check and (self.process.returncode not in good or result["error"] != 0):
             raise ClientError(f"{' '.join(self.argv)}\n  exit status {self.process.returncode}, error "
                               f"{result['error']}\n{process.tail(output, 20)}")
         return result
+
+    def interrupt(self):
+        """Ends the run now; finish() takes that for a good end if nothing was wrong before."""
+        self.interrupted = True
+        self.process.send_signal(signal.SIGINT)
 
     def kill(self):
         self.process.kill()

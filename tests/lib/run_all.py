@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Builds, runs every kind of test in turn, and counts. tests/run.sh calls it when the packages are there."""
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -14,11 +15,17 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 UNIT_TIMEOUT_S = 600
 INTEROP_TIMEOUT_S = 1500
+SANITIZED_RECOVERY_S = 8  # how long connections are cut, where the sanitizers look and not the clock
+
+INTEROP = ["/usr/bin/python3", str(ROOT / "tests/interop/run.py")]
+RECOVERY = "test_recovery"  # part of the names of its tests
+RECOVERY_JOBS = 4
 
 # With the sanitizers the time goes where the code is ours: wire input, every way of sending data, recovery, the end.
 ASAN_INTEROP = ["Handshake", "Replies", "ReadOnly", "TgtUnsolicited.", "TgtSolicitedOnly", "TgtDigests",
                 "TgtChapMutual", "Tgt4k", "IstgtDefaults", "EmbeddedTarget", "Restart", "TargetDown", "Drain", "Check",
                 "Commands.test_discover"]
+ASAN_RECOVERY = ["TgtCuts", "GhostWrite", "PowerLoss", "PathLoss"]
 TSAN_INTEROP = ["TgtDefaults.test_0", "Restart.test_tgtd_once", "Drain", "TargetDown.test_sigterm"]
 
 DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
@@ -117,14 +124,17 @@ def run_unit_program(preset, name, argv, counts):
     counts.add(f"unit {name} ({preset})", passed, failed, skipped)
 
 
-def run_interop(preset, counts, patterns=()):
-    headline(f"interoperability, {preset}")
-    argv = ["/usr/bin/python3", str(ROOT / "tests/interop/run.py")]
-    for pattern in patterns:
-        argv += ["--only", pattern]
+def interop_environment(preset):
     environment = {"NBDGW_BIN": str(ROOT / "build" / preset / "nbdgw"), **sanitizer_environment(preset)}
     if preset == "tsan":
         environment["NBDGW_WRAP"] = " ".join(wrapped(preset, []))
+    if preset != "release":
+        environment["NBDGW_RECOVERY_S"] = str(SANITIZED_RECOVERY_S)
+    return environment
+
+
+def run_counted(what, argv, environment, counts, show):
+    """Runs a program of ours that ends with "N passed, N failed"; show() gets its lines as they come."""
     if os.geteuid() != 0:  # tgtd wants root
         argv = ["sudo", "env", *(f"{key}={value}" for key, value in environment.items()), *argv]
     process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE,
@@ -132,7 +142,7 @@ def run_interop(preset, counts, patterns=()):
     lines = []
     try:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            show(line)
             lines.append(line)
         process.wait(INTEROP_TIMEOUT_S)
     finally:
@@ -141,7 +151,39 @@ def run_interop(preset, counts, patterns=()):
     passed, failed, skipped = (int(n or 0) for n in found.groups()) if found else (0, 1, 0)
     if process.returncode != 0 and failed == 0:
         failed = 1
-    counts.add(f"interoperability ({preset})", passed, failed, skipped)
+    counts.add(what, passed, failed, skipped)
+
+
+def print_line(line):
+    print(line, end="", flush=True)
+
+
+def run_interop(preset, counts, patterns=(), leave_out=()):
+    headline(f"interoperability, {preset}")
+    argv = [*INTEROP, *(word for pattern in patterns for word in ("--only", pattern)),
+            *(word for pattern in leave_out for word in ("--skip", pattern))]
+    run_counted(f"interoperability ({preset})", argv, interop_environment(preset), counts, print_line)
+
+
+def run_recovery(preset, counts, wanted=lambda name: True):
+    """The tests of recovery: they wait more than they compute, so some classes run at a time."""
+    headline(f"recovery, {preset}")
+    listed = subprocess.run([*INTEROP, "--list", "--only", RECOVERY], capture_output=True, text=True, check=True).stdout
+    classes = list(dict.fromkeys(name.rsplit(".", 1)[0] + "." for name in listed.split() if wanted(name)))
+
+    def run_class(name):
+        lines = []
+        run_counted(f"{name} ({preset})", [*INTEROP, "--only", name], interop_environment(preset), counts, lines.append)
+        print("".join(line for line in lines if not COUNTS.match(line)), end="", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(RECOVERY_JOBS) as pool:
+        list(pool.map(run_class, classes))
+
+
+def run_faults(preset, counts):
+    headline(f"faults, {preset}")
+    run_counted(f"faults ({preset})", [str(ROOT / "tests/fault/run.sh")], interop_environment(preset), counts,
+                print_line)
 
 
 def check_format(counts):
@@ -161,10 +203,13 @@ def everything(counts):
     check_format(counts)
     if build("release", [], counts):
         run_unit("release", counts)
-        run_interop("release", counts)
+        run_interop("release", counts, leave_out=[RECOVERY])
+        run_recovery("release", counts)
+        run_faults("release", counts)
     if build("asan", [], counts):
         run_unit("asan", counts, lambda name: name != "layering")
         run_interop("asan", counts, ASAN_INTEROP)
+        run_recovery("asan", counts, lambda name: any(pattern in name for pattern in ASAN_RECOVERY))
     if build("tsan", ["test_net", "nbdgw"], counts):
         run_unit("tsan", counts, lambda name: name == "net")
         run_interop("tsan", counts, TSAN_INTEROP)
@@ -179,8 +224,8 @@ def quick(counts):
 def only(pattern, counts):
     if build("release", [], counts):
         run_unit("release", counts, lambda name: pattern in name)
-        listed = subprocess.run(["/usr/bin/python3", str(ROOT / "tests/interop/run.py"), "--list", "--only", pattern],
-                                capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run([*INTEROP, "--list", "--only", pattern], capture_output=True, text=True,
+                                check=True).stdout
         if listed.strip():
             run_interop("release", counts, [pattern])
 

@@ -6,18 +6,24 @@ import subprocess
 
 _LISTEN = "0A"
 _ESTABLISHED = "01"
-_handed_out = set()
+_handed_out = []
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 that is free now and was not handed out before in this run."""
+    """A TCP port of 127.0.0.1 that is free now and is handed out to nobody else: not again in this run, and to no
+    other run at the same time (an abstract socket named after the port says so as long as this process lives)."""
     while True:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-        if port not in _handed_out:
-            _handed_out.add(port)
-            return port
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            claim.bind(f"\0nbdgw-test-port-{port}")
+        except OSError:
+            claim.close()
+            continue
+        _handed_out.append(claim)
+        return port
 
 
 def _proc_net_tcp():

@@ -4,7 +4,7 @@ import pathlib
 import signal
 import subprocess
 
-from . import servers, sockets, workdir
+from . import faults, servers, sockets, workdir
 from .process import Child, ChildError
 
 MIB = 1 << 20
@@ -186,11 +186,12 @@ class Istgt(_Target):
 
 
 class Embedded(_Target):
-    """`nbdgw target`: our own target, LUN 1 on a file."""
+    """`nbdgw target`: our own target, LUN 1 on a file. With `control`, faults can be switched on (lib.faults)."""
 
-    def __init__(self, luns=None, max_connections=4, chap=None, options=()):
+    def __init__(self, luns=None, max_connections=4, chap=None, options=(), control=False):
         super().__init__("embedded", "iqn.2026-11.io.nbdgw:embedded", luns or {1: Lun()}, chap, max_connections)
         self.options = list(options)
+        self.faults = faults.Faults(sockets.free_port()) if control else None
 
     def start(self):
         argv = servers.gateway_command("target", "--listen", self.portal, "--iqn", self.iqn,
@@ -202,8 +203,12 @@ class Embedded(_Target):
             argv += self._account("chap", self.chap.user, self.chap.secret)
             if self.chap.mutual_user:
                 argv += self._account("mutual", self.chap.mutual_user, self.chap.mutual_secret)
+        if self.faults:
+            argv += ["--control", f"127.0.0.1:{self.faults.port}"]
         self.child = Child("nbdgw-target", argv, directory=self.directory).start()
         self.child.wait_listening(self.port)
+        if self.faults:
+            self.child.wait_listening(self.faults.port)
         return self
 
     def _account(self, kind, user, secret):

@@ -1,0 +1,1 @@
+"""The fault table's parts: rows, one run, the table."""
