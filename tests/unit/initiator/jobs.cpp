@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "proto/bytes/endian.hpp"
-#include "tests/unit/initiator/allocations.hpp"
+#include "tests/unit/allocations.hpp"
 
 namespace nbdgw::test {
 
