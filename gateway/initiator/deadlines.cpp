@@ -91,8 +91,8 @@ void Escalation::commands_blocked(bool blocked, proto::Micros now) noexcept {
   window_checked_ = false;
 }
 
-/// A command window that stays closed although no command is under way: there is nothing to be aborted, and only a
-/// new login can open it.
+/// Commands wait although none is under way, because the command window stays closed, or because the data of ended
+/// tasks cannot leave: there is nothing to be aborted, and only a new login can help.
 void Escalation::check_window(proto::Micros now) {
   if (now < window_deadline_) return;
   const SessionSettings& settings = session_.settings_;
@@ -108,11 +108,12 @@ void Escalation::check_window(proto::Micros now) {
     window_deadline_ = now + settings.nop_timeout;
     return;
   }
-  Climb climb{.rung = Rung::session_reset,
-              .scope = RungScope::session,
-              .cause = "the target's command window stayed closed for " + seconds(now - blocked_since_) +
-                       " with no command under way",
-              .started_at = now};
+  Climb climb{
+      .rung = Rung::session_reset,
+      .scope = RungScope::session,
+      .cause = (session_.window_open() ? "no task was free for " : "the target's command window stayed closed for ") +
+               seconds(now - blocked_since_) + " with no command under way",
+      .started_at = now};
   eh_session_reset(std::move(climb), now);
 }
 

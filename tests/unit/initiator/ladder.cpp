@@ -7,6 +7,7 @@ namespace nbdgw::test {
 
 using namespace proto::iscsi;
 using initiator::Direction;
+using initiator::Rung;
 
 initiator::SessionSettings ladder_settings(std::uint16_t connections) {
   auto settings = default_settings(connections);
@@ -65,6 +66,20 @@ TaskManagementRequest LadderPeer::tmf(std::uint16_t cid) {
 TaskManagementRequest LadderPeer::tmf(TaskManagementFunction function, std::uint16_t cid) {
   const auto request = tmf(cid);
   CHECK(request.function == function);
+  return request;
+}
+
+TaskManagementRequest LadderPeer::climb_to(Rung rung) {
+  using enum TaskManagementFunction;
+  std::uint16_t cid = busy();
+  auto request = tmf(abort_task, cid);
+  for (const auto& [next, function] :
+       {std::pair(Rung::lu_reset, logical_unit_reset), std::pair(Rung::target_warm_reset, target_warm_reset)}) {
+    if (rung < next) break;
+    answer(request, TaskManagementResult::rejected, cid);
+    cid = busy();
+    request = tmf(function, cid);
+  }
   return request;
 }
 
