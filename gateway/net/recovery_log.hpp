@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "gateway/bridge/cache_event.hpp"
+#include "gateway/initiator/recovery_event.hpp"
+
+namespace nbdgw::net {
+
+/// What the gateway did about a misbehaving target, or what has become of the cache of one of its LUNs.
+struct RecoveryRecord {
+  std::uint64_t sequence = 0;  // 1, 2, 3, ... over the whole gateway
+  std::int64_t at = 0;         // wall clock, microseconds since the epoch
+  std::string target;          // the configuration's name
+  std::string exported;        // the export's name; only of a CacheEvent
+  std::variant<initiator::RecoveryEvent, bridge::CacheEvent> event;
+};
+
+/// The last recovery events of the gateway, for the admin API. Any thread may add and read: this is off the data
+/// path.
+class RecoveryLog {
+ public:
+  static constexpr std::size_t kCapacity = 1000;
+
+  RecoveryLog() { ring_.reserve(kCapacity); }
+
+  /// Keeps the event, and writes it to the log: a rung as one line of `key=value`, for machines, too.
+  void add(const std::string& target, const initiator::RecoveryEvent& event);
+  void add(const std::string& target, const std::string& exported, const bridge::CacheEvent& event);
+
+  /// Those that are left of what came after `sequence`, oldest first. The first one tells by its own number if some
+  /// are gone: it is more than one above `sequence`.
+  std::vector<RecoveryRecord> since(std::uint64_t sequence) const;
+
+ private:
+  void keep(RecoveryRecord record);
+
+  mutable std::mutex mutex_;
+  std::vector<RecoveryRecord> ring_;  // of record n at n % kCapacity, once it is full
+  std::uint64_t last_ = 0;            // sequence of the newest
+};
+
+/// "target=array session=17 cid=0 lun=3 rung=lu_reset cause="..." scope=lun tasks=4 outcome=success duration=12.3ms".
+/// Quotes, backslashes and control characters in the cause are escaped with a backslash.
+std::string describe(const std::string& target, const initiator::RecoveryEvent& event);
+
+/// In words: what has happened, what it means, and what is to be done.
+std::string describe(const std::string& target, const std::string& exported, const bridge::CacheEvent& event);
+
+}  // namespace nbdgw::net
