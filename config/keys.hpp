@@ -15,14 +15,29 @@ inline constexpr std::array<Key, 1> kListen{"nbd"};
 inline constexpr std::array<Key, 4> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory"};
 inline constexpr std::array<Key, 1> kLog{"level"};
 inline constexpr std::array<Key, 1> kInitiator{"name"};
-inline constexpr std::array<Key, 14> kTarget{"name",          "iqn",         "portals",   "connections",
-                                             "header_digest", "data_digest", "auth",      "immediate_data",
-                                             "initial_r2t",   "first_burst", "max_burst", "max_recv_data_segment",
-                                             "queue_depth",   "timeouts"};
+inline constexpr std::array<Key, 18> kTarget{"name",
+                                             "iqn",
+                                             "portals",
+                                             "connections",
+                                             "header_digest",
+                                             "data_digest",
+                                             "auth",
+                                             "immediate_data",
+                                             "initial_r2t",
+                                             "first_burst",
+                                             "max_burst",
+                                             "max_recv_data_segment",
+                                             "queue_depth",
+                                             "retries",
+                                             "fast_abort",
+                                             "on_path_loss",
+                                             "power_on_attention",
+                                             "timeouts"};
 inline constexpr std::array<Key, 1> kAuth{"chap"};
 inline constexpr std::array<Key, 4> kChap{"user", "secret_file", "mutual", "algorithms"};
 inline constexpr std::array<Key, 2> kMutual{"user", "secret_file"};
-inline constexpr std::array<Key, 4> kTimeouts{"login", "logout", "nop_interval", "nop_timeout"};
+inline constexpr std::array<Key, 9> kTimeouts{"command",     "abort", "lu_reset", "target_reset", "nop_interval",
+                                              "nop_timeout", "login", "logout",   "replacement"};
 inline constexpr std::array<Key, 5> kExport{"name", "target", "lun", "description", "read_only"};
 
 struct Mapping {

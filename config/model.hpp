@@ -89,12 +89,30 @@ struct Chap {
 };
 
 struct TargetTimeouts {
-  proto::Micros login = 15 * proto::kSecond;  // TCP connect and login of one connection
-  proto::Micros logout = 15 * proto::kSecond;
+  proto::Micros command = 15 * proto::kSecond;  // without an answer for so long, the escalation ladder is climbed
+  proto::Micros abort = 10 * proto::kSecond;    // its rungs: how long each may take
+  proto::Micros lu_reset = 15 * proto::kSecond;
+  proto::Micros target_reset = 30 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;  // silence after which a connection is pinged; 0: never
   proto::Micros nop_timeout = 5 * proto::kSecond;   // how long the answer may take before the connection is given up
+  proto::Micros login = 15 * proto::kSecond;        // TCP connect and login of one connection
+  proto::Micros logout = 15 * proto::kSecond;
+  proto::Micros replacement = 120 * proto::kSecond;  // how long requests are held while there is no path to a LUN
 
   bool operator==(const TargetTimeouts&) const = default;
+};
+
+/// What becomes of requests while there is no path to their LUN.
+enum class PathLoss : std::uint8_t {
+  fail,  // held for timeouts.replacement, then answered with an error
+  hold,  // held for as long as it takes
+};
+
+/// What a unit attention 29/00 or 29/02 means ("power on, reset, or bus device reset occurred") that no reset or
+/// login of our own explains.
+enum class PowerOnAttention : std::uint8_t {
+  fail_flush,  // the volatile cache may be gone: the next FLUSH fails if there were writes in it
+  ignore,      // nothing: this target raises it for lesser reasons, and its cache is known to survive
 };
 
 /// One iSCSI target: one session with up to `connections` TCP connections.
@@ -111,7 +129,11 @@ struct Target {
   std::uint32_t first_burst = 256 * 1024;            // FirstBurstLength offered, bytes
   std::uint32_t max_burst = 1024 * 1024;             // MaxBurstLength offered, bytes
   std::uint32_t max_recv_data_segment = 256 * 1024;  // MaxRecvDataSegmentLength declared, bytes
-  std::uint32_t queue_depth = 128;                   // SCSI commands of the session at a time
+  std::uint32_t queue_depth = 128;                   // SCSI commands at a time to each of its LUNs
+  std::uint32_t retries = 5;  // of a command that failed in a way that may pass, or that was never answered
+  bool fast_abort = true;     // withhold data that the target asked for while a reset is under way
+  PathLoss on_path_loss = PathLoss::fail;
+  PowerOnAttention power_on_attention = PowerOnAttention::fail_flush;
   TargetTimeouts timeouts;
 
   bool operator==(const Target&) const = default;

@@ -19,10 +19,23 @@ constexpr std::uint64_t kMinBurst = 512;  // RFC 7143 sections 13.12 to 13.14
 constexpr std::uint64_t kMaxBurst = (1 << 24) - 1;
 constexpr std::size_t kMaxPortals = 32;
 constexpr std::size_t kMaxChapUser = 255;  // the longest value of a text key (section 6.1)
+/// What is longer than that is not patience but a slip of the pen: a client that waits gets no sign of life
+/// meanwhile.
 constexpr proto::Micros kLongestTimeout = 600 * kSecond;
+/// A disk under load may well take a few hundred milliseconds; with less than this, healthy commands would be aborted
+/// and healthy targets reset.
+constexpr proto::Micros kShortestRung = kSecond;
+/// Pings closer together, or with less time for the answer, cost more than they find out.
+constexpr proto::Micros kShortestPing = 100 * proto::kMillisecond;
+constexpr proto::Micros kLongestReplacement = 24 * 3600 * kSecond;
+constexpr std::uint64_t kMaxRetries = 100;
 
 constexpr std::array<std::string_view, 3> kDigestWords{"none", "prefer-crc32c", "crc32c"};
 constexpr std::array kDigests{Digest::none, Digest::prefer_crc32c, Digest::crc32c};
+constexpr std::array<std::string_view, 2> kPathLossWords{"fail", "hold"};
+constexpr std::array kPathLosses{PathLoss::fail, PathLoss::hold};
+constexpr std::array<std::string_view, 2> kPowerOnWords{"fail_flush", "ignore"};
+constexpr std::array kPowerOns{PowerOnAttention::fail_flush, PowerOnAttention::ignore};
 constexpr std::array<std::string_view, 4> kAlgorithmWords{"sha3-256", "sha256", "sha1", "md5"};
 constexpr std::array kAlgorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
                                  ChapAlgorithm::md5};
@@ -114,13 +127,34 @@ void parse_negotiation(const Section& section, Target& target) {
   }
 }
 
-void parse_timeouts(const Value& value, TargetTimeouts& timeouts) {
-  const auto section = value.section(keys::kTimeouts);
-  if (!section) return;
-  assign(timeouts.login, section->get("login").duration(kSecond, kLongestTimeout));
-  assign(timeouts.logout, section->get("logout").duration(kSecond, kLongestTimeout));
-  assign(timeouts.nop_interval, section->get("nop_interval").duration(0, kLongestTimeout));
-  assign(timeouts.nop_timeout, section->get("nop_timeout").duration(100 * proto::kMillisecond, kLongestTimeout));
+void parse_timeouts(const Section& section, TargetTimeouts& timeouts) {
+  assign(timeouts.command, section.get("command").duration(kShortestRung, kLongestTimeout));
+  assign(timeouts.abort, section.get("abort").duration(kShortestRung, kLongestTimeout));
+  assign(timeouts.lu_reset, section.get("lu_reset").duration(kShortestRung, kLongestTimeout));
+  assign(timeouts.target_reset, section.get("target_reset").duration(kShortestRung, kLongestTimeout));
+  assign(timeouts.nop_interval,
+         section.get("nop_interval").duration_or_zero("never", kShortestPing, kLongestTimeout));
+  assign(timeouts.nop_timeout, section.get("nop_timeout").duration(kShortestPing, kLongestTimeout));
+  assign(timeouts.login, section.get("login").duration(kSecond, kLongestTimeout));
+  assign(timeouts.logout, section.get("logout").duration(kSecond, kLongestTimeout));
+  assign(timeouts.replacement, section.get("replacement").duration(kSecond, kLongestReplacement));
+}
+
+void parse_recovery(const Section& section, Target& target) {
+  assign(target.retries, section.get("retries").integer(1, kMaxRetries));
+  assign(target.fast_abort, section.get("fast_abort").boolean());
+  if (const auto index = section.get("on_path_loss").choice(kPathLossWords))
+    target.on_path_loss = kPathLosses[*index];
+  if (const auto index = section.get("power_on_attention").choice(kPowerOnWords)) {
+    target.power_on_attention = kPowerOns[*index];
+  }
+  const auto timeouts = section.get("timeouts").section(keys::kTimeouts);
+  if (!timeouts) return;
+  parse_timeouts(*timeouts, target.timeouts);
+  if (const Value replacement = timeouts->get("replacement");
+      replacement.given() && target.on_path_loss == PathLoss::hold) {
+    replacement.warning("has no effect: with on_path_loss: hold, requests wait for as long as it takes");
+  }
 }
 
 }  // namespace
@@ -142,7 +176,7 @@ Target parse_target(const Section& section, const std::string& config_file, cons
   parse_portals(section, target);
   parse_negotiation(section, target);
   parse_auth(section.get("auth"), config_file, reader, target);
-  parse_timeouts(section.get("timeouts"), target.timeouts);
+  parse_recovery(section, target);
   return target;
 }
 

@@ -104,11 +104,21 @@ std::optional<std::uint64_t> Value::size(std::uint64_t min, std::uint64_t max) c
 }
 
 std::optional<proto::Micros> Value::duration(proto::Micros min, proto::Micros max) const {
-  const std::string expected = "a time " + range(format_duration(min), format_duration(max));
+  return duration("a time " + range(format_duration(min), format_duration(max)), false, min, max);
+}
+
+std::optional<proto::Micros> Value::duration_or_zero(std::string_view meaning, proto::Micros min,
+                                                     proto::Micros max) const {
+  return duration("0s (" + std::string(meaning) + ") or a time " + range(format_duration(min), format_duration(max)),
+                  true, min, max);
+}
+
+std::optional<proto::Micros> Value::duration(const std::string& expected, bool zero, proto::Micros min,
+                                             proto::Micros max) const {
   const auto word = quantity(expected);
   if (!word) return std::nullopt;
   const auto micros = parse_duration(*word);
-  if (micros && *micros >= min && *micros <= max) return micros;
+  if (micros && ((zero && *micros == 0) || (*micros >= min && *micros <= max))) return micros;
   error("expected " + expected + ", found " + quoted(*word) +
         (micros ? "" : " (a whole number with us, ms, s, min or h right behind it)"));
   return std::nullopt;

@@ -47,6 +47,8 @@ class Value {
   /// Bytes; `min` and `max` too.
   std::optional<std::uint64_t> size(std::uint64_t min, std::uint64_t max) const;
   std::optional<proto::Micros> duration(proto::Micros min, proto::Micros max) const;
+  /// As duration(), or 0; `meaning` is what the message says that 0 stands for.
+  std::optional<proto::Micros> duration_or_zero(std::string_view meaning, proto::Micros min, proto::Micros max) const;
   /// One of the words given: its index.
   std::optional<std::size_t> choice(std::span<const std::string_view> words) const;
   /// The elements of a list with at least one element.
@@ -63,6 +65,8 @@ class Value {
  private:
   std::optional<std::string> scalar(const std::string& expected) const;
   std::optional<std::string> quantity(const std::string& expected) const;
+  std::optional<proto::Micros> duration(const std::string& expected, bool zero, proto::Micros min,
+                                        proto::Micros max) const;
   std::string describe() const;
 
   YAML::Node node_;

@@ -6,6 +6,7 @@
 #include "config/address.hpp"
 #include "config/units.hpp"
 #include "gateway/app/commands.hpp"
+#include "gateway/net/stall.hpp"
 
 namespace nbdgw::app {
 
@@ -27,6 +28,7 @@ void print_summary(const std::string& file, const config::Config& config) {
     for (const config::Portal& portal : target.portals) portals += (portals.empty() ? "" : ", ") + to_string(portal);
     fmt::print("  target      {}: {} at {}, {} connection(s), {}\n", target.name, target.iqn, portals,
                target.connections, auth_of(target));
+    fmt::print("              {}\n", describe(net::worst_case_stall(target), target));
   }
   for (const config::Export& exported : config.exports) {
     fmt::print("  export      {}: target {}, LUN {}{}\n", exported.name, config.targets[exported.target].name,

@@ -28,10 +28,12 @@ struct ExportCounters {
   std::uint64_t short_transfers = 0;  // good status, but less data than asked for
   std::uint64_t queue_full = 0;       // BUSY or TASK SET FULL
   std::uint64_t unit_attentions = 0;
-  std::uint64_t cache_loss_reports =
-      0;                          // signs that a volatile cache may be gone; Export::unflushed() tells what was in it
-  std::uint64_t flush_tasks = 0;  // SYNCHRONIZE CACHE commands that came to an end
-  std::uint64_t refusals = 0;     // commands that the LUN does not know, against what its probe said
+  std::uint64_t power_on_explained = 0;             // 29/00 and 29/02 after a reset or login of our own
+  std::uint64_t cache_loss_reports = 0;             // signs that a volatile cache may be gone
+  std::uint64_t flushes_failed_for_lost_cache = 0;  // FLUSHes, and FUA writes without a FUA bit
+  std::uint64_t flush_tasks = 0;                    // SYNCHRONIZE CACHE commands that came to an end
+  std::uint64_t refusals = 0;                       // commands that the LUN does not know, against its probe
+  std::uint64_t unit_resets = 0;                    // of the LUN or the target, by our own ladder
 
   std::uint64_t path_losses = 0;
   std::uint64_t probes = 0;

@@ -75,6 +75,9 @@ const char* explain_briefly(const initiator::ScsiCommand& command, device::Error
       return "no path to the target";
     case Outcome::bad_target:
       return "the target breaks the protocol";
+    case Outcome::aborted:
+    case Outcome::transport_disrupted:
+      return "the target does not answer the command, however often it is sent";
     default:
       break;
   }

@@ -188,13 +188,10 @@ void Export::conclude(IoRequest& request) {
     if (request.not_received == 0) finish(request);  // else the rest of the payload still needs its place
     return;
   }
-  if (request.header.command == Command::read || !can_.cache || request.fua_bit) {
-    finish(request);
-  } else if (request.fua) {
-    join_flush(request);
+  if (request.cached_at != CacheLedger::kNothingCached) {
+    conclude_cached_write(request);
   } else {
-    flush_.count_write();
-    finish(request);
+    finish(request);  // a READ, or on stable storage
   }
 }
 

@@ -3,8 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "gateway/bridge/abilities.hpp"
+#include "gateway/bridge/cache_event.hpp"
+#include "gateway/bridge/cache_ledger.hpp"
 #include "gateway/bridge/counters.hpp"
 #include "gateway/bridge/fence.hpp"
 #include "gateway/bridge/flush_group.hpp"
@@ -30,7 +33,10 @@ struct ExportConfig {
   std::size_t requests = kRequestsPerExport;  // > 0
   std::size_t segments = kSegmentsPerExport;  // at least segments_for(max_payload)
   std::uint32_t max_payload = kMaxPayload;    // bytes of one READ or WRITE; the pool holds memory_for() them
-  proto::Micros hold_timeout = kHoldTimeout;
+  proto::Micros hold_timeout = kHoldTimeout;  // proto::kNever: requests never fail for want of a path
+  std::uint8_t retries = device::kDefaultRetries;
+  /// 29/00 and 29/02 without an explanation mean that the cache may be lost; else they mean nothing.
+  bool power_on_fails_flush = true;
 };
 
 /// Where outcomes go, so that this layer need not know the protocol engine: in production ConnectionReplies.
@@ -98,8 +104,14 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void abandon(nbd::Request& request) override;
 
   // For the shell.
-  void on_session_up(proto::Micros now);
+  /// `outage`: how long the target may have been away (initiator::SessionEvent::outage).
+  void on_session_up(proto::Micros outage, proto::Micros now);
   void on_session_down(const std::string& reason, proto::Micros now);
+  /// The ladder has reset the LUN, or the whole target. The LUN is probed again: its mode parameters may be others
+  /// now, and the unit attentions of the reset are met by the probe.
+  void on_unit_reset(proto::Micros now);
+  /// What has happened to the LUN's cache; for the log.
+  bool next_event(CacheEvent& event);
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
   /// Hands on what has come about, and sends what abandoned requests have made way for.
@@ -120,8 +132,8 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::uint64_t room() const noexcept { return room_; }
   std::size_t in_flight() const noexcept { return requests_.used(); }
   const TaskQueue& queue() const noexcept { return queue_; }
-  /// Write-like requests done since the last flush that covered them: what a lost cache would lose.
-  std::uint64_t unflushed() const noexcept { return flush_.unflushed(); }
+  /// Acknowledged writes, and those of them that may be lost, see CacheLedger.
+  const CacheLedger& cache() const noexcept { return cache_; }
 
  private:
   // Admission (export_admission.cpp).
@@ -168,15 +180,26 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void queue_flush();
   void flush_over(proto::nbd::Error error, const char* text);
   bool flush_falls_back();
+  void finish_without_cache(IoRequest& request);
+  void fail_for_lost_cache(IoRequest& request);
+  void note_cached(const Segment& segment) noexcept;
+  void conclude_cached_write(IoRequest& request);
+  void cache_may_be_lost(const CacheLedger::Known& when_sent, std::string cause);
+  void tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests);
 
   // The path and the LUN (export_life.cpp).
   void on_probe_done(device::LogicalUnit& unit, proto::Micros now) override;
   void on_unit_notes(device::LogicalUnit& unit, const device::Notes& notes, proto::Micros now) override;
   void count_notes(const device::Notes& notes) noexcept;
-  void take_notes(const device::Notes& notes, proto::Micros now);
+  /// "Power on or reset" is ambiguous: after a reset or login of our own it follows from that, unless the target may
+  /// have lost its power before.
+  bool power_on_explained() const noexcept { return attentions_expected_ && !power_cycle_possible_; }
+  bool means_lost_cache(const device::Notes& notes) const noexcept;
+  void look_again(const device::Notes& notes, proto::Micros now);
   void accept_facts(const device::Facts& facts, proto::Micros now);
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;
+  proto::Micros hold_expiry() const noexcept;
   bool fails_now() const noexcept { return state_ == ExportState::refused || hold_expired_; }
 
   const ExportConfig config_;
@@ -192,6 +215,10 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   Slab<Segment> segments_;
   Fence fence_;
   FlushGroup flush_;
+  CacheLedger cache_;
+  CacheLedger::Known known_when_online_;  // the unit's own commands are sent later than that
+  std::vector<CacheEvent> events_;
+  std::string cache_report_;  // the last report that the cache may be lost, in words
   TaskQueue queue_;
   DoneSegments done_segments_;
   RequestList finished_;
@@ -203,6 +230,8 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::string reason_ = "not connected yet";
   bool known_ = false;  // has been online: info_ and can_ hold
   bool session_up_ = false;
+  bool attentions_expected_ = false;   // a reset or login of our own has raised unit attentions, not met yet
+  bool power_cycle_possible_ = false;  // the target was away for long enough, and the LUN has not answered since
   bool hold_expired_ = false;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
   proto::Micros recheck_at_ = proto::kNever;

@@ -35,6 +35,7 @@ nbd::Request* Export::admit(const nbd::RequestHeader& header, nbd::Connection& c
   request->fua_bit = request->fua && can_.cache && can_.fua_bit && header.command == Command::write;
   request->text = nullptr;
   request->error = Error::none;
+  request->cached_at = CacheLedger::kNothingCached;
   request->first_segment = request->last_segment = request->next_to_fill = nullptr;
   request->active = request->not_received = 0;
   request->cursor = request->range_end = 0;

@@ -28,8 +28,11 @@ Export::Export(ExportConfig config, proto::BufferPool& pool, initiator::CommandT
 
 Export::~Export() = default;
 
-void Export::on_session_up(proto::Micros now) {
+void Export::on_session_up(proto::Micros outage, proto::Micros now) {
   session_up_ = true;
+  attentions_expected_ = true;
+  // Stays until the LUN has answered: a second login, or a reset, may come before that.
+  power_cycle_possible_ = power_cycle_possible_ || outage >= kPowerCycleTime;
   refused_ = {};
   // Every login may have led to another array, or to one where the LUN was changed meanwhile.
   enter(ExportState::probing, "the LUN is being probed", now);
@@ -42,10 +45,20 @@ void Export::on_session_down(const std::string& reason, proto::Micros now) {
   pump(now);
 }
 
+void Export::on_unit_reset(proto::Micros now) {
+  ++counters_.unit_resets;
+  if (!session_up_) return;  // the next login says what is to be expected
+  attentions_expected_ = true;
+  enter(ExportState::probing, "the LUN was reset and is being probed", now);
+  unit_.probe(now);
+}
+
 void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
   if (!session_up_) return;  // an answer from before the session was lost: there will be another probe
   ++counters_.probes;
   if (unit.state() == LogicalUnit::State::ready) {
+    // It has met all that there was: a target reports its unit attentions to the first command that can take them.
+    attentions_expected_ = power_cycle_possible_ = false;
     accept_facts(unit.facts(), now);
   } else {
     ++counters_.probe_failures;
@@ -79,24 +92,29 @@ void Export::accept_facts(const device::Facts& facts, proto::Micros now) {
   enter(ExportState::online, "", now);
 }
 
-void Export::on_unit_notes(LogicalUnit&, const device::Notes& notes, proto::Micros now) {
-  take_notes(notes, now);
+void Export::on_unit_notes(LogicalUnit& unit, const device::Notes& notes, proto::Micros now) {
+  count_notes(notes);
+  if (means_lost_cache(notes)) cache_may_be_lost(known_when_online_, unit.last_answer());
+  look_again(notes, now);
+}
+
+/// Whether what was not flushed may be gone.
+bool Export::means_lost_cache(const device::Notes& notes) const noexcept {
+  return notes.cache_may_be_lost || (notes.power_on && config_.power_on_fails_flush && !power_on_explained());
 }
 
 void Export::count_notes(const device::Notes& notes) noexcept {
   if (notes.unit_attention) ++counters_.unit_attentions;
-  if (notes.cache_may_be_lost) ++counters_.cache_loss_reports;
+  if (notes.power_on && power_on_explained()) ++counters_.power_on_explained;
   if (notes.queue_full) {
     ++counters_.queue_full;
     queue_.lower_depth();
   }
 }
 
-/// What the end of one of our commands told about the unit. The unit looks again at what may have changed; requests
-/// wait meanwhile, for it might be another disk now.
-void Export::take_notes(const device::Notes& notes, proto::Micros now) {
-  if (!notes.any()) return;
-  count_notes(notes);
+/// The unit looks again at what one of our commands has told may have changed; requests wait meanwhile, for it might
+/// be another disk now.
+void Export::look_again(const device::Notes& notes, proto::Micros now) {
   if (!notes.capacity_changed && !notes.facts_changed) return;
   unit_.note(notes, now);
   if (state_ == ExportState::online && unit_.state() != LogicalUnit::State::ready) {
@@ -108,6 +126,7 @@ void Export::take_notes(const device::Notes& notes, proto::Micros now) {
 /// probe may say anything. The caller calls pump() at the end of its step.
 void Export::enter(ExportState state, std::string reason, proto::Micros now) {
   if (state_ == ExportState::online && state == ExportState::offline) ++counters_.path_losses;
+  if (state_ == ExportState::online) known_when_online_ = cache_.known();
   if (state == ExportState::online) {
     held_since_ = proto::kNever;
     hold_expired_ = false;
@@ -130,10 +149,14 @@ ExportStatus Export::status() const {
   return {state_, reason_, known_};
 }
 
+/// When requests begin to fail for want of a path; kNever: not, or they do so already.
+proto::Micros Export::hold_expiry() const noexcept {
+  if (held_since_ == proto::kNever || hold_expired_ || config_.hold_timeout == proto::kNever) return proto::kNever;
+  return held_since_ + config_.hold_timeout;
+}
+
 proto::Micros Export::next_deadline() const noexcept {
-  proto::Micros next = std::min({queue_.next_due(), recheck_at_, unit_.next_deadline()});
-  if (held_since_ != proto::kNever && !hold_expired_) next = std::min(next, held_since_ + config_.hold_timeout);
-  return next;
+  return std::min({queue_.next_due(), recheck_at_, unit_.next_deadline(), hold_expiry()});
 }
 
 void Export::on_deadline(proto::Micros now) {
@@ -142,7 +165,7 @@ void Export::on_deadline(proto::Micros now) {
     recheck_at_ = proto::kNever;
     unit_.refresh_capacity(now);
   }
-  if (held_since_ != proto::kNever && !hold_expired_ && now - held_since_ >= config_.hold_timeout) {
+  if (hold_expiry() <= now) {
     hold_expired_ = true;
     ++counters_.hold_timeouts;
   }

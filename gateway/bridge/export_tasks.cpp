@@ -48,8 +48,10 @@ void Export::pump(proto::Micros now) {
 }
 
 void Export::send(Task& task, proto::Micros now) {
+  task.known = cache_.known();
   if (task.role == Task::Role::flush) {
-    flush_.on_sent();
+    flush_.cover_all();
+    cache_.flush_begins();
     prepare_flush(task, can_);
   } else {
     Segment& segment = static_cast<Segment&>(task);
@@ -63,13 +65,19 @@ void Export::send(Task& task, proto::Micros now) {
 void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now) {
   Task& task = static_cast<Task&>(command);
   queue_.returned(task);
-  const device::Disposition disposition = device::decide(command, kind_of(task), task.attempts);
-  take_notes(disposition.notes, now);
+  task.attempts.attentions_expected = attentions_expected_;
+  const device::Disposition disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
+  if (disposition.notes.any()) {
+    count_notes(disposition.notes);
+    if (means_lost_cache(disposition.notes)) cache_may_be_lost(task.known, device::explain(command));
+    look_again(disposition.notes, now);
+  }
   if (command.outcome == initiator::Outcome::completed && command.status == 0 && disposition.action != Action::done) {
     ++counters_.short_transfers;
   }
-  // Before all else: what is held may only be sent once the session is back and the LUN was looked at.
-  if (disposition.action == Action::hold) {
+  // Before all else: what is held may only be sent once the session is back and the LUN was looked at; and so may
+  // whatever else waits, even if this command has come back once too often.
+  if (command.outcome == initiator::Outcome::transport_disrupted) {
     ++counters_.held;
     if (state_ == ExportState::online || state_ == ExportState::probing) {
       enter(ExportState::offline, "the session with the target was lost", now);
@@ -113,6 +121,7 @@ void Export::task_over(Task& task, const device::Disposition& disposition) {
   const IoRequest& request = *segment.request;
   const bool stopped = request.abandoned || request.error != Error::none;
   if (good) {
+    note_cached(segment);
     if (stopped) return settle(segment, false);
     return segment_good(segment);
   }

@@ -1,7 +1,6 @@
 #pragma once
 
-#include <cstdint>
-
+#include "gateway/bridge/cache_ledger.hpp"
 #include "gateway/bridge/request.hpp"
 
 namespace nbdgw::bridge {
@@ -19,14 +18,8 @@ class FlushGroup {
   void join(IoRequest& request) noexcept { waiting_.push_back(request); }
   bool wanted() const noexcept { return !waiting_.empty() || !covered_.empty(); }
 
-  /// The command goes out now.
-  void on_sent() noexcept {
-    covered_.splice(covered_.end(), waiting_);
-    writes_covered_ = writes_;
-  }
-
-  /// The command has succeeded: what was done before it was sent is on stable storage.
-  void on_success() noexcept { writes_flushed_ = writes_covered_; }
+  /// The command goes out now, or fails without being sent (again): all who wait share its fate.
+  void cover_all() noexcept { covered_.splice(covered_.end(), waiting_); }
 
   /// The next of those that the command has covered, taken out; nullptr: no more.
   IoRequest* take_covered() noexcept {
@@ -36,21 +29,22 @@ class FlushGroup {
     return &request;
   }
 
-  /// The command fails without being sent (again): all who wait share its fate.
-  void cover_all() noexcept { covered_.splice(covered_.end(), waiting_); }
-
-  /// A write-like request has ended well and is only in the LUN's cache.
-  void count_write() noexcept { ++writes_; }
-  /// Such requests since the last success that covers them: what the loss of the cache would lose.
-  std::uint64_t unflushed() const noexcept { return writes_ - writes_flushed_; }
+  /// The next FLUSH that `ledger` lets fail, of those that wait for the command after the one that is out; taken out.
+  /// nullptr: no more.
+  IoRequest* take_waiting_failure(const CacheLedger& ledger) noexcept {
+    for (IoRequest& request : waiting_) {
+      const bool flush = request.header.command == proto::nbd::Command::flush;
+      if (!flush || !ledger.flush_must_fail(request.acknowledged_before)) continue;
+      request.hook.unlink();
+      return &request;
+    }
+    return nullptr;
+  }
 
  private:
   RequestList waiting_;
   RequestList covered_;
   Task task_;
-  std::uint64_t writes_ = 0;
-  std::uint64_t writes_covered_ = 0;
-  std::uint64_t writes_flushed_ = 0;
 };
 
 }  // namespace nbdgw::bridge

@@ -57,6 +57,10 @@ constexpr std::size_t memory_for(std::uint32_t payload) noexcept {
 /// replacement timeout).
 inline constexpr proto::Micros kHoldTimeout = 120 * proto::kSecond;
 
+/// No array is power-cycled and answers again in less. Many targets raise "power on or reset" (29/00) at every login:
+/// after an outage that was shorter it says nothing about the cache.
+inline constexpr proto::Micros kPowerCycleTime = 3 * proto::kSecond;
+
 /// While the LUN is smaller than it was, its capacity is read again this often.
 inline constexpr proto::Micros kRecheckInterval = 5 * proto::kSecond;
 

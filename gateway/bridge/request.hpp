@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#include "gateway/bridge/cache_ledger.hpp"
 #include "gateway/bridge/fence.hpp"
 #include "gateway/bridge/limits.hpp"
 #include "gateway/device/disposition.hpp"
@@ -34,6 +35,7 @@ struct Task : initiator::ScsiCommand {
   State state = State::idle;
   Role role = Role::segment;
   device::Attempts attempts;
+  CacheLedger::Known known;  // when it was last sent
   proto::Micros due = 0;
   boost::intrusive::list_member_hook<> ready_hook;
   boost::intrusive::set_member_hook<> delay_hook;
@@ -118,6 +120,9 @@ struct IoRequest : nbd::Request {
   bool fua_bit = false;  // WRITE: the tasks carry the FUA bit, so no flush is needed
   const char* text = nullptr;
   proto::nbd::Error error = proto::nbd::Error::none;
+  /// Reports known when the first of its commands was sent that has put data into the LUN's volatile cache.
+  std::uint64_t cached_at = CacheLedger::kNothingCached;
+  std::uint64_t acknowledged_before = 0;  // FLUSH: writes that it stands for (CacheLedger::acknowledged)
 
   Segment* first_segment = nullptr;
   Segment* last_segment = nullptr;

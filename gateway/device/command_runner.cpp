@@ -37,6 +37,7 @@ void CommandRunner::queue(proto::Micros now) {
   command_.sense_length = 0;
   command_.residual_underflow = 0;
   command_.residual_overflow = 0;
+  command_.overdue = false;
   command_.next = nullptr;
   retry_at_ = proto::kNever;
   lent_ = true;

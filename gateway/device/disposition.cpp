@@ -81,12 +81,14 @@ constexpr SenseRule kSenseRules[] = {
     {SenseKey::illegal_request, kAny, kAny, Verdict::io},
 
     {SenseKey::unit_attention, 0x28, kAny, Verdict::attention, {.facts_changed = true}},  // medium may have changed
-    // Power on, "power on or reset", bus reset, internal reset: memory may have been lost. Not so a reset of the
-    // logical
-    // unit (03h: our own ladder does that), nor the loss of a nexus (07h).
-    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.cache_may_be_lost = true}},
+    // Power on and internal reset: memory may have been lost. "Power on, or reset of any kind" and bus reset: as
+    // well,
+    // but many targets say so after a LOGICAL UNIT RESET or a login. Not so a reset of the logical unit (03h), nor
+    // the
+    // loss of a nexus (07h).
+    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.power_on = true}},
     {SenseKey::unit_attention, 0x29, 0x01, Verdict::attention, {.cache_may_be_lost = true}},
-    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.cache_may_be_lost = true}},
+    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.power_on = true}},
     {SenseKey::unit_attention, 0x29, 0x04, Verdict::attention, {.cache_may_be_lost = true}},
     {SenseKey::unit_attention, 0x2a, 0x01, Verdict::attention, {.facts_changed = true}},  // mode parameters
     {SenseKey::unit_attention, 0x2a, 0x09, Verdict::attention, {.capacity_changed = true}},
@@ -160,13 +162,23 @@ Disposition error(Error why, const Notes& notes) noexcept {
   return {.action = Action::error, .error = why, .delay = 0, .notes = notes};
 }
 
-Disposition retry_after_error(const Notes& notes, Attempts& attempts) noexcept {
-  if (attempts.errors >= kMaxRetries) return error(Error::io, notes);
-  // At once for the first time; then there is no point in spending the rest within a millisecond.
-  const std::uint8_t before = attempts.errors++;
-  if (before == 0) return {.action = Action::retry_now, .error = Error::none, .delay = 0, .notes = notes};
-  const proto::Micros delay = wait_before_retry(static_cast<std::uint8_t>(before - 1));
+Disposition retry_now(const Notes& notes) noexcept {
+  return {.action = Action::retry_now, .error = Error::none, .delay = 0, .notes = notes};
+}
+
+Disposition retry_after_error(const Notes& notes, Attempts& attempts, std::uint8_t retries) noexcept {
+  if (attempts.errors >= retries) return error(Error::io, notes);
+  const proto::Micros delay = wait_before_error_retry(attempts.errors++);
+  if (delay == 0) return retry_now(notes);
   return {.action = Action::retry_later, .error = Error::none, .delay = delay, .notes = notes};
+}
+
+Disposition hold(const ScsiCommand& command, Attempts& attempts, std::uint8_t retries) noexcept {
+  if (command.overdue) {
+    if (attempts.errors >= retries) return error(Error::io, {});
+    ++attempts.errors;
+  }
+  return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
 }
 
 Disposition wait(const Notes& notes, Attempts& attempts) noexcept {
@@ -177,12 +189,13 @@ Disposition wait(const Notes& notes, Attempts& attempts) noexcept {
 
 Disposition retry_after_attention(Notes notes, Attempts& attempts) noexcept {
   notes.unit_attention = true;
+  if (attempts.attentions_expected) return retry_now(notes);
   if (attempts.unit_attentions >= kMaxUnitAttentions) return error(Error::io, notes);
   ++attempts.unit_attentions;
-  return {.action = Action::retry_now, .error = Error::none, .delay = 0, .notes = notes};
+  return retry_now(notes);
 }
 
-Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attempts) noexcept {
+Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attempts, std::uint8_t retries) noexcept {
   const Notes& notes = judgement.notes;
   switch (judgement.verdict) {
     case Verdict::done:
@@ -190,7 +203,7 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
     case Verdict::attention:
       return retry_after_attention(notes, attempts);
     case Verdict::retry:
-      return retry_after_error(notes, attempts);
+      return retry_after_error(notes, attempts, retries);
     case Verdict::wait:
       return wait(notes, attempts);
     case Verdict::io:
@@ -214,13 +227,14 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
 }  // namespace
 
 bool Notes::any() const noexcept {
-  return unit_attention || cache_may_be_lost || capacity_changed || facts_changed || inventory_changed ||
+  return unit_attention || cache_may_be_lost || power_on || capacity_changed || facts_changed || inventory_changed ||
          threshold_reached || queue_full;
 }
 
 Notes& Notes::operator|=(const Notes& other) noexcept {
   unit_attention = unit_attention || other.unit_attention;
   cache_may_be_lost = cache_may_be_lost || other.cache_may_be_lost;
+  power_on = power_on || other.power_on;
   capacity_changed = capacity_changed || other.capacity_changed;
   facts_changed = facts_changed || other.facts_changed;
   inventory_changed = inventory_changed || other.inventory_changed;
@@ -235,16 +249,22 @@ proto::Micros wait_before_retry(std::uint8_t waits) noexcept {
   return std::min(delay, kLongestWait);
 }
 
-Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attempts) noexcept {
+proto::Micros wait_before_error_retry(std::uint8_t errors) noexcept {
+  return errors == 0 ? 0 : wait_before_retry(static_cast<std::uint8_t>(errors - 1));
+}
+
+Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attempts, std::uint8_t retries) noexcept {
   NBDGW_ASSERT(command.outcome != Outcome::pending, "only a command that came back can be judged");
   switch (command.outcome) {
     case Outcome::completed:
-      return apply(judge_status(command, kind), kind, attempts);
+      return apply(judge_status(command, kind), kind, attempts, retries);
     case Outcome::transport_disrupted:
-      return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
+      return hold(command, attempts, retries);
     case Outcome::aborted:
+      if (!command.overdue) return retry_now({});
+      return retry_after_error({}, attempts, retries);
     case Outcome::bad_target:
-      return retry_after_error({}, attempts);
+      return retry_after_error({}, attempts, retries);
     case Outcome::path_lost:
     case Outcome::pending:
       break;
@@ -259,7 +279,8 @@ std::string explain(const ScsiCommand& command) {
     case Outcome::transport_disrupted:
       return "the iSCSI session was lost before the target answered";
     case Outcome::aborted:
-      return "it was not answered in time and had to be aborted";
+      return command.overdue ? "it was not answered in time and had to be aborted"
+                             : "it was aborted by a reset that another command made necessary";
     case Outcome::bad_target:
       return "the target's answer broke the rules of iSCSI";
     case Outcome::path_lost:

@@ -26,7 +26,7 @@ enum class Action : std::uint8_t {
   done,         // the command has done what it should
   retry_now,    // queue it again
   retry_later,  // queue it again after `delay`
-  hold,         // the session was lost: queue it again at once, the session holds it until it is back
+  hold,         // the session was lost: queue it again once it is back
   error,        // give up with `error`
 };
 
@@ -35,6 +35,7 @@ enum class Action : std::uint8_t {
 struct Notes {
   bool unit_attention = false;     // absorbed; for counting
   bool cache_may_be_lost = false;  // writes acknowledged but not flushed may be gone: the next FLUSH must fail
+  bool power_on = false;           // the same, unless a reset or login of our own explains it (29/00, 29/02)
   bool capacity_changed = false;   // read the capacity again
   bool facts_changed = false;      // probe again: mode parameters, INQUIRY data or the medium changed
   bool inventory_changed = false;  // LUNs came or went
@@ -46,16 +47,23 @@ struct Notes {
 };
 
 /// How often one command was sent again, and why. Kept by the command's owner from its first sending to its end,
-/// counted by decide(). Each kind of trouble has its own limit; a lost session never counts, for how long that may
-/// last is the session's to decide.
+/// counted by decide(). Each kind of trouble has its own limit.
+///
+/// A command that comes back because the ladder was climbed, or the session lost, for the sake of another one has
+/// done nothing wrong, and is not counted. One that was itself overdue is (`ScsiCommand::overdue`): a command that
+/// hangs the LUN, or brings the session down, again and again must come to an end.
 struct Attempts {
-  std::uint8_t errors = 0;           // up to kMaxRetries
+  std::uint8_t errors = 0;           // up to the retries given to decide()
   std::uint8_t waits = 0;            // up to kMaxWaits
   std::uint8_t unit_attentions = 0;  // up to kMaxUnitAttentions
+  /// A reset or login of our own has just raised unit attentions: those are not counted. For the owner to set before
+  /// decide(); it must see to it that such a time has an end.
+  bool attentions_expected = false;
 };
 
-/// Retries after an error of the target: aborted commands, short transfers, nonsense.
-inline constexpr std::uint8_t kMaxRetries = 5;
+/// Retries after an error that may pass (aborted commands, short transfers, nonsense) and after being overdue, unless
+/// the configuration says otherwise.
+inline constexpr std::uint8_t kDefaultRetries = 5;
 /// Retries after unit attentions. A reset may leave several in line (29h, 2Ah, 3Fh), for each command of a burst.
 inline constexpr std::uint8_t kMaxUnitAttentions = 16;
 /// Retries after BUSY, TASK SET FULL and "becoming ready": with the delays below they last about two minutes, as long
@@ -66,6 +74,9 @@ inline constexpr proto::Micros kLongestWait = 5 * proto::kSecond;
 
 /// The delay before the retry that follows `waits` earlier ones.
 proto::Micros wait_before_retry(std::uint8_t waits) noexcept;
+/// The same after an error: at once for the first time, then there is no point in spending the rest within a
+/// millisecond.
+proto::Micros wait_before_error_retry(std::uint8_t errors) noexcept;
 
 struct Disposition {
   Action action = Action::done;
@@ -77,7 +88,11 @@ struct Disposition {
 /// Judges a command that came back through CommandSink::on_command_done(), and counts the attempt. A READ or WRITE
 /// whose status is GOOD but which did not move all of its data is not done. Sense is looked at with CHECK CONDITION
 /// only: tgtd attaches some to GOOD (reference 6.2, trap 12). Allocates nothing.
-Disposition decide(const initiator::ScsiCommand& command, CommandKind kind, Attempts& attempts) noexcept;
+///
+/// Whatever the action, the command is not running at the target any more, or, after a lost session, will not be once
+/// anything else can be sent.
+Disposition decide(const initiator::ScsiCommand& command, CommandKind kind, Attempts& attempts,
+                   std::uint8_t retries = kDefaultRetries) noexcept;
 
 /// For logs and error replies: "CHECK CONDITION: MEDIUM ERROR, unrecovered read error (3/11/00)".
 std::string explain(const initiator::ScsiCommand& command);

@@ -24,7 +24,7 @@ class LogicalUnitObserver {
 
   /// The unit's own commands met a unit attention or the like. Told at once, before any later command can end: a
   /// probe after a reconnection is often what meets the "power on" that a FLUSH must know about. `capacity_changed`
-  /// and `facts_changed` are already taken care of by the unit.
+  /// and `facts_changed` are already taken care of by the unit. LogicalUnit::last_answer() says it in words.
   virtual void on_unit_notes(LogicalUnit& unit, const Notes& notes, proto::Micros now) = 0;
 
  protected:
@@ -105,6 +105,9 @@ class LogicalUnit final : private CommandRunner::Owner {
   /// The unit refused WRITE SAME(16) or UNMAP as unsupported: do not try again until the next probe.
   void write_same_refused() noexcept { facts_.write_same = found_.write_same = false; }
   void unmap_refused() noexcept { facts_.lbpu = found_.lbpu = false; }
+
+  /// The end of the unit's last command, for people.
+  std::string last_answer() const { return explain(runner_.command()); }
 
   std::uint64_t lun() const noexcept { return lun_; }
   bool command_lent() const noexcept { return runner_.lent(); }

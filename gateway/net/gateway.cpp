@@ -11,7 +11,7 @@
 #include "gateway/net/clock.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/session_settings.hpp"
-#include "proto/scsi/lun.hpp"
+#include "gateway/net/stall.hpp"
 
 namespace nbdgw::net {
 namespace {
@@ -79,41 +79,33 @@ void Gateway::open_listeners() {
 void Gateway::make_workers() {
   const std::uint32_t count = config::worker_count(config_, std::max(1U, std::thread::hardware_concurrency()));
   ShardOptions options;
+  options.initiator_name = config_.initiator.name;
   options.memory = config_.limits.memory / count;
   options.directory = directory_;
   options.client.max_in_flight = config_.limits.in_flight_per_connection;
   options.client.handshake_timeout = config_.limits.handshake_timeout;
   for (std::uint32_t i = 0; i < count; ++i) {
-    workers_.push_back(std::make_unique<Worker>(i, options, config_.initiator.name, random_));
+    workers_.push_back(std::make_unique<Worker>(i, options));
   }
   std::size_t next = 0;
   for (std::uint32_t i = 0; i < config_.targets.size(); ++i) {
     const bool used =
         std::ranges::any_of(config_.exports, [&](const auto& exported) { return exported.target == i; });
-    if (used) {
-      add_target(*workers_[next++ % count], i);
-    } else {
-      spdlog::warn("target {} has no export, so no session to it is made", config_.targets[i].name);
-    }
+    if (used) add_target(*workers_[next++ % count], i);
   }
   for (const auto& worker : workers_) worker->shard.set_places(&places_);
 }
 
 void Gateway::add_target(Worker& worker, std::uint32_t index) {
   const config::Target& target = config_.targets[index];
-  initiator::Session& session = worker.host.add(session_settings(config_, target), index, steady_now());
+  spdlog::info("target {}: {}", target.name, describe(worst_case_stall(target), target));
+  initiator::Session& session = worker.shard.host().add(session_settings(config_, index), index, steady_now());
   SessionDriver& driver =
-      *worker.drivers.emplace_back(std::make_unique<SessionDriver>(worker.shard, resolver_, recovery_log_, session));
+      *worker.drivers.emplace_back(std::make_unique<SessionDriver>(worker.shard, resolver_, recovery_, session));
   for (const config::Export& exported : config_.exports) {
     if (exported.target != index) continue;
-    bridge::ExportConfig export_config;
-    export_config.name = exported.name;
-    export_config.description = exported.description;
-    export_config.read_only = exported.read_only;
-    export_config.lun = proto::scsi::encode_lun(exported.lun).value();
-    export_config.queue_depth = target.queue_depth;
     SessionExport& slot = *worker.exports.emplace_back(
-        std::make_unique<SessionExport>(std::move(export_config), worker.shard.pool(), driver));
+        std::make_unique<SessionExport>(export_config(config_, exported), worker.shard.pool(), driver));
     worker.shard.add_export(slot);
     places_.emplace(exported.name, &worker.shard);
   }

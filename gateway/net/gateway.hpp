@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "config/model.hpp"
-#include "gateway/initiator/host.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/recovery_log.hpp"
@@ -18,7 +17,6 @@
 #include "gateway/net/session_driver.hpp"
 #include "gateway/net/session_export.hpp"
 #include "gateway/net/shard.hpp"
-#include "gateway/net/system_random.hpp"
 
 namespace nbdgw::net {
 
@@ -50,19 +48,16 @@ class Gateway {
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
   std::vector<std::string> addresses() const;
   const std::vector<std::unique_ptr<Listener>>& listeners() const noexcept { return listeners_; }
+  /// What was done about misbehaving targets. Lives as long as the gateway; for any thread.
+  const RecoveryLog& recovery() const noexcept { return recovery_; }
   std::size_t worker_count() const noexcept { return workers_.size(); }
-  /// What the escalation ladders did. May be used from any thread.
-  const RecoveryLog& recovery_log() const noexcept { return recovery_log_; }
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
 
  private:
   /// A shard and what lives on it.
   struct Worker {
-    Worker(std::uint32_t index, ShardOptions shard_options, const std::string& initiator_name,
-           proto::RandomSource& random)
-        : shard(index, std::move(shard_options)), host(initiator_name, random) {}
+    Worker(std::uint32_t index, ShardOptions shard_options) : shard(index, std::move(shard_options)) {}
     Shard shard;
-    initiator::Host host;
     std::vector<std::unique_ptr<SessionDriver>> drivers;
     std::vector<std::unique_ptr<SessionExport>> exports;
   };
@@ -75,12 +70,11 @@ class Gateway {
 
   const config::Config config_;
   const GatewayOptions options_;
-  SystemRandom random_;
   ConnectionLimit limit_;
   boost::asio::io_context control_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> control_work_;
   Resolver resolver_;
-  RecoveryLog recovery_log_;
+  RecoveryLog recovery_;
   nbd::ExportDirectoryPtr directory_;
   ExportPlaces places_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -1,47 +1,104 @@
 #include "gateway/net/recovery_log.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
 
+using bridge::CacheEvent;
 using initiator::RecoveryEvent;
 using initiator::Rung;
 using initiator::RungOutcome;
 
-std::string to_text(const std::string& target, const RecoveryEvent& event) {
-  const auto number = proto::scsi::decode_lun(event.lun);  // none: RecoveryEvent::kNoLun
-  const std::string lun = number ? std::to_string(*number) : "-";
+namespace {
+
+std::string lun_text(std::uint64_t lun) {
+  if (lun == RecoveryEvent::kNoLun) return "-";
+  const auto number = proto::scsi::decode_lun(lun);
+  return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
+}
+
+/// What a target or the system has said may stand in it: it must neither end the line nor look like another field.
+std::string in_quotes(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\x{:02x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::int64_t wall_now() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count();
+}
+
+}  // namespace
+
+std::string describe(const std::string& target, const RecoveryEvent& event) {
   return fmt::format(
-      "recovery: target={} session={} cid={} lun={} rung={} cause=\"{}\" scope={} tasks={} outcome={} "
-      "duration={:.1f}ms",
-      target, event.tsih, event.cid, lun, to_string(event.rung), event.cause, to_string(event.scope), event.tasks,
-      to_string(event.outcome), static_cast<double>(event.duration) / proto::kMillisecond);
+      "target={} session={} cid={} lun={} rung={} cause={} scope={} tasks={} outcome={} duration={:.1f}ms", target,
+      event.tsih, event.cid, lun_text(event.lun), to_string(event.rung), in_quotes(event.cause),
+      to_string(event.scope), event.tasks, to_string(event.outcome),
+      static_cast<double>(event.duration) / proto::kMillisecond);
+}
+
+std::string describe(const std::string& target, const std::string& exported, const CacheEvent& event) {
+  const std::string where = fmt::format("export {} (target {}, LUN {})", exported, target, lun_text(event.lun));
+  if (event.kind == CacheEvent::Kind::in_doubt) {
+    return fmt::format(
+        "{}: the target may have lost what was in its volatile cache: {}. {} write(s) that clients have been told "
+        "are "
+        "done were not flushed, and may be gone; the next FLUSH will fail",
+        where, event.cause, event.writes);
+  }
+  return fmt::format(
+      "{}: {} FLUSH or FUA request(s) failed, because the target may have lost what was in its volatile cache: {}. "
+      "What was written since the last FLUSH that succeeded must be taken for lost; check the filesystem or database "
+      "on it",
+      where, event.requests, event.cause);
 }
 
 void RecoveryLog::add(const std::string& target, const RecoveryEvent& event) {
   const bool good_news = event.rung == Rung::relogin && event.outcome == RungOutcome::success;
-  spdlog::log(good_news ? spdlog::level::info : spdlog::level::warn, "{}", to_text(target, event));
-  const std::lock_guard lock(mutex_);
-  if (entries_.size() == kEntries) entries_.pop_front();
-  entries_.push_back({++last_, std::chrono::system_clock::now(), target, event});
+  spdlog::log(good_news ? spdlog::level::info : spdlog::level::warn, "recovery: {}", describe(target, event));
+  keep({.at = wall_now(), .target = target, .exported = {}, .event = event});
 }
 
-std::vector<RecoveryEntry> RecoveryLog::since(std::uint64_t number, std::size_t limit) const {
-  const std::lock_guard lock(mutex_);
-  const auto first = std::partition_point(entries_.begin(), entries_.end(),
-                                          [&](const RecoveryEntry& entry) { return entry.number <= number; });
-  const auto count = std::min<std::size_t>(limit, static_cast<std::size_t>(entries_.end() - first));
-  return {first, first + static_cast<std::ptrdiff_t>(count)};
+void RecoveryLog::add(const std::string& target, const std::string& exported, const CacheEvent& event) {
+  spdlog::error("{}", describe(target, exported, event));
+  keep({.at = wall_now(), .target = target, .exported = exported, .event = event});
 }
 
-std::uint64_t RecoveryLog::last() const {
+void RecoveryLog::keep(RecoveryRecord record) {
   const std::lock_guard lock(mutex_);
-  return last_;
+  record.sequence = ++last_;
+  if (ring_.size() < kCapacity) {
+    ring_.push_back(std::move(record));
+  } else {
+    ring_[(last_ - 1) % kCapacity] = std::move(record);
+  }
+}
+
+std::vector<RecoveryRecord> RecoveryLog::since(std::uint64_t sequence) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<RecoveryRecord> found;
+  const std::uint64_t oldest = last_ - ring_.size() + 1;
+  for (std::uint64_t n = std::max(oldest, sequence + 1); n <= last_ && n > sequence; ++n) {
+    found.push_back(ring_[(n - 1) % kCapacity]);
+  }
+  return found;
 }
 
 }  // namespace nbdgw::net

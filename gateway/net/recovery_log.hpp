@@ -1,48 +1,55 @@
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "gateway/bridge/cache_event.hpp"
 #include "gateway/initiator/recovery_event.hpp"
 
 namespace nbdgw::net {
 
-/// One entry of the recovery log.
-struct RecoveryEntry {
-  std::uint64_t number = 0;  // 1 for the first of the process, without gaps
-  std::chrono::system_clock::time_point at;
-  std::string target;  // the configuration's name
-  initiator::RecoveryEvent event;
+/// What the gateway did about a misbehaving target, or what has become of the cache of one of its LUNs.
+struct RecoveryRecord {
+  std::uint64_t sequence = 0;  // 1, 2, 3, ... over the whole gateway
+  std::int64_t at = 0;         // wall clock, microseconds since the epoch
+  std::string target;          // the configuration's name
+  std::string exported;        // the export's name; only of a CacheEvent
+  std::variant<initiator::RecoveryEvent, bridge::CacheEvent> event;
 };
 
-/// What the escalation ladders of all sessions did lately. Any thread may use it: recovery is rare, so a lock costs
-/// nothing that matters.
+/// The last recovery events of the gateway, for the admin API. Any thread may add and read: this is off the data
+/// path.
 class RecoveryLog {
  public:
-  /// Entries kept; older ones are dropped.
-  static constexpr std::size_t kEntries = 1000;
+  static constexpr std::size_t kCapacity = 1000;
 
-  /// Keeps it, and writes it to the program's log, one line.
+  RecoveryLog() { ring_.reserve(kCapacity); }
+
+  /// Keeps the event, and writes it to the log: a rung as one line of `key=value`, for machines, too.
   void add(const std::string& target, const initiator::RecoveryEvent& event);
+  void add(const std::string& target, const std::string& exported, const bridge::CacheEvent& event);
 
-  /// Entries with a number greater than `number`, oldest first, at most `limit`.
-  std::vector<RecoveryEntry> since(std::uint64_t number, std::size_t limit = kEntries) const;
-  /// The number of the newest entry; 0: there is none.
-  std::uint64_t last() const;
+  /// Those that are left of what came after `sequence`, oldest first. The first one tells by its own number if some
+  /// are gone: it is more than one above `sequence`.
+  std::vector<RecoveryRecord> since(std::uint64_t sequence) const;
 
  private:
+  void keep(RecoveryRecord record);
+
   mutable std::mutex mutex_;
-  std::deque<RecoveryEntry> entries_;
-  std::uint64_t last_ = 0;
+  std::vector<RecoveryRecord> ring_;  // of record n at n % kCapacity, once it is full
+  std::uint64_t last_ = 0;            // sequence of the newest
 };
 
-/// As in the log: "recovery: target=array session=1 cid=0 lun=1 rung=abort_task cause="..." scope=task tasks=1
-/// outcome=success duration=0.4ms".
-std::string to_text(const std::string& target, const initiator::RecoveryEvent& event);
+/// "target=array session=17 cid=0 lun=3 rung=lu_reset cause="..." scope=lun tasks=4 outcome=success duration=12.3ms".
+/// Quotes, backslashes and control characters in the cause are escaped with a backslash.
+std::string describe(const std::string& target, const initiator::RecoveryEvent& event);
+
+/// In words: what has happened, what it means, and what is to be done.
+std::string describe(const std::string& target, const std::string& exported, const bridge::CacheEvent& event);
 
 }  // namespace nbdgw::net

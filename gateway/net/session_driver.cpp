@@ -12,8 +12,8 @@ namespace nbdgw::net {
 using initiator::SessionEvent;
 using initiator::SocketRequest;
 
-SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery_log, initiator::Session& session)
-    : shard_(shard), resolver_(resolver), recovery_log_(recovery_log), session_(session) {
+SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session)
+    : shard_(shard), resolver_(resolver), recovery_(recovery), session_(session) {
   for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
     links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
   }
@@ -53,8 +53,8 @@ void SessionDriver::deliver(proto::Micros now) {
   serve_events(now);
   serve_socket_requests(now);
   serve_events(now);
-  serve_recovery_events();
   for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
+  serve_recovery_events();
   note_export_changes();
 }
 
@@ -122,19 +122,41 @@ void SessionDriver::serve_events(proto::Micros now) {
   SessionEvent event;
   while (session_.next_event(event)) {
     log(event, now);
-    if (event.kind == SessionEvent::Kind::logged_in) {
-      for (bridge::Export* exported : exports_) exported->on_session_up(now);
-    } else if (event.kind == SessionEvent::Kind::lost || event.kind == SessionEvent::Kind::login_failed ||
-               event.kind == SessionEvent::Kind::terminated) {
+    serve(event, now);
+  }
+}
+
+void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
+  switch (event.kind) {
+    case SessionEvent::Kind::logged_in:
+      for (bridge::Export* exported : exports_) exported->on_session_up(event.outage, now);
+      return;
+    case SessionEvent::Kind::unit_reset:
+      for (bridge::Export* exported : exports_) {
+        const bool whole_target = event.lun == initiator::RecoveryEvent::kNoLun;
+        if (whole_target || event.lun == exported->unit().lun()) exported->on_unit_reset(now);
+      }
+      return;
+    case SessionEvent::Kind::lost:
+    case SessionEvent::Kind::login_failed:
+    case SessionEvent::Kind::terminated:
       for (bridge::Export* exported : exports_) exported->on_session_down(event.text, now);
       shard_.exports_changed();
-    }
+      return;
+    case SessionEvent::Kind::connection_joined:
+    case SessionEvent::Kind::notice:
+      return;
   }
 }
 
 void SessionDriver::serve_recovery_events() {
-  initiator::RecoveryEvent event;
-  while (session_.next_recovery_event(event)) recovery_log_.add(session_.settings().label, event);
+  const std::string& label = session_.settings().label;
+  initiator::RecoveryEvent rung;
+  while (session_.next_recovery_event(rung)) recovery_.add(label, rung);
+  for (bridge::Export* exported : exports_) {
+    bridge::CacheEvent event;
+    while (exported->next_event(event)) recovery_.add(label, exported->info().name, event);
+  }
 }
 
 void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
@@ -186,7 +208,7 @@ void SessionDriver::note_export_changes() {
                      info.read_only ? ", read-only" : "");
         break;
       case bridge::ExportState::offline:
-        if (ended()) break;  // at shutdown that is no news
+        if (session_.state() == initiator::SessionState::terminated) break;  // at shutdown that is no news
         spdlog::warn("export {}: offline: {}", info.name, exports_[i]->status().reason);
         break;
       case bridge::ExportState::refused:
@@ -218,14 +240,6 @@ void SessionDriver::begin_drain(proto::Micros) {
 
 bool SessionDriver::idle() const noexcept {
   return std::ranges::all_of(exports_, [](const bridge::Export* exported) { return exported->in_flight() == 0; });
-}
-
-void SessionDriver::begin_teardown(proto::Micros now) {
-  session_.teardown(now);
-}
-
-bool SessionDriver::ended() const noexcept {
-  return session_.state() == initiator::SessionState::terminated;
 }
 
 }  // namespace nbdgw::net

@@ -21,11 +21,11 @@ class Shard;
 inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
 
 /// A session on its shard: opens and closes the sockets that the session asks for, moves their bytes, logs what
-/// happens to it, and tells its exports when it comes and goes.
+/// happens to it, and tells its exports when it comes and goes, and when a LUN was reset.
 class SessionDriver final : public Station, public PortalSocket::Owner {
  public:
   /// All must outlive the driver, and the driver the shard's thread.
-  SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery_log, initiator::Session& session);
+  SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session);
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
 
@@ -40,8 +40,6 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void on_deadline(proto::Micros now) override;
   void begin_drain(proto::Micros now) override;
   bool idle() const noexcept override;
-  void begin_teardown(proto::Micros now) override;
-  bool ended() const noexcept override;
 
  private:
   struct Link {
@@ -56,13 +54,14 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void serve_socket_requests(proto::Micros now);
   void look_up(std::uint16_t index);
   void serve_events(proto::Micros now);
+  void serve(const initiator::SessionEvent& event, proto::Micros now);
   void serve_recovery_events();
   void log(const initiator::SessionEvent& event, proto::Micros now);
   void note_export_changes();
 
   Shard& shard_;
   Resolver& resolver_;
-  RecoveryLog& recovery_log_;
+  RecoveryLog& recovery_;
   initiator::Session& session_;
   bridge::ConnectionReplies replies_;
   std::vector<bridge::Export*> exports_;

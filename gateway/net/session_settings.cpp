@@ -1,8 +1,12 @@
 #include "gateway/net/session_settings.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
+
+#include "gateway/initiator/task_pool.hpp"
+#include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
 namespace {
@@ -35,7 +39,15 @@ initiator::ChapSettings chap_settings(const config::Chap& chap) {
 
 }  // namespace
 
-initiator::SessionSettings session_settings(const config::Config& config, const config::Target& target) {
+std::uint16_t session_tasks(const config::Config& config, std::uint32_t index) noexcept {
+  const auto luns = std::ranges::count_if(config.exports, [&](const auto& e) { return e.target == index; });
+  const std::uint64_t wanted = std::uint64_t{config.targets[index].queue_depth} * static_cast<std::uint64_t>(luns);
+  return static_cast<std::uint16_t>(
+      std::clamp<std::uint64_t>(wanted, 1, std::uint64_t{initiator::TaskPool::kMaxScsiTasks}));
+}
+
+initiator::SessionSettings session_settings(const config::Config& config, std::uint32_t index) {
+  const config::Target& target = config.targets[index];
   initiator::SessionSettings settings;
   settings.label = target.name;
   settings.initiator_name = config.initiator.name;
@@ -50,11 +62,31 @@ initiator::SessionSettings session_settings(const config::Config& config, const 
   settings.first_burst_length = target.first_burst;
   settings.max_burst_length = target.max_burst;
   settings.max_recv_data_segment_length = target.max_recv_data_segment;
-  settings.queue_depth = static_cast<std::uint16_t>(target.queue_depth);
+  settings.queue_depth = session_tasks(config, index);
+  settings.command_timeout = target.timeouts.command;
+  settings.abort_timeout = target.timeouts.abort;
+  settings.lu_reset_timeout = target.timeouts.lu_reset;
+  settings.target_reset_timeout = target.timeouts.target_reset;
+  settings.fast_abort = target.fast_abort;
   settings.login_timeout = target.timeouts.login;
   settings.logout_timeout = target.timeouts.logout;
   settings.nop_interval = target.timeouts.nop_interval;
   settings.nop_timeout = target.timeouts.nop_timeout;
+  return settings;
+}
+
+bridge::ExportConfig export_config(const config::Config& config, const config::Export& exported) {
+  const config::Target& target = config.targets[exported.target];
+  const bool hold = target.on_path_loss == config::PathLoss::hold;
+  bridge::ExportConfig settings;
+  settings.name = exported.name;
+  settings.description = exported.description;
+  settings.read_only = exported.read_only;
+  settings.lun = proto::scsi::encode_lun(exported.lun).value();
+  settings.queue_depth = target.queue_depth;
+  settings.hold_timeout = hold ? proto::kNever : target.timeouts.replacement;
+  settings.retries = static_cast<std::uint8_t>(target.retries);
+  settings.power_on_fails_flush = target.power_on_attention == config::PowerOnAttention::fail_flush;
   return settings;
 }
 

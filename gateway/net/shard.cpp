@@ -16,6 +16,7 @@ Shard::Shard(std::uint32_t index, ShardOptions options)
       options_(std::move(options)),
       arena_(options_.memory),
       pool_(arena_.memory()),
+      host_(options_.initiator_name, random_),
       mailbox_(poller_) {}
 
 Shard::~Shard() {
@@ -238,14 +239,11 @@ void Shard::advance_drain(proto::Micros now) {
     stage_deadline_ = now + kTeardownLimit;
     note_deadline(stage_deadline_);
     cut_off_clients(now);
-    for (Station* station : stations_) {
-      station->begin_teardown(now);
-      touch(*station);
-    }
+    host_.remove(now);
+    for (Station* station : stations_) touch(*station);  // they move the bytes of the logouts
     send_off();
   }
-  const bool ended = std::ranges::all_of(stations_, [](const Station* station) { return station->ended(); });
-  if (stage_ == Stage::closing && (late || (ended && clients_.empty()))) stage_ = Stage::ended;
+  if (stage_ == Stage::closing && (late || (host_.removed() && clients_.empty()))) stage_ = Stage::ended;
 }
 
 }  // namespace nbdgw::net

@@ -10,12 +10,14 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/initiator/host.hpp"
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/arena.hpp"
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/mailbox.hpp"
 #include "gateway/net/poller.hpp"
 #include "gateway/net/station.hpp"
+#include "gateway/net/system_random.hpp"
 #include "proto/bytes/buffer_pool.hpp"
 
 namespace nbdgw::net {
@@ -29,6 +31,7 @@ using ExportPlaces = std::unordered_map<std::string, Shard*>;
 /// What all shards share: immutable.
 struct ShardOptions {
   std::uint64_t memory = 64ULL << 20;  // bytes of payload memory of this shard
+  std::string initiator_name;          // of the sessions on this shard
   nbd::ExportDirectoryPtr directory;
   nbd::ConnectionOptions client;
 };
@@ -41,7 +44,7 @@ struct ShardOptions {
 /// system call per socket. Sockets are closed, clients moved and destroyed only there.
 class Shard {
  public:
-  /// How long the stations may take to end; a session's logout has its own, shorter, limit.
+  /// How long the sessions may take to log out, whatever their own timeouts say.
   static constexpr proto::Micros kTeardownLimit = 20 * proto::kSecond;
   /// How long a client that is still in the handshake may take to hear that we are going: it has nothing to lose.
   static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
@@ -79,6 +82,8 @@ class Shard {
 
   // ---- on the shard's thread only ----
 
+  /// Makes the sessions of this shard (before it starts), and logs them all out when it closes.
+  initiator::Host& host() noexcept { return host_; }
   Poller& poller() noexcept { return poller_; }
   proto::BufferPool& pool() noexcept { return pool_; }
   const ShardOptions& options() const noexcept { return options_; }
@@ -112,7 +117,7 @@ class Shard {
   enum class Stage : std::uint8_t {
     running,
     draining,  // clients and stations finish what they have
-    closing,   // stations end for good
+    closing,   // sessions log out
     ended,     // the thread leaves after this turn
   };
 
@@ -135,6 +140,8 @@ class Shard {
   Arena arena_;
   proto::BufferPool pool_;
   Poller poller_;
+  SystemRandom random_;
+  initiator::Host host_;
   std::vector<Station*> stations_;
   std::vector<ExportSlot*> exports_;
   std::vector<std::unique_ptr<NbdClient>> clients_;

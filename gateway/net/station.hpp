@@ -23,9 +23,6 @@ class Station {
   virtual void begin_drain(proto::Micros now) = 0;
   /// Nothing is in flight.
   virtual bool idle() const noexcept = 0;
-  /// Ends for good, orderly (a session logs out); what is still in flight is given up.
-  virtual void begin_teardown(proto::Micros now) = 0;
-  virtual bool ended() const noexcept = 0;
 
  private:
   friend class Shard;

@@ -29,10 +29,22 @@ Bench::Bench(LunOptions lun_options, ExportConfig config, std::size_t memory)
       lun(lun_options),
       target(std::make_unique<nbdgw::bridge::Export>(with_defaults(config), pool, lun)) {}
 
-void Bench::connect() {
-  target->on_session_up(now);
+void Bench::connect(nbdgw::proto::Micros outage) {
+  target->on_session_up(outage, now);
   run();
   REQUIRE(target->status().state == ExportState::online);
+}
+
+void Bench::lose_session() {
+  lun.disrupt([](const FakeLun::Command&) { return false; }, now);
+  target->on_session_down("connection reset", now);
+  deliver();
+}
+
+std::vector<nbdgw::bridge::CacheEvent> Bench::events() {
+  std::vector<nbdgw::bridge::CacheEvent> all;
+  for (nbdgw::bridge::CacheEvent event; target->next_event(event);) all.push_back(event);
+  return all;
 }
 
 void Bench::run() {

@@ -27,8 +27,12 @@ class Bench final : public nbdgw::bridge::Replies {
   explicit Bench(LunOptions lun_options = {}, nbdgw::bridge::ExportConfig config = {},
                  std::size_t memory = 16 * 1024 * 1024);
 
-  /// Brings the session up and ends the probe.
-  void connect();
+  /// Brings the session up and ends the probe. `outage`: how long the target was away.
+  void connect(nbdgw::proto::Micros outage = 0);
+  /// The session breaks; nothing that waits is executed.
+  void lose_session();
+  /// What the export has told of its cache since the last call.
+  std::vector<nbdgw::bridge::CacheEvent> events();
   /// Ends all waiting commands, and those that follow, until nothing is left to do, as they should.
   void run();
   void deliver() { target->deliver(*this, now); }

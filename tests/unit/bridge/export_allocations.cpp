@@ -64,7 +64,7 @@ TEST_CASE("export: no allocation for each request once it is warm") {
   Switch transport(lun);
   nbdgw::bridge::Export target({.name = "vol0", .max_payload = 4 * 1024 * 1024}, pool, transport);
   CountReplies replies(target);
-  target.on_session_up(0);
+  target.on_session_up(0, 0);
   while (!lun.waiting.empty()) lun.complete(0, 0);
   REQUIRE(target.status().state == nbdgw::bridge::ExportState::online);
   transport.to = &quick;

@@ -29,7 +29,7 @@ TEST_CASE("flush: synchronizes the whole LUN, and counts what it covers") {
   bench.write(0, 512, 1);
   bench.write(512, 512, 1);
   bench.run();
-  CHECK(bench.target->unflushed() == 2);
+  CHECK(bench.target->cache().unflushed() == 2);
   CHECK(bench.lun.dirty.size() == 2);
   Reply* const flush = bench.flush();
   CHECK(bench.lun.waiting.size() == 1);
@@ -38,7 +38,7 @@ TEST_CASE("flush: synchronizes the whole LUN, and counts what it covers") {
   bench.lun.complete(1, bench.now);
   bench.run();
   CHECK(flush->error == Error::none);
-  CHECK(bench.target->unflushed() == 1);
+  CHECK(bench.target->cache().unflushed() == 1);
   CHECK(bench.lun.log.back() == kSync16);
   bench.check_idle();
 }
@@ -92,7 +92,7 @@ TEST_CASE("flush: nothing to do without a volatile cache") {
   CHECK(write->error == Error::none);
   CHECK(flush->error == Error::none);
   CHECK(bench.lun.synchronized == 0);
-  CHECK(bench.target->unflushed() == 0);
+  CHECK(bench.target->cache().unflushed() == 0);
   bench.check_idle();
 }
 
@@ -121,7 +121,7 @@ TEST_CASE("flush: SYNCHRONIZE CACHE(10) where (16) is not known; write-through w
     bench.run();
     CHECK(flush->error == Error::none);
     CHECK(bench.lun.dirty.empty());
-    CHECK(bench.target->unflushed() == 0);
+    CHECK(bench.target->cache().unflushed() == 0);
     bench.lun.log.clear();
     bench.flush();
     bench.run();
@@ -167,7 +167,7 @@ TEST_CASE("FUA: the bit where the LUN has it") {
   CHECK(reply->error == Error::none);
   CHECK(bench.lun.dirty.empty());
   CHECK(bench.lun.synchronized == 0);
-  CHECK(bench.target->unflushed() == 0);
+  CHECK(bench.target->cache().unflushed() == 0);
   bench.check_idle();
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <deque>
+#include <map>
 
 #include <doctest/doctest.h>
 
@@ -8,6 +9,7 @@
 #include "tests/unit/random.hpp"
 
 using nbdgw::bridge::ExportState;
+using nbdgw::proto::kSecond;
 using nbdgw::proto::nbd::Command;
 using nbdgw::proto::nbd::Error;
 using nbdgw::proto::scsi::SenseKey;
@@ -32,6 +34,10 @@ class Model {
     for (std::uint64_t i = offset; i < offset + length; ++i) {
       if (writer_[i] == writer) known_[i] = false;
     }
+  }
+  /// These bytes may be of any time now.
+  void lose(std::uint64_t offset, std::uint64_t length) {
+    for (std::uint64_t i = offset; i < offset + length; ++i) known_[i] = false;
   }
   /// Where `data` is not what it must be; -1: nowhere.
   std::int64_t differs(std::uint64_t offset, std::span<const std::uint8_t> data) const {
@@ -60,10 +66,17 @@ struct Live {
   std::uint32_t length = 0;
   std::vector<std::uint8_t> data;  // WRITE
   std::uint32_t filled = 0;
-  bool started = false;              // has entered the fence, or runs
-  bool comparable = true;            // READ: nothing that overlaps was written meanwhile
-  std::uint64_t written_before = 0;  // FLUSH: commands that had written when it began
+  bool started = false;                 // has entered the fence, or runs
+  bool comparable = true;               // READ: nothing that overlaps was written meanwhile
+  std::size_t acknowledged_before = 0;  // FLUSH: writes that were answered when it came
+  bool fua = false;
   Reply* reply = nullptr;
+};
+
+/// A write-like request that was answered well.
+struct Acknowledged {
+  const Reply* reply = nullptr;
+  bool told = false;  // a FLUSH after it has failed for a lost cache
 };
 
 LunOptions random_lun(std::mt19937_64& random) {
@@ -98,6 +111,12 @@ class World {
         model(size) {
     bench.connect();
     bench.release_at_once = random() % 2 == 0;
+    bench.lun.on_written = [this](const FakeLun::Command& command, std::uint64_t first, std::uint64_t blocks) {
+      const auto& segment =
+          static_cast<const nbdgw::bridge::Segment&>(static_cast<const nbdgw::bridge::Task&>(command));
+      auto& numbers = written_by[reinterpret_cast<const Reply*>(segment.request->header.cookie)];
+      for (std::uint64_t b = first; b < first + blocks; ++b) numbers[b] = bench.lun.written;
+    };
   }
 
   void step() {
@@ -111,16 +130,19 @@ class World {
       abandon();
     } else if (dice < 54) {
       session();
+    } else if (dice < 55) {
+      trouble();
     } else {
       end_command();
     }
+    hazy = hazy || bench.lun.attention_on_the_way().has_value();
     if (bench.target->next_deadline() <= bench.now) bench.target->on_deadline(bench.now);
     if (random() % 3 != 0) collect();
   }
 
   /// No more trouble: everything comes to its end.
   void settle() {
-    if (!up) bench.target->on_session_up(bench.now);
+    if (!up) bench.target->on_session_up(10 * kSecond, bench.now);
     up = true;
     for (int i = 0; i < 100'000 && !(live.empty() && bench.target->idle() && online()); ++i) {
       feed();
@@ -135,6 +157,14 @@ class World {
     REQUIRE(live.empty());
     bench.check_idle();
     CHECK(online());
+    // Each loss is told once, and then it is over.
+    for (int flushes = 0; bench.target->cache().doubtful() > 0; ++flushes) {
+      REQUIRE(flushes == 0);
+      Reply* const reply = bench.flush();
+      bench.run();
+      CHECK(reply->error == Error::eio);
+      if (reply->request != nullptr) bench.target->release(*reply->request);
+    }
     CHECK(model.differs(0, bench.lun.disk) == -1);
   }
 
@@ -148,8 +178,14 @@ class World {
   std::size_t most_live = 1 + random() % 40;
   std::uint64_t answered_well = 0;
   std::uint64_t compared = 0;  // READs
+  std::uint64_t lost = 0;      // writes that were answered, and gone when a FLUSH failed for them
+  std::vector<Acknowledged> acknowledged;
+  std::map<const Reply*, std::map<std::uint64_t, std::uint64_t>> written_by;  // which numbers, by block
+  bool hazy = false;  // since the last look: the LUN has told of a loss, and nobody can know yet
 
  private:
+  nbdgw::proto::Micros outage = 0;  // of the session that is away
+
   bool online() const { return bench.target->state() == ExportState::online; }
   static bool writes(Command command) {
     return command == Command::write || command == Command::trim || command == Command::write_zeroes;
@@ -166,7 +202,10 @@ class World {
     item.command = commands[random() % std::size(commands)];
     std::uint16_t flags = random() % 4 == 0 ? nbdgw::proto::nbd::kCmdFlagFua : std::uint16_t{0};
     if (item.command == Command::write_zeroes && random() % 2 == 0) flags |= nbdgw::proto::nbd::kCmdFlagNoHole;
-    if (item.command != Command::flush) {
+    item.fua = (flags & nbdgw::proto::nbd::kCmdFlagFua) != 0;
+    if (item.command == Command::flush) {
+      collect();  // so that it is clear what was answered before
+    } else {
       const std::uint64_t block = bench.lun.options.block;
       const std::uint64_t most = random() % 40 == 0 ? size : random() % 10 == 0 ? 100'000 : 3 * block;
       item.length = static_cast<std::uint32_t>(1 + random() % most);
@@ -191,7 +230,7 @@ class World {
   }
 
   void start(Live& item) {
-    item.written_before = bench.lun.written;
+    item.acknowledged_before = acknowledged.size();
     enter(item);
     bench.target->start(*item.reply->request, bench.now);
   }
@@ -234,6 +273,7 @@ class World {
   }
 
   void abandon() {
+    collect();  // a client that was answered was told
     if (live.empty()) return;
     const std::size_t i = random() % live.size();
     Live& item = live[i];
@@ -246,17 +286,59 @@ class World {
   void session() {
     if (!up) {
       up = true;
-      bench.target->on_session_up(bench.now);
+      // "Power on or reset", at every login. The truth about the cache is told by the length of the outage.
+      const bool cycled = outage >= nbdgw::bridge::kPowerCycleTime;
+      if (!cycled || random() % 2 == 0) bench.lun.attentions.push_back(attention(0x00));
+      bench.target->on_session_up(outage, bench.now);
     } else if (random() % 3 == 0) {
+      let_attentions_arrive();
       up = false;
+      outage = 0;
+      for (FakeLun::Command* command : bench.lun.waiting) command->overdue = random() % 4 == 0;
       bench.lun.disrupt([this](const FakeLun::Command&) { return random() % 2 == 0; }, bench.now);
       bench.target->on_session_down("test", bench.now);
+      if (random() % 3 == 0) {
+        outage = 10 * kSecond;
+        lose_power(random() % 2 == 0 ? 0x00 : 0x01);
+      }
     }
+  }
+
+  /// What a target has told, and nobody has heard, it does not tell again.
+  void let_attentions_arrive() {
+    while (const auto i = bench.lun.attention_on_the_way()) bench.lun.complete(*i, bench.now);
+  }
+
+  static FakeLun::Sense attention(std::uint8_t ascq) { return make_sense(SenseKey::unit_attention, 0x29, ascq); }
+
+  void lose_power(std::uint8_t ascq) {
+    for (const auto& [block, number] : bench.lun.dirty) {
+      model.lose(block * bench.lun.options.block, bench.lun.options.block);
+    }
+    bench.lun.power_loss(0x29, ascq);
+  }
+
+  /// What the target or the ladder may do while the session lives.
+  void trouble() {
+    if (!up) return;
+    if (random() % 2 == 0) {
+      if (random() % 4 == 0) lose_power(0x04);
+      return;
+    }
+    // A reset by the ladder: some of the commands are aborted.
+    let_attentions_arrive();
+    for (std::size_t i = bench.lun.waiting.size(); i-- > 0;) {
+      if (random() % 2 == 0) bench.lun.abort(i, random() % 4 == 0, bench.now);
+    }
+    bench.lun.attentions.push_back(attention(0x00));
+    bench.target->on_unit_reset(bench.now);
   }
 
   void end_command() {
     if (bench.lun.waiting.empty() || !up) return;
     const std::size_t i = random() % bench.lun.waiting.size();
+    if (random() % 4 == 0) return bench.lun.execute_only(i);
+    if (bench.lun.executed(i)) return bench.lun.complete(i, bench.now);
     switch (random() % 60) {
       case 0:
         return bench.lun.refuse(i, 0x08, bench.now);  // BUSY
@@ -288,6 +370,7 @@ class World {
 
   void collect() {
     bench.deliver();
+    hazy = hazy || bench.lun.attention_on_the_way().has_value();
     for (std::size_t i = 0; i < live.size();) {
       Live& item = live[i];
       if (!item.reply->finished) {
@@ -298,6 +381,25 @@ class World {
       if (item.reply->request != nullptr) bench.target->release(*item.reply->request);
       live.erase(live.begin() + static_cast<std::ptrdiff_t>(i));
     }
+    hazy = bench.lun.attention_on_the_way().has_value();
+  }
+
+  /// Nothing that it has written can be lost any more, unless something newer took its place.
+  bool stable(const Reply* reply) {
+    for (const auto& [block, number] : written_by[reply]) {
+      if (bench.lun.stable_number[block] < number) return false;
+    }
+    return true;
+  }
+
+  void check_flush(const Live& item) {
+    const bool told = item.reply->text.find("may have lost") != std::string::npos;
+    for (std::size_t i = 0; i < item.acknowledged_before; ++i) {
+      Acknowledged& write = acknowledged[i];
+      if (item.reply->error == Error::none && !hazy && !write.told) REQUIRE(stable(write.reply));
+      if (told && !write.told && !stable(write.reply)) ++lost;
+      write.told = write.told || told;
+    }
   }
 
   void check(const Live& item) {
@@ -305,6 +407,7 @@ class World {
     CAPTURE(item.offset);
     CAPTURE(item.length);
     if (item.command == Command::write) REQUIRE(item.filled == item.length);
+    if (item.command == Command::flush) check_flush(item);
     if (item.reply->error != Error::none) {
       REQUIRE(item.reply->error == Error::eio);
       if (writes(item.command)) model.doubt(item.offset, item.length, item.id);
@@ -313,9 +416,9 @@ class World {
     ++answered_well;
     if (item.command == Command::read && item.comparable) ++compared;
     if (item.command == Command::read && item.comparable) REQUIRE(model.differs(item.offset, item.reply->data) == -1);
-    if (item.command == Command::flush) {
-      for (const auto& [block, number] : bench.lun.dirty) REQUIRE(number > item.written_before);
-    }
+    if (!writes(item.command)) return;
+    if (item.fua && !hazy) REQUIRE(stable(item.reply));
+    if (!item.fua) acknowledged.push_back({.reply = item.reply});
   }
 };
 
@@ -327,6 +430,7 @@ TEST_CASE("export: random requests in any order and trouble of all kinds leave t
   std::uint64_t answered_well = 0;
   std::uint64_t compared = 0;
   std::uint64_t fenced = 0;
+  std::uint64_t lost = 0;
   for (int round = 0; round < 40; ++round) {
     CAPTURE(round);
     World world(random);
@@ -335,10 +439,12 @@ TEST_CASE("export: random requests in any order and trouble of all kinds leave t
     requests += world.ids;
     answered_well += world.answered_well;
     compared += world.compared;
+    lost += world.lost;
     fenced += world.bench.target->counters().fenced;
   }
   // The trouble must not be such that nothing is tested.
   CHECK(answered_well > requests / 3);
   CHECK(compared > requests / 50);
   CHECK(fenced > requests / 50);
+  CHECK(lost > 50);
 }

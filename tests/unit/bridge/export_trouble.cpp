@@ -24,12 +24,6 @@ void wait_for_deadline(Bench& bench) {
   bench.deliver();
 }
 
-void lose_session(Bench& bench) {
-  bench.lun.disrupt([](const FakeLun::Command&) { return false; }, bench.now);
-  bench.target->on_session_down("connection reset", bench.now);
-  bench.deliver();
-}
-
 }  // namespace
 
 TEST_CASE("errors: what a failed command becomes for the client") {
@@ -166,7 +160,7 @@ TEST_CASE("session: requests are held while it is away, and go on after the prob
   bench.connect();
   Reply* const write = bench.write(0, 2 * 1024 * 1024, 1);
   Reply* const blocked = bench.write(512, 512, 2);
-  lose_session(bench);
+  bench.lose_session();
   CHECK(bench.target->status().state == ExportState::offline);
   CHECK(bench.target->status().reason == "connection reset");
   Reply* const while_away = bench.read(0, 512);
@@ -174,7 +168,7 @@ TEST_CASE("session: requests are held while it is away, and go on after the prob
   CHECK(bench.lun.waiting.empty());
   bench.now += 60 * kSecond;
   bench.target->on_deadline(bench.now);
-  bench.target->on_session_up(bench.now);
+  bench.target->on_session_up(0, bench.now);
   CHECK(bench.target->status().state == ExportState::probing);
   REQUIRE(bench.lun.waiting.size() == 1);  // the probe alone
   CHECK(FakeLun::opcode(*bench.lun.waiting[0]) == 0x00);
@@ -207,10 +201,10 @@ TEST_CASE("session: away again while the LUN is probed") {
   Bench bench;
   bench.connect();
   Reply* const reply = bench.write(0, 512, 1);
-  lose_session(bench);
-  bench.target->on_session_up(bench.now);
+  bench.lose_session();
+  bench.target->on_session_up(0, bench.now);
   bench.lun.complete(0, bench.now);
-  lose_session(bench);
+  bench.lose_session();
   // The unit may begin its probe anew at once: its answers count only once the session is up.
   for (int i = 0; i < 30 && !bench.lun.waiting.empty(); ++i) bench.lun.complete(0, bench.now);
   CHECK(bench.target->status().state == ExportState::offline);
@@ -225,7 +219,7 @@ TEST_CASE("session: away for too long, requests fail, until it is back") {
   bench.connect();
   Reply* const write = bench.write(0, 512, 1);
   Reply* const blocked = bench.write(0, 512, 2);
-  lose_session(bench);
+  bench.lose_session();
   Reply* const flush = bench.flush();
   const auto since = bench.now;
   CHECK(bench.target->next_deadline() == since + 30 * kSecond);
@@ -267,9 +261,9 @@ TEST_CASE("LUN: another disk under the same number is not written to") {
   Bench bench;
   bench.connect();
   Reply* const held = bench.write(0, 512, 1);
-  lose_session(bench);
+  bench.lose_session();
   bench.lun.options.serial = "disk-2";
-  bench.target->on_session_up(bench.now);
+  bench.target->on_session_up(0, bench.now);
   bench.run();
   CHECK(bench.target->status().state == ExportState::refused);
   CHECK(bench.target->status().reason.find("another unit") != std::string::npos);
@@ -290,9 +284,9 @@ TEST_CASE("LUN: another disk under the same number is not written to") {
 TEST_CASE("LUN: smaller than it was is refused, larger is shown to new clients") {
   Bench bench;
   bench.connect();
-  lose_session(bench);
+  bench.lose_session();
   bench.lun.options.blocks = 4000;
-  bench.target->on_session_up(bench.now);
+  bench.target->on_session_up(0, bench.now);
   bench.run();
   CHECK(bench.target->status().state == ExportState::refused);
   CHECK(bench.target->status().reason.find("shrank from 2097152 to 2048000 bytes") != std::string::npos);
@@ -327,7 +321,7 @@ TEST_CASE("LUN: a capacity that changes while it is used is read again, and requ
 
 TEST_CASE("LUN: not ready yet, then it is") {
   Bench bench;
-  bench.target->on_session_up(bench.now);
+  bench.target->on_session_up(0, bench.now);
   for (int i = 0; i < 200 && bench.target->status().state == ExportState::probing; ++i) {
     if (bench.lun.waiting.empty()) {
       wait_for_deadline(bench);

@@ -29,7 +29,7 @@ std::span<const std::uint8_t> cdb_of(const FakeLun::Command& command) {
 
 }  // namespace
 
-FakeLun::FakeLun(LunOptions lun_options) : options(lun_options), disk(options.block * options.blocks) {}
+FakeLun::FakeLun(LunOptions lun_options) : options(lun_options), disk(options.block * options.blocks), stable(disk) {}
 
 void FakeLun::queuecommand(Command& command, nbdgw::proto::Micros) {
   REQUIRE(command.outcome == Outcome::pending);
@@ -75,7 +75,40 @@ void FakeLun::complete(std::size_t i, nbdgw::proto::Micros now) {
   command.outcome = Outcome::completed;
   command.status = 0;
   if (const auto sense = execute(command)) check_condition(command, *sense);
+  executed_.erase(&command);
   end(command, now);
+}
+
+void FakeLun::execute_only(std::size_t i) {
+  Command& command = *waiting.at(i);
+  executed_[&command] = execute(command);
+}
+
+void FakeLun::abort(std::size_t i, bool overdue, nbdgw::proto::Micros now) {
+  Command& command = take(i);
+  executed_.erase(&command);
+  command.outcome = Outcome::aborted;
+  command.overdue = overdue;
+  end(command, now);
+}
+
+void FakeLun::power_loss(std::uint8_t asc, std::uint8_t ascq) {
+  for (const auto& [block, by] : dirty) {
+    const auto at = static_cast<std::ptrdiff_t>(block * options.block);
+    std::copy_n(stable.begin() + at, options.block, disk.begin() + at);
+    number[block] = stable_number[block];
+  }
+  dirty.clear();
+  attentions.push_back(make_sense(scsi::SenseKey::unit_attention, asc, ascq));
+}
+
+std::optional<std::size_t> FakeLun::attention_on_the_way() const {
+  const auto found = std::find_if(waiting.begin(), waiting.end(), [this](Command* command) {
+    const auto answer = executed_.find(command);
+    return answer != executed_.end() && answer->second && answer->second->key == scsi::SenseKey::unit_attention;
+  });
+  if (found == waiting.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - waiting.begin());
 }
 
 void FakeLun::complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now) {
@@ -83,11 +116,13 @@ void FakeLun::complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto:
   command.outcome = Outcome::completed;
   command.status = 0;
   command.residual_underflow = std::min(missing, command.data_length);
+  executed_.erase(&command);
   end(command, now);
 }
 
 void FakeLun::refuse(std::size_t i, std::uint8_t status, nbdgw::proto::Micros now) {
   Command& command = take(i);
+  REQUIRE_FALSE(executed_.contains(&command));
   command.outcome = Outcome::completed;
   command.status = status;
   end(command, now);
@@ -95,6 +130,7 @@ void FakeLun::refuse(std::size_t i, std::uint8_t status, nbdgw::proto::Micros no
 
 void FakeLun::refuse(std::size_t i, const Sense& sense, nbdgw::proto::Micros now) {
   Command& command = take(i);
+  REQUIRE_FALSE(executed_.contains(&command));
   check_condition(command, sense);
   end(command, now);
 }
@@ -103,7 +139,9 @@ void FakeLun::disrupt(const std::function<bool(const Command&)>& executed, nbdgw
   std::vector<Command*> lost;
   lost.swap(waiting);
   for (Command* command : lost) {
-    if (executed(*command)) execute(*command);
+    const bool known = executed_.contains(command);
+    executed_.erase(command);
+    if (!known && attentions.empty() && executed(*command)) execute(*command);
   }
   for (Command* command : lost) {
     command->outcome = Outcome::transport_disrupted;
@@ -118,6 +156,7 @@ void FakeLun::lose_path(nbdgw::proto::Micros now) {
   lost.swap(waiting);
   for (Command* command : lost) {
     command->outcome = Outcome::path_lost;
+    executed_.erase(command);
     end(*command, now);
   }
 }
@@ -135,6 +174,35 @@ void FakeLun::answer(Command& command, const std::vector<std::uint8_t>& data) {
 }
 
 std::optional<FakeLun::Sense> FakeLun::execute(Command& command) {
+  if (const auto known = executed_.find(&command); known != executed_.end()) return known->second;
+  if (!attentions.empty() && static_cast<Opcode>(opcode(command)) != Opcode::inquiry) {
+    const Sense sense = attentions.front();
+    attentions.pop_front();
+    return sense;
+  }
+  return carry_out(command);
+}
+
+/// The blocks hold what the command with the next number has written.
+void FakeLun::wrote(const Command& command, std::uint64_t first, std::uint64_t blocks, bool stable_at_once) {
+  ++written;
+  for (std::uint64_t b = first; b < first + blocks; ++b) {
+    number[b] = written;
+    dirty[b] = written;
+    if (stable_at_once || !options.write_cache) harden(b);
+  }
+  on_written(command, first, blocks);
+}
+
+void FakeLun::harden(std::uint64_t block) {
+  const auto at = static_cast<std::ptrdiff_t>(block * options.block);
+  stable.resize(disk.size());
+  std::copy_n(disk.begin() + at, options.block, stable.begin() + at);
+  stable_number[block] = number[block];
+  dirty.erase(block);
+}
+
+std::optional<FakeLun::Sense> FakeLun::carry_out(Command& command) {
   const auto code = static_cast<Opcode>(opcode(command));
   log.push_back(opcode(command));
   switch (code) {
@@ -172,7 +240,7 @@ std::optional<FakeLun::Sense> FakeLun::execute(Command& command) {
       if (!known) return illegal(scsi::asc::kInvalidOpcode);
       const auto cdb = scsi::SynchronizeCache::parse(cdb_of(command));
       REQUIRE((cdb && cdb->lba == 0 && cdb->blocks == 0 && !cdb->immediate));
-      dirty.clear();
+      while (!dirty.empty()) harden(dirty.begin()->first);
       ++synchronized;
       return std::nullopt;
     }
@@ -232,14 +300,7 @@ std::optional<FakeLun::Sense> FakeLun::read_write(Command& command, bool write) 
   }
   if (options.write_protected) return make_sense(scsi::SenseKey::data_protect, 0x27);
   nbdgw::proto::copy_out(command.data, 0, at, command.data_length);
-  ++written;
-  for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks && options.write_cache; ++b) {
-    if (cdb->fua) {
-      dirty.erase(b);
-    } else {
-      dirty[b] = written;
-    }
-  }
+  wrote(command, cdb->lba, cdb->blocks, cdb->fua);
   return std::nullopt;
 }
 
@@ -253,11 +314,10 @@ std::optional<FakeLun::Sense> FakeLun::write_same(Command& command) {
   REQUIRE(cdb->lba + cdb->blocks <= options.blocks);
   REQUIRE((options.max_write_same == 0 || cdb->blocks <= options.max_write_same));
   const std::vector<std::uint8_t> block = gather(command);
-  ++written;
   for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks; ++b) {
     std::copy(block.begin(), block.end(), disk.begin() + static_cast<std::ptrdiff_t>(b * options.block));
-    if (options.write_cache) dirty[b] = written;
   }
+  wrote(command, cdb->lba, cdb->blocks, false);
   return std::nullopt;
 }
 
@@ -271,11 +331,9 @@ std::optional<FakeLun::Sense> FakeLun::unmap(Command& command) {
   REQUIRE(range.blocks > 0);
   REQUIRE(range.blocks <= options.max_unmap);
   REQUIRE(range.lba + range.blocks <= options.blocks);
-  ++written;
   REQUIRE(range.lba % options.granularity == options.alignment % options.granularity);
-  for (std::uint64_t b = range.lba; b < range.lba + range.blocks; ++b) {
-    std::memset(disk.data() + b * options.block, options.lbprz ? 0 : 0xdb, options.block);
-    if (options.write_cache) dirty[b] = written;
-  }
+  std::memset(disk.data() + range.lba * options.block, options.lbprz ? 0 : 0xdb,
+              std::size_t{range.blocks} * options.block);
+  wrote(command, range.lba, range.blocks, false);
   return std::nullopt;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -61,6 +62,15 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   void refuse(std::size_t i, const Sense& sense, nbdgw::proto::Micros now);
   /// GOOD, but the last `missing` bytes were not moved.
   void complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now);
+  /// Executes the i-th waiting command; its answer is on the way until complete() or abort().
+  void execute_only(std::size_t i);
+  bool executed(std::size_t i) const { return executed_.contains(waiting.at(i)); }
+  /// A task management function has ended it.
+  void abort(std::size_t i, bool overdue, nbdgw::proto::Micros now);
+  /// What was not on stable storage is gone; the next command that can take it meets this unit attention.
+  void power_loss(std::uint8_t asc = 0x29, std::uint8_t ascq = 0x01);
+  /// A waiting command that has met a unit attention, and whose answer is on the way.
+  std::optional<std::size_t> attention_on_the_way() const;
   /// The session breaks: all waiting commands come back, each executed before if `executed(command)` says so.
   void disrupt(const std::function<bool(const Command&)>& executed, nbdgw::proto::Micros now);
   /// The session ends for good: all waiting commands come back.
@@ -81,16 +91,29 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   std::map<std::uint64_t, std::uint64_t> dirty;
   std::uint64_t written = 0;
   std::uint64_t synchronized = 0;
+  /// By block: the number of the command that wrote what a READ would see, and what is on stable storage.
+  std::map<std::uint64_t, std::uint64_t> number;
+  std::map<std::uint64_t, std::uint64_t> stable_number;
+  std::vector<std::uint8_t> stable;
+  std::deque<Sense> attentions;  // unit attentions to be met
+  /// Told of every command that has written, with its blocks; its number is `written`.
+  std::function<void(const Command& command, std::uint64_t first, std::uint64_t blocks)> on_written =
+      [](const Command&, std::uint64_t, std::uint64_t) {};
 
  private:
   Command& take(std::size_t i);
   void end(Command& command, nbdgw::proto::Micros now);
   void check_condition(Command& command, const Sense& sense);
   std::optional<Sense> execute(Command& command);
+  std::optional<Sense> carry_out(Command& command);
+  void wrote(const Command& command, std::uint64_t first, std::uint64_t blocks, bool stable_at_once);
+  void harden(std::uint64_t block);
   std::optional<Sense> read_write(Command& command, bool write);
   std::optional<Sense> write_same(Command& command);
   std::optional<Sense> unmap(Command& command);
   void answer(Command& command, const std::vector<std::uint8_t>& data);
   std::vector<std::uint8_t> inquiry(const Command& command) const;
   std::vector<std::uint8_t> gather(const Command& command) const;
+
+  std::map<Command*, std::optional<Sense>> executed_;  // answers on the way
 };

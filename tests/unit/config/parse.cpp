@@ -97,11 +97,9 @@ TEST_CASE("wrong types") {
   CHECK(with_target("data_digest: CRC32C") ==
         Lines{"f:9:18: targets[0].data_digest: expected none, prefer-crc32c or crc32c, found \"CRC32C\""});
   CHECK(with_target("data_digest: crc32").back().ends_with("; did you mean crc32c?"));
-  CHECK(
-      with_target("timeouts: 15s") ==
-      Lines{
-          "f:9:15: targets[0].timeouts: expected a mapping with the keys login, logout, nop_interval or nop_timeout, "
-          "found \"15s\""});
+  CHECK(with_target("timeouts: 15s") ==
+        Lines{"f:9:15: targets[0].timeouts: expected a mapping with the keys command, abort, lu_reset, target_reset, "
+              "nop_interval, nop_timeout, login, logout or replacement, found \"15s\""});
   CHECK(with_target("timeouts: {login: 15}") == Lines{"f:9:23: targets[0].timeouts.login: expected a time from 1s to "
                                                       "10min, found \"15\" (a whole number with us, "
                                                       "ms, s, min or h right behind it)"});

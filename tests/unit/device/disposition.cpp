@@ -45,7 +45,7 @@ Disposition first(const ScsiCommand& command, CommandKind kind) {
 
 bool same(const Notes& a, const Notes& b) {
   return a.unit_attention == b.unit_attention && a.cache_may_be_lost == b.cache_may_be_lost &&
-         a.capacity_changed == b.capacity_changed && a.facts_changed == b.facts_changed &&
+         a.power_on == b.power_on && a.capacity_changed == b.capacity_changed && a.facts_changed == b.facts_changed &&
          a.inventory_changed == b.inventory_changed && a.threshold_reached == b.threshold_reached &&
          a.queue_full == b.queue_full;
 }
@@ -80,6 +80,7 @@ TEST_CASE("disposition: every row of the sense table") {
   const Notes ua{.unit_attention = true};
   const auto attention = [&](Notes notes) { return notes |= ua; };
   const Notes lost = attention({.cache_may_be_lost = true});
+  const Notes power_on = attention({.power_on = true});
   const Notes facts = attention({.facts_changed = true});
   constexpr Error kNone = Error::none;
   constexpr Error kIo = Error::io;
@@ -109,9 +110,9 @@ TEST_CASE("disposition: every row of the sense table") {
       {SenseKey::illegal_request, 0x25, 0x00, Action::error, kIo, kIo, kIo, {.inventory_changed = true}},
       {SenseKey::illegal_request, 0x49, 0x00, Action::error, kIo, kIo, kIo},
       {SenseKey::unit_attention, 0x28, 0x00, Action::retry_now, kNone, kNone, kNone, facts},
-      {SenseKey::unit_attention, 0x29, 0x00, Action::retry_now, kNone, kNone, kNone, lost},
+      {SenseKey::unit_attention, 0x29, 0x00, Action::retry_now, kNone, kNone, kNone, power_on},
       {SenseKey::unit_attention, 0x29, 0x01, Action::retry_now, kNone, kNone, kNone, lost},
-      {SenseKey::unit_attention, 0x29, 0x02, Action::retry_now, kNone, kNone, kNone, lost},
+      {SenseKey::unit_attention, 0x29, 0x02, Action::retry_now, kNone, kNone, kNone, power_on},
       {SenseKey::unit_attention, 0x29, 0x03, Action::retry_now, kNone, kNone, kNone, ua},
       {SenseKey::unit_attention, 0x29, 0x04, Action::retry_now, kNone, kNone, kNone, lost},
       {SenseKey::unit_attention, 0x29, 0x07, Action::retry_now, kNone, kNone, kNone, ua},
@@ -212,7 +213,7 @@ TEST_CASE("disposition: a short or overlong READ or WRITE is never done") {
           command.residual_underflow = over ? 0 : residual;
           command.residual_overflow = over ? residual : 0;
           CHECK(first(command, kind).action == (moves_data ? Action::retry_now : Action::done));
-          if (moves_data) CHECK(until_given_up(command, Error::io).size() == kMaxRetries);
+          if (moves_data) CHECK(until_given_up(command, Error::io).size() == kDefaultRetries);
         }
       }
     }
@@ -226,14 +227,62 @@ TEST_CASE("disposition: outcomes without an answer") {
     CHECK(first(with_outcome(Outcome::path_lost), kind).action == Action::error);
     CHECK(first(with_outcome(Outcome::path_lost), kind).error == Error::io);
   }
-  // A lost session never uses up the attempts, however often it happens.
+  // Neither a lost session nor a reset uses up the attempts of those who only suffer from it.
   Attempts attempts;
   for (int i = 0; i < 1000; ++i) {
     CHECK(decide(with_outcome(Outcome::transport_disrupted), CommandKind::write, attempts).action == Action::hold);
+    CHECK(decide(with_outcome(Outcome::aborted), CommandKind::write, attempts).action == Action::retry_now);
   }
   CHECK(attempts.errors == 0);
   CHECK(attempts.waits == 0);
   CHECK(attempts.unit_attentions == 0);
+}
+
+TEST_CASE("disposition: an overdue command has as many retries as it is given, whichever rung ended it") {
+  for (const std::uint8_t retries : std::initializer_list<std::uint8_t>{1, 5, 100}) {
+    CAPTURE(static_cast<int>(retries));
+    for (const bool mixed : {false, true}) {
+      for (const Outcome last : {Outcome::aborted, Outcome::transport_disrupted}) {
+        Attempts attempts;
+        for (int i = 0; i < retries; ++i) {
+          ScsiCommand command = with_outcome(mixed && i % 2 == 0 ? Outcome::aborted : last);
+          command.overdue = true;
+          const Disposition disposition = decide(command, CommandKind::write, attempts, retries);
+          if (command.outcome == Outcome::transport_disrupted) {
+            CHECK(disposition.action == Action::hold);  // the login is pause enough
+          } else {
+            CHECK(disposition.action == (i == 0 ? Action::retry_now : Action::retry_later));
+            CHECK(disposition.delay == wait_before_error_retry(static_cast<std::uint8_t>(i)));
+          }
+        }
+        ScsiCommand command = with_outcome(last);
+        command.overdue = true;
+        const Disposition disposition = decide(command, CommandKind::write, attempts, retries);
+        CHECK(disposition.action == Action::error);
+        CHECK(disposition.error == Error::io);
+        // What others cause goes on not to count.
+        CHECK(decide(with_outcome(last), CommandKind::write, attempts, retries).action != Action::error);
+      }
+    }
+  }
+}
+
+TEST_CASE("disposition: unit attentions that are expected do not count") {
+  Attempts attempts;
+  attempts.attentions_expected = true;
+  const ScsiCommand attention = with_sense(SenseKey::unit_attention, 0x29, 0x00);
+  for (int i = 0; i < 1000; ++i) {
+    const Disposition disposition = decide(attention, CommandKind::read, attempts);
+    REQUIRE(disposition.action == Action::retry_now);
+    REQUIRE(disposition.notes.unit_attention);
+    REQUIRE(disposition.notes.power_on);
+  }
+  CHECK(attempts.unit_attentions == 0);
+  attempts.attentions_expected = false;
+  for (int i = 0; i < kMaxUnitAttentions; ++i) {
+    CHECK(decide(attention, CommandKind::read, attempts).action == Action::retry_now);
+  }
+  CHECK(decide(attention, CommandKind::read, attempts).action == Action::error);
 }
 
 TEST_CASE("disposition: deferred errors are about an earlier write") {
@@ -253,7 +302,7 @@ TEST_CASE("disposition: deferred errors are about an earlier write") {
 
 TEST_CASE("disposition: every kind of retry has its end") {
   const auto errors = until_given_up(with_sense(SenseKey::aborted_command, 0, 0), Error::io);
-  REQUIRE(errors.size() == kMaxRetries);
+  REQUIRE(errors.size() == kDefaultRetries);
   CHECK(errors[0] == 0);
   for (std::size_t i = 1; i < errors.size(); ++i) CHECK(errors[i] == kFirstWait << (i - 1));
 
@@ -272,8 +321,8 @@ TEST_CASE("disposition: every kind of retry has its end") {
   CHECK(total < 130 * nbdgw::proto::kSecond);
   CHECK(wait_before_retry(std::numeric_limits<std::uint8_t>::max()) == kLongestWait);
 
-  CHECK(until_given_up(with_outcome(Outcome::bad_target), Error::io).size() == kMaxRetries);
-  CHECK(until_given_up(with_status(0x40), Error::io).size() == kMaxRetries);
+  CHECK(until_given_up(with_outcome(Outcome::bad_target), Error::io).size() == kDefaultRetries);
+  CHECK(until_given_up(with_status(0x40), Error::io).size() == kDefaultRetries);
 }
 
 TEST_CASE("disposition: garbage as sense is an error, not a crash") {
@@ -293,5 +342,9 @@ TEST_CASE("disposition: explanations") {
   command.residual_underflow = 0;
   command.residual_overflow = 7;
   CHECK(explain(command) == "GOOD, the target had 7 bytes more to transfer than the 4096 expected");
+  ScsiCommand aborted = with_outcome(Outcome::aborted);
+  CHECK(explain(aborted) == "it was aborted by a reset that another command made necessary");
+  aborted.overdue = true;
+  CHECK(explain(aborted) == "it was not answered in time and had to be aborted");
   CHECK(explain(with_outcome(Outcome::bad_target)) == "the target's answer broke the rules of iSCSI");
 }

@@ -61,7 +61,7 @@ TEST_CASE("logical unit: each step goes wrong once, in each way") {
       CHECK(bench.transport.queued.empty());
       CHECK(!bench.unit.command_lent());
       CHECK(bench.probes_done == 1);
-      CHECK(bench.notes.cache_may_be_lost == (fault == Fault::unit_attention));
+      CHECK(bench.notes.power_on == (fault == Fault::unit_attention));
       CHECK(bench.notes.queue_full == (fault == Fault::busy));
 
       const bool passes = fault == Fault::unit_attention || fault == Fault::busy || fault == Fault::aborted ||
@@ -127,7 +127,7 @@ TEST_CASE("logical unit: many losses of the session in a row") {
 
 TEST_CASE("logical unit: each command has its own attempts") {
   Bench bench;
-  for (const State step : kSteps) bench.plan(step, Fault::aborted, nbdgw::device::kMaxRetries);
+  for (const State step : kSteps) bench.plan(step, Fault::aborted, nbdgw::device::kDefaultRetries);
   bench.unit.probe(bench.now);
   bench.run();
   CHECK(bench.unit.state() == State::ready);

@@ -34,8 +34,6 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
   void on_deadline(proto::Micros) override {}
   void begin_drain(proto::Micros) override {}
   bool idle() const noexcept override { return all_.empty(); }
-  void begin_teardown(proto::Micros) override { torn_down_ = true; }
-  bool ended() const noexcept override { return torn_down_; }
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
   std::uint64_t memory_free() const noexcept override { return shard_.pool().capacity() - shard_.pool().used(); }
@@ -73,7 +71,6 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
   nbd::ExportInfo info_;
   std::vector<std::uint8_t> disk_;
   std::list<std::unique_ptr<Work>> all_;
-  bool torn_down_ = false;
 };
 
 }  // namespace nbdgw::test

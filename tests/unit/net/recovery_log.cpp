@@ -12,28 +12,27 @@ using initiator::RungScope;
 
 TEST_CASE("recovery log: keeps the newest, and tells those after a number") {
   net::RecoveryLog log;
-  CHECK(log.last() == 0);
   CHECK(log.since(0).empty());
-  const std::size_t total = net::RecoveryLog::kEntries + 5;
-  for (std::size_t i = 0; i < total; ++i) {
+  constexpr std::size_t kTotal = net::RecoveryLog::kCapacity + 5;
+  for (std::size_t i = 0; i < kTotal; ++i) {
     RecoveryEvent event;
     event.rung = Rung::relogin;
     event.tasks = static_cast<std::uint32_t>(i);
     log.add("array", event);
   }
-  CHECK(log.last() == total);
   const auto all = log.since(0);
-  REQUIRE(all.size() == net::RecoveryLog::kEntries);
-  CHECK(all.front().number == 6);
-  CHECK(all.front().event.tasks == 5);
-  CHECK(all.back().number == total);
-  CHECK(all.back().target == "array");
-  CHECK(log.since(total).empty());
-  CHECK(log.since(total + 100).empty());
-  const auto two = log.since(10, 2);
-  REQUIRE(two.size() == 2);
-  CHECK(two[0].number == 11);
-  CHECK(two[1].number == 12);
+  REQUIRE(all.size() == net::RecoveryLog::kCapacity);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    CHECK(all[i].sequence == i + 6);
+    CHECK(std::get<RecoveryEvent>(all[i].event).tasks == i + 5);
+    CHECK(all[i].target == "array");
+  }
+  CHECK(log.since(kTotal).empty());
+  CHECK(log.since(kTotal + 100).empty());
+  CHECK(log.since(~std::uint64_t{0}).empty());
+  const auto last = log.since(kTotal - 2);
+  REQUIRE(last.size() == 2);
+  CHECK(last[0].sequence == kTotal - 1);
 }
 
 TEST_CASE("recovery log: the line for people and scripts") {
@@ -46,9 +45,11 @@ TEST_CASE("recovery log: the line for people and scripts") {
                       .outcome = RungOutcome::not_found,
                       .tasks = 1,
                       .cause = "a command is overdue"};
-  CHECK(net::to_text("array", event) ==
-        "recovery: target=array session=7 cid=2 lun=300 rung=abort_task cause=\"a command is overdue\" scope=task "
+  CHECK(net::describe("array", event) ==
+        "target=array session=7 cid=2 lun=300 rung=abort_task cause=\"a command is overdue\" scope=task "
         "tasks=1 outcome=not_found duration=12.3ms");
+  event.cause = "a \"lie\"\n";
+  CHECK(net::describe("array", event).find(" cause=\"a \\\"lie\\\"\\x0a\" ") != std::string::npos);
   event.lun = RecoveryEvent::kNoLun;
-  CHECK(net::to_text("array", event).find(" lun=- ") != std::string::npos);
+  CHECK(net::describe("array", event).find(" lun=- ") != std::string::npos);
 }
