@@ -24,7 +24,8 @@ class Row:
     are used up), a number of seconds, or a rung of the ladder that has ended. `rung`: the highest that must be
     reached, "-" for none. `held_ms`: the longest that any reply may take. `errors`: what clients may and must be told,
     as "write ENOSPC". `target_options` are of the gateway's configuration. `blocks`: how many the model's load uses; with
-    few, all are written before the fault. `script` takes the place of the loads."""
+    few, all are written before the fault. `only`: the model's load does no other command, and so nothing waits behind an
+    overlapping write. `script` takes the place of the loads."""
     name: str
     faults: tuple = ()
     until: object = "used"
@@ -33,6 +34,7 @@ class Row:
     errors: tuple = ()
     target_options: dict = dataclasses.field(default_factory=dict)
     blocks: int = 256
+    only: str = None
     script: object = None
 
 
@@ -60,8 +62,8 @@ ALL = [
         held_ms=2 * OVERDUE_MS + MARGIN_MS),
     Row("hang_lun, 3 s", (("hang_lun", {"lun": 1}),), until=3, rung="abort_task",
         held_ms=2 * OVERDUE_MS + MARGIN_MS),
-    Row("hang_lun, for good", (("hang_lun", {"lun": 1}),), until=8, rung="abort_task",
-        held_ms=3 * OVERDUE_MS + MARGIN_MS, errors=("read EIO", "write EIO"), target_options={"retries": 1}),
+    Row("hang_lun, for good", (("hang_lun", {"lun": 1}),), until=2 * OVERDUE_MS / 1000 + 1, rung="abort_task",
+        held_ms=2 * OVERDUE_MS + MARGIN_MS, errors=("read EIO",), target_options={"retries": 1}, only="read"),
     Row("delay, 300 ms", (("delay", {"delay_ms": 300, "probability": 0.1, "count": 50}),), held_ms=1000),
     Row("delay, beyond the command's time", (("delay", {"delay_ms": 10000, "count": 2}),), rung="abort_task",
         held_ms=OVERDUE_MS + MARGIN_MS),

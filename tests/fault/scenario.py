@@ -58,7 +58,7 @@ def _loaded(row, server, target, outcome, seed):
     """fio ends at the first error; where errors are expected the model's load is alone."""
     checker = None if row.errors else _fio(server).start()
     try:
-        with model_load.Load(server.uri(), seed, rate=300, blocks=row.blocks) as load:
+        with model_load.Load(server.uri(), seed, rate=300, blocks=row.blocks, only=row.only) as load:
             time.sleep(BEFORE_S)
             _fault(row, server, target, load)
             time.sleep(AFTER_S)
@@ -95,7 +95,7 @@ def _fault(row, server, target, load):
     else:
         time.sleep(row.until)
     missed = [target.faults.get(number)["fault"] for number in posted if target.faults.hits(number) == 0]
-    if missed:
+    if missed and not row.errors:  # errors, too, are a proof: a gateway that knows of them need not ask again
         raise AssertionError(f"the target had no occasion for {', '.join(missed)}")
     if row.until != "used":
         target.faults.clear()
