@@ -25,6 +25,7 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   HttpConnection(boost::asio::io_context& io, net::UniqueFd fd, net::ConnectionLimit::Ticket ticket,
                  const HttpLimits& limits, const Router& router, std::shared_ptr<HttpPostbox> postbox);
   void start() { wait_for_request(); }
+  void close() { stream_.close(); }
 
  private:
   using Error = boost::system::error_code;

@@ -24,10 +24,7 @@ HttpServer::HttpServer(const config::Endpoint& endpoint, const Router& router, n
       postbox_(std::make_shared<HttpPostbox>(io_)),
       listener_(
           io_, endpoint, limit_,
-          [this](net::UniqueFd fd, net::ConnectionLimit::Ticket ticket) {
-            std::make_shared<HttpConnection>(io_, std::move(fd), std::move(ticket), limits_, router_, postbox_)
-                ->start();
-          },
+          [this](net::UniqueFd fd, net::ConnectionLimit::Ticket ticket) { take(std::move(fd), std::move(ticket)); },
           settings) {}
 
 HttpServer::~HttpServer() {
@@ -39,12 +36,24 @@ void HttpServer::start() {
   thread_ = std::thread([this] { io_.run(); });
 }
 
+void HttpServer::take(net::UniqueFd fd, net::ConnectionLimit::Ticket ticket) {
+  std::erase_if(clients_, [](const auto& client) { return client.expired(); });
+  const auto client =
+      std::make_shared<HttpConnection>(io_, std::move(fd), std::move(ticket), limits_, router_, postbox_);
+  clients_.push_back(client);
+  client->start();
+}
+
 void HttpServer::stop() {
   postbox_->close();
   if (!thread_.joinable()) return;
-  io_.stop();
+  boost::asio::post(io_, [this] {
+    listener_.stop();
+    for (const auto& each : clients_)
+      if (const auto client = each.lock()) client->close();
+    io_.stop();
+  });
   thread_.join();
-  listener_.stop();
 }
 
 std::string HttpServer::address() const {

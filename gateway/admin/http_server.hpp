@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "config/model.hpp"
 #include "gateway/admin/router.hpp"
@@ -16,6 +17,8 @@
 #include "proto/time.hpp"
 
 namespace nbdgw::admin {
+
+class HttpConnection;
 
 /// What one client, and all of them together, can make the server hold. A slow, silent or half-open client costs a
 /// place until one of the times is over, and nothing else.
@@ -70,12 +73,15 @@ class HttpServer {
   std::uint32_t connections() const noexcept { return limit_.taken(); }
 
  private:
+  void take(net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
+
   HttpLimits limits_;
   const Router& router_;
   net::ConnectionLimit limit_;  // longer than the connections, which go with the io_context
   boost::asio::io_context io_{1};
   std::shared_ptr<HttpPostbox> postbox_;
   net::Listener listener_;
+  std::vector<std::weak_ptr<HttpConnection>> clients_;
   std::thread thread_;
 };
 

@@ -58,9 +58,13 @@ void Connection::fill_send_queue() {
   for (Task* task = data_first_; task != nullptr && send_queue_.room(); task = next) {
     next = task->next;
     // One whose data is withheld does not hold up those behind it.
-    if (!session_.escalation_.may_send(proto::iscsi::Opcode::data_out, task->command->lun, task->itt)) continue;
+    const bool withheld =
+        !session_.escalation_.may_send(proto::iscsi::Opcode::data_out, task->command->lun, task->itt);
     while (task->sequence_count > 0 && send_queue_.room()) {
       DataOutSequence& sequence = task->sequences[task->first_sequence];
+      // Unsolicited data has been promised with the command, and that of later commands may not go before it (RFC
+      // 7143 section 4.2.5.2): like the rest of the command it is under way already.
+      if (withheld && sequence.ttt != proto::iscsi::kReservedTag) break;
       prep_data_out_pdu(*task, sequence);
       if (sequence.remaining > 0) continue;
       // One sequence is finished before the next begins, and R2Ts are served in the order in which they came.

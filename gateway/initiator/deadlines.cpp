@@ -17,7 +17,7 @@ std::string seconds(proto::Micros duration) {
 
 proto::Micros Escalation::next_deadline() const noexcept {
   if (session_.state_ != SessionState::logged_in) return proto::kNever;
-  proto::Micros deadline = std::min(tmf_.deadline, window_deadline_);
+  proto::Micros deadline = std::min({tmf_.deadline, tmf_.held_until, window_deadline_});
   if (const Task* task = session_.running_.front()) deadline = std::min(deadline, task->deadline);
   return deadline;
 }
@@ -26,8 +26,9 @@ void Escalation::on_deadline(proto::Micros now) {
   if (session_.state_ != SessionState::logged_in) return;
   if (tmf_.state == TmfState::queued && now >= tmf_.deadline) {
     tmf_.state = TmfState::timedout;
-    tmf_.deadline = proto::kNever;
+    tmf_.deadline = tmf_.held_until = proto::kNever;
   }
+  if (now >= tmf_.held_until) tmf_.held_until = proto::kNever;
   check_commands(now);
   check_window(now);
 }
@@ -90,8 +91,8 @@ void Escalation::commands_blocked(bool blocked, proto::Micros now) noexcept {
   window_checked_ = false;
 }
 
-/// A command window that stays closed although no command is under way: there is nothing to be aborted, and only a
-/// new login can open it.
+/// Commands wait although none is under way, because the command window stays closed, or because the data of ended
+/// tasks cannot leave: there is nothing to be aborted, and only a new login can help.
 void Escalation::check_window(proto::Micros now) {
   if (now < window_deadline_) return;
   const SessionSettings& settings = session_.settings_;
@@ -107,11 +108,12 @@ void Escalation::check_window(proto::Micros now) {
     window_deadline_ = now + settings.nop_timeout;
     return;
   }
-  Climb climb{.rung = Rung::session_reset,
-              .scope = RungScope::session,
-              .cause = "the target's command window stayed closed for " + seconds(now - blocked_since_) +
-                       " with no command under way",
-              .started_at = now};
+  Climb climb{
+      .rung = Rung::session_reset,
+      .scope = RungScope::session,
+      .cause = (session_.window_open() ? "no task was free for " : "the target's command window stayed closed for ") +
+               seconds(now - blocked_since_) + " with no command under way",
+      .started_at = now};
   eh_session_reset(std::move(climb), now);
 }
 

@@ -55,8 +55,13 @@ bool Escalation::request(const RecoveryRequest& request) {
 void Escalation::step(proto::Micros now) {
   if (session_.state_ != SessionState::logged_in) return;
   if (tmf_.state == TmfState::queued) {
-    if (tmf_.task == nullptr) send_tmf(now);
-    return;
+    if (tmf_.task != nullptr) return;
+    if (climb_->itt == proto::iscsi::kReservedTag || !is_over(*climb_)) return send_tmf(now);
+    // What it is for has ended before it was sent (iscsi_eh_abort: a command without a task).
+    Climb climb = *std::exchange(climb_, std::nullopt);
+    tmf_ = {};
+    climb.cause += "; it ended before anything was sent";
+    tell(climb, RungOutcome::success, 0, now);
   }
   if (tmf_.state != TmfState::initial) tmf_done(now);
   while (tmf_.state == TmfState::initial && session_.state_ == SessionState::logged_in) {
@@ -66,10 +71,8 @@ void Escalation::step(proto::Micros now) {
       begin(request, now);
       continue;
     }
-    // Those that are overdue have no deadline any more, and so are at the list's end.
-    Task* task = session_.running_.back();
-    if (task == nullptr || !task->overdue) return;
-    for (task = session_.running_.front(); !task->overdue;) task = task->list_next;
+    Task* task = session_.running_.first_overdue();
+    if (task == nullptr) return;
     eh_abort(*task, nullptr, "a command is overdue", now);
   }
 }
@@ -207,7 +210,7 @@ std::uint32_t Escalation::end_covered_tasks() {
     next = task->list_next;
     if (!in_scope(*task)) continue;
     const bool one = tmf_.function == TaskManagementFunction::abort_task;
-    if (!one && !proto::serial_less(task->cmd_sn, tmf_.exp_cmd_sn)) continue;
+    if (!one && !proto::serial_less(task->cmd_sn, tmf_.covers_below)) continue;
     session_.fail_scsi_task(*task, Outcome::aborted);
     ++count;
   }

@@ -35,8 +35,9 @@ struct RecoveryRequest {
 /// task it was for, climbs one rung.
 ///
 /// With several connections a reset may overtake a command that is still on its way over another one, and the target
-/// would then execute it after the reset. So a reset covers only what the target is known to have received before it
-/// was sent; other tasks stay, and are answered or become overdue themselves.
+/// would then execute it after the reset. So a reset covers only what the target is known to receive before it; it
+/// waits a little until that is all that it is about, and what it does not cover even then stays, and is answered or
+/// becomes overdue itself.
 class Escalation {
  public:
   /// Rungs asked for by hand that wait for their turn.
@@ -108,6 +109,9 @@ class Escalation {
   void exec_task_mgmt_fn(Climb climb, proto::iscsi::TaskManagementFunction function, const Task* task,
                          proto::Micros now);
   void send_tmf(proto::Micros now);
+  std::uint32_t arrived_below(const Connection& way) const noexcept;
+  bool overtakes_tasks(std::uint32_t covers_below) const noexcept;
+  bool hold_back(proto::Micros now);
   void tmf_done(proto::Micros now);
   std::uint32_t end_covered_tasks();
   void climb_on(Climb climb, const char* answer, proto::Micros now);

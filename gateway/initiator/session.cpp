@@ -32,7 +32,10 @@ const char* to_string(SessionState state) noexcept {
 }
 
 Session::Session(SessionSettings settings, const proto::iscsi::Isid& isid, proto::RandomSource& random)
-    : settings_(std::move(settings)), isid_(isid), random_(random), tasks_(settings_.queue_depth) {
+    : settings_(std::move(settings)),
+      isid_(isid),
+      random_(random),
+      tasks_(settings_.queue_depth, settings_.connections) {
   NBDGW_ASSERT(!settings_.portals.empty() && settings_.connections > 0, "a target has a portal and a connection");
   for (std::uint16_t cid = 0; cid < settings_.connections; ++cid) {
     connections_.push_back(std::make_unique<Connection>(*this, cid));

@@ -174,6 +174,7 @@ void Session::begin_logout(proto::Micros now) {
   // After the Logout nothing new may be sent (RFC 7143 section 11.14); data that is still asked for is left, too:
   // what has not ended by then is sent again after the next login.
   suspend_queue();
+  for (const auto& connection : connections_) connection->suspend_tx();
   connections_[0]->send_logout(proto::iscsi::LogoutReason::close_session, now);
 }
 

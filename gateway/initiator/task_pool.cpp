@@ -6,8 +6,9 @@
 
 namespace nbdgw::initiator {
 
-TaskPool::TaskPool(std::uint16_t scsi_tasks)
-    : tasks_(std::size_t{scsi_tasks} + kManagementTasks),
+TaskPool::TaskPool(std::uint16_t scsi_tasks, std::uint16_t connections)
+    : management_tasks_(management_tasks(connections)),
+      tasks_(std::size_t{scsi_tasks} + management_tasks_),
       generation_(tasks_.size(), 0),
       late_itt_(tasks_.size(), proto::iscsi::kReservedTag) {
   NBDGW_ASSERT(scsi_tasks > 0 && scsi_tasks <= kMaxScsiTasks, "the number of tasks fits the tag");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -17,17 +18,21 @@ class TaskPool {
   static constexpr std::uint32_t kAgeShift = 28;
   static constexpr std::uint32_t kAgeMask = 0xf;
   static constexpr std::uint32_t kGenerationMask = (1U << (kAgeShift - kIndexBits)) - 1;
-  /// Tasks kept for NOPs, logout and task management, so that SCSI commands cannot starve them.
+  /// Tasks kept for management, so that SCSI commands cannot starve it: at least these, as in the kernel.
   static constexpr std::uint16_t kManagementTasks = 15;
   static constexpr std::uint16_t kMaxScsiTasks = 4096 - kManagementTasks;
+  /// With many connections more of them: a NOP-Out for each, a Logout and a task management function.
+  static constexpr std::uint16_t management_tasks(std::uint16_t connections) noexcept {
+    return std::max<std::uint16_t>(kManagementTasks, connections + 2);
+  }
 
   /// `scsi_tasks`: from 1 to kMaxScsiTasks.
-  explicit TaskPool(std::uint16_t scsi_tasks);
+  TaskPool(std::uint16_t scsi_tasks, std::uint16_t connections);
 
   /// A free task in state `running` with a fresh ITT, or nullptr. Only management may take the reserved ones.
   Task* alloc(TaskKind kind) noexcept;
   /// Whether alloc(TaskKind::scsi) would give one.
-  bool scsi_available() const noexcept { return free_count_ > kManagementTasks; }
+  bool scsi_available() const noexcept { return free_count_ > management_tasks_; }
   /// Back to the pool (iscsi_free_task).
   void free(Task& task) noexcept;
 
@@ -54,6 +59,7 @@ class TaskPool {
  private:
   std::uint32_t build_itt(const Task& task) const noexcept;
 
+  const std::uint16_t management_tasks_;
   std::vector<Task> tasks_;
   std::vector<std::uint16_t> generation_;
   std::vector<std::uint32_t> late_itt_;  // for each index, of its last task that was ended without an answer

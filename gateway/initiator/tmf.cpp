@@ -2,10 +2,12 @@
 // iscsi_exec_task_mgmt_fn).
 #include "gateway/initiator/tmf.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
 
@@ -100,18 +102,55 @@ void Escalation::exec_task_mgmt_fn(Climb climb, TaskManagementFunction function,
   send_tmf(now);
 }
 
+/// Commands with a CmdSN before the one returned reach the target before what is sent on `way` now: it has
+/// acknowledged them, or they went ahead on the same connection, and no command is missing between them.
+std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
+  std::uint32_t below = session_.cmd_sn_;
+  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+    if (task->connection == &way || proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) continue;
+    if (proto::serial_less(task->cmd_sn, below)) below = task->cmd_sn;
+  }
+  return below;
+}
+
+bool Escalation::overtakes_tasks(std::uint32_t covers_below) const noexcept {
+  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+    if (in_scope(*task) && !proto::serial_less(task->cmd_sn, covers_below)) return true;
+  }
+  return false;
+}
+
+/// Whether a reset waits until the commands that it would overtake are known to have arrived; the connections are
+/// asked once. Sent at once, it would end some of them without our knowing which: under load that would go on for
+/// ever, a few becoming overdue after each reset.
+bool Escalation::hold_back(proto::Micros now) {
+  const SessionSettings& settings = session_.settings_;
+  if (!tmf_.asked && settings.nop_interval > 0) {
+    tmf_.asked = true;
+    tmf_.held_until = now + std::min(settings.nop_timeout, (tmf_.deadline - now) / 2);
+    for (const auto& connection : session_.connections_) {
+      if (connection->state_ == ConnectionState::started && connection->ping_ == nullptr) connection->send_ping(now);
+    }
+  }
+  return tmf_.held_until != proto::kNever;
+}
+
 /// Puts the request into a send queue, if there is room; else it is tried again until its time is up.
 void Escalation::send_tmf(proto::Micros now) {
   // ABORT TASK goes the way of its task, behind it. The others go where the target was heard last.
   if (tmf_.function != TaskManagementFunction::abort_task) tmf_.connection = session_.liveliest_connection();
   Connection* connection = tmf_.connection;
   if (connection == nullptr || !connection->send_queue_.management_room()) return;
+  const std::uint32_t covers_below = arrived_below(*connection);
+  const bool abort = tmf_.function == TaskManagementFunction::abort_task;
+  if (!abort && overtakes_tasks(covers_below) && hold_back(now)) return;
   Task* task = session_.tasks_.alloc(TaskKind::tmf);
   if (task == nullptr) return;
   task->connection = connection;
   task->started_at = now;
   tmf_.task = task;
-  tmf_.exp_cmd_sn = session_.exp_cmd_sn_;
+  tmf_.covers_below = covers_below;
+  tmf_.held_until = proto::kNever;
   climb_->cid = connection->cid_;
   connection->send_tmf(tmf_);
 }

@@ -32,9 +32,11 @@ struct TaskManagement {
   std::uint32_t referenced_cmd_sn = 0;
   Connection* connection = nullptr;  // that carries it; ABORT TASK: the task's connection of allegiance
   Task* task = nullptr;              // its own; null until it found room in the send queue
-  /// ExpCmdSN when it was put into the send queue: commands before it had reached the target by then, so it covers
-  /// them. Those after it may still have been on their way over another connection.
-  std::uint32_t exp_cmd_sn = 0;
+  /// It covers commands with a CmdSN before this one: they reach the target before it does. Those after it may still
+  /// be on their way over another connection.
+  std::uint32_t covers_below = 0;
+  bool asked = false;                        // held back, and the connections asked what has arrived
+  proto::Micros held_until = proto::kNever;  // kNever: it is not, or no longer
   proto::Micros deadline = proto::kNever;
 };
 

@@ -103,7 +103,7 @@ void Gateway::add_target(Worker& worker, std::uint32_t index) {
   const config::Target& target = config_.targets[index];
   initiator::Session& session = worker.host.add(session_settings(config_, target), index, steady_now());
   SessionDriver& driver =
-      *worker.drivers.emplace_back(std::make_unique<SessionDriver>(worker.shard, resolver_, session));
+      *worker.drivers.emplace_back(std::make_unique<SessionDriver>(worker.shard, resolver_, recovery_log_, session));
   for (const config::Export& exported : config_.exports) {
     if (exported.target != index) continue;
     bridge::ExportConfig export_config;

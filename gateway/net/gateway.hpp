@@ -13,6 +13,7 @@
 #include "gateway/initiator/host.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/listener.hpp"
+#include "gateway/net/recovery_log.hpp"
 #include "gateway/net/resolver.hpp"
 #include "gateway/net/session_driver.hpp"
 #include "gateway/net/session_export.hpp"
@@ -50,6 +51,8 @@ class Gateway {
   std::vector<std::string> addresses() const;
   const std::vector<std::unique_ptr<Listener>>& listeners() const noexcept { return listeners_; }
   std::size_t worker_count() const noexcept { return workers_.size(); }
+  /// What the escalation ladders did. May be used from any thread.
+  const RecoveryLog& recovery_log() const noexcept { return recovery_log_; }
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
 
  private:
@@ -77,6 +80,7 @@ class Gateway {
   boost::asio::io_context control_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> control_work_;
   Resolver resolver_;
+  RecoveryLog recovery_log_;
   nbd::ExportDirectoryPtr directory_;
   ExportPlaces places_;
   std::vector<std::unique_ptr<Worker>> workers_;

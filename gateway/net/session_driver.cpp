@@ -12,8 +12,8 @@ namespace nbdgw::net {
 using initiator::SessionEvent;
 using initiator::SocketRequest;
 
-SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, initiator::Session& session)
-    : shard_(shard), resolver_(resolver), session_(session) {
+SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery_log, initiator::Session& session)
+    : shard_(shard), resolver_(resolver), recovery_log_(recovery_log), session_(session) {
   for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
     links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
   }
@@ -53,6 +53,7 @@ void SessionDriver::deliver(proto::Micros now) {
   serve_events(now);
   serve_socket_requests(now);
   serve_events(now);
+  serve_recovery_events();
   for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
   note_export_changes();
 }
@@ -129,6 +130,11 @@ void SessionDriver::serve_events(proto::Micros now) {
       shard_.exports_changed();
     }
   }
+}
+
+void SessionDriver::serve_recovery_events() {
+  initiator::RecoveryEvent event;
+  while (session_.next_recovery_event(event)) recovery_log_.add(session_.settings().label, event);
 }
 
 void SessionDriver::log(const SessionEvent& event, proto::Micros now) {

@@ -9,6 +9,7 @@
 #include "gateway/bridge/export.hpp"
 #include "gateway/initiator/session.hpp"
 #include "gateway/net/portal_socket.hpp"
+#include "gateway/net/recovery_log.hpp"
 #include "gateway/net/resolver.hpp"
 #include "gateway/net/station.hpp"
 
@@ -24,7 +25,7 @@ inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
 class SessionDriver final : public Station, public PortalSocket::Owner {
  public:
   /// All must outlive the driver, and the driver the shard's thread.
-  SessionDriver(Shard& shard, Resolver& resolver, initiator::Session& session);
+  SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery_log, initiator::Session& session);
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
 
@@ -55,11 +56,13 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void serve_socket_requests(proto::Micros now);
   void look_up(std::uint16_t index);
   void serve_events(proto::Micros now);
+  void serve_recovery_events();
   void log(const initiator::SessionEvent& event, proto::Micros now);
   void note_export_changes();
 
   Shard& shard_;
   Resolver& resolver_;
+  RecoveryLog& recovery_log_;
   initiator::Session& session_;
   bridge::ConnectionReplies replies_;
   std::vector<bridge::Export*> exports_;

@@ -1,61 +1,12 @@
-#include <atomic>
+// After warm-up an export costs no allocation for each request.
 #include <cstdlib>
-#include <new>
 
 #include <doctest/doctest.h>
 
 #include "bench.hpp"
+#include "tests/unit/allocations.hpp"
 
-// Counts every allocation of this program.
-namespace {
-std::atomic<std::uint64_t> allocations{0};
-
-void* counted(std::size_t size, std::size_t alignment) {
-  ++allocations;
-  void* const memory = alignment > alignof(std::max_align_t)
-                           ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)
-                           : std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return counted(size, 0);
-}
-void* operator new[](std::size_t size) {
-  return counted(size, 0);
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void* operator new[](std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
+using nbdgw::test::Allocations;
 
 namespace {
 
@@ -155,10 +106,10 @@ TEST_CASE("export: no allocation for each request once it is warm") {
     return replies.finished - before == asked;
   };
   REQUIRE(round());
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = Allocations::total;
   bool all_answered = true;
   for (int i = 0; i < 20; ++i) all_answered = round() && all_answered;
-  CHECK(allocations == before);
+  CHECK(Allocations::total == before);
   CHECK(all_answered);
   CHECK(target.counters().fenced > 0);
   CHECK(target.counters().retries_delayed > 0);

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "proto/bytes/endian.hpp"
-#include "tests/unit/initiator/allocations.hpp"
+#include "tests/unit/allocations.hpp"
 
 namespace nbdgw::test {
 
@@ -99,7 +99,8 @@ void Jobs::on_command_done(initiator::ScsiCommand& command, proto::Micros) {
   job.memory.clear();
   job.list.clear();
   job.data = {};
-  if (retry && job.outcome == Outcome::transport_disrupted) queue(job);
+  if (job.outcome == Outcome::aborted && on_aborted) on_aborted(job);
+  if (retry && (job.outcome == Outcome::transport_disrupted || job.outcome == Outcome::aborted)) queue(job);
 }
 
 }  // namespace nbdgw::test

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -44,8 +45,9 @@ class Jobs final : public initiator::CommandSink {
 
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
 
-  /// Commands that came back as transport_disrupted are queued again at once.
+  /// Commands that came back as transport_disrupted or aborted are queued again at once.
   bool retry = false;
+  std::function<void(const Job&)> on_aborted;
   std::vector<std::unique_ptr<Job>> all;
   std::size_t outstanding = 0;
 

@@ -7,6 +7,7 @@ namespace nbdgw::test {
 
 using namespace proto::iscsi;
 using initiator::Direction;
+using initiator::Rung;
 
 initiator::SessionSettings ladder_settings(std::uint16_t connections) {
   auto settings = default_settings(connections);
@@ -68,6 +69,20 @@ TaskManagementRequest LadderPeer::tmf(TaskManagementFunction function, std::uint
   return request;
 }
 
+TaskManagementRequest LadderPeer::climb_to(Rung rung) {
+  using enum TaskManagementFunction;
+  std::uint16_t cid = busy();
+  auto request = tmf(abort_task, cid);
+  for (const auto& [next, function] :
+       {std::pair(Rung::lu_reset, logical_unit_reset), std::pair(Rung::target_warm_reset, target_warm_reset)}) {
+    if (rung < next) break;
+    answer(request, TaskManagementResult::rejected, cid);
+    cid = busy();
+    request = tmf(function, cid);
+  }
+  return request;
+}
+
 void LadderPeer::answer(const TaskManagementRequest& request, TaskManagementResult result, std::uint16_t cid) {
   deliver(cid,
           make_pdu(TaskManagementResponse{.response = result, .itt = request.itt, .sequence = status_sequence(cid)}));
@@ -84,6 +99,13 @@ bool LadderPeer::silent() {
     if (!idle(cid)) return false;
   }
   return true;
+}
+
+std::uint16_t LadderPeer::busy() {
+  REQUIRE_FALSE(silent());
+  std::uint16_t cid = 0;
+  while (idle(cid)) ++cid;
+  return cid;
 }
 
 void LadderPeer::acknowledge(std::uint16_t cid) {

@@ -40,11 +40,15 @@ class LadderPeer : public Peer {
   /// connection's ExpStatSN.
   proto::iscsi::TaskManagementRequest tmf(std::uint16_t cid = 0);
   proto::iscsi::TaskManagementRequest tmf(proto::iscsi::TaskManagementFunction function, std::uint16_t cid = 0);
+  /// With a command overdue: refuses each function until the one of this rung is there.
+  proto::iscsi::TaskManagementRequest climb_to(initiator::Rung rung);
   void answer(const proto::iscsi::TaskManagementRequest& request, proto::iscsi::TaskManagementResult result,
               std::uint16_t cid = 0);
   void reject(const Pdu& pdu, proto::iscsi::RejectReason reason, std::uint16_t cid = 0);
   /// Nothing of the initiator's waits on any connection.
   bool silent();
+  /// The first connection on which something waits.
+  std::uint16_t busy();
 
   /// The news of the window, and of what has arrived.
   void acknowledge(std::uint16_t cid = 0);

@@ -107,6 +107,27 @@ TEST_CASE("teardown: no ping and no command after the Logout") {
   CHECK(peer.session.counters().pings == 0);
 }
 
+TEST_CASE("teardown: no data after the Logout, asked for before it or after") {
+  Peer peer(default_settings(2));
+  peer.keys.answers["InitialR2T"] = "Yes";
+  peer.start();
+  Job& job = peer.jobs.write(60'000);
+  const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
+  peer.wire(0).takes = false;
+  peer.deliver(0, peer.r2t(0, command.itt, 0, 8192, 20'000, 1));
+  // Three PDUs of it are in the send queue; what comes now finds room, but is not sent.
+  peer.session.teardown(peer.now);
+  peer.deliver(0, peer.r2t(0, command.itt, 1, 28'192, 20'000, 2));
+  peer.wire(0).takes = true;
+  for (int i = 0; i < 3; ++i) peer.take(0, Opcode::data_out);
+  const auto request = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
+  peer.deliver(0, peer.r2t(0, command.itt, 2, 48'192, 5000, 3));
+  CHECK(peer.idle(0));
+  peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+  CHECK(job.outcome == Outcome::path_lost);
+  check_terminated(peer);
+}
+
 TEST_CASE("teardown: commands that end while the Logout runs") {
   Peer peer;
   peer.start();

@@ -13,6 +13,10 @@ using proto::serial_less;
 ModelTarget::ModelTarget(Peer& peer, std::uint64_t seed) : peer_(peer), random_(seed) {
   peer.on_pdu = [this](std::uint16_t cid, const Pdu& pdu) { on_pdu(cid, pdu); };
   peer.on_connect = [this](std::uint16_t cid) { on_connect(cid); };
+  // Handed back as aborted: then the target has forgotten it, and nothing of it is on its way.
+  peer.jobs.on_aborted = [this](const Job& job) {
+    for (const auto& [itt, work] : work_) CHECK(work.number != job.number);
+  };
 }
 
 TargetKeys ModelTarget::keys(std::uint16_t connections) const {
@@ -33,7 +37,8 @@ void ModelTarget::on_connect(std::uint16_t cid) {
   unsolicited_.clear();
   received_ahead_.clear();
   last_cmd_sn_.clear();
-  failed_early_.clear();
+  over_.clear();
+  later_.clear();
 }
 
 void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
@@ -65,30 +70,6 @@ void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
   }
 }
 
-void ModelTarget::task_management(std::uint16_t cid, const Pdu& pdu) {
-  const auto header = pdu.as<TaskManagementRequest>();
-  ++task_managements;
-  CHECK(header.immediate);
-  const auto forget = [&](const Work& work) { std::erase(unsolicited_[work.cid], work.itt); };
-  auto response = TaskManagementResult::complete;
-  if (header.function == TaskManagementFunction::abort_task) {
-    const auto found = work_.find(header.referenced_task_tag);
-    if (found == work_.end()) {
-      response = TaskManagementResult::task_does_not_exist;
-    } else {
-      CHECK(found->second.cid == cid);  // allegiance
-      forget(found->second);
-      work_.erase(found);
-    }
-  } else {
-    CHECK(header.referenced_task_tag == kReservedTag);
-    for (const auto& [itt, work] : work_) forget(work);
-    work_.clear();
-  }
-  peer_.send(cid, make_pdu(TaskManagementResponse{
-                      .response = response, .itt = header.itt, .sequence = peer_.status_sequence(cid)}));
-}
-
 void ModelTarget::take_cmd_sn(std::uint16_t cid, std::uint32_t cmd_sn) {
   const auto last = last_cmd_sn_.find(cid);
   if (last != last_cmd_sn_.end()) CHECK(serial_less(last->second, cmd_sn));  // increasing on each connection
@@ -107,10 +88,18 @@ void ModelTarget::command(std::uint16_t cid, const Pdu& pdu) {
   CHECK_FALSE(header.immediate);
   CHECK_FALSE(serial_less(peer_.wire(cid).stat_sn, header.exp_stat_sn));  // acknowledges nothing that was not sent
   CHECK(work_.count(header.itt) == 0);                                    // unique over the session
+  over_.erase(header.itt);
   Work& work = work_[header.itt];
   work.cid = cid;
   work.itt = header.itt;
   work.number = proto::load_be64(&header.cdb[2]);
+  work.lun = header.lun;
+  work.cmd_sn = header.cmd_sn;
+  const Job& job = *peer_.jobs.all.at(work.number - 1);
+  CHECK(job.finished == job.queued - 1);  // nobody has it back
+  CHECK(job.lun == header.lun);
+  work.hangs = hang_once.erase(work.number) == 1 || (hangs > 0 && random_() % hangs == 0);
+  if (work.hangs) ++hung;
   work.write = header.write;
   work.length = header.expected_length;
   if (!header.write) {
@@ -136,7 +125,7 @@ void ModelTarget::command(std::uint16_t cid, const Pdu& pdu) {
 void ModelTarget::data_out(std::uint16_t cid, const Pdu& pdu) {
   const auto header = pdu.as<DataOut>();
   ++data_outs;
-  if (failed_early_.count(header.itt) == 1) return;  // of a command that is over: on its way before it knew
+  if (over_.count(header.itt) == 1) return;  // of a command that is over: on its way before it knew
   const auto found = work_.find(header.itt);
   REQUIRE(found != work_.end());
   Work& work = found->second;
@@ -147,7 +136,7 @@ void ModelTarget::data_out(std::uint16_t cid, const Pdu& pdu) {
   CHECK(header.ttt == burst.ttt);
   CHECK(header.data_sn == burst.data_sn);
   CHECK(header.buffer_offset == burst.offset + burst.done);
-  CHECK(header.lun == 0x0001000000000000ULL);
+  CHECK(header.lun == work.lun);
   CHECK(pdu.data.size() <= peer_.keys.max_recv);
   CHECK_FALSE(pdu.data.empty());
   if (burst.ttt == kReservedTag) {
@@ -195,7 +184,7 @@ void ModelTarget::finish(Work& work) {
   const std::uint16_t cid = work.cid;
   if (work.fails) {
     peer_.send(cid, peer_.response(cid, work.itt, 2, {0, 2, 0x70, 0}));
-    failed_early_.insert(work.itt);
+    over_.insert(work.itt);
     std::erase(unsolicited_[cid], work.itt);
   } else {
     peer_.send(cid, peer_.response(cid, work.itt));
@@ -205,15 +194,20 @@ void ModelTarget::finish(Work& work) {
 }
 
 bool ModelTarget::act() {
-  if (work_.empty()) return false;
+  if (!later_.empty() && random_() % 3 == 0) {
+    const auto answer = std::move(later_.front());
+    later_.erase(later_.begin());
+    answer();
+    return true;
+  }
   // Any one of the tasks that do not wait for the initiator.
   std::vector<Work*> able;
   for (auto& [itt, work] : work_) {
     const bool waits = work.write && !work.fails && work.data.size() < work.length &&
                        (work.asked == work.length || work.bursts.size() >= max_outstanding_r2t);
-    if (!waits) able.push_back(&work);
+    if (!waits && !work.hangs) able.push_back(&work);
   }
-  if (able.empty()) return false;
+  if (able.empty()) return !later_.empty();
   Work& work = *able[random_() % able.size()];
   if (!work.write && work.sent < work.length) {
     go_on_with_read(work);

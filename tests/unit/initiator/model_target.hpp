@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <random>
 #include <set>
+#include <vector>
 
 #include "tests/unit/initiator/peer.hpp"
 
@@ -27,6 +29,21 @@ class ModelTarget {
   std::uint32_t max_data_in = 20'000;
   /// Writes that end with CHECK CONDITION as soon as the command is there, one in so many; 0 never.
   unsigned early_failures = 0;
+
+  // Trouble; none of it unless asked for.
+  /// Commands that are never answered, and writes that are never done, until something ends them: one in so many.
+  unsigned hangs = 0;
+  /// Jobs whose next command hangs.
+  std::set<std::uint64_t> hang_once;
+  /// What a task management function gets. `by_the_book` does what it asks.
+  enum class Verdict { by_the_book, refused, does_not_exist, rejected, hangs };
+  std::function<Verdict(const proto::iscsi::TaskManagementRequest&)> verdict;
+  /// Answers to tasks that a function has ended, sent behind the function's or before: one task in so many.
+  unsigned late_answers = 0;
+  std::uint64_t hung = 0;
+  std::uint64_t late_answers_sent = 0;
+  std::vector<proto::iscsi::TaskManagementFunction> functions;  // that came, in their order
+
   /// The keys that a Peer answers logins with, in agreement with the above.
   TargetKeys keys(std::uint16_t connections) const;
 
@@ -38,7 +55,6 @@ class ModelTarget {
   /// What was written, by the job's number; only writes that ended GOOD.
   std::map<std::uint64_t, Bytes> written;
   std::uint64_t commands = 0;
-  std::uint64_t task_managements = 0;
   std::uint64_t data_outs = 0;
   std::uint64_t r2ts = 0;
   std::map<std::uint16_t, std::uint64_t> commands_on;  // by connection
@@ -56,8 +72,11 @@ class ModelTarget {
     std::uint16_t cid = 0;
     std::uint32_t itt = 0;
     std::uint64_t number = 0;
+    std::uint64_t lun = 0;
+    std::uint32_t cmd_sn = 0;
     bool write = false;
     bool fails = false;
+    bool hangs = false;
     std::uint32_t length = 0;
     Bytes data;                  // of a write, as far as it is there
     std::uint32_t sent = 0;      // of a read
@@ -71,6 +90,9 @@ class ModelTarget {
   void on_connect(std::uint16_t cid);
   void command(std::uint16_t cid, const Pdu& pdu);
   void task_management(std::uint16_t cid, const Pdu& pdu);
+  proto::iscsi::TaskManagementResult carry_out(std::uint16_t cid, const proto::iscsi::TaskManagementRequest& request);
+  void end_by_function(const Work& work);
+  void answer_late(const Work& work);
   void data_out(std::uint16_t cid, const Pdu& pdu);
   void take_cmd_sn(std::uint16_t cid, std::uint32_t cmd_sn);
   void go_on_with_read(Work& work);
@@ -83,7 +105,8 @@ class ModelTarget {
   std::map<std::uint16_t, std::deque<std::uint32_t>> unsolicited_;  // tags by connection, in the commands' order
   std::set<std::uint32_t> received_ahead_;                          // CmdSNs beyond exp_cmd_sn
   std::map<std::uint16_t, std::uint32_t> last_cmd_sn_;              // by connection
-  std::set<std::uint32_t> failed_early_;                            // tags; their data may still be coming
+  std::set<std::uint32_t> over_;  // tags of what ended before its data was there: that may still be coming
+  std::vector<std::function<void()>> later_;  // answers that wait
   std::uint32_t next_ttt_ = 1;
 };
 

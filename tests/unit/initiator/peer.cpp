@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tests/unit/initiator/allocations.hpp"
+#include "tests/unit/allocations.hpp"
 
 namespace nbdgw::test {
 

@@ -8,8 +8,11 @@
 using namespace nbdgw::initiator;
 
 TEST_CASE("task pool: management keeps its share") {
-  TaskPool pool(3);
-  CHECK(pool.size() == 3 + TaskPool::kManagementTasks);
+  CHECK(TaskPool::management_tasks(1) == 15);
+  CHECK(TaskPool::management_tasks(13) == 15);
+  CHECK(TaskPool::management_tasks(32) == 34);
+  TaskPool pool(3, 20);
+  CHECK(pool.size() == 3 + TaskPool::management_tasks(20));
   std::vector<Task*> tasks;
   while (Task* task = pool.alloc(TaskKind::scsi)) tasks.push_back(task);
   CHECK(tasks.size() == 3);
@@ -24,7 +27,7 @@ TEST_CASE("task pool: management keeps its share") {
 }
 
 TEST_CASE("task pool: a tag names one use of a task, in one age") {
-  TaskPool pool(1);
+  TaskPool pool(1, 1);
   std::set<std::uint32_t> seen;
   const std::uint32_t generations = TaskPool::kGenerationMask + 1;
   for (std::uint32_t i = 0; i < generations; ++i) {
@@ -51,7 +54,7 @@ TEST_CASE("task pool: a tag names one use of a task, in one age") {
 }
 
 TEST_CASE("task pool: what is no tag of ours") {
-  TaskPool pool(TaskPool::kMaxScsiTasks);
+  TaskPool pool(TaskPool::kMaxScsiTasks, 1);
   Task& nop = *pool.alloc(TaskKind::nop);
   CHECK(pool.itt_to_task(nop.itt) == &nop);
   CHECK(pool.itt_to_ctask(nop.itt) == nullptr);  // not a SCSI task
@@ -65,7 +68,7 @@ TEST_CASE("task pool: what is no tag of ours") {
 }
 
 TEST_CASE("task pool: a late answer is known until its status came, its tag is in use again, or the age is another") {
-  TaskPool pool(1);
+  TaskPool pool(1, 1);
   Task* task = pool.alloc(TaskKind::scsi);
   const std::uint32_t itt = task->itt;
   CHECK_FALSE(pool.is_late_answer(itt));

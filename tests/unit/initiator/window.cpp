@@ -165,6 +165,23 @@ TEST_CASE("window: management has tasks even then") {
   peer.take(0, Opcode::logout_request);
 }
 
+TEST_CASE("window: management has tasks for every connection, while all commands hang") {
+  auto settings = default_settings(32);
+  settings.queue_depth = 1;
+  settings.nop_interval = 5 * nbdgw::proto::kSecond;
+  Peer peer(settings);
+  peer.keys.answers["MaxConnections"] = "32";
+  peer.start();
+  peer.jobs.simple();
+  command_on(peer, 0);
+  peer.advance(5 * nbdgw::proto::kSecond);
+  for (std::uint16_t cid = 0; cid < 32; ++cid) peer.take(cid, Opcode::nop_out);
+  REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::target_warm_reset}));
+  peer.take(0, Opcode::task_management_request);
+  peer.session.teardown(peer.now);
+  peer.take(0, Opcode::logout_request);
+}
+
 TEST_CASE("window: CmdSN has no holes over the session and grows on each connection") {
   auto random = seeded_random();
   for (int round = 0; round < 6; ++round) {

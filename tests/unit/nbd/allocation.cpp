@@ -1,46 +1,13 @@
-// After warm-up a request costs no allocation. This unit replaces the global operator new to count.
+// After warm-up a request costs no allocation.
 
 #include <array>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include <doctest/doctest.h>
 
 #include "rig.hpp"
+#include "tests/unit/allocations.hpp"
 #include "wire.hpp"
-
-namespace {
-
-std::size_t allocations = 0;
-
-void* counted(std::size_t size) {
-  ++allocations;
-  void* const memory = std::malloc(size > 0 ? size : 1);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return counted(size);
-}
-void* operator new[](std::size_t size) {
-  return counted(size);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -86,9 +53,9 @@ TEST_CASE("allocation: none per request") {
         request(kZeroes, 0, 8, 0, 512) + request(99, 0, 9, 0, 512) + request(kWrite, kDf, 10, 0, 5) + "12345" +
         request(kRead, 0, 11, 0, 0) + request(kRead, 0, 12, ~std::uint64_t{0}, 4096);
     turn(rig, burst);
-    const std::size_t before = allocations;
+    const std::uint64_t before = Allocations::total;
     for (int i = 0; i < 100; ++i) turn(rig, burst);
-    CHECK(allocations == before);
+    CHECK(Allocations::total == before);
     CHECK(rig.connection.counters().requests[0] >= 505);
   }
 }

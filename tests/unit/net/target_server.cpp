@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 
+#include "gateway/net/clock.hpp"
 #include "gateway/net/unique_fd.hpp"
 #include "gateway/target/memory_medium.hpp"
 #include "proto/iscsi/pdu.hpp"
@@ -24,7 +25,7 @@ constexpr const char* kName = "iqn.2026-11.io.nbdgw:served";
 
 struct Served {
   explicit Served(std::uint16_t port = 0) {
-    net::TargetServerOptions options{.port = port, .target = {}};
+    net::TargetServerOptions options{.port = port, .target = {}, .faults = true};
     options.target.buffer_bytes = 64 << 20;
     options.target.targets.push_back({.name = kName, .alias = "", .luns = {}});
     options.target.targets[0].luns.push_back({.number = 1, .medium = &disk, .serial = ""});
@@ -32,6 +33,10 @@ struct Served {
   }
   target::MemoryMedium disk{1 << 20};
   std::unique_ptr<net::TargetServer> server;
+
+  void post(const target::Fault& fault) {
+    server->post([this, fault](proto::Micros now) { server->faults().add(fault, now); });
+  }
 };
 
 /// A blocking socket that speaks a little iSCSI. Reads time out, so that a test fails instead of hanging.
@@ -82,12 +87,16 @@ class Client {
   bool connected = false;
   Bhs header{};
   std::string data;
+  int end = -1;  // how the connection ended: 0 or an errno
 
  private:
   bool read(void* to, std::size_t length) {
     for (std::size_t done = 0; done < length;) {
       const ssize_t n = ::recv(fd_.get(), static_cast<char*>(to) + done, length - done, 0);
-      if (n <= 0) return false;
+      if (n <= 0) {
+        end = n == 0 ? 0 : errno;
+        return false;
+      }
       done += static_cast<std::size_t>(n);
     }
     return true;
@@ -143,6 +152,38 @@ TEST_CASE("target server: 4 MiB that the initiator takes late, and leaving in th
       total += client.data.size();
     }
   }
+}
+
+TEST_CASE(
+    "target server: faults drop connections with a reset, or only stop sending, and delay answers in real time") {
+  Served served;
+  served.server->start();
+  target::Fault drop = target::default_fault(target::traits(target::FaultKind::drop_connection));
+  Client reset(served.server->port());
+  reset.log_in();
+  served.post(drop);
+  CHECK_FALSE(reset.receive());
+  CHECK(reset.end == ECONNRESET);
+
+  drop.half_close = true;
+  Client half(served.server->port());
+  half.log_in();
+  served.post(drop);
+  CHECK_FALSE(half.receive());
+  CHECK(half.end == 0);
+  half.send(proto::iscsi::NopOut{.itt = 9});  // is taken; were the socket gone, this would bring a reset
+
+  target::Fault delay = target::default_fault(target::traits(target::FaultKind::delay));
+  delay.delay_ms = 100;
+  served.post(delay);
+  Client late(served.server->port());
+  late.log_in();
+  const auto begin = net::steady_now();
+  late.send(proto::iscsi::ScsiCommandPdu{.lun = 1ULL << 48, .itt = 2});  // TEST UNIT READY
+  REQUIRE(late.receive());
+  CHECK(net::steady_now() - begin >= 100 * proto::kMillisecond);
+  CHECK_FALSE(half.receive());
+  CHECK(half.end == 0);
 }
 
 TEST_CASE("target server: a port that is taken, options that are wrong") {

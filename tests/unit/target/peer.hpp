@@ -269,6 +269,8 @@ class Peer {
   std::uint32_t itt = 0;
   bool header_digest = false;
   bool data_digest = false;
+  bool takes_wrong_digests = false;  // and counts them
+  std::size_t wrong_digests = 0;
   Bytes data;  // of the last receive_as()
 
  private:
@@ -296,7 +298,9 @@ class Peer {
   void check_crc(std::size_t at, std::size_t length) {
     Bytes expected;
     append_crc(expected, proto::crc32c(0, &stream_[at], length));
-    CHECK(std::equal(expected.begin(), expected.end(), stream_.begin() + static_cast<long>(at + length)));
+    if (std::equal(expected.begin(), expected.end(), stream_.begin() + static_cast<long>(at + length))) return;
+    ++wrong_digests;
+    CHECK(takes_wrong_digests);
   }
 
   World& world_;

@@ -5,11 +5,12 @@
 
 namespace nbdgw::test {
 
-/// Counts what the engine allocates: the tests' operator new counts while a call into it runs, and not in what it
-/// calls back.
+/// Counts heap allocations. A test program that links `test_allocations` has an operator new that does it.
 struct Allocations {
-  static inline int depth = 0;
+  static inline std::uint64_t total = 0;
+  /// Those inside in_engine() only, and not in what the engine calls back.
   static inline std::uint64_t in_engine = 0;
+  static inline int depth = 0;
 };
 
 class OutsideEngine {

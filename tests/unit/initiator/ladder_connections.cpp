@@ -1,0 +1,318 @@
+// The ladder with several connections: which one carries a function, what it covers, and who goes on meanwhile.
+#include <doctest/doctest.h>
+
+#include "tests/unit/initiator/ladder.hpp"
+
+using namespace nbdgw::test;
+using namespace nbdgw::proto::iscsi;
+using namespace nbdgw::initiator;
+using nbdgw::proto::kSecond;
+using Function = TaskManagementFunction;
+using Result = TaskManagementResult;
+using Kind = SessionEvent::Kind;
+
+namespace {
+
+constexpr auto kPingTimeout = 2 * kSecond;
+
+/// Pings only where the ladder asks for them.
+SessionSettings asking(std::uint16_t connections) {
+  auto settings = ladder_settings(connections);
+  settings.nop_interval = 1000 * kSecond;
+  settings.nop_timeout = kPingTimeout;
+  return settings;
+}
+
+/// A command on this connection that the target has not acknowledged.
+std::uint32_t unacknowledged(LadderPeer& peer, Job& job, std::uint16_t cid) {
+  const auto command = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
+  CHECK(command.lun == job.lun);
+  return command.itt;
+}
+
+RecoveryRequest reset_of(std::uint64_t lun) {
+  return {.id = 1, .rung = Rung::lu_reset, .lun = lun};
+}
+
+/// From now on this connection is the one that was heard last.
+void hear(LadderPeer& peer, std::uint16_t cid) {
+  peer.now += 1;
+  peer.acknowledge(cid);
+}
+
+}  // namespace
+
+TEST_CASE("connections: ABORT TASK goes the way of its task") {
+  LadderPeer peer(3);
+  Job* jobs[3];
+  std::uint32_t itt[3];
+  for (std::uint16_t cid = 0; cid < 3; ++cid) {
+    jobs[cid] = &peer.queue(Direction::none, 0, cid == 1 ? kLun2 : kLun1);
+    itt[cid] = peer.take_command(*jobs[cid], cid);
+  }
+  for (const std::uint16_t cid : {std::uint16_t{2}, std::uint16_t{0}, std::uint16_t{1}}) {
+    CAPTURE(cid);
+    hear(peer, static_cast<std::uint16_t>((cid + 1) % 3));  // which matters to resets only
+    REQUIRE(peer.session.request_recovery({.id = 1U + cid, .rung = Rung::abort_task, .itt = itt[cid]}));
+    const auto request = peer.tmf(Function::abort_task, cid);
+    CHECK(request.lun == jobs[cid]->lun);
+    CHECK(request.referenced_task_tag == itt[cid]);
+    CHECK(request.ref_cmd_sn == 1U + cid);
+    CHECK(peer.silent());
+    peer.answer(request, Result::complete, cid);
+    CHECK(jobs[cid]->outcome == Outcome::aborted);
+    CHECK(peer.last_told().cid == cid);
+  }
+  peer.check_nothing_leaked();
+}
+
+TEST_CASE("connections: a reset goes where the target was heard last, and covers its tasks on all of them") {
+  LadderPeer peer(3);
+  Job* jobs[6];
+  std::uint32_t itt[6];
+  for (std::uint16_t i = 0; i < 6; ++i) {
+    jobs[i] = &peer.queue(Direction::read, 200'000, i < 3 ? kLun1 : kLun2);
+    itt[i] = peer.take_command(*jobs[i], i % 3);
+  }
+  peer.acknowledge(1);
+  hear(peer, 2);
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  const auto request = peer.tmf(Function::logical_unit_reset, 2);
+  CHECK(request.lun == kLun1);
+  CHECK(request.referenced_task_tag == kReservedTag);
+  CHECK(request.ref_cmd_sn == 0);
+  // The other LUN works on: commands, data and answers, on every connection.
+  for (std::uint16_t i = 3; i < 6; ++i) {
+    const auto cid = static_cast<std::uint16_t>(i % 3);
+    peer.deliver(cid, peer.data_in(cid, itt[i], 0, 0, Bytes(100'000), false));
+    peer.deliver(cid, peer.data_in(cid, itt[i], 1, 100'000, Bytes(100'000), true));
+    peer.deliver(cid, peer.response(cid, itt[i]));
+    CHECK(jobs[i]->outcome == Outcome::completed);
+    Job& more = peer.queue(Direction::none, 0, kLun2);
+    const std::uint16_t to = peer.busy();
+    peer.deliver(to, peer.response(to, peer.take_command(more, to)));
+    CHECK(more.outcome == Outcome::completed);
+  }
+  Job& held = peer.queue(Direction::none, 0, kLun1);
+  CHECK(peer.silent());
+  for (int i = 0; i < 3; ++i) CHECK(jobs[i]->outcome == Outcome::pending);
+  peer.answer(request, Result::complete, 2);
+  for (int i = 0; i < 3; ++i) CHECK(jobs[i]->outcome == Outcome::aborted);
+  CHECK(peer.told() == Told{"lu_reset success 3"});
+  CHECK(peer.last_told().cid == 2);
+  const std::uint16_t cid = peer.busy();
+  peer.deliver(cid, peer.response(cid, peer.take_command(held, cid)));
+  CHECK(held.outcome == Outcome::completed);
+  CHECK(peer.session.counters().late_answers == 0);
+  peer.check_nothing_leaked();
+}
+
+TEST_CASE("connections: an answer on another connection than the function's costs the session its connections") {
+  for (const auto function : {Function::abort_task, Function::logical_unit_reset}) {
+    LadderPeer peer(2);
+    Job& job = peer.queue(Direction::none, 0);
+    const std::uint32_t itt = peer.take_command(job);
+    peer.acknowledge();
+    RecoveryRequest request = reset_of(kLun1);
+    if (function == Function::abort_task) request = {.id = 1, .rung = Rung::abort_task, .itt = itt};
+    REQUIRE(peer.session.request_recovery(request));
+    peer.answer(peer.tmf(function), Result::complete, 1);
+    CHECK(peer.saw(Kind::lost, describe(ConnectionError::wrong_connection)));
+    CHECK(job.outcome == Outcome::transport_disrupted);  // not aborted
+    CHECK(peer.told()[0] == std::string(function == Function::abort_task ? "abort_task" : "lu_reset") + " failed 0");
+    peer.relogin();
+    check_works(peer);
+    peer.check_nothing_leaked();
+  }
+}
+
+TEST_CASE("connections: a reset waits for what is on its way over another connection") {
+  LadderPeer peer(asking(2));
+  Job& first = peer.queue(Direction::none, 0);
+  unacknowledged(peer, first, 0);
+  Job& second = peer.queue(Direction::none, 0);
+  unacknowledged(peer, second, 1);
+  hear(peer, 0);
+  peer.answers_pings = false;
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  CHECK(peer.silent());
+  CHECK(peer.pings == 2);  // what is there is asked on each
+  CHECK(peer.session.next_deadline() == peer.now + kPingTimeout);
+  Job& held = peer.queue(Direction::none, 0, kLun1);
+  Job& other = peer.queue(Direction::none, 0, kLun2);
+  peer.pump();
+  CHECK(peer.idle(1));
+  unacknowledged(peer, other, 0);  // nothing of the LUN leaves meanwhile; the others do not wait
+  SUBCASE("the command on the reset's own connection is no matter, the other is") {
+    peer.exp_cmd_sn = 2;
+    peer.acknowledge(0);
+    CHECK(peer.silent());
+    peer.exp_cmd_sn = 3;
+    peer.acknowledge(0);
+  }
+  SUBCASE("acknowledged on any connection") {
+    peer.exp_cmd_sn = 4;
+    peer.acknowledge(0);
+  }
+  const auto request = peer.tmf(Function::logical_unit_reset, 0);
+  peer.answer(request, Result::complete);
+  CHECK(first.outcome == Outcome::aborted);
+  CHECK(second.outcome == Outcome::aborted);
+  CHECK(other.outcome == Outcome::pending);
+  CHECK(peer.told() == Told{"lu_reset success 2"});
+  CHECK(peer.pings == 2);  // asked once
+  const std::uint16_t cid = peer.busy();
+  peer.deliver(cid, peer.response(cid, peer.take_command(held, cid)));
+  CHECK(held.outcome == Outcome::completed);
+}
+
+TEST_CASE("connections: what a reset waits for may end of itself") {
+  LadderPeer peer(asking(2));
+  Job& first = peer.queue(Direction::none, 0);
+  const std::uint32_t first_itt = unacknowledged(peer, first, 0);
+  Job& second = peer.queue(Direction::none, 0);
+  const std::uint32_t second_itt = unacknowledged(peer, second, 1);
+  hear(peer, 0);
+  peer.answers_pings = false;
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  CHECK(peer.silent());
+  peer.now += 1;
+  peer.deliver(1, peer.response(1, second_itt));
+  CHECK(second.outcome == Outcome::completed);
+  // Heard last is the other one now, and the first command went over the first: it waits on.
+  CHECK(peer.silent());
+  peer.deliver(0, peer.response(0, first_itt));
+  CHECK(first.outcome == Outcome::completed);
+  const auto request = peer.tmf(Function::logical_unit_reset, 0);  // asked for by hand: it goes out all the same
+  peer.answer(request, Result::complete);
+  CHECK(peer.told() == Told{"lu_reset success 0"});
+}
+
+TEST_CASE("connections: a reset that has waited long enough covers only what has arrived for certain") {
+  for (const bool ends_well : {true, false}) {
+    CAPTURE(ends_well);
+    LadderPeer peer(asking(2));
+    Job* jobs[4];
+    std::uint32_t itt[4];
+    for (std::uint16_t i = 0; i < 4; ++i) {
+      jobs[i] = &peer.queue(Direction::read, 1000 + i, kLun1);
+      const std::uint16_t cid = peer.busy();
+      CHECK(cid == i % 2);
+      itt[i] = unacknowledged(peer, *jobs[i], cid);
+    }
+    peer.exp_cmd_sn = 2;  // the first has arrived; of the second, over connection 1, nothing is known
+    hear(peer, 0);
+    peer.answers_pings = false;
+    REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+    peer.advance(kPingTimeout - 1);
+    CHECK(peer.silent());
+    peer.advance(1);
+    const auto request = peer.tmf(Function::logical_unit_reset, 0);
+    CHECK(peer.session.next_deadline() == peer.now + kLuResetTimeout - kPingTimeout);
+    // News that come now are too late: the reset was sent before.
+    peer.exp_cmd_sn = 5;
+    peer.acknowledge(0);
+    peer.answer(request, Result::complete);
+    CHECK(peer.told() == Told{"lu_reset success 1"});
+    CHECK(jobs[0]->outcome == Outcome::aborted);
+    for (int i = 1; i < 4; ++i) CHECK(jobs[i]->outcome == Outcome::pending);
+    CHECK(peer.silent());  // asked for by hand, nothing follows
+    if (ends_well) {
+      for (std::uint16_t i = 1; i < 4; ++i) {
+        const auto cid = static_cast<std::uint16_t>(i % 2);
+        peer.deliver(cid, peer.data_in(cid, itt[i], 0, 0, Bytes(1000U + i), true));
+        peer.deliver(cid, peer.response(cid, itt[i]));
+        CHECK(jobs[i]->outcome == Outcome::completed);
+      }
+    } else {  // the target has ended them after all: they become overdue themselves
+      peer.answers_pings = true;
+      peer.advance(kCommandTimeout + kPingTimeout);
+      peer.answer(peer.tmf(Function::abort_task, 1), Result::task_does_not_exist, 1);
+      const std::uint16_t cid = peer.busy();
+      peer.answer(peer.tmf(Function::logical_unit_reset, cid), Result::complete, cid);
+      for (int i = 1; i < 4; ++i) CHECK(jobs[i]->outcome == Outcome::aborted);
+    }
+    CHECK(peer.session.counters().losses == 0);
+    CHECK(peer.session.tasks_in_use() == 2);  // the pings that nobody has answered
+  }
+}
+
+TEST_CASE("connections: a command missing in between leaves those behind it uncovered") {
+  LadderPeer peer(asking(2));
+  Job& other = peer.queue(Direction::none, 0, kLun2);
+  unacknowledged(peer, other, 0);  // CmdSN 1, to another LUN, on its way
+  Job& behind = peer.queue(Direction::none, 0, kLun1);
+  unacknowledged(peer, behind, 1);  // CmdSN 2: may be parked at the target until 1 comes
+  hear(peer, 1);
+  peer.answers_pings = false;
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  CHECK(peer.silent());
+  peer.advance(kPingTimeout);
+  peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
+  CHECK(behind.outcome == Outcome::pending);
+  CHECK(peer.told() == Told{"lu_reset success 0"});
+}
+
+TEST_CASE("connections: with one connection all that went before is covered, acknowledged or not") {
+  for (const bool pings : {true, false}) {
+    LadderPeer peer(pings ? asking(1) : ladder_settings(1));
+    Job* jobs[3];
+    for (auto& job : jobs) {
+      job = &peer.queue(Direction::none, 0);
+      unacknowledged(peer, *job, 0);
+    }
+    REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::target_warm_reset}));
+    peer.answer(peer.tmf(Function::target_warm_reset), Result::complete);
+    for (const Job* job : jobs) CHECK(job->outcome == Outcome::aborted);
+    CHECK(peer.told() == Told{"target_warm_reset success 3"});
+    CHECK(peer.pings == 0);
+    peer.check_nothing_leaked();
+  }
+}
+
+TEST_CASE("connections: without pings a reset does not wait, and covers what has arrived") {
+  LadderPeer peer(2);
+  Job& first = peer.queue(Direction::none, 0);
+  unacknowledged(peer, first, 0);
+  Job& second = peer.queue(Direction::none, 0);
+  unacknowledged(peer, second, 1);
+  hear(peer, 0);
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  peer.answer(peer.tmf(Function::logical_unit_reset), Result::complete);
+  CHECK(first.outcome == Outcome::aborted);
+  CHECK(second.outcome == Outcome::pending);
+}
+
+TEST_CASE("connections: an abort does not wait, nor ask") {
+  LadderPeer peer(asking(2));
+  Job& first = peer.queue(Direction::none, 0);
+  const std::uint32_t itt = unacknowledged(peer, first, 0);
+  Job& second = peer.queue(Direction::none, 0);
+  unacknowledged(peer, second, 1);
+  REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::abort_task, .itt = itt}));
+  peer.answer(peer.tmf(Function::abort_task), Result::complete);
+  CHECK(first.outcome == Outcome::aborted);
+  CHECK(second.outcome == Outcome::pending);
+  CHECK(peer.pings == 0);
+}
+
+TEST_CASE("connections: under load a LUN is reset once, not for ever") {
+  // A target that ends with a reset whatever has arrived, acknowledged or not, and tells of arrivals late.
+  LadderPeer peer(asking(4));
+  for (int round = 0; round < 20; ++round) {
+    std::vector<Job*> jobs;
+    for (int i = 0; i < 8; ++i) jobs.push_back(&peer.queue(Direction::read, 100'000, kLun1));
+    peer.pump();
+    std::uint32_t arrived = peer.exp_cmd_sn;
+    for (std::uint16_t cid = 0; cid < 4; ++cid) {
+      for (; !peer.idle(cid); ++arrived) peer.take(cid, Opcode::scsi_command);
+    }
+    REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+    peer.exp_cmd_sn = arrived;
+    peer.pump();  // the answers to the pings tell
+    const std::uint16_t cid = peer.busy();
+    peer.answer(peer.tmf(Function::logical_unit_reset, cid), Result::complete, cid);
+    for (const Job* job : jobs) CHECK(job->outcome == Outcome::aborted);
+  }
+  peer.check_nothing_leaked();
+}
