@@ -22,9 +22,10 @@ class Row:
 
     `faults`: (kind, fields), posted in this order. `until`: when they are taken away again: "used" (all their counts
     are used up), a number of seconds, or a rung of the ladder that has ended. `rung`: the highest that must be
-    reached, "-" for none. `held_ms`: the longest that any reply may take. `errors`: what clients may and must be told,
+    reached, "-" for none, None if it is not judged. `held_ms`: the longest that any reply may take. `errors`: what clients may and must be told,
     as "write ENOSPC". `target_options` are of the gateway's configuration. `blocks`: how many the model's load uses; with
-    few, all are written before the fault. `script` takes the place of the loads."""
+    few, all are written before the fault. `only`: the model's load does no other command, and so nothing waits behind an
+    overlapping write. `script` takes the place of the loads."""
     name: str
     faults: tuple = ()
     until: object = "used"
@@ -33,6 +34,7 @@ class Row:
     errors: tuple = ()
     target_options: dict = dataclasses.field(default_factory=dict)
     blocks: int = 256
+    only: str = None
     script: object = None
 
 
@@ -60,8 +62,8 @@ ALL = [
         held_ms=2 * OVERDUE_MS + MARGIN_MS),
     Row("hang_lun, 3 s", (("hang_lun", {"lun": 1}),), until=3, rung="abort_task",
         held_ms=2 * OVERDUE_MS + MARGIN_MS),
-    Row("hang_lun, for good", (("hang_lun", {"lun": 1}),), until=8, rung="abort_task",
-        held_ms=3 * OVERDUE_MS + MARGIN_MS, errors=("read EIO", "write EIO"), target_options={"retries": 1}),
+    Row("hang_lun, for good", (("hang_lun", {"lun": 1}),), until=2 * OVERDUE_MS / 1000 + 1, rung="abort_task",
+        held_ms=2 * OVERDUE_MS + MARGIN_MS, errors=("read EIO",), target_options={"retries": 1}, only="read"),
     Row("delay, 300 ms", (("delay", {"delay_ms": 300, "probability": 0.1, "count": 50}),), held_ms=1000),
     Row("delay, beyond the command's time", (("delay", {"delay_ms": 10000, "count": 2}),), rung="abort_task",
         held_ms=OVERDUE_MS + MARGIN_MS),
@@ -106,8 +108,12 @@ ALL = [
         held_ms=3000),
     Row("login_refuse, target error", (("login_refuse", {"class": 3, "detail": 1, "count": 2}),
                                        ("drop_connection", {})), rung="relogin", held_ms=_BACK_MS + 500),
+    Row("login_refuse, initiator error", (("login_refuse", {"class": 2, "detail": 2, "count": 1}),
+                                          ("drop_connection", {})), rung="relogin", held_ms=_BACK_MS + 500),
     Row("redirect, to itself", (("redirect", {"to": _self_redirect, "count": 1}), ("drop_connection", {})),
         rung="relogin", held_ms=_BACK_MS),
+    Row("redirect, for good", (("redirect", {"to": _self_redirect, "permanent": True, "count": 1}),
+                               ("drop_connection", {})), rung="relogin", held_ms=_BACK_MS),
     Row("redirect, to nowhere", (("redirect", {"to": "127.0.0.1:1", "count": 1}), ("drop_connection", {})),
         rung="relogin", held_ms=_BACK_MS + 500),
     # Statuses and sense.
@@ -129,8 +135,18 @@ ALL = [
     Row("thin_full", (("thin_full", {}),), until=2, held_ms=2000, errors=("write ENOSPC",), blocks=4096),
     Row("power_loss, with unflushed writes", rung="relogin", held_ms=3000,
         script=lambda uri, faults: power_loss.unflushed_write_is_told_once(uri, faults, drop=True)),
+    Row("power_loss, the session stays", held_ms=3000,
+        script=lambda uri, faults: power_loss.unflushed_write_is_told_once(uri, faults, drop=False)),
     Row("power_loss, with nothing unflushed", rung="relogin", held_ms=3000,
         script=lambda uri, faults: power_loss.nothing_unflushed_nothing_told(uri, faults, drop=True)),
+    # How far a mixture climbs is left to chance, but not what clients see of it.
+    Row("mixture", (("hang_task", {"probability": 0.01}), ("hang_tmf", {"probability": 0.1}),
+                    ("refuse_tmf", {"probability": 0.2}), ("tmf_lies", {"probability": 0.2}),
+                    ("drop_connection", {"opcode": "read", "probability": 0.0005}),
+                    ("reject", {"probability": 0.005}), ("busy", {"probability": 0.05}),
+                    ("task_set_full", {"probability": 0.02}), ("delay", {"delay_ms": 200, "probability": 0.05}),
+                    ("unit_attention", {"asc": 0x29, "ascq": 0, "probability": 0.01})),
+        until=8, rung=None, held_ms=10000, target_options={"retries": 20}),
 ]
 
 
@@ -139,5 +155,5 @@ def chosen(patterns):
     wanted = [row for row in ALL if not patterns or any(pattern in row.name for pattern in patterns)]
     if not wanted:
         sys.exit(f"no row matches {patterns}: {', '.join(row.name for row in ALL)}")
-    assert all(row.rung in ("-", *recovery_log.RUNGS) for row in wanted)
+    assert all(row.rung in (None, "-", *recovery_log.RUNGS) for row in wanted)
     return wanted

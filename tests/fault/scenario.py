@@ -58,7 +58,7 @@ def _loaded(row, server, target, outcome, seed):
     """fio ends at the first error; where errors are expected the model's load is alone."""
     checker = None if row.errors else _fio(server).start()
     try:
-        with model_load.Load(server.uri(), seed, rate=300, blocks=row.blocks) as load:
+        with model_load.Load(server.uri(), seed, rate=300, blocks=row.blocks, only=row.only) as load:
             time.sleep(BEFORE_S)
             _fault(row, server, target, load)
             time.sleep(AFTER_S)
@@ -95,7 +95,8 @@ def _fault(row, server, target, load):
     else:
         time.sleep(row.until)
     missed = [target.faults.get(number)["fault"] for number in posted if target.faults.hits(number) == 0]
-    if missed:
+    # Errors, too, are a proof: a gateway that knows of them need not ask again. A mixture is left to chance.
+    if missed and not row.errors and row.rung is not None:
         raise AssertionError(f"the target had no occasion for {', '.join(missed)}")
     if row.until != "used":
         target.faults.clear()
@@ -118,7 +119,7 @@ def _add_fio(checker, outcome):
 
 
 def _judge(row, outcome):
-    if outcome.rung != row.rung:
+    if row.rung is not None and outcome.rung != row.rung:
         outcome.wrong.append(f"rung {outcome.rung} instead of {row.rung}: {', '.join(outcome.climbed) or 'none'}")
     if outcome.held_ms > row.held_ms:
         outcome.wrong.append(f"a reply was held for {outcome.held_ms:.0f} ms, more than {row.held_ms}")

@@ -5,7 +5,8 @@ import time
 from base import InteropCase, gateway_only, serve
 from lib import power_loss, recovery_log, unaligned
 from lib.targets import Embedded, Lun
-from recovery import LADDER_TIMEOUTS, LUN_SIZE
+from lib.tcp_proxy import UP, TcpProxy
+from recovery import LADDER_TIMEOUTS, LUN_SIZE, RecoveryCase
 
 KIB = 1 << 10
 ABORT_TASK, LU_RESET = 1, 5
@@ -93,6 +94,32 @@ class GhostWrite(EmbeddedCase):
 
 
 @gateway_only
+class Overtaken(RecoveryCase):
+    def test_reset_with_commands_under_way(self):
+        """One command hangs, and a connection stalls with commands that the target has not seen. The LUN reset for the
+        one overtakes the others; the target answers it when they have arrived, and forgets them, too. The gateway may
+        not count on that: other targets would execute them."""
+        target = self.use(Embedded({1: Lun(LUN_SIZE)}, control=True))
+        proxy = self.use(TcpProxy(target))
+        timeouts = {**LADDER_TIMEOUTS, "abort": "10s", "lu_reset": "10s", "nop_interval": "0s"}
+        server = self.use(serve(proxy, target_options={"timeouts": timeouts}))
+        with self.under_load(server) as load:
+            server.child.wait_until(lambda: len(proxy.ids()) == 4, "connected four times")
+            ids = proxy.ids()
+            hung = target.faults.post("hang_task", opcode="write", cid=0, count=1)
+            target.faults.post("refuse_tmf", function=ABORT_TASK, count=1)
+            server.child.wait_until(lambda: target.faults.hits(hung) == 1, "hung up")
+            proxy.stall(ids[-1], UP)
+            server.child.wait_until(lambda: "abort_task refused" in recovery_log.climbed(server.child.log()),
+                                    "at the reset")
+            proxy.resume()
+            self.flows(server, load, 5, "after the reset")
+            self.assertEqual(proxy.ids(), ids, "no connection is lost for it")
+        server.stop()
+        self.assertIn("lu_reset success", recovery_log.climbed(server.child.log()))
+
+
+@gateway_only
 class PowerLoss(EmbeddedCase):
     """FLUSH is honest about what a power loss took."""
 
@@ -114,4 +141,4 @@ class PowerLoss(EmbeddedCase):
         self.server.stop()
 
 
-del EmbeddedCase  # nothing to run by itself
+del EmbeddedCase, RecoveryCase  # no tests by themselves

@@ -4,15 +4,19 @@ import os
 import pathlib
 import shutil
 import tempfile
+import threading
 
 _root = None
+_lock = threading.Lock()
 _keep = bool(os.environ.get("NBDGW_KEEP"))
 
 
 def root():
     """The run's scratch directory, made at first use and removed at exit (kept if NBDGW_KEEP is set)."""
     global _root
-    if _root is None:
+    with _lock:
+        if _root is not None:
+            return _root
         _root = pathlib.Path(tempfile.mkdtemp(prefix="nbdgw-test-"))
         atexit.register(_remove)
     return _root
