@@ -23,7 +23,10 @@ LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : P
   on_pdu = [this](std::uint16_t cid, const Pdu& pdu) {
     if (pdu.opcode() == Opcode::nop_out && pdu.as<NopOut>().itt != kReservedTag) {
       ++pings;
-      if (!answers_pings) return;
+      if (!answers_pings) {
+        unanswered_pings.emplace_back(cid, pdu);
+        return;
+      }
       send(cid, make_pdu(NopIn{.itt = pdu.as<NopOut>().itt, .sequence = status_sequence(cid)}));
       return;
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/unit/initiator/peer.hpp"
@@ -26,6 +27,7 @@ class LadderPeer : public Peer {
 
   bool answers_pings = true;
   std::uint64_t pings = 0;
+  std::vector<std::pair<std::uint16_t, Pdu>> unanswered_pings;
 
   /// Makes and queues a command.
   Job& queue(initiator::Direction direction, std::uint32_t length, std::uint64_t lun = kLun1);

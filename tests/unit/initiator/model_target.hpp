@@ -47,6 +47,9 @@ class ModelTarget {
   /// The keys that a Peer answers logins with, in agreement with the above.
   TargetKeys keys(std::uint16_t connections) const;
 
+  /// A command of before this target was there: its data may still come, and is thrown away.
+  void ignore(std::uint32_t itt) { over_.insert(itt); }
+
   /// Sends some of what is due. False when nothing is.
   bool act();
   /// act() and pump() until nothing moves.
