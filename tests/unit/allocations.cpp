@@ -24,7 +24,7 @@ void* counted_or_throw(std::size_t size, std::size_t alignment = alignof(std::ma
 
 }  // namespace
 
-// Every form of new, for AddressSanitizer brings its own of those that are not here, and its memory is not for free().
+// Every form of new, for AddressSanitizer brings its own of those that are not here; free() does not take its memory.
 void* operator new(std::size_t size) {
   return counted_or_throw(size);
 }
