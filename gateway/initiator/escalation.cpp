@@ -37,19 +37,36 @@ RungScope scope_of(Rung rung) noexcept {
 
 }  // namespace
 
+bool can_be_asked_for(const RecoveryRequest& request) noexcept {
+  if (request.rung == Rung::timeout || request.rung == Rung::relogin) return false;
+  return scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun;
+}
+
 Escalation::Escalation(Session& session) noexcept : session_(session) {
   requests_.reserve(kMaxRequests);
   events_.reserve(kEventsReserved);
 }
 
 bool Escalation::request(const RecoveryRequest& request) {
-  NBDGW_ASSERT(request.id != 0 && request.rung != Rung::timeout && request.rung != Rung::relogin,
-               "a rung that can be asked for");
-  NBDGW_ASSERT(scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun,
-               "what is about a LUN says which");
-  if (requests_.size() == kMaxRequests || session_.state_ != SessionState::logged_in) return false;
+  NBDGW_ASSERT(request.id != 0 && can_be_asked_for(request),
+               "a rung that can be asked for, and a number to tell it by");
+  if (!takes_requests()) return false;
   requests_.push_back(request);
   return true;
+}
+
+bool Escalation::takes_requests() const noexcept {
+  return requests_.size() < kMaxRequests && session_.state_ == SessionState::logged_in;
+}
+
+std::optional<Escalation::Climb> Escalation::climbing() const {
+  if (climb_ || lost_at_ == proto::kNever) return climb_;
+  return relogin();
+}
+
+/// The way back to the session that was lost.
+Escalation::Climb Escalation::relogin() const {
+  return {.rung = Rung::relogin, .scope = RungScope::session, .cause = lost_why_, .started_at = lost_at_};
 }
 
 void Escalation::step(proto::Micros now) {
@@ -241,8 +258,7 @@ void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, pr
 
 void Escalation::on_session_up(proto::Micros now) {
   if (lost_at_ == proto::kNever) return;
-  const Climb climb{.rung = Rung::relogin, .scope = RungScope::session, .cause = lost_why_, .started_at = lost_at_};
-  tell(climb, RungOutcome::success, lost_tasks_, now);
+  tell(relogin(), RungOutcome::success, lost_tasks_, now);
   lost_at_ = proto::kNever;
 }
 

@@ -26,6 +26,9 @@ struct RecoveryRequest {
   std::uint32_t itt = 0;                      // abort_task
 };
 
+/// Whether the rung can be asked for, with a LUN where it is about one. Nothing else may be given to a session.
+bool can_be_asked_for(const RecoveryRequest& request) noexcept;
+
 /// The escalation ladder of one session (design section 6; reference 1.3): which command is overdue, and what is done
 /// about it. Part of the session, and acts on it; one rung at a time.
 ///
@@ -78,8 +81,7 @@ class Escalation {
   const TaskManagement& tmf() const noexcept { return tmf_; }
   bool next_event(RecoveryEvent& event);
 
- private:
-  /// The rung that is being climbed.
+  /// A rung that is being climbed.
   struct Climb {
     Rung rung{};
     RungScope scope{};
@@ -90,7 +92,12 @@ class Escalation {
     std::string cause{};
     proto::Micros started_at = 0;
   };
+  /// The one that is being climbed now, for views: a function under way, or the way back to a lost session.
+  std::optional<Climb> climbing() const;
+  /// Whether request() would take one more.
+  bool takes_requests() const noexcept;
 
+ private:
   bool restricted_may_send(proto::iscsi::Opcode opcode, std::uint64_t lun, std::uint32_t itt) const noexcept;
 
   // Deadlines (deadlines.cpp).
@@ -116,6 +123,7 @@ class Escalation {
   std::uint32_t end_covered_tasks();
   void climb_on(Climb climb, const char* answer, proto::Micros now);
   bool is_over(const Climb& climb) const noexcept;
+  Climb relogin() const;
 
   void tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now);
 

@@ -114,8 +114,8 @@ void Gateway::add_target(Worker& worker, std::uint32_t index) {
 
 void Gateway::take_client(UniqueFd fd, ConnectionLimit::Ticket ticket) {
   Shard& shard = workers_[next_worker_++ % workers_.size()]->shard;
-  auto client =
-      std::make_unique<NbdClient>(std::move(fd), std::move(ticket), directory_, shard.options().client, steady_now());
+  auto client = std::make_unique<NbdClient>(++last_client_, std::move(fd), std::move(ticket), directory_,
+                                            shard.options().client, steady_now());
   shard.post(
       [&shard, moving = std::move(client)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
 }
