@@ -53,8 +53,9 @@ bool read_pem(const Value& value, PemKind kind, const std::string& config_file, 
     if (!wrong.empty()) wrong = file.path + " " + wrong;
   }
   file.text = std::move(content.text);
-  if (!wrong.empty()) value.error(std::move(wrong));
-  return wrong.empty();
+  if (wrong.empty()) return true;
+  value.error(std::move(wrong));
+  return false;
 }
 
 void parse_tls(const Value& value, const std::string& config_file, const FileReader& reader,

@@ -1,6 +1,7 @@
 #include "gateway/admin/admin_server.hpp"
 
 #include "config/address.hpp"
+#include "gateway/admin/console_routes.hpp"
 #include "gateway/admin/tls_context.hpp"
 #include "gateway/net/gateway.hpp"
 
@@ -39,6 +40,7 @@ AdminServer::~AdminServer() {
 void AdminServer::start() {
   probes_.emplace(probe_source(gateway_, listeners_), http_.postbox());
   add_probe_routes(router_, *probes_);
+  add_console_routes(router_);
   http_.start();
 }
 

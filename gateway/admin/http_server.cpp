@@ -133,6 +133,8 @@ bool HttpServer::make_room(Door& door) {
   if (!victim) return false;
   ++counters_.evicted;
   victim->close();
+  // It lives until what was under way on it has ended, but its place is gone: it is no victim again.
+  std::erase_if(door.clients, [&](const auto& client) { return client.lock() == victim; });
   return true;
 }
 

@@ -130,7 +130,7 @@ void Listener::listen_unix(const config::Endpoint& endpoint) {
 }
 
 void Listener::start() {
-  spdlog::info("listening on {}", address_);
+  spdlog::info("listening on {} ({})", address_, settings_.address);
   wait();
 }
 
