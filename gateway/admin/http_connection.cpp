@@ -106,12 +106,14 @@ void HttpConnection::read_header() {
   parser_->body_limit(server_.limits.body_bytes);
   stream_.expires_after(server_.limits.request);
   http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](const Error& error, std::size_t) {
-    if (error) return self->refuse(error);
-    self->on_header();
+    // A body that is announced to be too large: the header is there all the same, and who asks comes first.
+    if (error && error != http::error::body_limit) return self->refuse(error);
+    self->on_header(error);
   });
 }
 
-void HttpConnection::on_header() {
+/// `error`: none, or a body that is too large.
+void HttpConnection::on_header(const Error& error) {
   const auto& header = parser_->get();
   version_ = header.version();
   head_ = header.method() == http::verb::head;
@@ -121,13 +123,14 @@ void HttpConnection::on_header() {
     asked_ = text(header.method_string()) + " " + text(target.substr(0, target.find('?')));
   }
   if (!is_welcome()) return;
+  if (error) return refuse(error);
   const auto expect = header[http::field::expect];
   if (expect.empty() || parser_->is_done()) return read_body();
   if (!boost::beast::iequals(expect, "100-continue"))
     return decline(problem(417, "bad_expectation", "only 100-continue can be expected"));
   boost::asio::async_write(stream_, boost::asio::buffer(kContinue),
-                           [self = shared_from_this()](const Error& error, std::size_t) {
-                             if (!error) self->read_body();
+                           [self = shared_from_this()](const Error& failure, std::size_t) {
+                             if (!failure) self->read_body();
                            });
 }
 

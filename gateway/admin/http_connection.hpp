@@ -49,7 +49,7 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   void shake_hands();
   void wait_for_request();
   void read_header();
-  void on_header();
+  void on_header(const Error& error);
   bool is_welcome();
   void read_body();
   void refuse(const Error& error);

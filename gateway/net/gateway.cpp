@@ -145,7 +145,7 @@ void Gateway::ping(std::uint32_t shard, std::function<void()> answer) {
   workers_[shard]->shard.post([answer = std::move(answer)](proto::Micros) { answer(); });
 }
 
-ShardView Gateway::view_of(const Worker& worker) {
+ShardView Gateway::view_of(const Worker& worker) const {
   ShardView view;
   view.index = worker.shard.index();
   for (const auto& slot : worker.exports) {
@@ -155,6 +155,7 @@ ShardView Gateway::view_of(const Worker& worker) {
     exported.state = status.state;
     exported.reason = status.reason;
     exported.known = status.known;
+    exported.required = std::ranges::find(config_.exports, slot->name(), &config::Export::name)->required;
   }
   return view;
 }
@@ -171,7 +172,7 @@ void Gateway::view(ViewOptions, std::function<void(GatewayView)> done) {
   gathering->done = std::move(done);
   gathering->left = workers_.size();
   for (const auto& worker : workers_) {
-    worker->shard.post([gathering, each = worker.get()](proto::Micros) {
+    worker->shard.post([this, gathering, each = worker.get()](proto::Micros) {
       gathering->view.shards[each->shard.index()] = view_of(*each);
       if (gathering->left.fetch_sub(1) == 1) gathering->done(std::move(gathering->view));
     });

@@ -76,7 +76,7 @@ class Gateway {
   void add_target(Worker& worker, std::uint32_t index);
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
   void stop_control();
-  static ShardView view_of(const Worker& worker);
+  ShardView view_of(const Worker& worker) const;
 
   const config::Config config_;
   const GatewayOptions options_;

@@ -67,6 +67,12 @@ TEST_CASE("http access: without the token no body is read and no handler called"
   HttpClient expecting = served.client();
   CHECK(expecting.ask(post + "Expect: 100-continue\r\nContent-Length: 50\r\n\r\n") == 401);
   CHECK(expecting.is_closed());
+  HttpClient large = served.client();
+  CHECK(large.ask(post + "Content-Length: 101\r\n\r\n") == 401);
+  CHECK(large.is_closed());
+  HttpClient known = served.client();
+  CHECK(known.ask(post + kRight + "Content-Length: 101\r\n\r\n") == 413);
+  CHECK(known.is_closed());
   // What follows is not taken for a request, even if it looks like one.
   HttpClient smuggling = served.client();
   const std::string inner = get("/echo", kRight);
