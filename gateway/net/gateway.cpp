@@ -23,6 +23,8 @@ constexpr std::uint64_t kSpareDescriptors = 128;
 void raise_descriptor_limit(const config::Config& config) {
   std::uint64_t needed = config.limits.connections + kSpareDescriptors;
   for (const config::Target& target : config.targets) needed += target.connections;
+  needed +=
+      config.listen.admin.size() * (config::kAdminConnections + 1);  // a newcomer, before it is decided who goes
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
   limit.rlim_cur = std::min<rlim_t>(needed, limit.rlim_max);
@@ -73,6 +75,7 @@ void Gateway::open_listeners() {
     listeners_.push_back(std::make_unique<Listener>(
         control_, endpoint, limit_,
         [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); }));
+    addresses_.push_back(listeners_.back()->address());
   }
 }
 
@@ -106,6 +109,7 @@ void Gateway::add_target(Worker& worker, std::uint32_t index) {
     if (exported.target != index) continue;
     SessionExport& slot = *worker.exports.emplace_back(
         std::make_unique<SessionExport>(export_config(config_, exported), worker.shard.pool(), driver));
+    slot.set_required(exported.required);
     worker.shard.add_export(slot);
     places_.emplace(exported.name, &worker.shard);
   }
@@ -139,10 +143,8 @@ void Gateway::stop_control() {
   listeners_.clear();
 }
 
-std::vector<std::string> Gateway::addresses() const {
-  std::vector<std::string> texts;
-  for (const auto& listener : listeners_) texts.push_back(listener->address());
-  return texts;
+void Gateway::ping(std::uint32_t shard, std::function<void()> answer) {
+  workers_[shard]->shard.post([answer = std::move(answer)](proto::Micros) { answer(); });
 }
 
 }  // namespace nbdgw::net

@@ -31,10 +31,6 @@ struct GatewayOptions {
   proto::Micros drain_limit = 10 * proto::kSecond;
 };
 
-struct ViewOptions {
-  bool clients = false;  // each NBD client, too; their numbers are there anyway
-};
-
 /// A gateway made from a configuration: its shards with their sessions, exports and clients, and the control thread,
 /// which accepts clients and looks up names.
 class Gateway {
@@ -56,8 +52,9 @@ class Gateway {
   void wait();
 
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
-  std::vector<std::string> addresses() const;
+  const std::vector<std::string>& addresses() const noexcept { return addresses_; }
   const std::vector<std::unique_ptr<Listener>>& listeners() const noexcept { return listeners_; }
+
   // What operators see and do (gateway_view.cpp, gateway_verbs.cpp): from any thread. `done` is called once, on a
   // thread of the gateway, or destroyed uncalled when the gateway ends before that. What exists and where is the
   // control thread's business, so all of it goes there first; what it then posts to a shard is done in that order.
@@ -79,6 +76,10 @@ class Gateway {
   const RecoveryLog& recovery() const noexcept { return recovery_; }
   RecoveryLog& recovery() noexcept { return recovery_; }
   std::size_t worker_count() const noexcept { return workers_.size(); }
+  /// From any thread: `answer` is called by the thread of a shard when its loop gets to it; never, if it has ended.
+  void ping(std::uint32_t shard, std::function<void()> answer);
+  /// From any thread: the shard's thread has ended in good order.
+  bool has_ended(std::uint32_t shard) const noexcept { return workers_[shard]->shard.has_ended(); }
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
 
  private:
@@ -117,7 +118,8 @@ class Gateway {
   ExportPlaces places_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::size_t next_worker_ = 0;  // for the next client
+  std::vector<std::string> addresses_;  // of the listeners; never changes after the start
+  std::size_t next_worker_ = 0;         // for the next client
   std::uint64_t last_client_ = 0;
   bool takes_clients_ = true;
   std::uint32_t last_request_ = 0;  // of a rung by hand

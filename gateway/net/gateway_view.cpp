@@ -55,7 +55,7 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
     view.draining = !takes_clients_;
     view.clients = limit_.taken();
     view.clients_max = limit_.limit();
-    view.addresses = addresses();
+    view.addresses = addresses_;
     for (const auto& listener : listeners_) {
       view.accepted += listener->counters().accepted;
       view.over_limit += listener->counters().over_limit;

@@ -59,6 +59,7 @@ void Shard::run() {
   now_ = steady_now();
   while (stage_ != Stage::ended) turn();
   mailbox_.close();
+  ended_.store(true, std::memory_order_release);
 }
 
 void Shard::turn() {
