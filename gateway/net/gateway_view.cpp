@@ -34,7 +34,7 @@ class Collector {
 
 }  // namespace
 
-ShardView Gateway::Worker::view(const ViewOptions& view_options, proto::Micros now) const {
+ShardView Worker::view(const ViewOptions& options, proto::Micros now) const {
   ShardView view;
   view.index = shard.index();
   view.memory_used = shard.pool().used();
@@ -45,7 +45,7 @@ ShardView Gateway::Worker::view(const ViewOptions& view_options, proto::Micros n
     view.exports.push_back(view_of(*slot, now));
   }
   for (const auto& driver : drivers) view.sessions.push_back(view_of(std::as_const(*driver).session(), now));
-  add_clients(shard, slots, view_options.clients, now, view);
+  add_clients(shard, slots, options.clients, now, view);
   return view;
 }
 
@@ -82,22 +82,16 @@ void Gateway::tasks(std::string target, std::function<void(std::optional<std::ve
   });
 }
 
-std::pair<Gateway::Worker*, SessionDriver*> Gateway::find_target(const std::string& name) noexcept {
-  for (const auto& worker : workers_) {
-    for (const auto& driver : worker->drivers) {
-      if (driver->session().settings().label == name) return {worker.get(), driver.get()};
-    }
-  }
-  return {};
+std::pair<Worker*, SessionDriver*> Gateway::find_target(const std::string& name) noexcept {
+  const auto found = targets_.find(name);
+  if (found == targets_.end() || found->second.driver == nullptr) return {};
+  return {found->second.worker, found->second.driver};
 }
 
-std::pair<Gateway::Worker*, SessionExport*> Gateway::find_export(const std::string& name) noexcept {
-  for (const auto& worker : workers_) {
-    for (const auto& slot : worker->exports) {
-      if (slot->name() == name) return {worker.get(), slot.get()};
-    }
-  }
-  return {};
+std::pair<Worker*, SessionExport*> Gateway::find_export(const std::string& name) noexcept {
+  const auto found = exports_.find(name);
+  if (found == exports_.end()) return {};
+  return {found->second.worker, found->second.slot};
 }
 
 }  // namespace nbdgw::net
