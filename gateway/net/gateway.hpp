@@ -113,6 +113,7 @@ class Gateway {
   /// A target in use, with its worker; nulls if there is none of that name.
   std::pair<Worker*, SessionDriver*> find_target(const std::string& name) noexcept;
   std::pair<Worker*, SessionExport*> find_export(const std::string& name) noexcept;
+  bool has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept;
 
   void open_listeners();
   void make_workers();

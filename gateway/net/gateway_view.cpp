@@ -34,21 +34,6 @@ class Collector {
 
 }  // namespace
 
-ShardView Worker::view(const ViewOptions& options, proto::Micros now) const {
-  ShardView view;
-  view.index = shard.index();
-  view.memory_used = shard.pool().used();
-  view.memory_limit = shard.pool().capacity();
-  std::vector<const SessionExport*> slots;
-  for (const auto& slot : exports) {
-    slots.push_back(slot.get());
-    view.exports.push_back(view_of(*slot, now));
-  }
-  for (const auto& driver : drivers) view.sessions.push_back(view_of(std::as_const(*driver).session(), now));
-  add_clients(shard, slots, options.clients, now, view);
-  return view;
-}
-
 void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
   on_control([this, options, done = std::move(done)]() mutable {
     GatewayView view;
@@ -92,6 +77,13 @@ std::pair<Worker*, SessionExport*> Gateway::find_export(const std::string& name)
   const auto found = exports_.find(name);
   if (found == exports_.end()) return {};
   return {found->second.worker, found->second.slot};
+}
+
+bool Gateway::has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(exports_, [&](const auto& entry) {
+    const SessionExport& slot = *entry.second.slot;
+    return &slot.driver() == &driver && slot.exported().unit().lun() == lun;
+  });
 }
 
 }  // namespace nbdgw::net

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gateway/net/view_parts.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::net {
@@ -29,6 +30,13 @@ WorkDone Worker::carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& rec
     done.exports.emplace_back(slot.name(), &slot);
   }
   return done;
+}
+
+ShardView Worker::view(const ViewOptions& options, proto::Micros now) const {
+  ShardParts parts{.shard = shard, .exports = {}, .drivers = {}};
+  for (const auto& slot : exports) parts.exports.push_back(slot.get());
+  for (const auto& driver : drivers) parts.drivers.push_back(driver.get());
+  return view_of(parts, options.clients, now);
 }
 
 SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {
