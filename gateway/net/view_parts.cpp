@@ -95,6 +95,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.target = slot.driver().session().settings().label;
   view.lun = lun_number(exported.unit().lun());
   view.admin_state = slot.admin_state();
+  view.required = slot.required();
   view.state = exported.state();
   view.reason = exported.status().reason;
   view.known = exported.known();

@@ -24,8 +24,7 @@ struct OneShard {
                     bool online = true)
       : shard(0, options(memory, handshake)), disk(shard, "disk", kDisk) {
     disk.online = online;
-    shard.set_places(&places);
-    places.emplace("disk", &shard);
+    shard.set_places(std::make_shared<const net::ExportPlaces>(net::ExportPlaces{{"disk", {&shard}}}));
     shard.start();
   }
   ~OneShard() {
@@ -48,7 +47,6 @@ struct OneShard {
     while (clients() != count) std::this_thread::yield();
   }
 
-  net::ExportPlaces places;
   net::Shard shard;
   MemoryExport disk;
 };
