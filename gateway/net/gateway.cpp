@@ -24,6 +24,8 @@ constexpr std::uint64_t kSpareDescriptors = 128;
 void raise_descriptor_limit(const config::Config& config) {
   std::uint64_t needed = config.limits.connections + kSpareDescriptors;
   for (const config::Target& target : config.targets) needed += target.connections;
+  needed +=
+      config.listen.admin.size() * (config::kAdminConnections + 1);  // a newcomer, before it is decided who goes
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
   limit.rlim_cur = std::min<rlim_t>(needed, limit.rlim_max);
