@@ -47,6 +47,30 @@ std::string bracketed(const std::string& host) {
   return host.find(':') == std::string::npos ? host : "[" + host + "]";
 }
 
+constexpr std::string_view kTcp = "tcp://";
+constexpr std::string_view kUnix = "unix://";
+constexpr std::string_view kHttp = "http://";
+constexpr std::string_view kHttps = "https://";
+
+std::string parse_tcp(std::string_view rest, std::uint16_t default_port, Endpoint& endpoint) {
+  endpoint.kind = Endpoint::Kind::tcp;
+  return parse_host_port(rest, default_port, endpoint.host, endpoint.port);
+}
+
+/// `purpose` names the socket in the example.
+std::string parse_unix(std::string_view path, const char* purpose, Endpoint& endpoint) {
+  endpoint.kind = Endpoint::Kind::unix_socket;
+  endpoint.path = path;
+  if (!path.starts_with('/'))
+    return std::string("the path of a UNIX socket is absolute: unix:///run/nbdgw/") + purpose + ".sock";
+  if (path.ends_with('/')) return "\"" + endpoint.path + "\" names a folder, not a socket";
+  if (path.size() > kMaxUnixPath) {
+    return "the path has " + std::to_string(path.size()) + " bytes; the system allows " +
+           std::to_string(kMaxUnixPath);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string parse_host_port(std::string_view text, std::uint16_t default_port, std::string& host,
@@ -92,24 +116,18 @@ std::string parse_portal(std::string_view text, Portal& portal) {
 }
 
 std::string parse_endpoint(std::string_view text, Endpoint& endpoint) {
-  constexpr std::string_view kTcp = "tcp://";
-  constexpr std::string_view kUnix = "unix://";
-  if (text.starts_with(kTcp)) {
-    endpoint.kind = Endpoint::Kind::tcp;
-    return parse_host_port(text.substr(kTcp.size()), kNbdPort, endpoint.host, endpoint.port);
-  }
-  if (text.starts_with(kUnix)) {
-    endpoint.kind = Endpoint::Kind::unix_socket;
-    endpoint.path = text.substr(kUnix.size());
-    if (!endpoint.path.starts_with('/')) return "the path of a UNIX socket is absolute: unix:///run/nbdgw/nbd.sock";
-    if (endpoint.path.ends_with('/')) return "\"" + endpoint.path + "\" names a folder, not a socket";
-    if (endpoint.path.size() > kMaxUnixPath) {
-      return "the path has " + std::to_string(endpoint.path.size()) + " bytes; the system allows " +
-             std::to_string(kMaxUnixPath);
-    }
-    return {};
-  }
+  if (text.starts_with(kTcp)) return parse_tcp(text.substr(kTcp.size()), kNbdPort, endpoint);
+  if (text.starts_with(kUnix)) return parse_unix(text.substr(kUnix.size()), "nbd", endpoint);
   return "expected tcp://HOST:PORT or unix:///PATH";
+}
+
+std::string parse_admin_endpoint(std::string_view text, AdminEndpoint& address) {
+  address.tls = text.starts_with(kHttps);
+  if (text.starts_with(kUnix)) return parse_unix(text.substr(kUnix.size()), "admin", address.endpoint);
+  if (!text.starts_with(kHttp) && !address.tls) return "expected http://HOST:PORT, https://HOST:PORT or unix:///PATH";
+  text.remove_prefix(address.tls ? kHttps.size() : kHttp.size());
+  if (text.find('/') != std::string_view::npos) return "behind the port nothing may follow: write HOST:PORT alone";
+  return parse_tcp(text, kAdminPort, address.endpoint);
 }
 
 std::string to_string(const Portal& portal) {
@@ -119,6 +137,12 @@ std::string to_string(const Portal& portal) {
 std::string to_string(const Endpoint& endpoint) {
   if (endpoint.kind == Endpoint::Kind::unix_socket) return "unix://" + endpoint.path;
   return "tcp://" + bracketed(endpoint.host) + ":" + std::to_string(endpoint.port);
+}
+
+std::string to_string(const AdminEndpoint& address) {
+  if (address.endpoint.kind == Endpoint::Kind::unix_socket) return to_string(address.endpoint);
+  const Portal place{address.endpoint.host, address.endpoint.port};
+  return std::string(address.tls ? kHttps : kHttp) + to_string(place);
 }
 
 bool is_local(const Endpoint& endpoint) noexcept {

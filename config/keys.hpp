@@ -10,8 +10,11 @@ namespace nbdgw::config::keys {
 
 using Key = std::string_view;
 
-inline constexpr std::array<Key, 7> kTop{"listen", "limits", "workers", "log", "initiator", "targets", "exports"};
-inline constexpr std::array<Key, 1> kListen{"nbd"};
+inline constexpr std::array<Key, 8> kTop{"listen", "admin",     "limits",  "workers",
+                                         "log",    "initiator", "targets", "exports"};
+inline constexpr std::array<Key, 2> kListen{"nbd", "admin"};
+inline constexpr std::array<Key, 2> kAdmin{"token_file", "tls"};
+inline constexpr std::array<Key, 3> kAdminTls{"certificate_file", "key_file", "client_ca_file"};
 inline constexpr std::array<Key, 4> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory"};
 inline constexpr std::array<Key, 1> kLog{"level"};
 inline constexpr std::array<Key, 1> kInitiator{"name"};
@@ -38,16 +41,18 @@ inline constexpr std::array<Key, 4> kChap{"user", "secret_file", "mutual", "algo
 inline constexpr std::array<Key, 2> kMutual{"user", "secret_file"};
 inline constexpr std::array<Key, 9> kTimeouts{"command",     "abort", "lu_reset", "target_reset", "nop_interval",
                                               "nop_timeout", "login", "logout",   "replacement"};
-inline constexpr std::array<Key, 5> kExport{"name", "target", "lun", "description", "read_only"};
+inline constexpr std::array<Key, 6> kExport{"name", "target", "lun", "description", "read_only", "required"};
 
 struct Mapping {
   std::string_view path;  // "" for the file itself; "[]" stands for every element of a list
   std::span<const Key> keys;
 };
 
-inline constexpr std::array<Mapping, 11> kAll{{
+inline constexpr std::array<Mapping, 13> kAll{{
     {"", kTop},
     {"listen", kListen},
+    {"admin", kAdmin},
+    {"admin.tls", kAdminTls},
     {"limits", kLimits},
     {"log", kLog},
     {"initiator", kInitiator},

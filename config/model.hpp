@@ -30,10 +30,42 @@ struct Portal {
   bool operator==(const Portal&) const = default;
 };
 
+/// Where the admin server listens: http://, https:// or a UNIX socket.
+struct AdminEndpoint {
+  Endpoint endpoint;
+  bool tls = false;  // https
+
+  bool operator==(const AdminEndpoint&) const = default;
+};
+
 struct Listen {
-  std::vector<Endpoint> nbd;  // at least one
+  std::vector<Endpoint> nbd;         // at least one
+  std::vector<AdminEndpoint> admin;  // none: there is no admin server
 
   bool operator==(const Listen&) const = default;
+};
+
+/// A file in PEM form: where it is, and what it held when the configuration was read.
+struct PemFile {
+  std::string path;
+  std::string text;
+
+  bool operator==(const PemFile&) const = default;
+};
+
+struct AdminTls {
+  PemFile certificate;               // the server's, and those between it and its root
+  PemFile key;                       // the text is never logged, never shown
+  std::optional<PemFile> client_ca;  // clients must show a certificate that one of these has signed
+
+  bool operator==(const AdminTls&) const = default;
+};
+
+struct Admin {
+  std::string token;            // bearer token, never logged, never shown; empty: none is asked for
+  std::optional<AdminTls> tls;  // for the addresses with https
+
+  bool operator==(const Admin&) const = default;
 };
 
 /// The bounds of what clients can make the gateway hold. None of them is ever exceeded: clients beyond
@@ -146,12 +178,14 @@ struct Export {
   std::uint32_t target = 0;  // index into Config::targets
   std::uint16_t lun = 0;     // 0..16383
   bool read_only = false;
+  bool required = true;  // the gateway is ready only while this export is online
 
   bool operator==(const Export&) const = default;
 };
 
 struct Config {
   Listen listen;
+  Admin admin;
   Limits limits;
   std::uint32_t workers = 0;  // threads that carry data; 0: auto (see worker_count())
   Log log;

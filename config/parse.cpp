@@ -13,6 +13,7 @@
 #include "config/address.hpp"
 #include "config/keys.hpp"
 #include "config/names.hpp"
+#include "config/parse_admin.hpp"
 #include "config/parse_target.hpp"
 #include "config/suggest.hpp"
 #include "config/units.hpp"
@@ -30,11 +31,9 @@ constexpr std::uint64_t kMaxMemory = 1ULL << 40;
 constexpr std::uint64_t kMaxWorkers = 256;
 constexpr std::uint64_t kMaxLun = 16383;  // SAM-5 4.7: 14 bits in the flat addressing method
 
-void parse_listen(const Section& top, Listen& listen) {
-  const auto section = top.required("listen", "{nbd: [\"tcp://127.0.0.1:10809\"]}").section(keys::kListen);
-  if (!section) return;
+void parse_listen(const Section& section, Listen& listen) {
   const auto values =
-      section->required("nbd", "[\"tcp://127.0.0.1:10809\"]").list("addresses such as \"tcp://127.0.0.1:10809\"");
+      section.required("nbd", "[\"tcp://127.0.0.1:10809\"]").list("addresses such as \"tcp://127.0.0.1:10809\"");
   if (!values) return;
   for (const Value& value : *values) {
     const auto text = value.text();
@@ -148,6 +147,7 @@ void parse_exports(const Section& top, Config& config) {
     assign(exported.description, description.text());
     if (const std::string wrong = check_description(exported.description); !wrong.empty()) description.error(wrong);
     assign(exported.read_only, section->get("read_only").boolean());
+    assign(exported.required, section->get("required").boolean());
 
     const auto target = find_target(section->required("target", "array"), config.targets);
     const Value lun = section->required("lun", "1");
@@ -179,7 +179,10 @@ void warn_of_unused_targets(const Section& top, const Config& config, Report& re
 void parse_document(const YAML::Node& document, const FileReader& reader, Report& report, Config& config) {
   const auto top = Value(document, "", report).section(keys::kTop);
   if (!top) return;
-  parse_listen(*top, config.listen);
+  const auto listen = top->required("listen", "{nbd: [\"tcp://127.0.0.1:10809\"]}").section(keys::kListen);
+  if (listen) parse_listen(*listen, config.listen);
+  const Value admin_addresses = listen ? listen->get("admin") : Value::absent("listen.admin", report);
+  parse_admin(admin_addresses, top->get("admin"), report.file(), reader, config);
   parse_limits(*top, config);
   if (const auto section = top->get("log").section(keys::kLog)) {
     if (const auto level = section->get("level").choice(kLogLevels)) config.log.level = static_cast<LogLevel>(*level);

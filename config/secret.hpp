@@ -15,8 +15,14 @@ inline constexpr std::size_t kLongestSecret = 255;
 /// What is wrong with `content` as a file with a secret; empty: nothing is, and the line break at its end is off.
 std::string take_secret(const std::string& path, FileContent& content);
 
-/// Reads the secret that `value` (a secret_file key) refers to; a relative path starts at the configuration file's
-/// folder. Reports what is wrong with it.
+/// A path of the configuration: a relative one starts at the configuration file's folder.
+std::string beside(const std::string& config_file, std::string path);
+
+/// Reads the secret that `value` (a key with the path of a file) refers to. Reports what is wrong with it.
+std::optional<std::string> read_secret_file(const Value& value, const std::string& config_file,
+                                            const FileReader& reader);
+
+/// The same for CHAP, where a short one is unwise.
 std::optional<std::string> read_secret(const Value& value, const std::string& config_file, const FileReader& reader);
 
 }  // namespace nbdgw::config

@@ -149,6 +149,11 @@ std::optional<std::vector<Value>> Value::list(std::string_view of_what) const {
   return values;
 }
 
+std::optional<std::vector<Value>> Value::one_or_list(std::string_view of_what) const {
+  if (given() && node_.IsScalar()) return std::vector{*this};
+  return list(of_what);
+}
+
 std::optional<Section> Value::section(std::span<const std::string_view> keys) const {
   if (!given()) return std::nullopt;
   if (node_.IsMap()) return Section(node_, path_, keys, *report_);

@@ -53,6 +53,8 @@ class Value {
   std::optional<std::size_t> choice(std::span<const std::string_view> words) const;
   /// The elements of a list with at least one element.
   std::optional<std::vector<Value>> list(std::string_view of_what) const;
+  /// The same, or one element without its list.
+  std::optional<std::vector<Value>> one_or_list(std::string_view of_what) const;
   /// A mapping with no keys but these.
   std::optional<Section> section(std::span<const std::string_view> keys) const;
 

@@ -1,7 +1,6 @@
 #include "gateway/admin/http_connection.hpp"
 
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/error.hpp>
@@ -10,6 +9,10 @@
 #include <boost/beast/http/write.hpp>
 #include <chrono>
 #include <string_view>
+
+#include "config/address.hpp"
+#include "gateway/net/clock.hpp"
+#include "gateway/net/stream_socket.hpp"
 
 namespace nbdgw::admin {
 
@@ -21,19 +24,8 @@ namespace {
 constexpr std::size_t kReadSize = 4096;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-std::chrono::microseconds duration(proto::Micros time) {
-  return std::chrono::microseconds(time);
-}
-
 std::string text(boost::core::string_view view) {
   return {view.data(), view.size()};
-}
-
-boost::asio::generic::stream_protocol protocol_of(int fd) {
-  int family = AF_UNSPEC;
-  socklen_t length = sizeof family;
-  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
-  return {family, 0};
 }
 
 /// What is wrong with a request that could not be read; nothing: its sender has gone, and nobody is there to be told.
@@ -49,27 +41,58 @@ std::optional<Response> complaint(const boost::system::error_code& error, const 
   return problem(400, "bad_request", "this is no HTTP request: " + error.message());
 }
 
+/// Whether the value of a Host field is no name that somebody could have made up for us: an address, or "localhost".
+bool is_local_name(std::string_view host) {
+  std::string name;
+  std::uint16_t port = 0;
+  if (!config::parse_host_port(host, 0, name, port).empty()) return false;
+  return name == "localhost" || name.find(':') != std::string::npos ||
+         name.find_first_not_of("0123456789.") == std::string::npos;
+}
+
 }  // namespace
 
 HttpConnection::HttpConnection(boost::asio::io_context& io, net::UniqueFd fd, net::ConnectionLimit::Ticket ticket,
-                               const HttpLimits& limits, const Router& router, std::shared_ptr<HttpPostbox> postbox)
-    : stream_(io),
+                               const HttpAddress& address, HttpSurroundings server)
+    : stream_(io, std::move(fd), address.tls.get()),
       timer_(io),
       ticket_(std::move(ticket)),
-      limits_(limits),
-      router_(router),
-      postbox_(std::move(postbox)),
-      buffer_(limits.header_bytes + kReadSize) {
-  const auto protocol = protocol_of(fd.get());
-  stream_.socket().assign(protocol, fd.release());
+      address_(address),
+      server_(std::move(server)),
+      peer_(net::peer_text(stream_.native())),
+      buffer_(server_.limits.header_bytes + kReadSize),
+      since_(net::steady_now()) {}
+
+void HttpConnection::start() {
+  if (stream_.is_tls()) return shake_hands();
+  wait_for_request();
+}
+
+void HttpConnection::close() {
+  stream_.close();
+  ticket_ = {};
 }
 
 // ---- reading
 // -----------------------------------------------------------------------------------------------------------
 
+void HttpConnection::shake_hands() {
+  stream_.expires_after(server_.limits.handshake);
+  stream_.async_handshake([self = shared_from_this()](const Error& error) {
+    if (error) {
+      ++self->server_.counters.handshake_failures;
+      spdlog::debug("http: {}: no TLS: {}", self->peer_, error.message());
+      return self->linger();  // so that the alert arrives
+    }
+    if (const std::string subject = self->stream_.client_subject(); !subject.empty()) self->peer_ += ", " + subject;
+    self->wait_for_request();
+  });
+}
+
 void HttpConnection::wait_for_request() {
+  asked_.clear();
   if (buffer_.size() > 0) return read_header();  // sent ahead
-  stream_.expires_after(duration(limits_.idle));
+  stream_.expires_after(server_.limits.idle);
   stream_.async_read_some(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t n) {
     if (error) return;
     self->buffer_.commit(n);
@@ -79,28 +102,64 @@ void HttpConnection::wait_for_request() {
 
 void HttpConnection::read_header() {
   parser_.emplace();
-  parser_->header_limit(static_cast<std::uint32_t>(limits_.header_bytes));
-  parser_->body_limit(limits_.body_bytes);
-  stream_.expires_after(duration(limits_.request));
+  parser_->header_limit(static_cast<std::uint32_t>(server_.limits.header_bytes));
+  parser_->body_limit(server_.limits.body_bytes);
+  stream_.expires_after(server_.limits.request);
   http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](const Error& error, std::size_t) {
-    if (error) return self->refuse(error);
-    self->on_header();
+    // A body that is announced to be too large: the header is there all the same, and who asks comes first.
+    if (error && error != http::error::body_limit) return self->refuse(error);
+    self->on_header(error);
   });
 }
 
-void HttpConnection::on_header() {
+/// `error`: none, or a body that is too large.
+void HttpConnection::on_header(const Error& error) {
   const auto& header = parser_->get();
   version_ = header.version();
+  head_ = header.method() == http::verb::head;
+  keep_alive_ = header.keep_alive();
+  if (spdlog::should_log(spdlog::level::debug)) {
+    const auto target = header.target();
+    asked_ = text(header.method_string()) + " " + text(target.substr(0, target.find('?')));
+  }
+  if (!is_welcome()) return;
+  if (error) return refuse(error);
   const auto expect = header[http::field::expect];
   if (expect.empty() || parser_->is_done()) return read_body();
-  if (!boost::beast::iequals(expect, "100-continue")) {
-    keep_alive_ = false;
-    return send(problem(417, "bad_expectation", "only 100-continue can be expected"));
-  }
+  if (!boost::beast::iequals(expect, "100-continue"))
+    return decline(problem(417, "bad_expectation", "only 100-continue can be expected"));
   boost::asio::async_write(stream_, boost::asio::buffer(kContinue),
-                           [self = shared_from_this()](const Error& error, std::size_t) {
-                             if (!error) self->read_body();
+                           [self = shared_from_this()](const Error& failure, std::size_t) {
+                             if (!failure) self->read_body();
                            });
+}
+
+/// Who asks, and under which name: before anything else of the request is looked at. False: was declined.
+bool HttpConnection::is_welcome() {
+  const auto& header = parser_->get();
+  if (address_.local_names_only) {
+    const auto host = header[http::field::host];
+    if (!host.empty() && !is_local_name({host.data(), host.size()})) {
+      decline(problem(421, "bad_host",
+                      "this address answers to numbers and localhost only, not to names; for those it needs "
+                      "admin.token_file or https"));
+      return false;
+    }
+  }
+  if (!address_.token) return true;
+  const auto target = header.target();
+  const auto shown = header[http::field::authorization];
+  if (server_.router.is_open({target.data(), std::min(target.find('?'), target.size())})) return true;
+  if (header.count(http::field::authorization) == 1 && address_.token->matches({shown.data(), shown.size()}))
+    return true;
+  Response response = problem(401, "unauthorized",
+                              shown.empty() ? "the token of admin.token_file is wanted: Authorization: Bearer TOKEN"
+                                            : "this is not the token of admin.token_file");
+  response.fields.emplace_back(
+      "WWW-Authenticate", shown.empty() ? "Bearer realm=\"nbdgw\", Basic realm=\"nbdgw\""
+                                        : "Bearer realm=\"nbdgw\", error=\"invalid_token\", Basic realm=\"nbdgw\"");
+  decline(std::move(response));
+  return false;
 }
 
 void HttpConnection::read_body() {
@@ -112,7 +171,13 @@ void HttpConnection::read_body() {
 
 void HttpConnection::refuse(const Error& error) {
   keep_alive_ = false;
-  if (auto response = complaint(error, limits_)) send(*std::move(response));
+  if (auto response = complaint(error, server_.limits)) send(*std::move(response));
+}
+
+/// Answers a request whose body, if it has one, is not wanted.
+void HttpConnection::decline(Response response) {
+  keep_alive_ = keep_alive_ && parser_->is_done();
+  send(std::move(response));
 }
 
 // ---- answering
@@ -121,12 +186,12 @@ void HttpConnection::refuse(const Error& error) {
 void HttpConnection::on_request() {
   stream_.expires_never();
   const auto message = parser_->release();
-  head_ = message.method() == http::verb::head;
-  keep_alive_ = message.keep_alive();
   Request request{.method = text(message.method_string()),
                   .path = {},
                   .query = {},
                   .content_type = text(message[http::field::content_type]),
+                  .if_none_match = text(message[http::field::if_none_match]),
+                  .peer = peer_,
                   .body = message.body(),
                   .parameters = {}};
   // RFC 9112 section 3.2: a request says, once, whom it is for.
@@ -135,15 +200,18 @@ void HttpConnection::on_request() {
   const auto target = message.target();
   if (!split_target({target.data(), target.size()}, request.path, request.query))
     return send(problem(400, "bad_request", "the request's target is no path"));
+  dispatch(std::move(request));
+}
+
+void HttpConnection::dispatch(Request request) {
   wait_for_answer();
-  Reply reply([postbox = postbox_, weak = weak_from_this(), number = number_](Response response) {
+  Reply reply([postbox = server_.postbox, weak = weak_from_this(), number = number_](Response response) {
     postbox->post([weak, number, response = std::move(response)]() mutable {
       if (const auto self = weak.lock()) self->on_answer(number, std::move(response));
     });
   });
-  spdlog::debug("http: {} {}", request.method, request.path);
   try {
-    router_.dispatch(std::move(request), std::move(reply));
+    server_.router.dispatch(std::move(request), std::move(reply));
   } catch (const std::exception& e) {
     spdlog::error("http: a request failed: {}", e.what());  // its reply, being destroyed, has answered
   }
@@ -153,7 +221,7 @@ void HttpConnection::on_request() {
 void HttpConnection::wait_for_answer() {
   waiting_ = true;
   ++number_;
-  timer_.expires_after(duration(limits_.answer));
+  timer_.expires_after(std::chrono::microseconds(server_.limits.answer));
   timer_.async_wait([self = shared_from_this(), number = number_](const Error& cancelled) {
     if (!cancelled)
       self->on_answer(number, problem(503, "timeout", "the answer took too long; whether it was done is not known"));
@@ -163,11 +231,15 @@ void HttpConnection::wait_for_answer() {
 void HttpConnection::on_answer(std::uint64_t number, Response response) {
   if (!waiting_ || number != number_) return;
   waiting_ = false;
+  since_ = net::steady_now();
   timer_.cancel();
   send(std::move(response));
 }
 
 void HttpConnection::send(Response response) {
+  ++server_.counters.answers[response.status];
+  log(response);
+  if (response.status < 400) proven_ = true;
   response_.emplace(http::int_to_status(response.status), version_);
   response_->set(http::field::server, "nbdgw");
   response_->set(http::field::cache_control, "no-store");
@@ -176,10 +248,10 @@ void HttpConnection::send(Response response) {
   for (const auto& [name, value] : response.fields) response_->set(name, value);
   response_->keep_alive(keep_alive_);
   response_->body() = std::move(response.body);
-  // RFC 9110 section 8.6: a 204 has no Content-Length.
-  if (response.status != 204) response_->prepare_payload();
+  // RFC 9110 sections 8.6, 15.4.5: a 204 has no Content-Length, and that of a 304 would be of what it stands for.
+  if (response.status != 204 && response.status != 304) response_->prepare_payload();
   serializer_.emplace(*response_);
-  stream_.expires_after(duration(limits_.send));
+  stream_.expires_after(server_.limits.send);
   const auto done = [self = shared_from_this()](const Error& error, std::size_t) { self->on_sent(error); };
   if (head_)
     http::async_write_header(stream_, *serializer_, done);
@@ -187,9 +259,17 @@ void HttpConnection::send(Response response) {
     http::async_write(stream_, *serializer_, done);
 }
 
+void HttpConnection::log(const Response& response) const {
+  if (spdlog::should_log(spdlog::level::debug)) {
+    spdlog::debug("http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_, response.status,
+                  response.body.size());
+  }
+}
+
 void HttpConnection::on_sent(const Error& error) {
   if (error) return;
   head_ = false;
+  since_ = net::steady_now();
   if (keep_alive_) return wait_for_request();
   linger();
 }
@@ -197,17 +277,24 @@ void HttpConnection::on_sent(const Error& error) {
 /// What the client still sends is read for a while: closing with unread bytes would reset the connection, and the
 /// reset may overtake the response (RFC 9112 section 9.6).
 void HttpConnection::linger() {
-  Error ignored;
-  stream_.socket().shutdown(boost::asio::socket_base::shutdown_send, ignored);
-  stream_.expires_after(duration(limits_.linger));
-  discard();
+  stream_.expires_after(server_.limits.linger);
+  const auto end = [self = shared_from_this()](const Error&) {
+    Error ignored;
+    self->stream_.socket().socket().shutdown(boost::asio::socket_base::shutdown_send, ignored);
+    self->discard();
+  };
+  if (stream_.is_tls())
+    stream_.async_shutdown(end);
+  else
+    end({});
 }
 
 void HttpConnection::discard() {
   buffer_.clear();
-  stream_.async_read_some(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t) {
-    if (!error) self->discard();
-  });
+  stream_.socket().async_read_some(buffer_.prepare(kReadSize),
+                                   [self = shared_from_this()](const Error& error, std::size_t) {
+                                     if (!error) self->discard();
+                                   });
 }
 
 }  // namespace nbdgw::admin

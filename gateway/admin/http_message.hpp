@@ -11,10 +11,12 @@
 namespace nbdgw::admin {
 
 struct Request {
-  std::string method;        // "GET"
-  std::string path;          // as it came, without the query
-  std::string query;         // what follows the "?", as it came
-  std::string content_type;  // as it came
+  std::string method;         // "GET"
+  std::string path;           // as it came, without the query
+  std::string query;          // what follows the "?", as it came
+  std::string content_type;   // as it came
+  std::string if_none_match;  // as it came
+  std::string peer;           // who asks, for the log: "192.0.2.1:4711", with TLS also the certificate's subject
   std::string body;
   std::vector<std::string> parameters;  // what stands for the {names} of the route's pattern, in their order
 };

@@ -3,6 +3,8 @@
 #include <boost/asio/io_context.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,25 +14,51 @@
 
 #include "config/model.hpp"
 #include "gateway/admin/router.hpp"
+#include "gateway/admin/token.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/listener.hpp"
 #include "proto/time.hpp"
+
+namespace boost::asio::ssl {
+class context;
+}
 
 namespace nbdgw::admin {
 
 class HttpConnection;
 
 /// What one client, and all of them together, can make the server hold. A slow, silent or half-open client costs a
-/// place until one of the times is over, and nothing else.
+/// place until one of the times is over, or somebody needs the place, and nothing else.
 struct HttpLimits {
-  std::uint32_t connections = 64;               // at a time; more are closed at once
-  std::size_t header_bytes = 8 * 1024;          // of a request, its first line included: 431
-  std::size_t body_bytes = 64 * 1024;           // 413
-  proto::Micros idle = 30 * proto::kSecond;     // until a request begins, before the first and between two
-  proto::Micros request = 10 * proto::kSecond;  // from its first byte to its last
-  proto::Micros answer = 10 * proto::kSecond;   // for the handler: 503
-  proto::Micros send = 10 * proto::kSecond;     // for the client to take the response
+  /// At a time on each address. When all are taken, a newcomer gets the place of the client that has kept us waiting
+  /// longest; those whose request is being worked on keep theirs.
+  std::uint32_t connections = 64;
+  std::size_t header_bytes = 8 * 1024;            // of a request, its first line included: 431
+  std::size_t body_bytes = 64 * 1024;             // 413
+  proto::Micros handshake = 10 * proto::kSecond;  // of TLS
+  proto::Micros idle = 30 * proto::kSecond;       // until a request begins, before the first and between two
+  proto::Micros request = 10 * proto::kSecond;    // from its first byte to its last
+  proto::Micros answer = 30 * proto::kSecond;     // for the handler, which may wait for news on purpose: 503
+  proto::Micros send = 10 * proto::kSecond;       // for the client to take the response
   proto::Micros linger = proto::kSecond;  // after a refusal, for the client to read it before the socket is gone
+};
+
+/// An address to listen on, and what is asked of whoever comes in there.
+struct HttpAddress {
+  config::Endpoint endpoint;
+  std::shared_ptr<boost::asio::ssl::context> tls;  // null: in the clear
+  std::shared_ptr<const Token> token;              // null: none is asked for, except where the route is open
+  /// Only requests whose Host is a number or "localhost": for addresses that are safe only because nobody else gets
+  /// there. A web page can make its visitor's browser ask this server under the page's own name (DNS rebinding).
+  bool local_names_only = false;
+};
+
+/// What the server has done so far.
+struct HttpCounters {
+  std::map<unsigned, std::uint64_t> answers;  // by status
+  std::uint64_t evicted = 0;                  // clients that lost their place to a newcomer
+  std::uint64_t turned_away = 0;              // newcomers for whom there was none
+  std::uint64_t handshake_failures = 0;       // of TLS
 };
 
 /// Brings work to the server's thread, for as long as there is one. Shared with replies that may come later than
@@ -40,6 +68,8 @@ class HttpPostbox {
   explicit HttpPostbox(boost::asio::io_context& io) noexcept : io_(&io) {}
   /// From any thread. After close() the work is dropped.
   void post(std::function<void()> work);
+  /// The same, after some time.
+  void post_after(proto::Micros delay, std::function<void()> work);
   void close() noexcept;
 
  private:
@@ -47,14 +77,13 @@ class HttpPostbox {
   boost::asio::io_context* io_;
 };
 
-/// An HTTP/1.1 server (RFC 9110, 9112) with keep-alive, on one TCP or UNIX socket: one thread. Every request goes to
-/// the router. It neither encrypts nor asks who is there, so it belongs on loopback or a UNIX socket; where it will
-/// do so is HttpConnection: TLS below its stream, a token before it hands a request to the router.
+/// An HTTP/1.1 server (RFC 9110, 9112) with keep-alive, on any number of TCP and UNIX sockets: one thread. Every
+/// request goes to the router, once it is known that its sender may ask.
 class HttpServer {
  public:
-  /// Binds and listens; clients wait for start(). The router must outlive the server, and does not change any more.
-  /// `settings`: what messages call its address and its limit. Throws net::ListenError.
-  HttpServer(const config::Endpoint& endpoint, const Router& router, net::ListenerSettings settings,
+  /// Binds and listens; clients wait for start(). The router must outlive the server, and does not change any more
+  /// after start(). `settings`: what messages call its addresses and its limit. Throws net::ListenError.
+  HttpServer(const std::vector<HttpAddress>& addresses, const Router& router, net::ListenerSettings settings,
              HttpLimits limits = {});
   /// Stops it if it runs.
   ~HttpServer();
@@ -66,22 +95,33 @@ class HttpServer {
   /// From any thread but its own: closes all connections, ends the thread. Safe to call more than once.
   void stop();
 
-  /// Where it listens, "http://127.0.0.1:8080" with the port that the system picked, or "unix:///PATH".
-  std::string address() const;
-  std::uint16_t port() const noexcept { return listener_.port(); }
-  /// Clients connected now.
-  std::uint32_t connections() const noexcept { return limit_.taken(); }
+  /// Where it listens, in the order given: "http://127.0.0.1:8080" with the port that the system picked,
+  /// "https://..." or "unix:///PATH".
+  std::vector<std::string> addresses() const;
+  /// The port of one of the addresses.
+  std::uint16_t port(std::size_t index = 0) const;
+  /// Clients connected now; any thread.
+  std::uint32_t connections() const noexcept;
+  /// On the server's own thread, which is where handlers are called.
+  const HttpCounters& counters() const noexcept { return counters_; }
+  /// The server's own thread, for those who answer later: dropped after stop().
+  const std::shared_ptr<HttpPostbox>& postbox() const noexcept { return postbox_; }
 
  private:
-  void take(net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
+  /// An address, and who came in there.
+  struct Door;
 
-  HttpLimits limits_;
+  void take(Door& door, net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
+  bool make_room(Door& door);
+
+  const HttpLimits limits_;
   const Router& router_;
-  net::ConnectionLimit limit_;  // longer than the connections, which go with the io_context
+  const net::ListenerSettings settings_;
+  HttpCounters counters_;
+  std::deque<net::ConnectionLimit> places_;  // one of each door; longer than the connections, which go with io_
   boost::asio::io_context io_{1};
   std::shared_ptr<HttpPostbox> postbox_;
-  net::Listener listener_;
-  std::vector<std::weak_ptr<HttpConnection>> clients_;
+  std::vector<std::unique_ptr<Door>> doors_;
   std::thread thread_;
 };
 

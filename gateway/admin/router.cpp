@@ -51,9 +51,15 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
 
 }  // namespace
 
-void Router::add(std::string method, std::string_view pattern, Handler handler) {
+void Router::add(std::string method, std::string_view pattern, Handler handler, Access access) {
   NBDGW_ASSERT(pattern.starts_with('/'), "a route begins at the root");
-  routes_.push_back({std::move(method), split(pattern), std::move(handler)});
+  routes_.push_back({std::move(method), split(pattern), std::move(handler), access});
+}
+
+bool Router::is_open(std::string_view path) const {
+  const std::vector<std::string> segments = split(path);
+  return std::ranges::any_of(
+      routes_, [&](const Route& route) { return route.access == Access::open && route.segments == segments; });
 }
 
 void Router::dispatch(Request request, Reply reply) const {

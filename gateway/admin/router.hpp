@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,12 @@
 
 namespace nbdgw::admin {
 
+/// Who may ask for a route where the server demands a token.
+enum class Access : std::uint8_t {
+  guarded,  // who knows the token
+  open,     // everybody
+};
+
 /// Which handler a request goes to, by method and path. Filled before the server starts.
 class Router {
  public:
@@ -16,7 +23,10 @@ class Router {
   using Handler = std::function<void(const Request& request, Reply reply)>;
 
   /// `pattern`: "/v1/faults/{id}"; a {name} stands for one segment that is not empty. GET answers HEAD, too.
-  void add(std::string method, std::string_view pattern, Handler handler);
+  void add(std::string method, std::string_view pattern, Handler handler, Access access = Access::guarded);
+
+  /// Whether everybody may ask for this path, which stands in no pattern with parameters.
+  bool is_open(std::string_view path) const;
 
   /// Hands the request to its handler, or answers 404 or 405.
   void dispatch(Request request, Reply reply) const;
@@ -26,6 +36,7 @@ class Router {
     std::string method;
     std::vector<std::string> segments;
     Handler handler;
+    Access access;
   };
 
   std::vector<Route> routes_;

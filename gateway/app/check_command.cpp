@@ -5,6 +5,7 @@
 
 #include "config/address.hpp"
 #include "config/units.hpp"
+#include "gateway/admin/tls_context.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/net/stall.hpp"
 
@@ -17,9 +18,21 @@ std::string auth_of(const config::Target& target) {
   return target.chap->mutual ? "CHAP both ways" : "CHAP";
 }
 
+/// Who may use an address of the admin server.
+std::string access_of(const config::Admin& admin, const config::AdminEndpoint& address) {
+  if (address.endpoint.kind == config::Endpoint::Kind::unix_socket) return "its owner and group";
+  const bool certificate = address.tls && admin.tls->client_ca;
+  const bool token = !admin.token.empty();
+  if (token && certificate) return "a client certificate and the token";
+  if (certificate) return "a client certificate";
+  return token ? "the token" : "every user of this machine";
+}
+
 void print_summary(const std::string& file, const config::Config& config) {
   fmt::print("{}: good\n", file);
   for (const config::Endpoint& endpoint : config.listen.nbd) fmt::print("  listens on  {}\n", to_string(endpoint));
+  for (const config::AdminEndpoint& address : config.listen.admin)
+    fmt::print("  admin       {}, {}\n", to_string(address), access_of(config.admin, address));
   fmt::print("  initiator   {}\n", config.initiator.name);
   fmt::print("  memory      {} for payload, {} worker(s)\n", config::format_size(config.limits.memory),
              worker_count(config, std::max(1U, std::thread::hardware_concurrency())));
@@ -32,7 +45,8 @@ void print_summary(const std::string& file, const config::Config& config) {
   }
   for (const config::Export& exported : config.exports) {
     fmt::print("  export      {}: target {}, LUN {}{}\n", exported.name, config.targets[exported.target].name,
-               exported.lun, exported.read_only ? ", read-only" : "");
+               exported.lun,
+               std::string(exported.read_only ? ", read-only" : "") + (exported.required ? "" : ", not required"));
   }
 }
 
@@ -49,6 +63,12 @@ std::optional<config::Config> load_config(const std::string& config_file) {
 int check_command(const std::string& config_file) {
   const auto config = load_config(config_file);
   if (!config) return kBadUsage;
+  try {
+    if (config->admin.tls) admin::make_tls_context(*config->admin.tls);
+  } catch (const admin::TlsError& e) {  // what only TLS itself knows: a key that is too short for it
+    fmt::print(stderr, "{}: {}\n", config_file, e.what());
+    return kBadUsage;
+  }
   print_summary(config_file, *config);
   return kSuccess;
 }

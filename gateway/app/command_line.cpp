@@ -33,6 +33,14 @@ std::string check_endpoint(const std::string& text) {
   return config::parse_endpoint(text, endpoint);
 }
 
+/// What needs neither a token nor a certificate: the demo has none.
+std::string check_admin_endpoint(const std::string& text) {
+  config::AdminEndpoint address;
+  if (std::string wrong = config::parse_admin_endpoint(text, address); !wrong.empty()) return wrong;
+  if (address.tls) return "the demo has no certificate: write http:// or unix://";
+  return config::is_local(address.endpoint) ? "" : "\"" + text + "\" is not on loopback";
+}
+
 std::string check_size(const std::string& text) {
   const auto size = config::parse_size(text);
   // What is copied fills the demo's disk, and that has whole blocks.
@@ -146,6 +154,9 @@ void add_demo_command(CLI::App& app, Choices& choices) {
   demo->add_flag("--once", choices.demo.once, "End after the copies, instead of staying up until Ctrl-C");
   demo->add_option("--listen", choices.demo.listen, "Where NBD clients come in; port 0: any")
       ->check(validator(check_endpoint, "ADDR"))
+      ->capture_default_str();
+  demo->add_option("--admin", choices.demo.admin, "Where the admin server and its console are; port 0: any")
+      ->check(validator(check_admin_endpoint, "ADDR"))
       ->capture_default_str();
   demo->add_option("--size", choices.demo_size, "How much to copy")
       ->check(validator(check_size, "SIZE"))

@@ -58,7 +58,8 @@ int target_command(const TargetCommandOptions& options);
 struct DemoOptions {
   bool once = false;
   std::string listen = "tcp://127.0.0.1:0";
-  std::uint64_t size = 256ULL << 20;  // bytes copied in and out
+  std::string admin = "http://127.0.0.1:0";  // of the admin server; on loopback or a UNIX socket
+  std::uint64_t size = 256ULL << 20;         // bytes copied in and out
 };
 
 /// `nbdgw demo`: an embedded target and a gateway in front of it, real data copied in and out through NBD and

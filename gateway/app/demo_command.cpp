@@ -4,6 +4,7 @@
 
 #include "config/address.hpp"
 #include "config/units.hpp"
+#include "gateway/admin/admin_server.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/demo_data.hpp"
 #include "gateway/app/logging.hpp"
@@ -35,9 +36,11 @@ net::TargetServerOptions target_options(target::Medium& medium) {
   return options;
 }
 
-config::Config gateway_config(const std::string& listen, std::uint16_t target_port) {
+config::Config gateway_config(const DemoOptions& options, std::uint16_t target_port) {
   config::Config config;
-  const std::string wrong = config::parse_endpoint(listen, config.listen.nbd.emplace_back());
+  std::string wrong = config::parse_endpoint(options.listen, config.listen.nbd.emplace_back());
+  NBDGW_ASSERT(wrong.empty(), "the command line has been checked");
+  wrong = config::parse_admin_endpoint(options.admin, config.listen.admin.emplace_back());
   NBDGW_ASSERT(wrong.empty(), "the command line has been checked");
   config.initiator.name = kInitiatorName;
   config::Target& target = config.targets.emplace_back();
@@ -67,6 +70,12 @@ Attachment attachment(const std::string& address) {
   }
   return {fmt::format("nbd://{}/{}", to_string(config::Portal{endpoint.host, endpoint.port}), kExportName),
           fmt::format("nbd-client -N {} {} {} /dev/nbd0", kExportName, endpoint.host, endpoint.port)};
+}
+
+/// How to open the console: an address for a browser, or what gets the page through a UNIX socket.
+std::string console(const std::string& address) {
+  if (!address.starts_with("unix://")) return address + "/";
+  return "curl --unix-socket " + address.substr(7) + " http://localhost/";
 }
 
 CopyEnd copy(const std::string& what, const std::string& from, const std::string& to, std::uint64_t size, int stop) {
@@ -112,18 +121,24 @@ int demo_command(const DemoOptions& options) {
   target::MemoryMedium medium(options.size);
   net::TargetServer target(target_options(medium));
   target.start();
-  const config::Config config = gateway_config(options.listen, target.port());
+  const config::Config config = gateway_config(options, target.port());
   net::Gateway gateway(config);
+  admin::AdminServer admin(config, gateway);
   gateway.start();
+  admin.start();
   const std::string address = gateway.addresses().front();
   fmt::print("iSCSI target {} on {}\n", kTargetName, target.address());
   fmt::print("gateway on {}, export {}: LUN {} over up to {} iSCSI connections\n", address, kExportName, kLun,
              config.targets.front().connections);
 
+  fmt::print("console at {}\n", console(admin.addresses().front()));
+  std::fflush(stdout);
+
   const Attachment attach = attachment(address);
   const CopyEnd end = copy_and_compare(attach.uri, options.size, signals.descriptor());
   if (end == CopyEnd::done) {
     fmt::print("\nattach to   {}\nor type     sudo modprobe nbd && sudo {}\n", attach.uri, attach.command);
+    fmt::print("watch it at {}\n", console(admin.addresses().front()));
     fmt::print("{}\n", options.once ? "Without --once it would stay up for that." : "Ctrl-C ends it.");
     std::fflush(stdout);
     if (!options.once) signals.wait();
@@ -131,9 +146,11 @@ int demo_command(const DemoOptions& options) {
   if (end == CopyEnd::stopped)
     signals.wait();  // takes the signal that stopped it, so that only another one is a second
   signals.run_unless_signalled(
-      [&gateway, &target] {
+      [&gateway, &admin, &target] {
+        admin.begin_end();
         gateway.drain();
         gateway.wait();
+        admin.stop();
         target.stop();
       },
       "stopped again: ended at once");

@@ -2,7 +2,9 @@
 #include <spdlog/spdlog.h>
 
 #include <csignal>
+#include <optional>
 
+#include "gateway/admin/admin_server.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
@@ -18,19 +20,23 @@ int serve_command(const std::string& config_file) {
   StopSignals signals;  // before there is any other thread
   prepare_process();
 
-  const std::size_t exports = config->exports.size();
-  net::Gateway gateway(*std::move(config));
+  net::Gateway gateway(*config);
+  std::optional<admin::AdminServer> admin;
+  if (!config->listen.admin.empty()) admin.emplace(*config, gateway);
   gateway.start();
-  spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, exports,
+  if (admin) admin->start();
+  spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, config->exports.size(),
                fmt::join(gateway.addresses(), ", "), gateway.worker_count());
 
   const int signal = signals.wait();
   spdlog::info("{}: no new clients; finishing what is in flight (the same signal again ends at once)",
                signal == SIGINT ? "SIGINT" : "SIGTERM");
   signals.run_unless_signalled(
-      [&gateway] {
+      [&gateway, &admin] {
+        if (admin) admin->begin_end();  // first: whoever sends clients looks elsewhere
         gateway.drain();
         gateway.wait();
+        if (admin) admin->stop();
       },
       "second signal: ended at once; requests in flight are cut off");
   spdlog::info("ended");

@@ -74,8 +74,10 @@ std::unique_ptr<admin::HttpServer> make_control(const std::string& address, admi
   config::Endpoint endpoint;
   parse_control_address(address, endpoint);  // checked by the command line
   add_fault_routes(router, server);
+  const bool is_tcp = endpoint.kind == config::Endpoint::Kind::tcp;
+  const admin::HttpAddress where{.endpoint = endpoint, .tls = nullptr, .token = nullptr, .local_names_only = is_tcp};
   return std::make_unique<admin::HttpServer>(
-      endpoint, router, net::ListenerSettings{.address = "--control", .limit = "the control takes no more"});
+      std::vector{where}, router, net::ListenerSettings{.address = "--control", .limit = "of the control"});
 }
 
 }  // namespace
@@ -115,7 +117,7 @@ int target_command(const TargetCommandOptions& options) {
     std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.c_str(), server.address().c_str(), options.luns.size());
     if (control) {
       control->start();
-      std::printf("control on %s\n", control->address().c_str());
+      std::printf("control on %s\n", control->addresses().front().c_str());
     }
     std::fflush(stdout);
     signals.wait();

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -73,6 +74,7 @@ void Gateway::open_listeners() {
     listeners_.push_back(std::make_unique<Listener>(
         control_, endpoint, limit_,
         [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); }));
+    addresses_.push_back(listeners_.back()->address());
   }
 }
 
@@ -139,10 +141,42 @@ void Gateway::stop_control() {
   listeners_.clear();
 }
 
-std::vector<std::string> Gateway::addresses() const {
-  std::vector<std::string> texts;
-  for (const auto& listener : listeners_) texts.push_back(listener->address());
-  return texts;
+void Gateway::ping(std::uint32_t shard, std::function<void()> answer) {
+  workers_[shard]->shard.post([answer = std::move(answer)](proto::Micros) { answer(); });
+}
+
+ShardView Gateway::view_of(const Worker& worker) const {
+  ShardView view;
+  view.index = worker.shard.index();
+  for (const auto& slot : worker.exports) {
+    const bridge::ExportStatus status = slot->exported().status();
+    ExportView& exported = view.exports.emplace_back();
+    exported.name = slot->name();
+    exported.state = status.state;
+    exported.reason = status.reason;
+    exported.known = status.known;
+    exported.required = std::ranges::find(config_.exports, slot->name(), &config::Export::name)->required;
+  }
+  return view;
+}
+
+void Gateway::view(ViewOptions, std::function<void(GatewayView)> done) {
+  struct Gathering {
+    GatewayView view;
+    std::function<void(GatewayView)> done;
+    std::atomic<std::size_t> left;
+  };
+  auto gathering = std::make_shared<Gathering>();
+  gathering->view.addresses = addresses_;
+  gathering->view.shards.resize(workers_.size());
+  gathering->done = std::move(done);
+  gathering->left = workers_.size();
+  for (const auto& worker : workers_) {
+    worker->shard.post([this, gathering, each = worker.get()](proto::Micros) {
+      gathering->view.shards[each->shard.index()] = view_of(*each);
+      if (gathering->left.fetch_sub(1) == 1) gathering->done(std::move(gathering->view));
+    });
+  }
 }
 
 }  // namespace nbdgw::net

@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,6 +18,7 @@
 #include "gateway/net/session_driver.hpp"
 #include "gateway/net/session_export.hpp"
 #include "gateway/net/shard.hpp"
+#include "gateway/net/view.hpp"
 
 namespace nbdgw::net {
 
@@ -46,11 +48,18 @@ class Gateway {
   void wait();
 
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
-  std::vector<std::string> addresses() const;
+  const std::vector<std::string>& addresses() const noexcept { return addresses_; }
   const std::vector<std::unique_ptr<Listener>>& listeners() const noexcept { return listeners_; }
   /// What was done about misbehaving targets. Lives as long as the gateway; for any thread.
   const RecoveryLog& recovery() const noexcept { return recovery_; }
   std::size_t worker_count() const noexcept { return workers_.size(); }
+  /// From any thread: `answer` is called by the thread of a shard when its loop gets to it; never, if it has ended.
+  void ping(std::uint32_t shard, std::function<void()> answer);
+  /// From any thread: the shard's thread has ended in good order.
+  bool has_ended(std::uint32_t shard) const noexcept { return workers_[shard]->shard.has_ended(); }
+  /// From any thread: asks every shard what it looks like. `done` is called by the thread of the shard that answers
+  /// last; never, if one has ended.
+  void view(ViewOptions options, std::function<void(GatewayView)> done);
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
 
  private:
@@ -67,6 +76,7 @@ class Gateway {
   void add_target(Worker& worker, std::uint32_t index);
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
   void stop_control();
+  ShardView view_of(const Worker& worker) const;
 
   const config::Config config_;
   const GatewayOptions options_;
@@ -79,7 +89,8 @@ class Gateway {
   ExportPlaces places_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::size_t next_worker_ = 0;  // for the next client
+  std::vector<std::string> addresses_;  // of the listeners; never changes after the start
+  std::size_t next_worker_ = 0;         // for the next client
   std::thread control_thread_;
 };
 

@@ -130,7 +130,7 @@ void Listener::listen_unix(const config::Endpoint& endpoint) {
 }
 
 void Listener::start() {
-  spdlog::info("listening on {}", address_);
+  spdlog::info("listening on {} ({})", address_, settings_.address);
   wait();
 }
 
@@ -153,7 +153,7 @@ void Listener::wait() {
 }
 
 void Listener::accept_some() {
-  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+  for (int i = 0; i < settings_.accepts_per_turn; ++i) {
     UniqueFd fd(::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
       const int error = errno;

@@ -34,10 +34,12 @@ class ListenError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// How the settings are called that messages of a listener point to.
+/// What differs between the listeners of different servers: how the keys are called that messages point to, and how
+/// many clients are accepted before others get their turn.
 struct ListenerSettings {
   const char* address = "listen.nbd";
   const char* limit = "limits.connections";
+  int accepts_per_turn = kAcceptsPerTurn;
 };
 
 struct ListenerCounters {

@@ -58,6 +58,7 @@ void Shard::run() {
   ::pthread_setname_np(::pthread_self(), ("shard" + std::to_string(index_)).c_str());
   now_ = steady_now();
   while (stage_ != Stage::ended) turn();
+  ended_.store(true, std::memory_order_release);
 }
 
 void Shard::turn() {

@@ -73,6 +73,8 @@ class Shard {
   void join();
 
   std::uint32_t index() const noexcept { return index_; }
+  /// From any thread: what is posted is not done any more.
+  bool has_ended() const noexcept { return ended_.load(std::memory_order_acquire); }
 
   /// From any thread: see Mailbox::post().
   template <typename Work>
@@ -159,6 +161,7 @@ class Shard {
   proto::Micros stage_deadline_ = proto::kNever;
   proto::Micros handshake_deadline_ = proto::kNever;  // while draining
   Mailbox mailbox_;                                   // last: what is still in it at the end goes first
+  std::atomic<bool> ended_{false};
   std::thread thread_;
 };
 

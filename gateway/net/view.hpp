@@ -49,6 +49,7 @@ struct ExportView {
   AdminState admin_state = AdminState::ready;
   bridge::ExportState state{};
   std::string reason;    // offline, refused: why
+  bool required = true;  // the gateway is ready only while it is online
   bool known = false;    // info and facts are valid
   nbd::ExportInfo info;  // as NBD clients see it
   device::Facts facts;   // the LUN's
@@ -137,6 +138,11 @@ struct ShardView {
   std::vector<ExportView> exports;
   std::vector<SessionView> sessions;
   std::vector<ClientView> clients;  // only if asked for
+};
+
+/// What a view is asked to have beside the rest.
+struct ViewOptions {
+  bool clients = false;
 };
 
 struct GatewayView {

@@ -1,20 +1,26 @@
 """nbdgw itself: configuration written, process started, readiness waited for, a clean end demanded."""
-from . import servers, yaml_text
+from . import servers, sockets, yaml_text
 from .process import Child
 
 
 class Gateway(servers.Server):
     """`nbdgw serve` in front of targets. `targets` maps a name to a lib.targets target; `exports` maps an export's
-    name to (target name, LUN), or to (target name, LUN, more keys). `target_options` go into every target's mapping, `extra` into the file's top level."""
+    name to (target name, LUN), or to (target name, LUN, more keys). `target_options` go into every target's mapping,
+    `extra` into the file's top level. `admin` opens the admin server on a port of its own (`admin_port`), with "http" or
+    "https"; `admin_unix` on a socket (`admin_path`)."""
     name = "nbdgw"
 
-    def __init__(self, targets, exports, connections=4, target_options=None, extra=None, unix=False, env=None):
+    def __init__(self, targets, exports, connections=4, target_options=None, extra=None, unix=False, env=None,
+                 admin=None, admin_unix=False):
         super().__init__()
         self.targets, self.exports = targets, exports
         self.connections = connections
         self.target_options = target_options or {}
         self.extra = extra or {}
         self.unix_path = self.directory / "nbd.sock" if unix else None
+        self.admin_scheme = admin
+        self.admin_port = sockets.free_port() if admin else None
+        self.admin_path = self.directory / "admin.sock" if admin_unix else None
         self.env = env
         self.config_path = self.directory / "nbdgw.yaml"
 
@@ -27,6 +33,10 @@ class Gateway(servers.Server):
         self.child.wait_listening(self.port)
         if self.unix_path:
             self.child.wait_socket(self.unix_path)
+        if self.admin_port:
+            self.child.wait_listening(self.admin_port)
+        if self.admin_path:
+            self.child.wait_socket(self.admin_path)
         return self
 
     def write_config(self):
@@ -39,6 +49,9 @@ class Gateway(servers.Server):
             self.child.fail(f"exit status {status} after SIGTERM")
         return status
 
+    def admin_url(self, path=""):
+        return f"{self.admin_scheme}://127.0.0.1:{self.admin_port}{path}"
+
     def unix_uri(self, export="vol0"):
         return f"nbd+unix:///{export}?socket={self.unix_path}"
 
@@ -46,8 +59,11 @@ class Gateway(servers.Server):
         listen = [f"tcp://127.0.0.1:{self.port}"]
         if self.unix_path:
             listen.append(f"unix://{self.unix_path}")
+        admin = [self.admin_url()] if self.admin_port else []
+        if self.admin_path:
+            admin.append(f"unix://{self.admin_path}")
         return {
-            "listen": {"nbd": listen},
+            "listen": {"nbd": listen, **({"admin": admin} if admin else {})},
             **self.extra,
             "initiator": {"name": servers.INITIATOR},
             "targets": [self._target(name, target) for name, target in self.targets.items()],

@@ -8,6 +8,7 @@
 #include "gateway/net/target_server.hpp"
 #include "gateway/target/memory_medium.hpp"
 #include "tests/unit/admin/http_client.hpp"
+#include "tests/unit/admin/served.hpp"
 
 using namespace nbdgw;
 using test::HttpClient;
@@ -23,8 +24,8 @@ struct Controlled {
     options.target.targets[0].luns.push_back({.number = 1, .medium = &disk, .serial = ""});
     target = std::make_unique<net::TargetServer>(std::move(options));
     add_fault_routes(router, *target);
-    control = std::make_unique<admin::HttpServer>(config::Endpoint{.host = "127.0.0.1", .path = {}}, router,
-                                                  net::ListenerSettings{});
+    control =
+        std::make_unique<admin::HttpServer>(std::vector{test::local_address()}, router, net::ListenerSettings{});
     target->start();
     control->start();
   }

@@ -2,75 +2,21 @@
 
 #include <unistd.h>
 
-#include <mutex>
-#include <vector>
-
 #include <doctest/doctest.h>
 
 #include "gateway/net/listener.hpp"
 #include "proto/time.hpp"
 #include "tests/unit/admin/http_client.hpp"
+#include "tests/unit/admin/served.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
 using nbdgw::test::becomes_true;
 using nbdgw::test::HttpClient;
+using nbdgw::test::Served;
 using proto::kMillisecond;
 
 namespace {
-
-/// A server with a few handlers: /echo says what it was asked, /later keeps its replies until the test answers them.
-class Served {
- public:
-  explicit Served(HttpLimits limits = {}, const std::string& path = {}) {
-    router_.add("POST", "/echo", echo);
-    router_.add("GET", "/echo", echo);
-    router_.add("DELETE", "/nothing", [](const Request&, Reply reply) {
-      reply.send({.status = 204, .content_type = {}, .body = {}, .fields = {}});
-    });
-    router_.add("GET", "/throws", [](const Request&, Reply) { throw std::runtime_error("of a handler"); });
-    router_.add("GET", "/later", [this](const Request&, Reply reply) {
-      const std::lock_guard lock(mutex_);
-      replies_.push_back(std::move(reply));
-    });
-    config::Endpoint endpoint{.host = "127.0.0.1", .path = path};
-    if (!path.empty()) endpoint.kind = config::Endpoint::Kind::unix_socket;
-    server = std::make_unique<HttpServer>(endpoint, router_, net::ListenerSettings{"the test", "its limit"}, limits);
-    server->start();
-  }
-
-  HttpClient client() const { return HttpClient(server->port()); }
-  std::size_t waiting() {
-    const std::lock_guard lock(mutex_);
-    return replies_.size();
-  }
-  /// Answers the oldest request for /later, or drops it.
-  void answer(bool drop = false) {
-    const std::lock_guard lock(mutex_);
-    REQUIRE(!replies_.empty());
-    Reply reply = std::move(replies_.front());
-    std::vector<Reply> rest;
-    for (std::size_t i = 1; i < replies_.size(); ++i) rest.push_back(std::move(replies_[i]));
-    replies_.swap(rest);
-    if (!drop) reply.send({.status = 200, .content_type = "text/plain", .body = "late", .fields = {}});
-  }
-
- private:
-  static void echo(const Request& request, Reply reply) {
-    reply.send({.status = 200,
-                .content_type = "text/plain",
-                .body = request.method + " " + request.path + " " + request.query + " " + request.content_type + " " +
-                        request.body,
-                .fields = {{"X-Test", "yes"}}});
-  }
-
-  std::mutex mutex_;
-  std::vector<Reply> replies_;
-  Router router_;
-
- public:
-  std::unique_ptr<HttpServer> server;
-};
 
 const std::string kGet = "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -78,7 +24,7 @@ const std::string kGet = "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n";
 
 TEST_CASE("http server: one connection, many requests") {
   Served served;
-  CHECK(served.server->address() == "http://127.0.0.1:" + std::to_string(served.server->port()));
+  CHECK(served.server->addresses() == std::vector{"http://127.0.0.1:" + std::to_string(served.server->port())});
   HttpClient client = served.client();
   CHECK(client.get("/echo?a=b") == 200);
   CHECK(client.body == "GET /echo a=b  ");
@@ -177,19 +123,6 @@ TEST_CASE("http server: a client that asks first whether its body is wanted") {
   CHECK(client.body == "POST /echo   ab");
 }
 
-TEST_CASE("http server: clients beyond their number are closed at once, and a place is free again when one leaves") {
-  Served served({.connections = 2});
-  auto one = std::make_unique<HttpClient>(served.server->port());
-  HttpClient two = served.client();
-  CHECK(one->get("/echo") == 200);
-  CHECK(two.get("/echo") == 200);
-  CHECK(served.client().is_closed());
-  one.reset();
-  CHECK(becomes_true([&] { return served.server->connections() == 1; }));
-  CHECK(served.client().get("/echo") == 200);
-  CHECK(two.get("/echo") == 200);
-}
-
 TEST_CASE("http server: silence and slowness end a connection") {
   SUBCASE("before the first request, and between two") {
     Served served({.idle = 50 * kMillisecond});
@@ -280,7 +213,7 @@ TEST_CASE("http server: on a UNIX socket, which is gone afterwards") {
   const std::string path = std::string(folder) + "/http.sock";
   {
     Served served({}, path);
-    CHECK(served.server->address() == "unix://" + path);
+    CHECK(served.server->addresses() == std::vector{"unix://" + path});
     HttpClient client(path);
     CHECK(client.get("/echo") == 200);
     CHECK_THROWS_AS(Served({}, path), net::ListenError);

@@ -68,6 +68,16 @@ TEST_CASE("router: nothing there, nothing that answers this method, a broken pat
   CHECK(routed.ask("GET", "/silent").status == 503);
 }
 
+TEST_CASE("router: which paths are open to everybody") {
+  Routed routed;
+  routed.router.add(
+      "GET", "/livez", [](const Request&, Reply) {}, Access::open);
+  CHECK(routed.router.is_open("/livez"));
+  for (const char* path :
+       {"", "/", "/livez/", "/livez/x", "//livez", "/%6civez", "/LIVEZ", "livez", "/v1/faults", "/none"})
+    CHECK_FALSE(routed.router.is_open(path));
+}
+
 TEST_CASE("router: what the target of a request may look like") {
   struct Case {
     const char* target;

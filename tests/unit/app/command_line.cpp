@@ -43,6 +43,8 @@ TEST_CASE("what is wrong with a command line is found before anything runs") {
   CHECK(run({"discover", "127.0.0.1", "--initiator", "me"}) == kBadUsage);
   CHECK(run({"demo", "--size", "1000"}) == kBadUsage);
   CHECK(run({"demo", "--listen", "127.0.0.1:10809"}) == kBadUsage);
+  for (const char* admin : {"127.0.0.1:9810", "tcp://127.0.0.1:1", "http://0.0.0.0:0", "https://127.0.0.1:0"})
+    CHECK(run({"demo", "--admin", admin}) == kBadUsage);
   const char* iqn = "iqn.2026-11.com.example:disk";
   CHECK(run({"target", "--iqn", iqn}) == kBadUsage);
   CHECK(run({"target", "--lun", "memory:size=1MiB"}) == kBadUsage);

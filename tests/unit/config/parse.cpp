@@ -33,7 +33,7 @@ TEST_CASE("no YAML, no document, too many documents") {
         Lines{"f:14:1: a second document begins here; a configuration is one document"});
   REQUIRE(errors("listen: [\n").size() == 1);
   CHECK(errors("listen: [\n")[0].starts_with("f:2:1: is no YAML: "));
-  CHECK(errors("- a\n")[0].starts_with("f:1:1: expected a mapping with the keys listen, limits,"));
+  CHECK(errors("- a\n")[0].starts_with("f:1:1: expected a mapping with the keys listen, admin, limits,"));
   CHECK(errors(std::string(100'000, '[')).size() == 1);
 }
 
@@ -53,10 +53,8 @@ TEST_CASE("unknown and duplicate keys") {
   CHECK(errors(replaced(kGood, "portals:", "portal:")) ==
         Lines{"f:6:5: targets[0].portals: is missing; for example portals: [\"192.0.2.10:3260\"]",
               "f:8:5: targets[0].portal: unknown key; did you mean portals?"});
-  CHECK(
-      errors(kGood + "zebra: 1\n") ==
-      Lines{
-          "f:13:1: zebra: unknown key; here may stand listen, limits, workers, log, initiator, targets or exports"});
+  CHECK(errors(kGood + "zebra: 1\n") == Lines{"f:13:1: zebra: unknown key; here may stand listen, admin, limits, "
+                                              "workers, log, initiator, targets or exports"});
   CHECK(errors(replaced(kGood, "    lun: 1\n", "    lun: 1\n    lun: 2\n")) ==
         Lines{"f:13:5: exports[0].lun: is given twice, first in line 12; keep one of the two"});
   CHECK(errors(kGood + "listen:\n  nbd: [\"tcp://[::1]\"]\n") ==

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/parse.hpp"
+#include "tests/unit/certificates.hpp"
 
 namespace nbdgw::config::test {
 
@@ -19,6 +20,24 @@ class MemoryFiles : public FileReader {
   }
 
   std::map<std::string, FileContent> files;
+};
+
+/// Real files, but what the examples name beside themselves, which only their reader has, is there and as it should
+/// be.
+class ExampleFiles : public SystemFileReader {
+ public:
+  FileContent read(const std::string& path, std::size_t max_size) const override {
+    if (path.find("secrets/") != std::string::npos) {
+      // A token may have no spaces; two secrets of one target must differ.
+      return {"secret-of-" + path.substr(path.rfind('/') + 1), 0600, ""};
+    }
+    if (path.ends_with(".key")) return {server_.key, 0600, ""};
+    if (path.ends_with(".crt")) return {server_.certificate, 0644, ""};
+    return SystemFileReader::read(path, max_size);
+  }
+
+ private:
+  nbdgw::test::Identity server_ = nbdgw::test::make_identity();
 };
 
 /// A good configuration; line numbers in the tests count from its first line.

@@ -1,0 +1,55 @@
+#include "gateway/admin/admin_server.hpp"
+
+#include "config/address.hpp"
+#include "gateway/admin/console_routes.hpp"
+#include "gateway/admin/tls_context.hpp"
+#include "gateway/net/gateway.hpp"
+
+namespace nbdgw::admin {
+
+namespace {
+
+/// What is asked for at each address. Nobody but root and the socket's group gets to a UNIX socket: no token there.
+std::vector<HttpAddress> http_addresses(const config::Config& config) {
+  const auto tls = config.admin.tls ? make_tls_context(*config.admin.tls) : nullptr;
+  const auto token = config.admin.token.empty() ? nullptr : std::make_shared<const Token>(config.admin.token);
+  std::vector<HttpAddress> addresses;
+  for (const config::AdminEndpoint& each : config.listen.admin) {
+    HttpAddress& address = addresses.emplace_back();
+    address.endpoint = each.endpoint;
+    if (each.endpoint.kind == config::Endpoint::Kind::unix_socket) continue;
+    if (each.tls) address.tls = tls;
+    address.token = token;
+    address.local_names_only = !each.tls && !token;
+  }
+  return addresses;
+}
+
+}  // namespace
+
+AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, HttpLimits limits)
+    : listeners_(config.listen.nbd.size()),
+      gateway_(gateway),
+      http_(http_addresses(config), router_,
+            net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits) {}
+
+AdminServer::~AdminServer() {
+  stop();
+}
+
+void AdminServer::start() {
+  probes_.emplace(probe_source(gateway_, listeners_), http_.postbox());
+  add_probe_routes(router_, *probes_);
+  add_console_routes(router_);
+  http_.start();
+}
+
+void AdminServer::begin_end() noexcept {
+  if (probes_) probes_->begin_end();
+}
+
+void AdminServer::stop() {
+  http_.stop();
+}
+
+}  // namespace nbdgw::admin

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/model.hpp"
+#include "gateway/admin/http_server.hpp"
+#include "gateway/admin/probes.hpp"
+#include "gateway/admin/router.hpp"
+
+namespace nbdgw::net {
+class Gateway;
+}
+
+namespace nbdgw::admin {
+
+/// The admin server of a gateway: where it is watched and steered over HTTP. On a thread of its own.
+class AdminServer {
+ public:
+  /// Binds the addresses of `config.listen.admin`, of which there is at least one, and reads nothing else but
+  /// `config.admin` and how many listeners there shall be; nobody is answered before start(). The gateway must
+  /// outlive the server. Throws net::ListenError or TlsError, with a text for people.
+  AdminServer(const config::Config& config, net::Gateway& gateway, HttpLimits limits = {});
+  ~AdminServer();
+  AdminServer(const AdminServer&) = delete;
+  AdminServer& operator=(const AdminServer&) = delete;
+
+  /// Once the gateway has been started.
+  void start();
+  /// From any thread: the gateway is about to end: /readyz says so from now on, and all else goes on.
+  void begin_end() noexcept;
+  /// Closes all connections, ends the thread. Safe to call more than once.
+  void stop();
+
+  /// Where it listens, with the ports that the system picked, in the order of the configuration.
+  std::vector<std::string> addresses() const { return http_.addresses(); }
+  std::uint16_t port(std::size_t index = 0) const { return http_.port(index); }
+
+ private:
+  const std::size_t listeners_;
+  net::Gateway& gateway_;
+  Router router_;
+  HttpServer http_;
+  std::optional<Probes> probes_;
+};
+
+}  // namespace nbdgw::admin

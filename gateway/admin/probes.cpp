@@ -1,0 +1,244 @@
+#include "gateway/admin/probes.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/net/gateway.hpp"
+
+namespace nbdgw::admin {
+
+namespace {
+
+const char* to_string(bridge::ExportState state) noexcept {
+  switch (state) {
+    case bridge::ExportState::offline:
+      return "offline";
+    case bridge::ExportState::probing:
+      return "probing";
+    case bridge::ExportState::online:
+      return "online";
+    case bridge::ExportState::refused:
+      return "refused";
+  }
+  return "unknown";
+}
+
+std::string describe(const net::ExportView& exported) {
+  std::string text = "export " + exported.name + ": " + to_string(exported.state);
+  if (exported.state != bridge::ExportState::online && !exported.reason.empty()) text += ": " + exported.reason;
+  return text;
+}
+
+/// "a&verbose&b", "verbose=1".
+bool asks_for_all(std::string_view query) {
+  while (!query.empty()) {
+    const std::string_view one = query.substr(0, query.find('&'));
+    if (one.substr(0, one.find('=')) == "verbose") return true;
+    query.remove_prefix(std::min(one.size() + 1, query.size()));
+  }
+  return false;
+}
+
+}  // namespace
+
+ProbeSource probe_source(net::Gateway& gateway, std::size_t listeners) {
+  return {.shards = static_cast<std::uint32_t>(gateway.worker_count()),
+          .listeners = listeners,
+          .ping = [&gateway](std::uint32_t shard,
+                             std::function<void()> answer) { gateway.ping(shard, std::move(answer)); },
+          .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); },
+          .view = [&gateway](std::function<void(net::GatewayView)> done) { gateway.view({}, std::move(done)); }};
+}
+
+Probes::Probes(ProbeSource source, std::shared_ptr<HttpPostbox> postbox)
+    : source_(std::move(source)),
+      postbox_(std::move(postbox)),
+      asked_(source_.shards, false),
+      answered_(source_.shards, false) {}
+
+/// What failed is always said; the rest when it was asked for.
+void Probes::answer(Waiting& waiting, const Checks& checks) {
+  const bool failed =
+      std::ranges::any_of(checks, [](const Check& check) { return check.result == Check::Result::failed; });
+  std::string body;
+  for (const Check& check : checks) {
+    if (!waiting.verbose && check.result != Check::Result::failed) continue;
+    constexpr std::string_view kMarks[] = {"[+] ", "[-] ", "[.] "};
+    body.append(kMarks[static_cast<std::size_t>(check.result)]).append(check.text).append("\n");
+  }
+  if (waiting.verbose || failed)
+    body.append(waiting.probe).append(failed ? ": failed\n" : ": passed\n");
+  else
+    body = "ok\n";
+  waiting.reply.send({.status = failed ? 503U : 200U,
+                      .content_type = "text/plain; charset=utf-8",
+                      .body = std::move(body),
+                      .fields = {}});
+}
+
+// ---- /livez
+
+void Probes::live(bool verbose, Reply reply) {
+  live_.waiting.push_back({"livez", verbose, nullptr, std::move(reply)});
+  if (live_.waiting.size() == 1) ask_shards();
+}
+
+/// A shard that has not answered the last round is not asked again: its answer to that is as good, and its mailbox
+/// does not fill.
+void Probes::ask_shards() {
+  std::fill(answered_.begin(), answered_.end(), false);
+  postbox_->post_after(kProbeLimit, [this, number = live_.number] {
+    if (number == live_.number) end_live_round();
+  });
+  for (std::uint32_t shard = 0; shard < source_.shards; ++shard) {
+    if (asked_[shard]) continue;
+    asked_[shard] = true;
+    source_.ping(shard, [this, shard, postbox = postbox_] { postbox->post([this, shard] { on_pong(shard); }); });
+  }
+  if (have_all_answered()) end_live_round();  // all have ended
+}
+
+void Probes::on_pong(std::uint32_t shard) {
+  asked_[shard] = false;
+  answered_[shard] = true;
+  if (!live_.waiting.empty() && have_all_answered()) end_live_round();
+}
+
+bool Probes::have_all_answered() const {
+  for (std::uint32_t shard = 0; shard < source_.shards; ++shard)
+    if (!answered_[shard] && !source_.has_ended(shard)) return false;
+  return true;
+}
+
+void Probes::end_live_round() {
+  Checks checks;
+  for (std::uint32_t shard = 0; shard < source_.shards; ++shard) {
+    const std::string name = "shard " + std::to_string(shard);
+    if (answered_[shard])
+      checks.push_back({Check::Result::passed, name});
+    else if (source_.has_ended(shard))
+      checks.push_back({Check::Result::passed, name + ": has ended, as it was told to"});
+    else
+      checks.push_back(
+          {Check::Result::failed, name + ": no answer for " + std::to_string(kProbeLimit / proto::kSecond) + " s"});
+  }
+  ++live_.number;
+  for (Waiting& each : std::exchange(live_.waiting, {})) answer(each, checks);
+}
+
+// ---- /readyz, /startupz
+
+void Probes::ready(bool verbose, Reply reply) {
+  Waiting waiting{"readyz", verbose, &Probes::judge_ready, std::move(reply)};
+  // At once: the shards may have ended, and whoever sends clients must hear of it first.
+  if (ending_.load(std::memory_order_relaxed))
+    return answer(waiting, {{Check::Result::failed, "gateway: is ending"}});
+  look(std::move(waiting));
+}
+
+void Probes::started(bool verbose, Reply reply) {
+  Waiting waiting{"startupz", verbose, &Probes::judge_started, std::move(reply)};
+  if (has_started_) return answer(waiting, {{Check::Result::passed, "gateway: has started"}});
+  look(std::move(waiting));
+}
+
+void Probes::look(Waiting waiting) {
+  look_.waiting.push_back(std::move(waiting));
+  if (look_.waiting.size() > 1) return;
+  postbox_->post_after(kProbeLimit, [this, number = look_.number] {
+    if (number == look_.number) end_look_round(nullptr);
+  });
+  if (!std::exchange(view_asked_, true)) ask_view();
+}
+
+void Probes::ask_view() {
+  source_.view([this, postbox = postbox_](net::GatewayView view) {
+    postbox->post([this, view = std::move(view)] {
+      view_asked_ = false;
+      if (!look_.waiting.empty()) end_look_round(&view);
+    });
+  });
+}
+
+/// `view`: null if there was none in time.
+void Probes::end_look_round(const net::GatewayView* view) {
+  ++look_.number;
+  for (Waiting& each : std::exchange(look_.waiting, {})) {
+    if (view == nullptr)
+      answer(each,
+             {{Check::Result::failed, "gateway: no answer from every shard in time; /livez?verbose tells which"}});
+    else
+      answer(each, (this->*each.judge)(*view));
+  }
+}
+
+bool Probes::is_ready(const net::GatewayView& view) const {
+  return !ending_.load(std::memory_order_relaxed) && std::ranges::none_of(ready_checks(view), [](const Check& check) {
+    return check.result == Check::Result::failed;
+  });
+}
+
+Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
+  Checks checks;
+  if (view.draining)
+    checks.push_back({Check::Result::failed, "gateway: drained by an operator, takes no new clients"});
+  else
+    checks.push_back({Check::Result::passed, "gateway: takes clients"});
+  for (const net::ShardView& shard : view.shards) {
+    for (const net::ExportView& exported : shard.exports) {
+      const bool online = exported.state == bridge::ExportState::online;
+      const bool open = exported.admin_state == net::AdminState::ready;
+      std::string text = describe(exported);
+      if (!open) text += ", an operator lets no new clients in";
+      if (!exported.required) text += " (not required)";
+      const auto result = online && open      ? Check::Result::passed
+                          : exported.required ? Check::Result::failed
+                                              : Check::Result::ignored;
+      checks.push_back({result, std::move(text)});
+    }
+  }
+  return checks;
+}
+
+Probes::Checks Probes::judge_ready(const net::GatewayView& view) {
+  return ready_checks(view);
+}
+
+/// An export that has been seen once counts, even if it has gone since: that is a matter for /readyz.
+Probes::Checks Probes::judge_started(const net::GatewayView& view) {
+  Checks checks;
+  const bool listening = view.addresses.size() >= source_.listeners;
+  checks.push_back(
+      {listening ? Check::Result::passed : Check::Result::failed,
+       "listeners: " + std::to_string(view.addresses.size()) + " of " + std::to_string(source_.listeners)});
+  for (const net::ShardView& shard : view.shards) {
+    for (const net::ExportView& exported : shard.exports) {
+      std::string text = describe(exported);
+      if (exported.known) {
+        checks.push_back({Check::Result::passed, "export " + exported.name + ": has been online"});
+      } else if (exported.required) {
+        checks.push_back({Check::Result::failed, std::move(text)});
+      } else {
+        checks.push_back({Check::Result::ignored, std::move(text) + " (not required)"});
+      }
+    }
+  }
+  has_started_ = std::ranges::none_of(checks, [](const Check& c) { return c.result == Check::Result::failed; });
+  return checks;
+}
+
+void add_probe_routes(Router& router, Probes& probes) {
+  const auto add = [&](const char* path, void (Probes::*probe)(bool, Reply)) {
+    router.add(
+        "GET", path,
+        [&probes, probe](const Request& request, Reply reply) {
+          (probes.*probe)(asks_for_all(request.query), std::move(reply));
+        },
+        Access::open);
+  };
+  add("/livez", &Probes::live);
+  add("/readyz", &Probes::ready);
+  add("/startupz", &Probes::started);
+}
+
+}  // namespace nbdgw::admin
