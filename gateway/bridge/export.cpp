@@ -240,6 +240,8 @@ void Export::deliver(Replies& replies, proto::Micros now) {
     IoRequest& request = finished_.front();
     finished_.pop_front();
     request.progress = IoRequest::State::answered;
+    if (auto* const durations = counters_.durations.of(request.header.command))
+      durations->add(now - request.arrived_at);
     replies.finish(request, request.error, request.text);
   }
 }
