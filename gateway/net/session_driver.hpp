@@ -41,6 +41,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void on_deadline(proto::Micros now) override;
   void begin_drain(proto::Micros now) override;
   bool idle() const noexcept override;
+  std::uint32_t load() const noexcept override { return session_.tasks_in_use(); }
 
  private:
   struct Link {

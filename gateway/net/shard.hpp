@@ -52,6 +52,8 @@ class Shard {
   static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
   /// How long a client that an operator sends away may take to finish what is in flight.
   static constexpr proto::Micros kSendAwayLimit = 10 * proto::kSecond;
+  /// Commands with the targets from which on more of them at a time are worth a little patience.
+  static constexpr std::uint32_t kDeepQueue = 8;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -143,6 +145,7 @@ class Shard {
 
   void run();
   void turn();
+  void let_others_work() const noexcept;
   void deadlines(proto::Micros now);
   void settle(proto::Micros now);
   void serve_stations(proto::Micros now);
