@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/login.hpp"
 #include "gateway/initiator/pdu_reader.hpp"
@@ -30,13 +31,6 @@ enum class ConnectionState : std::uint8_t {
 };
 
 const char* to_string(ConnectionState state) noexcept;
-
-struct ConnectionCounters {
-  std::uint64_t pdus_sent = 0;
-  std::uint64_t pdus_received = 0;
-  std::uint64_t bytes_sent = 0;
-  std::uint64_t bytes_received = 0;
-};
 
 /// One TCP connection of a session (RFC 7143 section 4.2.2). The shell moves its bytes:
 ///  - rx_buffers() tells where the next received bytes go; a Data-In's payload goes straight to the command's memory;

@@ -263,6 +263,9 @@ void Escalation::on_session_up(proto::Micros now) {
 }
 
 void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now) {
+  const auto rung = static_cast<std::size_t>(climb.rung);
+  ++session_.counters_.rungs[rung][static_cast<std::size_t>(outcome)];
+  session_.counters_.rung_durations[rung].add(now - climb.started_at);
   events_.push_back({.ended_at = now,
                      .duration = now - climb.started_at,
                      .tsih = session_.tsih_,

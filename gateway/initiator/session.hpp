@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gateway/initiator/connection.hpp"
+#include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/escalation.hpp"
 #include "gateway/initiator/recovery_event.hpp"
@@ -61,21 +62,6 @@ struct SessionEvent {
   /// logged_in: from the last sign of life of the session before to this login; 0 for the first login. What was in a
   /// target's volatile cache may be gone if it was away for long.
   proto::Micros outage = 0;
-};
-
-/// Counters of one session, since it was made.
-struct SessionCounters {
-  std::uint64_t logins = 0;
-  std::uint64_t login_failures = 0;
-  std::uint64_t losses = 0;
-  std::uint64_t commands = 0;
-  std::uint64_t window_closed = 0;  // times that dispatch stopped at a closed command window
-  std::uint64_t digest_errors = 0;
-  std::uint64_t rejects = 0;
-  std::uint64_t async_messages = 0;
-  std::uint64_t pings = 0;
-  std::uint64_t late_answers = 0;        // to tasks that the ladder had ended, or to a function whose time was up
-  std::uint64_t commands_timed_out = 0;  // that became a matter for the ladder
 };
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
@@ -203,6 +189,7 @@ class Session final : public CommandTransport {
   void put_task(Task& task);
   void free_task(Task& task);
   void done(ScsiCommand& command);
+  void count_end(const ScsiCommand& command, proto::Micros now) noexcept;
 
   SessionSettings settings_;
   const proto::iscsi::Isid isid_;
