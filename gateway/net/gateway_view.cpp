@@ -14,17 +14,14 @@ namespace {
 /// is handed on.
 class Collector {
  public:
-  /// `not_required`: exports, by name.
-  Collector(GatewayView view, std::vector<std::string> not_required, std::function<void(GatewayView)> done)
-      : view_(std::move(view)), not_required_(std::move(not_required)), done_(std::move(done)) {}
+  Collector(GatewayView view, std::function<void(GatewayView)> done)
+      : view_(std::move(view)), done_(std::move(done)) {}
   /// The last one to hold it lets go.
   ~Collector() { done_(std::move(view_)); }
   Collector(const Collector&) = delete;
   Collector& operator=(const Collector&) = delete;
 
   void put(std::size_t index, ShardView shard) {
-    for (ExportView& exported : shard.exports)
-      exported.required = std::ranges::find(not_required_, exported.name) == not_required_.end();
     const std::lock_guard lock(mutex_);
     view_.shards[index] = std::move(shard);
   }
@@ -32,7 +29,6 @@ class Collector {
  private:
   std::mutex mutex_;
   GatewayView view_;
-  const std::vector<std::string> not_required_;
   std::function<void(GatewayView)> done_;
 };
 
@@ -52,10 +48,7 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
     }
     view.shards.resize(workers_.size());
     for (std::uint32_t i = 0; i < workers_.size(); ++i) view.shards[i].index = i;
-    std::vector<std::string> not_required;
-    for (const config::Export& exported : config_.exports)
-      if (!exported.required) not_required.push_back(exported.name);
-    const auto collector = std::make_shared<Collector>(std::move(view), std::move(not_required), std::move(done));
+    const auto collector = std::make_shared<Collector>(std::move(view), std::move(done));
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       workers_[i]->shard.post([worker = workers_[i].get(), options, collector, i](proto::Micros now) {
         collector->put(i, worker->view(options, now));

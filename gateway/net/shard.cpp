@@ -87,8 +87,8 @@ void Shard::run() {
   ::pthread_setname_np(::pthread_self(), ("shard" + std::to_string(index_)).c_str());
   now_ = steady_now();
   while (stage_ != Stage::ended) turn();
-  mailbox_.close();
   ended_.store(true, std::memory_order_release);
+  mailbox_.close();
 }
 
 void Shard::turn() {
