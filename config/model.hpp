@@ -61,6 +61,9 @@ struct AdminTls {
   bool operator==(const AdminTls&) const = default;
 };
 
+/// Clients of the admin server at a time, on each of its addresses.
+inline constexpr std::uint32_t kAdminConnections = 64;
+
 struct Admin {
   std::string token;            // bearer token, never logged, never shown; empty: none is asked for
   std::optional<AdminTls> tls;  // for the addresses with https

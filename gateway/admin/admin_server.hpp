@@ -38,6 +38,11 @@ class AdminServer {
   std::vector<std::string> addresses() const { return http_.addresses(); }
   std::uint16_t port(std::size_t index = 0) const { return http_.port(index); }
 
+  /// What the server has counted (on its own thread, where handlers are called), and how many clients it has.
+  const HttpServer& http() const noexcept { return http_; }
+  /// After start().
+  const Probes& probes() const noexcept { return *probes_; }
+
  private:
   const std::size_t listeners_;
   net::Gateway& gateway_;

@@ -32,7 +32,7 @@ class HttpConnection;
 struct HttpLimits {
   /// At a time on each address. When all are taken, a newcomer gets the place of the client that has kept us waiting
   /// longest; those whose request is being worked on keep theirs.
-  std::uint32_t connections = 64;
+  std::uint32_t connections = config::kAdminConnections;
   std::size_t header_bytes = 8 * 1024;            // of a request, its first line included: 431
   std::size_t body_bytes = 64 * 1024;             // 413
   proto::Micros handshake = 10 * proto::kSecond;  // of TLS

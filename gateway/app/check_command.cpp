@@ -57,18 +57,19 @@ std::optional<config::Config> load_config(const std::string& config_file) {
   for (const config::Problem& problem : result.errors) fmt::print(stderr, "{}\n", problem.to_string());
   for (const config::Problem& problem : result.warnings) fmt::print(stderr, "{} (warning)\n", problem.to_string());
   if (!result.config) fmt::print(stderr, "{}: {} error(s)\n", config_file, result.errors.size());
+  if (!result.config || !result.config->admin.tls) return std::move(result.config);
+  try {
+    admin::make_tls_context(*result.config->admin.tls);
+  } catch (const admin::TlsError& e) {  // what only TLS itself knows: a key that is too short for it
+    fmt::print(stderr, "{}: {}\n", config_file, e.what());
+    return std::nullopt;
+  }
   return std::move(result.config);
 }
 
 int check_command(const std::string& config_file) {
   const auto config = load_config(config_file);
   if (!config) return kBadUsage;
-  try {
-    if (config->admin.tls) admin::make_tls_context(*config->admin.tls);
-  } catch (const admin::TlsError& e) {  // what only TLS itself knows: a key that is too short for it
-    fmt::print(stderr, "{}: {}\n", config_file, e.what());
-    return kBadUsage;
-  }
   print_summary(config_file, *config);
   return kSuccess;
 }

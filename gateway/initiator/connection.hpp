@@ -61,6 +61,11 @@ class Connection final : private PduHandler {
   /// The load by which the session chooses a connection for a command: bytes of the commands not yet answered.
   std::uint64_t outstanding_bytes() const noexcept { return outstanding_bytes_; }
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
+  // For views.
+  const Portal& portal() const noexcept { return portal_; }  // where it is, or was last, connected to
+  proto::Micros state_since() const noexcept { return state_since_; }
+  proto::Micros last_received() const noexcept { return last_received_; }
+  bool pinging() const noexcept { return ping_ != nullptr; }
 
  private:
   friend class Escalation;

@@ -94,6 +94,10 @@ class Session final : public CommandTransport {
   /// Asks for a rung of the ladder by hand. False: the session is not logged in, or too many are waiting.
   bool request_recovery(const RecoveryRequest& request) { return escalation_.request(request); }
 
+  /// Gives up a connection in full feature phase, and with it the session, which logs in again. False: it is in no
+  /// such phase.
+  bool drop_connection(std::uint16_t index, const std::string& why, proto::Micros now);
+
   /// Takes the ladder's next step, and hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
@@ -116,6 +120,20 @@ class Session final : public CommandTransport {
   Connection& connection(std::uint16_t index) noexcept { return *connections_[index]; }
   /// Why the session is not logged in, for people; empty when it is.
   const std::string& trouble() const noexcept { return trouble_; }
+  // For views; nothing here is needed to drive the session.
+  proto::Micros state_since() const noexcept { return state_since_; }
+  std::uint16_t tsih() const noexcept { return tsih_; }
+  const proto::iscsi::Isid& isid() const noexcept { return isid_; }
+  std::uint32_t cmd_sn() const noexcept { return cmd_sn_; }
+  std::uint32_t exp_cmd_sn() const noexcept { return exp_cmd_sn_; }
+  std::uint32_t max_cmd_sn() const noexcept { return max_cmd_sn_; }
+  std::uint16_t task_count_max() const noexcept { return tasks_.size(); }
+  const TaskList& running() const noexcept { return running_; }
+  const Escalation& escalation() const noexcept { return escalation_; }
+  const Connection& connection(std::uint16_t index) const noexcept { return *connections_[index]; }
+  /// The SCSI command that runs under this tag, or nullptr.
+  const Task* find_task(std::uint32_t itt) noexcept { return tasks_.itt_to_ctask(itt); }
+
   /// Parameters in force since the last login.
   const proto::iscsi::SessionParameters& parameters() const noexcept { return parameters_; }
 
@@ -126,7 +144,7 @@ class Session final : public CommandTransport {
   /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
   using JoinTimes = std::vector<proto::Micros>;
 
-  void enter(SessionState state);
+  void enter(SessionState state, proto::Micros now);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
   void tell_unit_reset(std::uint64_t lun);
   void request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal = {});
@@ -173,6 +191,7 @@ class Session final : public CommandTransport {
   const proto::iscsi::Isid isid_;
   proto::RandomSource& random_;
   SessionState state_ = SessionState::free;
+  proto::Micros state_since_ = 0;
   std::string trouble_;
   proto::iscsi::SessionParameters parameters_;
   std::uint16_t tsih_ = 0;

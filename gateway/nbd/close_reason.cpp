@@ -24,7 +24,8 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"export_name_unknown",
      "EXPORT_NAME named an export that does not exist or is not available, and knows no error reply; "
      "check the name the client uses, and the state of the export."},
-    {"export_name_at_shutdown", "EXPORT_NAME came while the gateway shuts down, and knows no error reply."},
+    {"export_name_at_shutdown",
+     "EXPORT_NAME came while the gateway or the export takes no new clients, and knows no error reply."},
     {"bad_request_magic", "A request had a wrong magic number: the stream is out of step."},
     {"payload_too_long", "A WRITE that had to be refused was too long to be read and dropped (more than 64 MiB)."},
     {"export_gone", "The export was taken away."},

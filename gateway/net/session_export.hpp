@@ -21,11 +21,18 @@ class SessionExport final : public ExportSlot {
   Station& station() noexcept override { return driver_; }
 
   bridge::Export& exported() noexcept { return export_; }
+  const bridge::Export& exported() const noexcept { return export_; }
+  const SessionDriver& driver() const noexcept { return driver_; }
+
+  /// The gateway is ready only while this export is online.
+  bool required() const noexcept { return required_; }
+  void set_required(bool required) noexcept { required_ = required; }
 
  private:
   const std::string name_;
   SessionDriver& driver_;
   bridge::Export export_;
+  bool required_ = true;
 };
 
 }  // namespace nbdgw::net

@@ -9,10 +9,11 @@ import time
 import nbd
 
 from base import MIB, InteropCase, gateway_only
-from lib import admin, clients, gateway, servers, workdir
+from lib import admin, clients, gateway, servers, sockets, workdir
 from lib.targets import Embedded
 
 TOKEN = "0123456789abcdef0123456789abcdef"
+PLACES = 64  # of each address
 DRAIN_S = 2  # how long a command hangs while the gateway drains; its limit is 10 s
 
 
@@ -209,6 +210,9 @@ class Configuration(InteropCase):
         self.refused(https, {"tls": {**good, "key_file": str(other.key)}}, "admin.tls.key_file", "is not the key of")
         self.refused(https, {"tls": {**good, "certificate_file": "/nowhere"}}, "admin.tls.certificate_file", "/nowhere")
         self.refused('"http://127.0.0.1:9810"', {"tls": good}, "admin.tls", "https://")
+        weak = admin.Authority().sign("weak", rsa_bits=1024)
+        self.refused(https, {"tls": {"certificate_file": str(weak.certificate), "key_file": str(weak.key)}},
+                     "admin.tls.certificate_file", str(weak.certificate))
         identity.key.chmod(0o644)
         self.refused(https, {"tls": good}, "admin.tls.key_file", "chmod o-rwx")
         token = token_file()
@@ -285,19 +289,19 @@ class HalfOpen(AdminCase):
     GOOD_S = 1  # how long a good client waits for its answer at most
 
     def flood(self, port, half):
-        sockets = []
-        for i in range(self.CONNECTIONS):
+        streams = []
+        for _ in range(self.CONNECTIONS):
             stream = socket.socket()
             stream.setblocking(False)
             stream.connect_ex(("127.0.0.1", port))
-            sockets.append(stream)
-        for i, stream in enumerate(sockets):
+            streams.append(stream)
+        for i, stream in enumerate(streams):
             if i % 2 == 0:
                 try:
                     stream.send(half)
                 except OSError:
                     pass  # its place was wanted
-        return sockets
+        return streams
 
     def slowest(self, ask):
         """Asks many times; how long the slowest answer took."""
@@ -341,6 +345,7 @@ class HalfOpen(AdminCase):
                 held += self.flood(server.admin_port, half)
                 slowest = max(slowest, self.slowest(ask))
                 self.assertEqual(admin.curl("http://localhost/livez", unix=server.admin_path).status, 200)
+            self.assertLess(len(sockets.inodes_of(server.pid)), PLACES + 50, "the rest was closed")
             beside = fio.finish()
             for stream in held:
                 stream.close()
@@ -348,5 +353,5 @@ class HalfOpen(AdminCase):
             print(f"     {scheme}: {len(held)} half-open connections: fio {iops[0]:.0f} alone, {iops[1]:.0f} beside them; "
                   f"slowest good answer {slowest * 1000:.0f} ms")
             self.assertLess(slowest, self.GOOD_S)
-            self.assertRegex(server.child.log(), r"all 64 places are taken")
+            self.assertRegex(server.child.log(), f"all {PLACES} places are taken")
             self.assertEqual(server.stop(), 0)

@@ -74,12 +74,13 @@ class Authority:
         self._openssl("req", "-x509", *self._new_key(self.root), "-subj", f"/CN={name}", "-days", "2",
                       "-out", self.root.certificate)
 
-    def sign(self, name, *addresses):
-        """An identity; `addresses` are what a server is called by, "IP:127.0.0.1" or "DNS:localhost"."""
+    def sign(self, name, *addresses, rsa_bits=None):
+        """An identity; `addresses` are what a server is called by, "IP:127.0.0.1" or "DNS:localhost". Its key is one of
+        RSA with so many bits, or one on a curve."""
         identity = self._files(name)
         request = self.directory / f"{name}.csr"
         extension = ["-addext", f"subjectAltName={','.join(addresses)}"] if addresses else []
-        self._openssl("req", *self._new_key(identity), "-subj", f"/CN={name}", *extension, "-out", request)
+        self._openssl("req", *self._new_key(identity, rsa_bits), "-subj", f"/CN={name}", *extension, "-out", request)
         self._openssl("x509", "-req", "-in", request, "-CA", self.root.certificate, "-CAkey", self.root.key,
                       "-CAcreateserial", "-copy_extensions", "copy", "-days", "2", "-out", identity.certificate)
         identity.key.chmod(0o600)
@@ -89,8 +90,9 @@ class Authority:
         return Identity(self.directory / f"{name}.crt", self.directory / f"{name}.key")
 
     @staticmethod
-    def _new_key(identity):
-        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", identity.key]
+    def _new_key(identity, rsa_bits=None):
+        kind = [f"rsa:{rsa_bits}"] if rsa_bits else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        return ["-newkey", *kind, "-nodes", "-keyout", identity.key]
 
     @staticmethod
     def _openssl(*arguments):
