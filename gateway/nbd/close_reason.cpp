@@ -14,7 +14,7 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"none", "The connection is open."},
     {"disc", "The client disconnected in good order."},
     {"client_abort", "The client ended the handshake (ABORT)."},
-    {"drained", "The gateway shuts down; every request in flight was answered."},
+    {"drained", "Sent away in good order: every request in flight was answered."},
     {"handshake_timeout", "The client did not finish the handshake in time; is it an NBD client?"},
     {"bad_client_flags", "The client set handshake flags that were not offered; is it an NBD client?"},
     {"bad_option_magic", "An option did not begin with IHAVEOPT: the stream is out of step, or it is no NBD client."},

@@ -27,7 +27,8 @@ class ExportSlot {
   virtual Station& station() noexcept = 0;
 
   AdminState admin_state() const noexcept { return admin_state_; }
-  /// Only for the future; what becomes of the clients that are there is the shard's business (Shard::set_state()).
+  /// Only for the future; what becomes of the clients that are there is the shard's business
+  /// (Shard::set_admin_state()).
   void set_admin_state(AdminState state) noexcept { admin_state_ = state; }
 
   /// Clients that have attached so far, and what those did that are gone.

@@ -87,7 +87,6 @@ class Gateway {
   /// shard's.
   struct Worker {
     Worker(std::uint32_t index, ShardOptions shard_options) : shard(index, std::move(shard_options)) {}
-    ShardView view(const ViewOptions& view_options, proto::Micros now) const;
     Shard shard;
     std::vector<std::unique_ptr<SessionDriver>> drivers;
     std::vector<std::unique_ptr<SessionExport>> exports;

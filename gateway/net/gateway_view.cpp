@@ -34,21 +34,6 @@ class Collector {
 
 }  // namespace
 
-ShardView Gateway::Worker::view(const ViewOptions& view_options, proto::Micros now) const {
-  ShardView view;
-  view.index = shard.index();
-  view.memory_used = shard.pool().used();
-  view.memory_limit = shard.pool().capacity();
-  std::vector<const SessionExport*> slots;
-  for (const auto& slot : exports) {
-    slots.push_back(slot.get());
-    view.exports.push_back(view_of(*slot, now));
-  }
-  for (const auto& driver : drivers) view.sessions.push_back(view_of(std::as_const(*driver).session(), now));
-  add_clients(shard, slots, view_options.clients, now, view);
-  return view;
-}
-
 void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
   on_control([this, options, done = std::move(done)]() mutable {
     GatewayView view;
@@ -65,8 +50,11 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
     for (std::uint32_t i = 0; i < workers_.size(); ++i) view.shards[i].index = i;
     const auto collector = std::make_shared<Collector>(std::move(view), std::move(done));
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      workers_[i]->shard.post([worker = workers_[i].get(), options, collector, i](proto::Micros now) {
-        collector->put(i, worker->view(options, now));
+      ShardParts parts{.shard = workers_[i]->shard, .exports = {}, .drivers = {}};
+      for (const auto& slot : workers_[i]->exports) parts.exports.push_back(slot.get());
+      for (const auto& driver : workers_[i]->drivers) parts.drivers.push_back(driver.get());
+      workers_[i]->shard.post([parts = std::move(parts), options, collector, i](proto::Micros now) {
+        collector->put(i, view_of(parts, options.clients, now));
       });
     }
   });
