@@ -9,6 +9,20 @@
 /// The way of a request, from the protocol engine through the fence and the tasks to the reply.
 namespace nbdgw::bridge {
 
+const char* to_string(ExportState state) noexcept {
+  switch (state) {
+    case ExportState::offline:
+      return "offline";
+    case ExportState::probing:
+      return "probing";
+    case ExportState::online:
+      return "online";
+    case ExportState::refused:
+      return "refused";
+  }
+  return "unknown";
+}
+
 namespace {
 
 using proto::nbd::Command;

@@ -56,6 +56,8 @@ enum class ExportState : std::uint8_t {
   refused,  // the LUN is there but must not be used: another disk, or one that shrank. Requests fail.
 };
 
+const char* to_string(ExportState state) noexcept;
+
 /// For the shell, the logs and the admin API.
 struct ExportStatus {
   ExportState state = ExportState::offline;
