@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "gateway/initiator/counters.hpp"
 #include "gateway/nbd/close_reason.hpp"
@@ -117,7 +120,7 @@ void put_commands(MetricSeries& series, const initiator::SessionCounters& counte
   put_table(series, scsi_status_total, initiator::kStatuses, counters.statuses);
   for (std::size_t i = 0; i < counters.kSenseKeys; ++i) {
     const auto key = static_cast<proto::scsi::SenseKey>(i);
-    series.put(scsi_sense_total, number(counters.sense_keys[i]), i == kReservedSenseKey ? "reserved" : to_string(key));
+    series.put(scsi_sense_total, number(counters.sense_keys[i]), to_string(key));
   }
   series.put(scsi_sense_total, number(counters.sense_keys[counters.kSenseKeys]), "unreadable");
   series.put(scsi_task_duration_seconds, counters.command_durations);

@@ -30,21 +30,13 @@ void MetricsPage::Owners::append_to(std::string& out, std::size_t metric) const 
 }
 
 void MetricsPage::update(const MetricsSnapshot& snapshot) {
-  collect(snapshot, process_.of({}));
+  collect(snapshot, gateway_);
   for (const net::ShardView& shard : snapshot.gateway.shards) {
     collect(shard, shards_.of(std::to_string(shard.index)));
     for (const net::ExportView& exported : shard.exports) collect(exported, exports_.of(exported.name));
     for (const net::SessionView& session : shard.sessions) collect(session, sessions_.of(session.target));
   }
-  for (Owners* owners : {&process_, &shards_, &exports_, &sessions_}) owners->end_round();
-}
-
-const MetricsPage::Owners& MetricsPage::owners_of(const Metric& metric) const {
-  const std::string_view label = metric.labels.front();
-  if (label == "export") return exports_;
-  if (label == "session") return sessions_;
-  if (label == "shard") return shards_;
-  return process_;
+  for (Owners* owners : {&shards_, &exports_, &sessions_}) owners->end_round();
 }
 
 std::string MetricsPage::render(const MetricsSnapshot& snapshot) {
@@ -54,7 +46,15 @@ std::string MetricsPage::render(const MetricsSnapshot& snapshot) {
   const auto all = catalogue();
   for (std::size_t i = 0; i < all.size(); ++i) {
     page += headers_[i];
-    owners_of(*all[i]).append_to(page, i);
+    const std::string_view owner = all[i]->labels.front();
+    if (owner == "export")
+      exports_.append_to(page, i);
+    else if (owner == "session")
+      sessions_.append_to(page, i);
+    else if (owner == "shard")
+      shards_.append_to(page, i);
+    else
+      gateway_.append_to(page, i);
   }
   last_size_ = page.size();
   return page;

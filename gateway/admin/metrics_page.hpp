@@ -66,10 +66,9 @@ class MetricsPage {
   };
 
   void update(const MetricsSnapshot& snapshot);
-  const Owners& owners_of(const Metric& metric) const;
 
   std::vector<std::string> headers_;  // by metric
-  Owners process_;
+  MetricSeries gateway_;              // of the gateway as a whole
   Owners shards_;
   Owners exports_;
   Owners sessions_;

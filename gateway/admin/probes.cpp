@@ -125,6 +125,8 @@ void Probes::ready(bool verbose, Reply reply) {
 void Probes::started(bool verbose, Reply reply) {
   Waiting waiting{"startupz", verbose, &Probes::judge_started, std::move(reply)};
   if (has_started_) return answer(waiting, {{Check::Result::passed, "gateway: has started"}});
+  if (ending_.load(std::memory_order_relaxed))
+    return answer(waiting, {{Check::Result::failed, "gateway: is ending"}});
   look(std::move(waiting));
 }
 
