@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "proto/histogram.hpp"
+
 /// Every metric that /metrics shows: the one place where names, units, labels and buckets are decided. Dashboards,
 /// alerts and documentation are held against it by tests.
 namespace nbdgw::admin {
@@ -19,10 +21,8 @@ struct Metric {
   std::array<std::string_view, 3> labels{};  // empty ones are not there
 };
 
-/// Upper bounds of all duration histograms, in microseconds: 50 us to 120 s.
-inline constexpr std::array<std::int64_t, 18> kDurationBuckets{
-    50,     100,     250,     500,     1'000,     2'500,     5'000,      10'000,     25'000,
-    50'000, 100'000, 250'000, 500'000, 1'000'000, 5'000'000, 15'000'000, 60'000'000, 120'000'000};
+/// Upper bounds of all duration histograms, in microseconds.
+using proto::kDurationBuckets;
 
 namespace metric {
 

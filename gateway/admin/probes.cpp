@@ -9,20 +9,6 @@ namespace nbdgw::admin {
 
 namespace {
 
-const char* to_string(bridge::ExportState state) noexcept {
-  switch (state) {
-    case bridge::ExportState::offline:
-      return "offline";
-    case bridge::ExportState::probing:
-      return "probing";
-    case bridge::ExportState::online:
-      return "online";
-    case bridge::ExportState::refused:
-      return "refused";
-  }
-  return "unknown";
-}
-
 std::string describe(const net::ExportView& exported) {
   std::string text = "export " + exported.name + ": " + to_string(exported.state);
   if (exported.state != bridge::ExportState::online && !exported.reason.empty()) text += ": " + exported.reason;
@@ -139,6 +125,8 @@ void Probes::ready(bool verbose, Reply reply) {
 void Probes::started(bool verbose, Reply reply) {
   Waiting waiting{"startupz", verbose, &Probes::judge_started, std::move(reply)};
   if (has_started_) return answer(waiting, {{Check::Result::passed, "gateway: has started"}});
+  if (ending_.load(std::memory_order_relaxed))
+    return answer(waiting, {{Check::Result::failed, "gateway: is ending"}});
   look(std::move(waiting));
 }
 

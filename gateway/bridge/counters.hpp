@@ -2,7 +2,38 @@
 
 #include <cstdint>
 
+#include "proto/histogram.hpp"
+#include "proto/nbd/constants.hpp"
+
 namespace nbdgw::bridge {
+
+/// How long requests took, by command: from the header's arrival to the reply being ready, waits included.
+struct RequestDurations {
+  proto::DurationHistogram read;
+  proto::DurationHistogram write;
+  proto::DurationHistogram flush;
+  proto::DurationHistogram trim;
+  proto::DurationHistogram write_zeroes;
+
+  /// Null for commands that exports do not serve.
+  proto::DurationHistogram* of(proto::nbd::Command command) noexcept {
+    using proto::nbd::Command;
+    switch (command) {
+      case Command::read:
+        return &read;
+      case Command::write:
+        return &write;
+      case Command::flush:
+        return &flush;
+      case Command::trim:
+        return &trim;
+      case Command::write_zeroes:
+        return &write_zeroes;
+      default:
+        return nullptr;
+    }
+  }
+};
 
 /// What an export has done since it was made; for the metrics. Only ever grows.
 struct ExportCounters {
@@ -39,6 +70,8 @@ struct ExportCounters {
   std::uint64_t probes = 0;
   std::uint64_t probe_failures = 0;
   std::uint64_t hold_timeouts = 0;  // times the hold window ran out
+
+  RequestDurations durations;  // of requests that were answered, with or without an error
 };
 
 }  // namespace nbdgw::bridge

@@ -9,6 +9,20 @@
 /// The way of a request, from the protocol engine through the fence and the tasks to the reply.
 namespace nbdgw::bridge {
 
+const char* to_string(ExportState state) noexcept {
+  switch (state) {
+    case ExportState::offline:
+      return "offline";
+    case ExportState::probing:
+      return "probing";
+    case ExportState::online:
+      return "online";
+    case ExportState::refused:
+      return "refused";
+  }
+  return "unknown";
+}
+
 namespace {
 
 using proto::nbd::Command;
@@ -226,6 +240,8 @@ void Export::deliver(Replies& replies, proto::Micros now) {
     IoRequest& request = finished_.front();
     finished_.pop_front();
     request.progress = IoRequest::State::answered;
+    if (auto* const durations = counters_.durations.of(request.header.command))
+      durations->add(now - request.arrived_at);
     replies.finish(request, request.error, request.text);
   }
 }

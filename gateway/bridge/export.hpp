@@ -56,6 +56,8 @@ enum class ExportState : std::uint8_t {
   refused,  // the LUN is there but must not be used: another disk, or one that shrank. Requests fail.
 };
 
+const char* to_string(ExportState state) noexcept;
+
 /// For the shell, the logs and the admin API.
 struct ExportStatus {
   ExportState state = ExportState::offline;
@@ -134,6 +136,8 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   const TaskQueue& queue() const noexcept { return queue_; }
   /// Acknowledged writes, and those of them that may be lost, see CacheLedger.
   const CacheLedger& cache() const noexcept { return cache_; }
+  /// Since when requests wait for the path; proto::kNever: there is one, or there has never been one.
+  proto::Micros held_since() const noexcept { return held_since_; }
 
  private:
   // Admission (export_admission.cpp).

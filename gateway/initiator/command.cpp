@@ -61,7 +61,7 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
   task.cmd_sn = header.cmd_sn;
   task.bytes_sent = immediate;
   send_queue_.seal(send_header_digest_, send_data_digest_);
-  ++counters_.pdus_sent;
+  counters_.sent(proto::iscsi::Opcode::scsi_command);
 
   if (unsolicited > 0) {
     task.sequences[0] = {.offset = immediate, .remaining = unsolicited};

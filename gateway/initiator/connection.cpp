@@ -89,7 +89,7 @@ void Connection::send_login_request() {
   pdu.plain = reinterpret_cast<const std::uint8_t*>(login_->text().data());
   pdu.data_length = header.data_length;
   send_queue_.seal(false, false);
-  ++counters_.pdus_sent;
+  counters_.sent(proto::iscsi::Opcode::login_request);
 }
 
 ConnectionError Connection::login_response(const ReceivedPdu& received, proto::Micros now) {
@@ -169,6 +169,7 @@ void Connection::failure(ConnectionError error, proto::Micros now) {
   if (error == ConnectionError::header_digest || error == ConnectionError::data_digest) {
     ++session_.counters_.digest_errors;
   }
+  if (error == ConnectionError::nop_timed_out) ++session_.counters_.ping_timeouts;
   session_.conn_failure(*this, error, now);
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/login.hpp"
 #include "gateway/initiator/pdu_reader.hpp"
@@ -30,13 +31,6 @@ enum class ConnectionState : std::uint8_t {
 };
 
 const char* to_string(ConnectionState state) noexcept;
-
-struct ConnectionCounters {
-  std::uint64_t pdus_sent = 0;
-  std::uint64_t pdus_received = 0;
-  std::uint64_t bytes_sent = 0;
-  std::uint64_t bytes_received = 0;
-};
 
 /// One TCP connection of a session (RFC 7143 section 4.2.2). The shell moves its bytes:
 ///  - rx_buffers() tells where the next received bytes go; a Data-In's payload goes straight to the command's memory;
@@ -67,6 +61,11 @@ class Connection final : private PduHandler {
   /// The load by which the session chooses a connection for a command: bytes of the commands not yet answered.
   std::uint64_t outstanding_bytes() const noexcept { return outstanding_bytes_; }
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
+  // For views.
+  const Portal& portal() const noexcept { return portal_; }  // where it is, or was last, connected to
+  proto::Micros state_since() const noexcept { return state_since_; }
+  proto::Micros last_received() const noexcept { return last_received_; }
+  bool pinging() const noexcept { return ping_ != nullptr; }
 
  private:
   friend class Escalation;

@@ -26,7 +26,7 @@ void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
   ++sequence.data_sn;
   sequence.offset += length;
   sequence.remaining -= length;
-  ++counters_.pdus_sent;
+  counters_.sent(proto::iscsi::Opcode::data_out);
 }
 
 void Connection::requeue_task(Task& task) noexcept {

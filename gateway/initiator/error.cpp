@@ -63,6 +63,8 @@ Text text_of(ConnectionError error) noexcept {
       return {"logout", "logged out"};
     case asked_to_drop:
       return {"asked_to_drop", "the target said that it drops the connection"};
+    case dropped:
+      return {"dropped", "dropped by an operator"};
     case session_reset:
       return {"session_reset", "the escalation ladder dropped the session"};
     case session_failed:

@@ -37,6 +37,7 @@ enum class ConnectionError : std::uint8_t {
   // on demand
   logout,          // after a Logout, ours or one the target asked for
   asked_to_drop,   // asynchronous message
+  dropped,         // by an operator
   session_reset,   // the last rung of the escalation ladder
   session_failed,  // another connection of the session failed
 };

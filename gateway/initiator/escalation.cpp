@@ -47,9 +47,23 @@ bool Escalation::request(const RecoveryRequest& request) {
                "a rung that can be asked for");
   NBDGW_ASSERT(scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun,
                "what is about a LUN says which");
-  if (requests_.size() == kMaxRequests || session_.state_ != SessionState::logged_in) return false;
+  if (!takes_requests()) return false;
   requests_.push_back(request);
   return true;
+}
+
+bool Escalation::takes_requests() const noexcept {
+  return requests_.size() < kMaxRequests && session_.state_ == SessionState::logged_in;
+}
+
+std::optional<Escalation::Climb> Escalation::climbing() const {
+  if (climb_ || lost_at_ == proto::kNever) return climb_;
+  return relogin();
+}
+
+/// The way back to the session that was lost.
+Escalation::Climb Escalation::relogin() const {
+  return {.rung = Rung::relogin, .scope = RungScope::session, .cause = lost_why_, .started_at = lost_at_};
 }
 
 void Escalation::step(proto::Micros now) {
@@ -241,12 +255,14 @@ void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, pr
 
 void Escalation::on_session_up(proto::Micros now) {
   if (lost_at_ == proto::kNever) return;
-  const Climb climb{.rung = Rung::relogin, .scope = RungScope::session, .cause = lost_why_, .started_at = lost_at_};
-  tell(climb, RungOutcome::success, lost_tasks_, now);
+  tell(relogin(), RungOutcome::success, lost_tasks_, now);
   lost_at_ = proto::kNever;
 }
 
 void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now) {
+  const auto rung = static_cast<std::size_t>(climb.rung);
+  ++session_.counters_.rungs[rung][static_cast<std::size_t>(outcome)];
+  session_.counters_.rung_durations[rung].add(now - climb.started_at);
   events_.push_back({.ended_at = now,
                      .duration = now - climb.started_at,
                      .tsih = session_.tsih_,

@@ -78,8 +78,7 @@ class Escalation {
   const TaskManagement& tmf() const noexcept { return tmf_; }
   bool next_event(RecoveryEvent& event);
 
- private:
-  /// The rung that is being climbed.
+  /// A rung that is being climbed.
   struct Climb {
     Rung rung{};
     RungScope scope{};
@@ -90,7 +89,12 @@ class Escalation {
     std::string cause{};
     proto::Micros started_at = 0;
   };
+  /// The one that is being climbed now, for views: a function under way, or the way back to a lost session.
+  std::optional<Climb> climbing() const;
+  /// Whether request() would take one more.
+  bool takes_requests() const noexcept;
 
+ private:
   bool restricted_may_send(proto::iscsi::Opcode opcode, std::uint64_t lun, std::uint32_t itt) const noexcept;
 
   // Deadlines (deadlines.cpp).
@@ -116,6 +120,7 @@ class Escalation {
   std::uint32_t end_covered_tasks();
   void climb_on(Climb climb, const char* answer, proto::Micros now);
   bool is_over(const Climb& climb) const noexcept;
+  Climb relogin() const;
 
   void tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now);
 

@@ -101,8 +101,8 @@ ConnectionError Connection::late_answer(std::uint32_t itt, const proto::iscsi::T
 }
 
 ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros now) {
-  ++counters_.pdus_received;
   const auto opcode = static_cast<Opcode>(proto::iscsi::Prefix::decode(pdu.bhs).opcode);
+  counters_.received(opcode);
   if (state_ == ConnectionState::login) {
     if (opcode == Opcode::login_response) return login_response(pdu, now);
     detail_ = "not a login response during login";

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -20,6 +21,8 @@ enum class Rung : std::uint8_t {
   relogin,        // the session is back
 };
 
+inline constexpr std::size_t kRungCount = static_cast<std::size_t>(Rung::relogin) + 1;
+
 /// What a rung is about.
 enum class RungScope : std::uint8_t { task, lun, target, session };
 
@@ -30,6 +33,8 @@ enum class RungOutcome : std::uint8_t {
   timed_out,
   failed,  // the session was lost meanwhile
 };
+
+inline constexpr std::size_t kRungOutcomeCount = static_cast<std::size_t>(RungOutcome::failed) + 1;
 
 const char* to_string(Rung rung) noexcept;
 const char* to_string(RungScope scope) noexcept;

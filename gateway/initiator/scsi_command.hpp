@@ -67,6 +67,8 @@ struct ScsiCommand {
   /// It was not answered within the command timeout, and the ladder was climbed for it: with `aborted` and
   /// `transport_disrupted`, tells a command that caused trouble from those that only suffered from it.
   bool overdue = false;
+  static constexpr proto::Micros kNotStarted = -1;
+  proto::Micros started_at = kNotStarted;  // when it was given to a connection, the last time it was queued
 
   // Link of the session's queues while the command is lent to it.
   ScsiCommand* next = nullptr;

@@ -47,7 +47,7 @@ Session::Session(SessionSettings settings, const proto::iscsi::Isid& isid, proto
 
 Session::~Session() = default;
 
-void Session::enter(SessionState state) {
+void Session::enter(SessionState state, proto::Micros now) {
   using enum SessionState;
   const bool allowed = [&] {
     switch (state) {
@@ -68,6 +68,7 @@ void Session::enter(SessionState state) {
   }();
   NBDGW_ASSERT(allowed, "the session's states follow each other in order");
   state_ = state;
+  state_since_ = now;
 }
 
 void Session::tell_unit_reset(std::uint64_t lun) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gateway/initiator/connection.hpp"
+#include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/escalation.hpp"
 #include "gateway/initiator/recovery_event.hpp"
@@ -63,21 +64,6 @@ struct SessionEvent {
   proto::Micros outage = 0;
 };
 
-/// Counters of one session, since it was made.
-struct SessionCounters {
-  std::uint64_t logins = 0;
-  std::uint64_t login_failures = 0;
-  std::uint64_t losses = 0;
-  std::uint64_t commands = 0;
-  std::uint64_t window_closed = 0;  // times that dispatch stopped at a closed command window
-  std::uint64_t digest_errors = 0;
-  std::uint64_t rejects = 0;
-  std::uint64_t async_messages = 0;
-  std::uint64_t pings = 0;
-  std::uint64_t late_answers = 0;        // to tasks that the ladder had ended, or to a function whose time was up
-  std::uint64_t commands_timed_out = 0;  // that became a matter for the ladder
-};
-
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
 /// kernel, but with several connections. Pure: the shell moves the bytes of each Connection, opens and closes sockets
 /// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
@@ -108,6 +94,10 @@ class Session final : public CommandTransport {
   /// Asks for a rung of the ladder by hand. False: the session is not logged in, or too many are waiting.
   bool request_recovery(const RecoveryRequest& request) { return escalation_.request(request); }
 
+  /// Gives up a connection in full feature phase, and with it the session, which logs in again. False: it is in no
+  /// such phase.
+  bool drop_connection(std::uint16_t index, const std::string& why, proto::Micros now);
+
   /// Takes the ladder's next step, and hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
@@ -130,6 +120,20 @@ class Session final : public CommandTransport {
   Connection& connection(std::uint16_t index) noexcept { return *connections_[index]; }
   /// Why the session is not logged in, for people; empty when it is.
   const std::string& trouble() const noexcept { return trouble_; }
+  // For views; nothing here is needed to drive the session.
+  proto::Micros state_since() const noexcept { return state_since_; }
+  std::uint16_t tsih() const noexcept { return tsih_; }
+  const proto::iscsi::Isid& isid() const noexcept { return isid_; }
+  std::uint32_t cmd_sn() const noexcept { return cmd_sn_; }
+  std::uint32_t exp_cmd_sn() const noexcept { return exp_cmd_sn_; }
+  std::uint32_t max_cmd_sn() const noexcept { return max_cmd_sn_; }
+  std::uint16_t task_count_max() const noexcept { return tasks_.size(); }
+  const TaskList& running() const noexcept { return running_; }
+  const Escalation& escalation() const noexcept { return escalation_; }
+  const Connection& connection(std::uint16_t index) const noexcept { return *connections_[index]; }
+  /// The SCSI command that runs under this tag, or nullptr.
+  const Task* find_task(std::uint32_t itt) noexcept { return tasks_.itt_to_ctask(itt); }
+
   /// Parameters in force since the last login.
   const proto::iscsi::SessionParameters& parameters() const noexcept { return parameters_; }
 
@@ -140,7 +144,7 @@ class Session final : public CommandTransport {
   /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
   using JoinTimes = std::vector<proto::Micros>;
 
-  void enter(SessionState state);
+  void enter(SessionState state, proto::Micros now);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
   void tell_unit_reset(std::uint64_t lun);
   void request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal = {});
@@ -181,11 +185,13 @@ class Session final : public CommandTransport {
   void put_task(Task& task);
   void free_task(Task& task);
   void done(ScsiCommand& command);
+  void count_end(const ScsiCommand& command, proto::Micros now) noexcept;
 
   SessionSettings settings_;
   const proto::iscsi::Isid isid_;
   proto::RandomSource& random_;
   SessionState state_ = SessionState::free;
+  proto::Micros state_since_ = 0;
   std::string trouble_;
   proto::iscsi::SessionParameters parameters_;
   std::uint16_t tsih_ = 0;

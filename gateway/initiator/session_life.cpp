@@ -36,7 +36,7 @@ void Session::setup(proto::Micros now) {
 }
 
 void Session::open_leading(proto::Micros now) {
-  enter(SessionState::logging_in);
+  enter(SessionState::logging_in, now);
   reopen_at_ = proto::kNever;
   time2wait_ = 0;
   tsih_ = 0;
@@ -57,7 +57,7 @@ void Session::login_done(Connection& connection, proto::Micros now) {
     tell(SessionEvent::Kind::connection_joined, connection.cid_, "joined, to " + to_text(connection.portal_));
     return;
   }
-  enter(SessionState::logged_in);
+  enter(SessionState::logged_in, now);
   ++counters_.logins;
   redirects_ = 0;
   trouble_.clear();
@@ -144,7 +144,7 @@ void Session::recover(proto::Micros now) {
   fail_pending(Outcome::transport_disrupted);
   if (was_up) escalation_.on_session_lost(trouble_, tasks, now);
   tasks_.advance_age();
-  enter(SessionState::failed);
+  enter(SessionState::failed, now);
 }
 
 void Session::back_off(proto::Micros now) {
@@ -160,7 +160,7 @@ void Session::back_off(proto::Micros now) {
 void Session::connection_free(proto::Micros now) {
   if (!all_free()) return;
   if (stopping_ && state_ == SessionState::logging_out) {
-    enter(SessionState::terminated);
+    enter(SessionState::terminated, now);
     tell(SessionEvent::Kind::terminated, 0, "closed");
     return;
   }
@@ -169,7 +169,7 @@ void Session::connection_free(proto::Micros now) {
 
 void Session::begin_logout(proto::Micros now) {
   if (state_ != SessionState::logged_in) return;
-  enter(SessionState::logging_out);
+  enter(SessionState::logging_out, now);
   logout_deadline_ = now + settings_.logout_timeout;
   // After the Logout nothing new may be sent (RFC 7143 section 11.14); data that is still asked for is left, too:
   // what has not ended by then is sent again after the next login.
@@ -194,6 +194,15 @@ void Session::logged_out(proto::Micros now) {
   fail_pending(Outcome::path_lost);
 }
 
+bool Session::drop_connection(std::uint16_t index, const std::string& why, proto::Micros now) {
+  if (index >= connections_.size()) return false;
+  Connection& connection = *connections_[index];
+  if (state_ != SessionState::logged_in || connection.state_ != ConnectionState::started) return false;
+  connection.detail_ = why;
+  connection.failure(ConnectionError::dropped, now);
+  return true;
+}
+
 void Session::teardown(proto::Micros now) {
   if (stopping_) return;
   stopping_ = true;
@@ -202,7 +211,7 @@ void Session::teardown(proto::Micros now) {
     return;
   }
   if (state_ != SessionState::logging_out) {
-    enter(SessionState::logging_out);
+    enter(SessionState::logging_out, now);
     logged_out(now);
   }
   connection_free(now);

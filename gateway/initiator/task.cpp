@@ -3,6 +3,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/scsi/sense.hpp"
 
 namespace nbdgw::initiator {
 
@@ -48,6 +49,16 @@ void Session::done(ScsiCommand& command) {
   command.next = nullptr;
   (done_last_ != nullptr ? done_last_->next : done_first_) = &command;
   done_last_ = &command;
+}
+
+void Session::count_end(const ScsiCommand& command, proto::Micros now) noexcept {
+  if (command.started_at == ScsiCommand::kNotStarted) return;
+  counters_.command_durations.add(now - command.started_at);
+  if (command.outcome != Outcome::completed) return;
+  ++counters_.statuses[kStatuses.place_of(command.status)];
+  if (command.status != static_cast<std::uint8_t>(proto::scsi::Status::check_condition)) return;
+  const auto sense = proto::scsi::parse_sense(std::span(command.sense).first(command.sense_length));
+  ++counters_.sense_keys[sense ? static_cast<std::size_t>(sense->key) : SessionCounters::kSenseKeys];
 }
 
 }  // namespace nbdgw::initiator

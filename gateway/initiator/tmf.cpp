@@ -191,7 +191,7 @@ void Connection::send_tmf(const TaskManagement& tmf) {
                                       .ref_cmd_sn = abort ? tmf.referenced_cmd_sn : 0}
       .encode(pdu.bhs);
   send_queue_.seal(send_header_digest_, send_data_digest_);
-  ++counters_.pdus_sent;
+  counters_.sent(Opcode::task_management_request);
 }
 
 }  // namespace nbdgw::initiator

@@ -52,13 +52,14 @@ Connection* Session::liveliest_connection() noexcept {
 void Session::start_command(ScsiCommand& command, Task& task, Connection& connection, proto::Micros now) {
   task.command = &command;
   task.connection = &connection;
-  task.started_at = task.last_transfer_at = task.armed_at = now;
+  command.started_at = task.started_at = task.last_transfer_at = task.armed_at = now;
   task.deadline = now + settings_.command_timeout;
   task.outstanding_bytes = command.data_length + kCommandWeight;
   connection.outstanding_bytes_ += task.outstanding_bytes;
   running_.insert(task);
   connection.prep_scsi_cmd_pdu(task);
   ++counters_.commands;
+  ++counters_.commands_by_opcode[kSentCommands.place_of(command.cdb[0])];
 }
 
 bool Session::data_xmit(proto::Micros now) {
@@ -116,6 +117,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.sense_length = 0;
   command.residual_underflow = command.residual_overflow = 0;
   command.overdue = false;
+  command.started_at = ScsiCommand::kNotStarted;
   if (stopping_) {
     command.outcome = Outcome::path_lost;
     done(command);
@@ -133,6 +135,7 @@ void Session::deliver(proto::Micros now) {
     done_first_ = command.next;
     if (done_first_ == nullptr) done_last_ = nullptr;
     command.next = nullptr;
+    count_end(command, now);
     command.sink->on_command_done(command, now);
   }
 }
@@ -142,7 +145,7 @@ void Connection::send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_
   proto::iscsi::NopOut{.lun = lun, .itt = itt, .ttt = ttt, .cmd_sn = session_.cmd_sn_, .exp_stat_sn = exp_stat_sn_}
       .encode(pdu.bhs);
   send_queue_.seal(send_header_digest_, send_data_digest_);
-  ++counters_.pdus_sent;
+  counters_.sent(Opcode::nop_out);
 }
 
 void Connection::send_ping(proto::Micros now) {
@@ -167,7 +170,7 @@ void Connection::send_logout(proto::iscsi::LogoutReason reason, proto::Micros no
       .reason = reason, .itt = task->itt, .cid = cid_, .cmd_sn = session_.cmd_sn_, .exp_stat_sn = exp_stat_sn_}
       .encode(pdu.bhs);
   send_queue_.seal(send_header_digest_, send_data_digest_);
-  ++counters_.pdus_sent;
+  counters_.sent(Opcode::logout_request);
 }
 
 }  // namespace nbdgw::initiator

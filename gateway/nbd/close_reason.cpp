@@ -14,7 +14,7 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"none", "The connection is open."},
     {"disc", "The client disconnected in good order."},
     {"client_abort", "The client ended the handshake (ABORT)."},
-    {"drained", "The gateway shuts down; every request in flight was answered."},
+    {"drained", "Sent away in good order: every request in flight was answered."},
     {"handshake_timeout", "The client did not finish the handshake in time; is it an NBD client?"},
     {"bad_client_flags", "The client set handshake flags that were not offered; is it an NBD client?"},
     {"bad_option_magic", "An option did not begin with IHAVEOPT: the stream is out of step, or it is no NBD client."},
@@ -24,7 +24,8 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"export_name_unknown",
      "EXPORT_NAME named an export that does not exist or is not available, and knows no error reply; "
      "check the name the client uses, and the state of the export."},
-    {"export_name_at_shutdown", "EXPORT_NAME came while the gateway shuts down, and knows no error reply."},
+    {"export_name_at_shutdown",
+     "EXPORT_NAME came while the gateway or the export takes no new clients, and knows no error reply."},
     {"bad_request_magic", "A request had a wrong magic number: the stream is out of step."},
     {"payload_too_long", "A WRITE that had to be refused was too long to be read and dropped (more than 64 MiB)."},
     {"export_gone", "The export was taken away."},

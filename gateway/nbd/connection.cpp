@@ -219,6 +219,19 @@ void Connection::export_unknown(std::string_view text, proto::Micros now) {
   advance(now);
 }
 
+void Connection::export_shut(std::string_view text, proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ != Phase::handshake) return;
+  handshake_->export_shut(text, now);
+  after_handshake_step();
+  advance(now);
+}
+
+proto::Micros Connection::oldest_arrival() const noexcept {
+  const Request* const oldest = in_flight_.oldest();
+  return oldest != nullptr ? oldest->arrived_at : proto::kNever;
+}
+
 void Connection::export_waiting(std::string_view text) {
   if (phase_ == Phase::handshake) handshake_->export_waiting(text);
 }

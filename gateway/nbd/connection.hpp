@@ -49,7 +49,8 @@ struct ConnectionOptions {
 /// at
 ///   tx_buffers()     something to send?             then on_sent()
 ///   rx_buffers()     room to receive?               then on_received(); none: do not read, TCP pushes back
-///   wants_export()   an export to look up?          then export_found(), export_unknown() or export_waiting()
+///   wants_export()   an export to look up?          then export_found(), export_unknown(), export_shut() or
+///                                                   export_waiting()
 ///   stalled()        waits for payload memory?      then on_room() once there is some
 ///   next_deadline()  when to call on_deadline()
 ///   wants_close()    close the socket, and call on_disconnected()
@@ -116,6 +117,8 @@ class Connection {
   void export_found(Backend& backend, proto::Micros now);
   /// There is none, or it must not be used; `text` tells the client why.
   void export_unknown(std::string_view text, proto::Micros now);
+  /// It takes no new clients now; `text` tells the client why (NBD_REP_ERR_SHUTDOWN).
+  void export_shut(std::string_view text, proto::Micros now);
   /// It is not there yet; `text` is what the client will be told should it not come before the handshake's deadline.
   void export_waiting(std::string_view text);
 
@@ -152,6 +155,8 @@ class Connection {
   Phase phase() const noexcept { return phase_; }
   bool structured_replies() const noexcept { return structured_; }
   std::size_t in_flight() const noexcept { return in_flight_.size(); }
+  /// When the oldest request in flight arrived; proto::kNever: none is.
+  proto::Micros oldest_arrival() const noexcept;
   /// What is attached to; null in the handshake.
   Backend* backend() const noexcept { return backend_; }
   const Counters& counters() const noexcept { return counters_; }

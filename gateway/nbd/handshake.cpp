@@ -224,6 +224,12 @@ void Handshake::export_unknown(std::string_view text, proto::Micros now) {
   refuse_option(Reply::err_unknown, CloseReason::export_name_unknown, text);
 }
 
+void Handshake::export_shut(std::string_view text, proto::Micros now) {
+  if (state_ != State::waiting_for_export) return;
+  end_wait(now);
+  refuse_option(Reply::err_shutdown, CloseReason::export_name_at_shutdown, text);
+}
+
 void Handshake::export_waiting(std::string_view text) {
   if (state_ == State::waiting_for_export) waiting_text_ = text;
 }

@@ -55,6 +55,7 @@ class Handshake {
   std::optional<std::string_view> wants_export() const noexcept;
   void export_found(const ExportInfo& info, proto::Micros now);
   void export_unknown(std::string_view text, proto::Micros now);
+  void export_shut(std::string_view text, proto::Micros now);
   void export_waiting(std::string_view text);
 
   /// From now on every option but ABORT gets ERR_SHUTDOWN.

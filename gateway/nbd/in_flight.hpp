@@ -16,14 +16,16 @@ constexpr bool carries_payload(proto::nbd::Command command) noexcept {
 class InFlight {
  public:
   std::size_t size() const noexcept { return size_; }
+  /// The newest; the others follow it.
   Request* first() const noexcept { return first_; }
+  Request* oldest() const noexcept { return last_; }
   /// Payload memory that these requests hold at most, bytes.
   std::uint64_t payload_bytes() const noexcept { return payload_bytes_; }
 
   void add(Request& request) noexcept {
     request.marks = EngineMarks{};
     request.marks.next = first_;
-    if (first_ != nullptr) first_->marks.previous = &request;
+    (first_ != nullptr ? first_->marks.previous : last_) = &request;
     first_ = &request;
     ++size_;
     payload_bytes_ += payload_of(request);
@@ -33,7 +35,7 @@ class InFlight {
     Request* const previous = request.marks.previous;
     Request* const next = request.marks.next;
     (previous != nullptr ? previous->marks.next : first_) = next;
-    if (next != nullptr) next->marks.previous = previous;
+    (next != nullptr ? next->marks.previous : last_) = previous;
     --size_;
     payload_bytes_ -= payload_of(request);
   }
@@ -44,6 +46,7 @@ class InFlight {
   }
 
   Request* first_ = nullptr;
+  Request* last_ = nullptr;
   std::size_t size_ = 0;
   std::uint64_t payload_bytes_ = 0;
 };

@@ -3,6 +3,8 @@
 #include <string>
 
 #include "gateway/nbd/backend.hpp"
+#include "gateway/nbd/counters.hpp"
+#include "gateway/net/admin_state.hpp"
 #include "gateway/net/station.hpp"
 
 namespace nbdgw::net {
@@ -23,6 +25,22 @@ class ExportSlot {
 
   /// Who has to be called at the end of a turn in which a client brought requests for this export.
   virtual Station& station() noexcept = 0;
+
+  AdminState admin_state() const noexcept { return admin_state_; }
+  /// Only for the future; what becomes of the clients that are there is the shard's business (Shard::set_state()).
+  void set_admin_state(AdminState state) noexcept { admin_state_ = state; }
+
+  /// Clients that have attached so far, and what those did that are gone.
+  struct PastClients {
+    std::uint64_t attached = 0;
+    nbd::Counters counters;
+  };
+  PastClients& past_clients() noexcept { return past_clients_; }
+  const PastClients& past_clients() const noexcept { return past_clients_; }
+
+ private:
+  AdminState admin_state_ = AdminState::ready;
+  PastClients past_clients_;
 };
 
 }  // namespace nbdgw::net

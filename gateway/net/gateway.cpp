@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <atomic>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -118,8 +117,8 @@ void Gateway::add_target(Worker& worker, std::uint32_t index) {
 
 void Gateway::take_client(UniqueFd fd, ConnectionLimit::Ticket ticket) {
   Shard& shard = workers_[next_worker_++ % workers_.size()]->shard;
-  auto client =
-      std::make_unique<NbdClient>(std::move(fd), std::move(ticket), directory_, shard.options().client, steady_now());
+  auto client = std::make_unique<NbdClient>(++last_client_, std::move(fd), std::move(ticket), directory_,
+                                            shard.options().client, steady_now());
   shard.post(
       [&shard, moving = std::move(client)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
 }
@@ -145,40 +144,6 @@ void Gateway::stop_control() {
 
 void Gateway::ping(std::uint32_t shard, std::function<void()> answer) {
   workers_[shard]->shard.post([answer = std::move(answer)](proto::Micros) { answer(); });
-}
-
-ShardView Gateway::view_of(const Worker& worker) const {
-  ShardView view;
-  view.index = worker.shard.index();
-  for (const auto& slot : worker.exports) {
-    const bridge::ExportStatus status = slot->exported().status();
-    ExportView& exported = view.exports.emplace_back();
-    exported.name = slot->name();
-    exported.state = status.state;
-    exported.reason = status.reason;
-    exported.known = status.known;
-    exported.required = std::ranges::find(config_.exports, slot->name(), &config::Export::name)->required;
-  }
-  return view;
-}
-
-void Gateway::view(ViewOptions, std::function<void(GatewayView)> done) {
-  struct Gathering {
-    GatewayView view;
-    std::function<void(GatewayView)> done;
-    std::atomic<std::size_t> left;
-  };
-  auto gathering = std::make_shared<Gathering>();
-  gathering->view.addresses = addresses_;
-  gathering->view.shards.resize(workers_.size());
-  gathering->done = std::move(done);
-  gathering->left = workers_.size();
-  for (const auto& worker : workers_) {
-    worker->shard.post([this, gathering, each = worker.get()](proto::Micros) {
-      gathering->view.shards[each->shard.index()] = view_of(*each);
-      if (gathering->left.fetch_sub(1) == 1) gathering->done(std::move(gathering->view));
-    });
-  }
 }
 
 }  // namespace nbdgw::net

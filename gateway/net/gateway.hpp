@@ -2,12 +2,15 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "config/model.hpp"
@@ -18,6 +21,7 @@
 #include "gateway/net/session_driver.hpp"
 #include "gateway/net/session_export.hpp"
 #include "gateway/net/shard.hpp"
+#include "gateway/net/verdict.hpp"
 #include "gateway/net/view.hpp"
 
 namespace nbdgw::net {
@@ -25,6 +29,10 @@ namespace nbdgw::net {
 struct GatewayOptions {
   /// Shutdown: how long clients and requests in flight may take to finish, before they are cut off.
   proto::Micros drain_limit = 10 * proto::kSecond;
+};
+
+struct ViewOptions {
+  bool clients = false;  // each NBD client, too; their numbers are there anyway
 };
 
 /// A gateway made from a configuration: its shards with their sessions, exports and clients, and the control thread,
@@ -50,33 +58,57 @@ class Gateway {
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
   const std::vector<std::string>& addresses() const noexcept { return addresses_; }
   const std::vector<std::unique_ptr<Listener>>& listeners() const noexcept { return listeners_; }
+  // What operators see and do (gateway_view.cpp, gateway_verbs.cpp): from any thread. `done` is called once, on a
+  // thread of the gateway, or destroyed uncalled when the gateway ends before that. What exists and where is the
+  // control thread's business, so all of it goes there first; what it then posts to a shard is done in that order.
+  // With `dry_run` nothing is changed, and the verdict says what would be.
+  void view(ViewOptions options, std::function<void(GatewayView)> done);
+  /// The SCSI commands that are with a target; nothing if there is no such target in use.
+  void tasks(std::string target, std::function<void(std::optional<std::vector<TaskView>>)> done);
+
+  /// A rung of the ladder by hand; `request.id` is given here (Verdict::request_id). It ends with a RecoveryRecord.
+  void recover(std::string target, initiator::RecoveryRequest request, bool dry_run, OnVerdict done);
+  /// At ErrorRecoveryLevel 0 this costs the session, which logs in again.
+  void drop_connection(std::string target, std::uint16_t cid, bool dry_run, OnVerdict done);
+  void set_export_state(std::string name, AdminState state, bool dry_run, OnVerdict done);
+  /// No new clients on any export, or new ones again; those attached go on.
+  void drain_clients(bool on, bool dry_run, OnVerdict done);
+  void disconnect_client(std::uint64_t id, bool dry_run, OnVerdict done);
+
   /// What was done about misbehaving targets. Lives as long as the gateway; for any thread.
   const RecoveryLog& recovery() const noexcept { return recovery_; }
+  RecoveryLog& recovery() noexcept { return recovery_; }
   std::size_t worker_count() const noexcept { return workers_.size(); }
   /// From any thread: `answer` is called by the thread of a shard when its loop gets to it; never, if it has ended.
   void ping(std::uint32_t shard, std::function<void()> answer);
   /// From any thread: the shard's thread has ended in good order.
   bool has_ended(std::uint32_t shard) const noexcept { return workers_[shard]->shard.has_ended(); }
-  /// From any thread: asks every shard what it looks like. `done` is called by the thread of the shard that answers
-  /// last; never, if one has ended.
-  void view(ViewOptions options, std::function<void(GatewayView)> done);
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
 
  private:
-  /// A shard and what lives on it.
+  /// A shard and what lives on it. What there is, is the control thread's business; the things themselves are the
+  /// shard's.
   struct Worker {
     Worker(std::uint32_t index, ShardOptions shard_options) : shard(index, std::move(shard_options)) {}
+    ShardView view(const ViewOptions& view_options, proto::Micros now) const;
     Shard shard;
     std::vector<std::unique_ptr<SessionDriver>> drivers;
     std::vector<std::unique_ptr<SessionExport>> exports;
   };
+
+  template <typename Call>
+  void on_control(Call call) {
+    boost::asio::post(control_, std::move(call));
+  }
+  /// A target in use, with its worker; nulls if there is none of that name.
+  std::pair<Worker*, SessionDriver*> find_target(const std::string& name) noexcept;
+  std::pair<Worker*, SessionExport*> find_export(const std::string& name) noexcept;
 
   void open_listeners();
   void make_workers();
   void add_target(Worker& worker, std::uint32_t index);
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
   void stop_control();
-  ShardView view_of(const Worker& worker) const;
 
   const config::Config config_;
   const GatewayOptions options_;
@@ -91,6 +123,9 @@ class Gateway {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::string> addresses_;  // of the listeners; never changes after the start
   std::size_t next_worker_ = 0;         // for the next client
+  std::uint64_t last_client_ = 0;
+  bool takes_clients_ = true;
+  std::uint32_t last_request_ = 0;  // of a rung by hand
   std::thread control_thread_;
 };
 

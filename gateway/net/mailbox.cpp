@@ -19,12 +19,20 @@ void Mailbox::push(std::unique_ptr<Job> job) {
   bool first = false;
   {
     const std::lock_guard lock(mutex_);
+    if (closed_) return;  // the job is destroyed behind the lock: it may post again
     first = jobs_.empty();
     jobs_.push_back(std::move(job));
   }
   if (!first) return;  // whoever came first has rung, and the shard has not looked yet
   const std::uint64_t one = 1;
   NBDGW_ASSERT(::write(event_.get(), &one, sizeof one) == sizeof one, "an eventfd takes 2^64 - 2 rings");
+}
+
+void Mailbox::close() {
+  std::vector<std::unique_ptr<Job>> jobs;
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  jobs.swap(jobs_);
 }
 
 void Mailbox::on_ready(std::uint32_t, proto::Micros now) {

@@ -19,11 +19,14 @@ class Mailbox final : public Watcher {
   explicit Mailbox(Poller& poller);
 
   /// From any thread. `work` is called as work(now) by the shard's thread, in the order of the posts; if the shard
-  /// never runs again it is destroyed with the mailbox. It may be a callable that can only be moved.
+  /// never runs again it is destroyed. It may be a callable that can only be moved.
   template <typename Work>
   void post(Work work) {
     push(std::make_unique<Letter<Work>>(std::move(work)));
   }
+
+  /// The shard's thread ends: work that is left, and all that is still posted, is destroyed at once.
+  void close();
 
   void on_ready(std::uint32_t events, proto::Micros now) override;
 
@@ -44,6 +47,7 @@ class Mailbox final : public Watcher {
   UniqueFd event_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Job>> jobs_;
+  bool closed_ = false;
 };
 
 }  // namespace nbdgw::net

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "gateway/net/export_slot.hpp"
@@ -23,9 +24,11 @@ bool said_goodbye(nbd::CloseReason reason) noexcept {
 
 }  // namespace
 
-NbdClient::NbdClient(UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
+NbdClient::NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
                      const nbd::ConnectionOptions& options, proto::Micros now)
-    : ticket_(std::move(ticket)),
+    : id_(id),
+      born_at_(now),
+      ticket_(std::move(ticket)),
       socket_(std::move(fd)),
       peer_(peer_text(socket_.native())),
       engine_(std::move(directory), *this, options, now) {
@@ -120,6 +123,7 @@ bool NbdClient::settle_export(proto::Micros now) {
       move_to(*place);
       return false;
     }
+    if (refuse_new(*slot, now)) continue;
     nbd::Backend* backend = slot->backend();
     if (backend == nullptr) {
       engine_.export_waiting(slot->waiting_reason());
@@ -136,6 +140,19 @@ bool NbdClient::settle_export(proto::Micros now) {
   return true;
 }
 
+/// Operators may want no new clients, of this export or of any.
+bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
+  if (!shard_->takes_clients()) {
+    engine_.export_shut("the gateway is being drained and takes no new clients", now);
+  } else if (slot.admin_state() != AdminState::ready) {
+    const char* const why = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
+    engine_.export_shut("export " + slot.name() + why + " and takes no new clients", now);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void NbdClient::move_to(Shard& target) {
   socket_.unwatch();
   state_ = State::moving;
@@ -143,6 +160,7 @@ void NbdClient::move_to(Shard& target) {
 }
 
 void NbdClient::note_attached() {
+  ++slot_->past_clients().attached;
   spdlog::info("{}: attached to export {} ({} replies)", peer_, slot_->name(),
                engine_.structured_replies() ? "structured" : "simple");
 }
@@ -185,6 +203,13 @@ void NbdClient::begin_drain(proto::Micros now) {
   if (state_ == State::open) engine_.begin_drain(now);
 }
 
+void NbdClient::send_away(proto::Micros limit, proto::Micros now) {
+  if (state_ != State::open) return;
+  engine_.begin_drain(now);
+  leave_by_ = std::min(leave_by_, now + limit);
+  shard_->touch(*this);
+}
+
 void NbdClient::finish(proto::Micros now) {
   if (said_goodbye(engine_.close_reason()) || ::shutdown(socket_.native(), SHUT_WR) != 0) {
     close(now, nbd::describe(engine_.close_reason()));
@@ -193,9 +218,15 @@ void NbdClient::finish(proto::Micros now) {
   const std::string why = nbd::describe(engine_.close_reason());
   spdlog::info("{}: {}", peer_, why);
   engine_.on_disconnected(now);
+  note_end();
   state_ = State::lingering;
   linger_until_ = now + kLinger;
   socket_.set_interest(EPOLLIN);
+}
+
+void NbdClient::note_end() {
+  shard_->count_close(engine_.close_reason());
+  if (slot_ != nullptr) slot_->past_clients().counters += engine_.counters();
 }
 
 void NbdClient::cut_off(proto::Micros now, const std::string& why) {
@@ -210,6 +241,7 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
   socket_.close();
   if (was_open) {
     engine_.on_disconnected(now);
+    note_end();
     if (slot_ != nullptr) {
       const nbd::Counters& counters = engine_.counters();
       spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written. {}", peer_,
@@ -225,7 +257,7 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
 proto::Micros NbdClient::next_deadline() const noexcept {
   switch (state_) {
     case State::open:
-      return engine_.next_deadline();
+      return std::min(leave_by_, engine_.next_deadline());
     case State::lingering:
       return linger_until_;
     case State::moving:
@@ -236,7 +268,10 @@ proto::Micros NbdClient::next_deadline() const noexcept {
 }
 
 void NbdClient::on_deadline(proto::Micros now) {
-  if (state_ == State::open) engine_.on_deadline(now);
+  if (state_ == State::open) {
+    engine_.on_deadline(now);
+    if (now >= leave_by_) close(now, "It was sent away, and did not finish in time.");
+  }
   if (state_ == State::lingering) ended_ = true;
 }
 

@@ -24,7 +24,8 @@ inline constexpr std::size_t kLingerBytes = 64 * 1024 * 1024;
 /// of the export that its handshake names, and stays there.
 class NbdClient final : public Watcher, private nbd::ConnectionListener {
  public:
-  NbdClient(UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
+  /// `id`: for operators, unique over the gateway.
+  NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
             const nbd::ConnectionOptions& options, proto::Micros now);
   ~NbdClient();
   NbdClient(const NbdClient&) = delete;
@@ -42,8 +43,18 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   /// Payload memory may have been freed. True: the client still waits for some.
   bool retry_room(proto::Micros now);
   void begin_drain(proto::Micros now);
+  /// The same for this client alone, and with an end: what is not finished by then is cut off.
+  void send_away(proto::Micros limit, proto::Micros now);
   /// Ends it now, whatever is in flight.
   void cut_off(proto::Micros now, const std::string& why);
+  /// Not on its way out, nor to another shard.
+  bool open() const noexcept { return state_ == State::open; }
+  std::uint64_t id() const noexcept { return id_; }
+  const nbd::Connection& engine() const noexcept { return engine_; }
+  /// What it is attached to, or null.
+  const ExportSlot* slot() const noexcept { return slot_; }
+  const std::string& peer() const noexcept { return peer_; }
+  proto::Micros born_at() const noexcept { return born_at_; }
   bool waits_for_export() const noexcept { return waits_for_export_; }
   bool in_handshake() const noexcept { return engine_.phase() == nbd::Connection::Phase::handshake; }
   proto::Micros next_deadline() const noexcept;
@@ -64,13 +75,17 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   void receive(proto::Micros now);
   void discard_input();
   bool settle_export(proto::Micros now);
+  bool refuse_new(const ExportSlot& slot, proto::Micros now);
   void move_to(Shard& target);
   void note_attached();
+  void note_end();
   void send(proto::Micros now);
   void update_reading();
   void finish(proto::Micros now);
   void close(proto::Micros now, const std::string& why);
 
+  const std::uint64_t id_;
+  const proto::Micros born_at_;
   Shard* shard_ = nullptr;
   ConnectionLimit::Ticket ticket_;
   StreamSocket socket_;
@@ -87,6 +102,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   std::size_t place_ = 0;       // index in the shard's list of clients
   std::size_t discarded_ = 0;
   proto::Micros linger_until_ = proto::kNever;
+  proto::Micros leave_by_ = proto::kNever;
 };
 
 }  // namespace nbdgw::net

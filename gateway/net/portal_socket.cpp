@@ -43,7 +43,6 @@ bool PortalSocket::try_address(const Address& address) {
     note(address, errno);
     return false;
   }
-  set_tcp_options(fd.get());
   if (::connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) {
     note(address, errno);
     return false;
@@ -77,6 +76,7 @@ void PortalSocket::on_ready(std::uint32_t events, proto::Micros now) {
     ::getsockopt(socket_.native(), SOL_SOCKET, SO_ERROR, &error, &length);
     if (error == 0) {
       state_ = State::connected;
+      set_tcp_options(socket_.native());
       socket_.set_interest(EPOLLIN);
     } else {
       note(addresses_[(rotation_ - 1) % addresses_.size()], error);

@@ -81,14 +81,28 @@ void RecoveryLog::add(const std::string& target, const std::string& exported, co
   keep({.at = wall_now(), .target = target, .exported = exported, .event = event});
 }
 
+void RecoveryLog::observe(Observer observer) {
+  const std::lock_guard lock(observer_mutex_);
+  observer_ = std::move(observer);
+}
+
 void RecoveryLog::keep(RecoveryRecord record) {
-  const std::lock_guard lock(mutex_);
-  record.sequence = ++last_;
-  if (ring_.size() < kCapacity) {
-    ring_.push_back(std::move(record));
-  } else {
-    ring_[(last_ - 1) % kCapacity] = std::move(record);
+  const std::lock_guard telling(observer_mutex_);  // records are told in their order
+  {
+    const std::lock_guard lock(mutex_);
+    record.sequence = ++last_;
+    if (ring_.size() < kCapacity) {
+      ring_.push_back(record);
+    } else {
+      ring_[(last_ - 1) % kCapacity] = record;
+    }
   }
+  if (observer_) observer_(record);
+}
+
+std::uint64_t RecoveryLog::last() const {
+  const std::lock_guard lock(mutex_);
+  return last_;
 }
 
 std::vector<RecoveryRecord> RecoveryLog::since(std::uint64_t sequence) const {

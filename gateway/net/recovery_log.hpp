@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <variant>
@@ -29,6 +30,11 @@ class RecoveryLog {
 
   RecoveryLog() { ring_.reserve(kCapacity); }
 
+  /// Told of every record after it was kept, on the thread that added it: must be quick, and must not add.
+  using Observer = std::function<void(const RecoveryRecord&)>;
+  /// One; an empty one takes it away. Once this returns, the one before is not running any more.
+  void observe(Observer observer);
+
   /// Keeps the event, and writes it to the log: a rung as one line of `key=value`, for machines, too.
   void add(const std::string& target, const initiator::RecoveryEvent& event);
   void add(const std::string& target, const std::string& exported, const bridge::CacheEvent& event);
@@ -36,10 +42,14 @@ class RecoveryLog {
   /// Those that are left of what came after `sequence`, oldest first. The first one tells by its own number if some
   /// are gone: it is more than one above `sequence`.
   std::vector<RecoveryRecord> since(std::uint64_t sequence) const;
+  /// The sequence of the newest record; 0: there has been none.
+  std::uint64_t last() const;
 
  private:
   void keep(RecoveryRecord record);
 
+  std::mutex observer_mutex_;  // taken before mutex_, never after it
+  Observer observer_;
   mutable std::mutex mutex_;
   std::vector<RecoveryRecord> ring_;  // of record n at n % kCapacity, once it is full
   std::uint64_t last_ = 0;            // sequence of the newest

@@ -33,6 +33,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void add_export(bridge::Export& exported);
 
   initiator::Session& session() noexcept { return session_; }
+  const initiator::Session& session() const noexcept { return session_; }
 
   void deliver(proto::Micros now) override;
   void transmit(proto::Micros now) override;

@@ -21,6 +21,8 @@ class SessionExport final : public ExportSlot {
   Station& station() noexcept override { return driver_; }
 
   bridge::Export& exported() noexcept { return export_; }
+  const bridge::Export& exported() const noexcept { return export_; }
+  const SessionDriver& driver() const noexcept { return driver_; }
 
  private:
   const std::string name_;

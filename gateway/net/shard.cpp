@@ -59,6 +59,7 @@ void Shard::run() {
   now_ = steady_now();
   while (stage_ != Stage::ended) turn();
   ended_.store(true, std::memory_order_release);
+  mailbox_.close();
 }
 
 void Shard::turn() {
@@ -70,6 +71,7 @@ void Shard::turn() {
   }
   const auto ready = poller_.wait(timeout);
   now_ = steady_now();
+  ++turns_;
   for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, now_);
   if (now_ >= wake_at_) deadlines(now_);
   settle(now_);
@@ -157,6 +159,25 @@ void Shard::exports_changed() {
   for (const auto& client : clients_) {
     if (client->waits_for_export()) touch(*client);
   }
+}
+
+void Shard::take_clients(bool yes) {
+  takes_clients_ = yes;
+  exports_changed();
+}
+
+void Shard::set_admin_state(ExportSlot& slot, AdminState state, proto::Micros now) {
+  slot.set_admin_state(state);
+  exports_changed();
+  if (state != AdminState::maint) return;
+  for (const auto& client : clients_) {
+    if (client->slot() == &slot) client->send_away(kSendAwayLimit, now);
+  }
+}
+
+NbdClient* Shard::find_client(std::uint64_t id) noexcept {
+  const auto found = std::ranges::find(clients_, id, [](const auto& client) { return client->id(); });
+  return found != clients_.end() && (*found)->open() ? found->get() : nullptr;
 }
 
 ExportSlot* Shard::find_export(std::string_view name) noexcept {

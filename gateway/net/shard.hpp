@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -48,6 +50,8 @@ class Shard {
   static constexpr proto::Micros kTeardownLimit = 20 * proto::kSecond;
   /// How long a client that is still in the handshake may take to hear that we are going: it has nothing to lose.
   static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
+  /// How long a client that an operator sends away may take to finish what is in flight.
+  static constexpr proto::Micros kSendAwayLimit = 10 * proto::kSecond;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -88,6 +92,7 @@ class Shard {
   initiator::Host& host() noexcept { return host_; }
   Poller& poller() noexcept { return poller_; }
   proto::BufferPool& pool() noexcept { return pool_; }
+  const proto::BufferPool& pool() const noexcept { return pool_; }
   const ShardOptions& options() const noexcept { return options_; }
 
   /// Asks for a call at the end of this turn.
@@ -100,9 +105,22 @@ class Shard {
 
   /// A client that was accepted, or that comes from another shard.
   void adopt(std::unique_ptr<NbdClient> client, proto::Micros now);
-  /// An export came online or went, or its waiting_reason() changed.
+  /// An export came online or went, or its waiting_reason() or admin state changed.
   void exports_changed();
   std::size_t client_count() const noexcept { return clients_.size(); }
+  std::span<const std::unique_ptr<NbdClient>> clients() const noexcept { return clients_; }
+
+  // What operators want (gateway_verbs.cpp).
+  /// Clients in the handshake, new ones too, are turned away from every export; those attached go on.
+  void take_clients(bool yes);
+  bool takes_clients() const noexcept { return takes_clients_; }
+  void set_admin_state(ExportSlot& slot, AdminState state, proto::Micros now);
+  /// Null: there is no such client here, or it is on its way out.
+  NbdClient* find_client(std::uint64_t id) noexcept;
+
+  void count_close(nbd::CloseReason reason) noexcept { ++closed_[static_cast<std::size_t>(reason)]; }
+  const std::array<std::uint64_t, nbd::kCloseReasons>& closed() const noexcept { return closed_; }
+  std::uint64_t turns() const noexcept { return turns_; }
 
   // ---- for the clients of this shard, during the end of a turn ----
 
@@ -154,6 +172,10 @@ class Shard {
   std::vector<NbdClient*> serving_clients_;
   std::vector<NbdClient*> stalled_;
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
+
+  bool takes_clients_ = true;
+  std::array<std::uint64_t, nbd::kCloseReasons> closed_{};
+  std::uint64_t turns_ = 0;
 
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier

@@ -137,7 +137,8 @@ class StreamSocket {
   int error_ = 0;
 };
 
-/// TCP_NODELAY, and keepalive with the times above. Does nothing to other kinds of sockets.
+/// For a connected socket: TCP_NODELAY, keepalive with the times above, and no pacing where both ends are on this
+/// machine. Does nothing to other kinds of sockets than TCP.
 void set_tcp_options(int fd) noexcept;
 
 /// The peer for log lines: "192.0.2.1:4711", "[2001:db8::1]:4711", or for a UNIX socket "unix, pid 17, uid 0".

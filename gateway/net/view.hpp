@@ -11,23 +11,16 @@
 #include "gateway/device/facts.hpp"
 #include "gateway/initiator/connection.hpp"
 #include "gateway/initiator/session.hpp"
+#include "gateway/nbd/close_reason.hpp"
 #include "gateway/nbd/connection.hpp"
 #include "gateway/nbd/counters.hpp"
+#include "gateway/net/admin_state.hpp"
 #include "proto/time.hpp"
 
 /// What the gateway looks like from outside: plain copies, made by the shards on their own threads and handed to
 /// whoever asked (the admin server). Nothing here refers back into the core. Times are durations in microseconds, as
 /// of the moment of the copy.
 namespace nbdgw::net {
-
-/// What operators want of an export (after HAProxy's ready, drain and maint).
-enum class AdminState : std::uint8_t {
-  ready,
-  drain,  // no new clients; those there go on for as long as they like
-  maint,  // no new clients; those there finish what is in flight and are sent away
-};
-
-const char* to_string(AdminState state) noexcept;
 
 struct ClientView {
   std::uint64_t id = 0;  // over the whole gateway, from 1; never used again
@@ -134,15 +127,12 @@ struct ShardView {
   std::uint32_t index = 0;
   std::uint64_t memory_used = 0;
   std::uint64_t memory_limit = 0;
-  std::uint64_t turns = 0;  // of its loop
+  std::uint64_t turns = 0;                                 // of its loop
+  std::uint32_t handshakes = 0;                            // clients that are still in it
+  std::array<std::uint64_t, nbd::kCloseReasons> closed{};  // NBD connections that have ended, by CloseReason
   std::vector<ExportView> exports;
   std::vector<SessionView> sessions;
   std::vector<ClientView> clients;  // only if asked for
-};
-
-/// What a view is asked to have beside the rest.
-struct ViewOptions {
-  bool clients = false;
 };
 
 struct GatewayView {

@@ -71,7 +71,7 @@ class Child:
         return self.wait_until(lambda: sockets.owns_listener(self.pid, port), f"listening on port {port}")
 
     def wait_socket(self, path):
-        return self.wait_until(lambda: os.path.exists(path), f"listening on {path}")
+        return self.wait_until(lambda: sockets.listens_unix(path), f"listening on {path}")
 
     def wait_log(self, text, timeout_s=START_TIMEOUT_S):
         return self.wait_until(lambda: text in self.log(), f"saying '{text}'", timeout_s)

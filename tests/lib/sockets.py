@@ -60,6 +60,14 @@ def owns_listener(pid, port):
     return any(p == port and state == _LISTEN and inode in own for p, _, state, inode in _proc_net_tcp())
 
 
+def listens_unix(path):
+    """True if somebody listens on the UNIX socket; that its file is there says only that it is bound."""
+    accepts = 1 << 16  # SO_ACCEPTCON
+    with open("/proc/net/unix") as table:
+        next(table)
+        return any(len(f) == 8 and f[7] == str(path) and int(f[3], 16) & accepts for f in map(str.split, table))
+
+
 def established_to(pid, remote_port):
     """Number of established connections that the process has to a remote port."""
     own = inodes_of(pid)

@@ -189,13 +189,13 @@ class _Loop:
         self.by_fd, self.masks = {}, {}
         self.made = 0
         self.stall_new = None
-        self.listener = None
-        self.admit()
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.control.bind(control_path)
         self.control.listen(1)
         self.epoll.register(self.control, select.EPOLLIN)
         self.tester, self.lines = None, b""
+        self.listener = None
+        self.admit()  # last: the tester takes the port for the sign that all is there
 
     def run(self):
         while True:

@@ -309,3 +309,23 @@ TEST_CASE("by hand: an abort of a command that the ladder climbs for next") {
   CHECK(peer.told() == Told{"abort_task refused 0", "abort_task refused 0", "lu_reset success 1"});
   peer.check_nothing_leaked();
 }
+
+TEST_CASE(
+    "by hand: a connection is dropped, and its session with it; the tasks come back, and the way back is told") {
+  LadderPeer peer;
+  Job& job = peer.queue(Direction::none, 0);
+  peer.take_command(job);
+  Job& other = peer.queue(Direction::none, 0, kLun2);
+  peer.take_command(other);
+  CHECK_FALSE(peer.session.drop_connection(7, "by hand", peer.now));
+  REQUIRE(peer.session.drop_connection(0, "by hand", peer.now));
+  peer.pump();
+  CHECK(job.outcome == Outcome::transport_disrupted);
+  CHECK(other.outcome == Outcome::transport_disrupted);
+  CHECK(peer.session.counters().losses == 1);
+  CHECK_FALSE(peer.session.drop_connection(0, "by hand", peer.now));  // it is on its way back
+  const auto climbing = peer.session.escalation().climbing();
+  REQUIRE(climbing.has_value());
+  CHECK(climbing->rung == Rung::relogin);
+  CHECK(climbing->cause.find("dropped by an operator (by hand)") != std::string::npos);
+}

@@ -253,6 +253,24 @@ TEST_CASE("handshake: shutdown ends the wait for an export") {
   CHECK(rig.take() == greeting() + reply(7, kShutdown, "The server is shutting down."));
 }
 
+TEST_CASE("handshake: an export that takes no new clients says so, and the client may ask for another") {
+  const auto shut = [](Rig& rig) { rig.shut["vol1"] = "vol1 is in maintenance"; };
+  const std::string refusal = "vol1 is in maintenance.";
+  check_script({client_flags() + option(3) + opt_info("vol1") + opt_go("vol1") + option(2),
+                greeting() + reply(3, kServer, be32(4) + "vol0a disk") + reply(3, kServer, be32(4) + "vol1") +
+                    reply(3, kAck) + reply(6, kShutdown, refusal) + reply(7, kShutdown, refusal) + reply(2, kAck),
+                CloseReason::client_abort},
+               shut);
+  check_script({client_flags() + option(1, "vol1"), greeting(), CloseReason::export_name_at_shutdown}, shut);
+  Rig rig;
+  shut(rig);
+  rig.feed(client_flags() + opt_go("vol1"));
+  rig.take();
+  rig.shut.clear();
+  rig.feed(opt_go("vol0"));
+  CHECK(rig.connection.phase() == nbd::Connection::Phase::transmission);
+}
+
 TEST_CASE("handshake: no export at all") {
   struct Quiet final : nbd::ConnectionListener {
     void output_ready(nbd::Connection&) noexcept override {}

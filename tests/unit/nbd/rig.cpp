@@ -58,7 +58,10 @@ void Rig::serve() {
       connection.export_waiting(late->second);
       break;
     }
-    if (*name == backend.info_.name)
+    const auto closed = shut.find(std::string(*name));
+    if (closed != shut.end())
+      connection.export_shut(closed->second, now);
+    else if (*name == backend.info_.name)
       connection.export_found(backend, now);
     else
       connection.export_unknown("There is no export of that name.", now);

@@ -35,6 +35,7 @@ class Rig : public nbd::ConnectionListener {
   proto::Micros now = 1'000'000;
   FakeBackend backend;
   std::map<std::string, std::string> waiting;  // exports that are not there yet, and why
+  std::map<std::string, std::string> shut;     // exports that take no new clients, and why
   nbd::ExportDirectoryPtr directory;
   int told = 0;
   bool automatic = true;

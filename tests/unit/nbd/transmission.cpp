@@ -352,7 +352,7 @@ TEST_CASE("transmission: the client vanishes") {
 
 TEST_CASE("transmission: shutdown finishes what is in flight and refuses the rest") {
   Attached rig(true);
-  const std::string text = "The server is shutting down.";
+  const std::string text = "The server takes no new requests on this connection.";
   rig.feed(request(kFlush, 0, 1, 0, 0) + request(kWrite, 0, 2, 0, 5000) + pattern(1000));
   rig.connection.begin_drain(rig.now);
   CHECK(!rig.connection.wants_close());

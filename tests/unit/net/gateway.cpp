@@ -10,74 +10,12 @@
 #include <thread>
 
 #include "gateway/net/discover.hpp"
-#include "gateway/net/target_server.hpp"
-#include "gateway/target/memory_medium.hpp"
-#include "test_client.hpp"
-#include "tests/unit/random.hpp"
+#include "tests/unit/net/test_client.hpp"
+#include "tests/unit/net/test_gateway.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
 using proto::nbd::Reply;
-
-namespace {
-
-constexpr std::uint64_t kDisk = 16 << 20;
-
-/// An embedded target with one disk in memory.
-struct Target {
-  explicit Target(const std::string& name) : iqn("iqn.2026-11.io.nbdgw:" + name), medium(kDisk) { start(0); }
-  void start(std::uint16_t port) {
-    net::TargetServerOptions options;
-    options.port = port;
-    target::TargetOptions& target = options.target.targets.emplace_back();
-    target.name = iqn;
-    target::LunOptions& lun = target.luns.emplace_back();
-    lun.number = 1;
-    lun.medium = &medium;
-    server = std::make_unique<net::TargetServer>(options);
-    server->start();
-  }
-  std::string iqn;
-  target::MemoryMedium medium;
-  std::unique_ptr<net::TargetServer> server;
-};
-
-config::Config make_config(const std::vector<config::Portal>& portals, const std::vector<std::string>& names) {
-  config::Config config;
-  config.listen.nbd.push_back({.kind = config::Endpoint::Kind::tcp, .host = "127.0.0.1", .port = 0, .path = {}});
-  config.initiator.name = "iqn.2026-11.io.nbdgw:test";
-  config.limits.memory = 128 << 20;
-  config.workers = static_cast<std::uint32_t>(portals.size());
-  for (std::size_t i = 0; i < portals.size(); ++i) {
-    config::Target& target = config.targets.emplace_back();
-    target.name = names[i];
-    target.iqn = "iqn.2026-11.io.nbdgw:" + names[i];
-    target.portals = {portals[i]};
-    config::Export& exported = config.exports.emplace_back();
-    exported.name = "vol-" + names[i];
-    exported.target = static_cast<std::uint32_t>(i);
-    exported.lun = 1;
-  }
-  return config;
-}
-
-config::Config config_for(const std::vector<const Target*>& targets) {
-  std::vector<config::Portal> portals;
-  std::vector<std::string> names;
-  for (const Target* target : targets) {
-    portals.push_back({"127.0.0.1", target->server->port()});
-    names.push_back(target->iqn.substr(target->iqn.rfind(':') + 1));
-  }
-  return make_config(portals, names);
-}
-
-TestClient attach(const net::Gateway& gateway, const std::string& name) {
-  TestClient client(connect_tcp(gateway.listeners().front()->port()));
-  REQUIRE(client.go(name) == Reply::ack);
-  return client;
-}
-
-}  // namespace
 
 TEST_CASE("two targets on two workers: clients reach either, and a drain ends everything in good order") {
   const Target a("a");

@@ -138,7 +138,7 @@ TestClient connect_to(net::Shard& shard, net::ConnectionLimit::Ticket ticket) {
   ::listen(listener.get(), 1);
   net::UniqueFd client = connect_tcp(port);
   net::UniqueFd server(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  auto object = std::make_unique<net::NbdClient>(std::move(server), std::move(ticket), shard.options().directory,
+  auto object = std::make_unique<net::NbdClient>(1, std::move(server), std::move(ticket), shard.options().directory,
                                                  shard.options().client, net::steady_now());
   shard.post(
       [&shard, moving = std::move(object)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });

@@ -1,0 +1,40 @@
+#include "gateway/admin/log_counts.hpp"
+
+#include <spdlog/sinks/sink.h>
+
+#include <algorithm>
+#include <atomic>
+
+namespace nbdgw::admin {
+
+namespace {
+
+std::array<std::atomic<std::uint64_t>, LogCounts::kLevels.size()> counts;
+
+class CountingSink final : public spdlog::sinks::sink {
+ public:
+  void log(const spdlog::details::log_msg& message) override {
+    // What is worse than an error counts as one.
+    const auto level = std::min<std::size_t>(static_cast<std::size_t>(message.level), counts.size() - 1);
+    counts[level].fetch_add(1, std::memory_order_relaxed);
+  }
+  void flush() override {}
+  void set_pattern(const std::string&) override {}
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+};
+
+static_assert(spdlog::level::trace == 0 && spdlog::level::err == 4, "levels are places in LogCounts");
+
+}  // namespace
+
+std::shared_ptr<spdlog::sinks::sink> make_counting_sink() {
+  return std::make_shared<CountingSink>();
+}
+
+LogCounts log_counts() noexcept {
+  LogCounts copy;
+  for (std::size_t i = 0; i < counts.size(); ++i) copy.messages[i] = counts[i].load(std::memory_order_relaxed);
+  return copy;
+}
+
+}  // namespace nbdgw::admin

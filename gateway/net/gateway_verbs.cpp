@@ -1,0 +1,180 @@
+// What operators do to a gateway.
+#include <fmt/format.h>
+
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "gateway/net/gateway.hpp"
+#include "gateway/net/nbd_client.hpp"
+#include "gateway/net/view_parts.hpp"
+#include "proto/scsi/lun.hpp"
+
+namespace nbdgw::net {
+
+using initiator::RecoveryRequest;
+using initiator::Rung;
+using initiator::Session;
+using initiator::SessionState;
+
+namespace {
+
+Verdict no_target(const std::string& name) {
+  return {VerdictCode::not_found, "there is no target " + name + " in use", 0};
+}
+
+Verdict not_logged_in(const Session& session) {
+  return {VerdictCode::wrong_state,
+          fmt::format("the session with target {} is {}: {}", session.settings().label, to_string(session.state()),
+                      session.trouble().empty() ? "it has no tasks and no connections" : session.trouble()),
+          0};
+}
+
+/// What a rung would end: the tasks in its scope.
+std::size_t tasks_hit(const RecoveryRequest& request, const Session& session) noexcept {
+  std::size_t count = 0;
+  for (const initiator::Task* task = session.running().front(); task != nullptr; task = task->list_next) {
+    const bool by_lun = request.rung == Rung::abort_task_set || request.rung == Rung::clear_task_set ||
+                        request.rung == Rung::lu_reset;
+    if (request.rung == Rung::abort_task ? task->itt == request.itt : !by_lun || task->command->lun == request.lun)
+      ++count;
+  }
+  return count;
+}
+
+Verdict begin(Session& session, const RecoveryRequest& request, bool dry_run) {
+  if (session.state() != SessionState::logged_in) return not_logged_in(session);
+  if (request.rung == Rung::abort_task && session.find_task(request.itt) == nullptr) {
+    return {VerdictCode::not_found, fmt::format("no SCSI command runs under the tag 0x{:08x} any more", request.itt),
+            0};
+  }
+  const std::size_t tasks = tasks_hit(request, session);
+  const std::string what = fmt::format("{} for target {}, with {} task(s) in its scope now", to_string(request.rung),
+                                       session.settings().label, tasks);
+  if (dry_run) return {VerdictCode::ok, what, 0};
+  if (!session.request_recovery(request)) {
+    return {VerdictCode::busy, "too many rungs that were asked for wait for their turn; try again later", 0};
+  }
+  return {VerdictCode::ok, what, request.id};
+}
+
+Verdict drop(Session& session, std::uint16_t cid, bool dry_run, proto::Micros now) {
+  if (cid >= session.connection_count()) {
+    return {VerdictCode::not_found,
+            fmt::format("the session with target {} has no connection {}", session.settings().label, cid), 0};
+  }
+  if (session.state() != SessionState::logged_in) return not_logged_in(session);
+  if (session.connection(cid).state() != initiator::ConnectionState::started) {
+    return {VerdictCode::wrong_state,
+            fmt::format("connection {} is {}", cid, to_string(session.connection(cid).state())), 0};
+  }
+  const std::string what = fmt::format(
+      "connection {} to target {} is dropped, and so is its session, which logs in again; {} task(s) wait "
+      "for that and are sent again",
+      cid, session.settings().label, tasks_hit({.rung = Rung::session_reset}, session));
+  if (!dry_run) session.drop_connection(cid, "by hand", now);
+  return {VerdictCode::ok, what, 0};
+}
+
+/// A search over all shards: whoever finds it says so; when the last has not, nobody has.
+class Search {
+ public:
+  Search(Verdict otherwise, OnVerdict done) : verdict_(std::move(otherwise)), done_(std::move(done)) {}
+  ~Search() { done_(std::move(verdict_)); }
+  Search(const Search&) = delete;
+  Search& operator=(const Search&) = delete;
+
+  void found(Verdict verdict) {
+    const std::lock_guard lock(mutex_);
+    verdict_ = std::move(verdict);
+  }
+
+ private:
+  std::mutex mutex_;
+  Verdict verdict_;
+  OnVerdict done_;
+};
+
+const char* meaning(AdminState state) noexcept {
+  switch (state) {
+    case AdminState::ready:
+      return "takes new clients";
+    case AdminState::drain:
+      return "takes no new clients; those attached go on";
+    case AdminState::maint:
+      return "takes no new clients; those attached finish what is in flight and are sent away";
+  }
+  return "?";
+}
+
+}  // namespace
+
+void Gateway::recover(std::string target, RecoveryRequest request, bool dry_run, OnVerdict done) {
+  on_control([this, target = std::move(target), request, dry_run, done = std::move(done)]() mutable {
+    const auto [worker, driver] = find_target(target);
+    if (driver == nullptr) return done(no_target(target));
+    if (++last_request_ == 0) ++last_request_;
+    request.id = last_request_;
+    worker->shard.post([worker = worker, driver = driver, request, dry_run, done = std::move(done)](proto::Micros) {
+      Verdict verdict = begin(driver->session(), request, dry_run);
+      worker->shard.touch(*driver);  // the ladder takes its next step at the end of the turn
+      done(std::move(verdict));
+    });
+  });
+}
+
+void Gateway::drop_connection(std::string target, std::uint16_t cid, bool dry_run, OnVerdict done) {
+  on_control([this, target = std::move(target), cid, dry_run, done = std::move(done)]() mutable {
+    const auto [worker, driver] = find_target(target);
+    if (driver == nullptr) return done(no_target(target));
+    worker->shard.post([worker = worker, driver = driver, cid, dry_run, done = std::move(done)](proto::Micros now) {
+      Verdict verdict = drop(driver->session(), cid, dry_run, now);
+      worker->shard.touch(*driver);
+      done(std::move(verdict));
+    });
+  });
+}
+
+void Gateway::set_export_state(std::string name, AdminState state, bool dry_run, OnVerdict done) {
+  on_control([this, name = std::move(name), state, dry_run, done = std::move(done)]() mutable {
+    const auto [worker, slot] = find_export(name);
+    if (slot == nullptr) return done({VerdictCode::not_found, "there is no export " + name, 0});
+    worker->shard.post([worker = worker, slot = slot, state, dry_run, done = std::move(done)](proto::Micros now) {
+      if (!dry_run) worker->shard.set_admin_state(*slot, state, now);
+      done({VerdictCode::ok, fmt::format("export {} {}", slot->name(), meaning(state)), 0});
+    });
+  });
+}
+
+void Gateway::drain_clients(bool on, bool dry_run, OnVerdict done) {
+  on_control([this, on, dry_run, done = std::move(done)]() mutable {
+    const char* const text =
+        on ? "the gateway takes no new clients; those attached go on" : "the gateway takes new clients";
+    const auto all = std::make_shared<Search>(Verdict{VerdictCode::ok, text, 0}, std::move(done));
+    if (dry_run) return;
+    takes_clients_ = !on;
+    for (const auto& worker : workers_) {
+      worker->shard.post([&shard = worker->shard, on, all](proto::Micros) { shard.take_clients(!on); });
+    }
+  });
+}
+
+void Gateway::disconnect_client(std::uint64_t id, bool dry_run, OnVerdict done) {
+  on_control([this, id, dry_run, done = std::move(done)]() mutable {
+    const auto search = std::make_shared<Search>(
+        Verdict{VerdictCode::not_found, fmt::format("there is no client {} any more", id), 0}, std::move(done));
+    for (const auto& worker : workers_) {
+      worker->shard.post([&shard = worker->shard, id, dry_run, search](proto::Micros now) {
+        NbdClient* client = shard.find_client(id);
+        if (client == nullptr) return;
+        const std::string what =
+            fmt::format("client {} ({}) finishes the {} request(s) that it has in flight and is sent away", id,
+                        client->peer(), client->engine().in_flight());
+        if (!dry_run) client->send_away(Shard::kSendAwayLimit, now);
+        search->found({VerdictCode::ok, what, 0});
+      });
+    }
+  });
+}
+
+}  // namespace nbdgw::net

@@ -1,0 +1,387 @@
+// What operators see of a gateway, and what they do to it.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <functional>
+#include <future>
+#include <thread>
+
+#include "gateway/net/gateway.hpp"
+#include "proto/scsi/lun.hpp"
+#include "tests/unit/net/test_client.hpp"
+#include "tests/unit/net/test_gateway.hpp"
+
+using namespace nbdgw;
+using namespace nbdgw::test;
+using initiator::Rung;
+using net::AdminState;
+using net::GatewayView;
+using net::Verdict;
+using net::VerdictCode;
+using proto::nbd::Reply;
+
+namespace {
+
+/// Calls with a callback, and waits for what it is given. Throws std::future_error when it is destroyed uncalled.
+template <typename Result, typename Call>
+Result await(Call call) {
+  auto promise = std::make_shared<std::promise<Result>>();
+  std::future<Result> future = promise->get_future();
+  call([promise = std::move(promise)](Result result) { promise->set_value(std::move(result)); });
+  return future.get();
+}
+
+GatewayView view(net::Gateway& gateway, bool clients = true) {
+  return await<GatewayView>([&](auto done) { gateway.view({.clients = clients}, std::move(done)); });
+}
+
+/// The only export of the only shard.
+net::ExportView export_of(net::Gateway& gateway) {
+  GatewayView all = view(gateway);
+  REQUIRE(all.shards.size() == 1);
+  REQUIRE(all.shards[0].exports.size() == 1);
+  return all.shards[0].exports[0];
+}
+
+net::SessionView session_of(net::Gateway& gateway) {
+  GatewayView all = view(gateway);
+  REQUIRE(all.shards.size() == 1);
+  REQUIRE(all.shards[0].sessions.size() == 1);
+  return all.shards[0].sessions[0];
+}
+
+void until(const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    REQUIRE(std::chrono::steady_clock::now() < end);
+    std::this_thread::yield();
+  }
+}
+
+Verdict recover(net::Gateway& gateway, const initiator::RecoveryRequest& request, bool dry_run = false,
+                const std::string& target = "t") {
+  return await<Verdict>([&](auto done) { gateway.recover(target, request, dry_run, std::move(done)); });
+}
+
+Verdict set_state(net::Gateway& gateway, AdminState state, bool dry_run = false, const std::string& name = "vol-t") {
+  return await<Verdict>([&](auto done) { gateway.set_export_state(name, state, dry_run, std::move(done)); });
+}
+
+Verdict drop(net::Gateway& gateway, std::uint16_t cid, bool dry_run = false) {
+  return await<Verdict>([&](auto done) { gateway.drop_connection("t", cid, dry_run, std::move(done)); });
+}
+
+Verdict drain_clients(net::Gateway& gateway, bool on, bool dry_run = false) {
+  return await<Verdict>([&](auto done) { gateway.drain_clients(on, dry_run, std::move(done)); });
+}
+
+Verdict disconnect(net::Gateway& gateway, std::uint64_t id, bool dry_run = false) {
+  return await<Verdict>([&](auto done) { gateway.disconnect_client(id, dry_run, std::move(done)); });
+}
+
+struct Rig {
+  Rig() {
+    gateway.start();
+    until([&] { return session_of(gateway).connections_wanted == joined(); });
+  }
+  std::uint32_t joined() {
+    std::uint32_t count = 0;
+    for (const auto& connection : session_of(gateway).connections)
+      count += connection.state == initiator::ConnectionState::started;
+    return count;
+  }
+  /// The outcome of a rung by hand, once it has ended.
+  initiator::RecoveryEvent ended(std::uint32_t request_id) {
+    initiator::RecoveryEvent found;
+    until([&] {
+      for (const net::RecoveryRecord& record : gateway.recovery().since(0)) {
+        const auto* event = std::get_if<initiator::RecoveryEvent>(&record.event);
+        if (event != nullptr && event->request_id == request_id) {
+          found = *event;
+          return true;
+        }
+      }
+      return false;
+    });
+    return found;
+  }
+
+  Target target{"t"};
+  net::Gateway gateway{config_for({&target})};
+};
+
+bool echoes(TestClient& client) {
+  const std::vector<std::uint8_t> data(5000, 0x37);
+  std::vector<std::uint8_t> back(data.size());
+  return client.write_at(777, data) && client.read_at(777, back) && back == data;
+}
+
+}  // namespace
+
+TEST_CASE("view: what is there, as configured and as found") {
+  Rig rig;
+  const GatewayView before = view(rig.gateway);
+  CHECK_FALSE(before.draining);
+  CHECK(before.addresses == rig.gateway.addresses());
+  CHECK(before.clients_max == 1024);
+  TestClient client = attach(rig.gateway, "vol-t");
+  REQUIRE(echoes(client));
+
+  const GatewayView after = view(rig.gateway);
+  CHECK(after.clients == 1);
+  CHECK(after.accepted == before.accepted + 1);
+  REQUIRE(after.shards.size() == 1);
+  const net::ShardView& shard = after.shards[0];
+  CHECK(shard.memory_limit > 0);
+  CHECK(shard.turns > before.shards[0].turns);
+
+  REQUIRE(shard.exports.size() == 1);
+  const net::ExportView& exported = shard.exports[0];
+  CHECK(exported.name == "vol-t");
+  CHECK(exported.target == "t");
+  CHECK(exported.lun == 1);
+  CHECK(exported.state == bridge::ExportState::online);
+  CHECK(exported.admin_state == AdminState::ready);
+  CHECK(exported.info.size == kDisk);
+  CHECK(exported.facts.capacity_bytes() == kDisk);
+  CHECK(exported.clients == 1);
+  CHECK(exported.clients_total == 1);
+  CHECK(exported.counters.writes == 1);
+  CHECK(exported.nbd.bytes_written == 5000);
+  CHECK(exported.nbd.bytes_read == 5000);
+  CHECK(exported.unflushed_writes == 1);
+  CHECK(exported.held == 0);
+  CHECK(exported.queue_depth > 0);
+
+  REQUIRE(shard.clients.size() == 1);
+  CHECK(shard.clients[0].exported == "vol-t");
+  CHECK(shard.clients[0].peer.starts_with("127.0.0.1:"));
+  CHECK(shard.clients[0].id > 0);
+
+  REQUIRE(shard.sessions.size() == 1);
+  const net::SessionView& session = shard.sessions[0];
+  CHECK(session.target == "t");
+  CHECK(session.state == initiator::SessionState::logged_in);
+  CHECK(session.iqn == rig.target.iqn);
+  CHECK(session.isid.size() == 12);
+  CHECK(session.window == session.max_cmd_sn - session.cmd_sn + 1);
+  CHECK(session.connections.size() == 4);
+  CHECK(session.connections[3].portal == "127.0.0.1:" + std::to_string(rig.target.server->port()));
+  CHECK(session.counters.logins == 1);
+  CHECK_FALSE(session.climb);
+  CHECK(view(rig.gateway, false).shards[0].clients.empty());
+}
+
+TEST_CASE("view: what clients did outlives them, and why they left is counted") {
+  Rig rig;
+  {
+    TestClient client = attach(rig.gateway, "vol-t");
+    REQUIRE(echoes(client));
+  }
+  until([&] { return export_of(rig.gateway).clients == 0; });
+  const net::ExportView exported = export_of(rig.gateway);
+  CHECK(exported.clients_total == 1);
+  CHECK(exported.nbd.bytes_written == 5000);
+  const auto lost = static_cast<std::size_t>(nbd::CloseReason::connection_lost);
+  CHECK(view(rig.gateway).shards[0].closed[lost] == 1);
+}
+
+TEST_CASE("view: requests that wait for the path are held, the oldest is told, and so is the way back") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  REQUIRE(echoes(client));
+  const std::uint16_t port = rig.target.server->port();
+  rig.target.server->stop();
+  until([&] { return session_of(rig.gateway).state != initiator::SessionState::logged_in; });
+  client.send_request(proto::nbd::Command::read, 9, 0, 4096);
+  until([&] { return export_of(rig.gateway).held == 1; });
+  until([&] { return export_of(rig.gateway).oldest_request > 0; });
+  const net::ExportView exported = export_of(rig.gateway);
+  CHECK(exported.held_for > 0);
+  CHECK(exported.in_flight == 1);
+  CHECK(exported.reason.size() > 0);
+  const net::SessionView session = session_of(rig.gateway);
+  CHECK(session.trouble.size() > 0);
+  REQUIRE(session.climb);
+  CHECK(session.climb->rung == Rung::relogin);
+  rig.target.start(port);
+  std::uint64_t cookie = 0;
+  std::uint32_t error = 1;
+  REQUIRE(client.read_reply(cookie, error));
+  CHECK(error == 0);
+  until([&] { return export_of(rig.gateway).held_for == 0; });
+  CHECK_FALSE(session_of(rig.gateway).climb);
+}
+
+TEST_CASE("views and verbs while the gateway drains: each is answered or let go, and nothing is touched too late") {
+  for (int round = 0; round < 20; ++round) {
+    Target target("t");
+    std::vector<std::future<GatewayView>> futures;
+    {
+      net::Gateway gateway(config_for({&target}));
+      gateway.start();
+      std::thread asking([&] {
+        for (int i = 0; i < 200; ++i) {
+          auto promise = std::make_shared<std::promise<GatewayView>>();
+          futures.push_back(promise->get_future());
+          gateway.view({.clients = true}, [promise](GatewayView v) { promise->set_value(std::move(v)); });
+          gateway.set_export_state("vol-t", AdminState::drain, false, [](Verdict) {});
+        }
+      });
+      gateway.drain();
+      gateway.wait();
+      asking.join();
+    }
+    for (auto& future : futures) CHECK(future.wait_for(std::chrono::seconds(0)) == std::future_status::ready);
+  }
+}
+
+TEST_CASE("verbs: what does not exist is not found") {
+  Rig rig;
+  CHECK(recover(rig.gateway, {.rung = Rung::session_reset}, false, "nobody").code == VerdictCode::not_found);
+  CHECK(recover(rig.gateway, {.rung = Rung::abort_task, .itt = 0x1234}).code == VerdictCode::not_found);
+  CHECK(drop(rig.gateway, 4).code == VerdictCode::not_found);
+  CHECK(set_state(rig.gateway, AdminState::maint, false, "nothing").code == VerdictCode::not_found);
+  CHECK(disconnect(rig.gateway, 4711).code == VerdictCode::not_found);
+  CHECK(await<std::optional<std::vector<net::TaskView>>>([&](auto done) { rig.gateway.tasks("nobody", done); }) ==
+        std::nullopt);
+}
+
+TEST_CASE("verbs: every rung by hand, told with the number that the verdict gave") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  const std::uint64_t lun = proto::scsi::encode_lun(1).value();
+  std::uint32_t last = 0;
+  for (const Rung rung :
+       {Rung::abort_task_set, Rung::clear_task_set, Rung::lu_reset, Rung::target_warm_reset, Rung::session_reset}) {
+    CAPTURE(to_string(rung));
+    initiator::RecoveryRequest request{.rung = rung};
+    if (rung < Rung::target_warm_reset) request.lun = lun;
+    const Verdict dry = recover(rig.gateway, request, true);
+    CHECK(dry.code == VerdictCode::ok);
+    CHECK(dry.request_id == 0);
+    const Verdict verdict = recover(rig.gateway, request);
+    REQUIRE(verdict.code == VerdictCode::ok);
+    CHECK(verdict.request_id > last);
+    last = verdict.request_id;
+    const initiator::RecoveryEvent event = rig.ended(verdict.request_id);
+    CHECK(event.rung == rung);
+    CHECK(event.outcome == initiator::RungOutcome::success);
+    until([&] { return session_of(rig.gateway).state == initiator::SessionState::logged_in; });
+    CHECK(echoes(client));
+  }
+  CHECK(session_of(rig.gateway).counters.losses == 1);
+}
+
+TEST_CASE("verbs: nothing can be done to a session that is not there") {
+  Rig rig;
+  rig.target.server->stop();
+  until([&] { return session_of(rig.gateway).state != initiator::SessionState::logged_in; });
+  CHECK(recover(rig.gateway, {.rung = Rung::target_warm_reset}).code == VerdictCode::wrong_state);
+  CHECK(drop(rig.gateway, 0).code == VerdictCode::wrong_state);
+}
+
+TEST_CASE("drop of a connection: the session is lost for it, and comes back; clients notice nothing") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  REQUIRE(echoes(client));
+  CHECK(drop(rig.gateway, 2, true).code == VerdictCode::ok);
+  CHECK(session_of(rig.gateway).counters.losses == 0);
+  CHECK(drop(rig.gateway, 2).code == VerdictCode::ok);
+  CHECK(echoes(client));
+  until([&] { return session_of(rig.gateway).counters.logins == 2; });
+  const auto records = rig.gateway.recovery().since(0);
+  REQUIRE(records.size() == 1);
+  const auto& event = std::get<initiator::RecoveryEvent>(records[0].event);
+  CHECK(event.rung == Rung::relogin);
+  CHECK(event.cause.find("dropped by an operator") != std::string::npos);
+}
+
+TEST_CASE("admin states: who is let in, and who may stay") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  CHECK(set_state(rig.gateway, AdminState::drain, true).code == VerdictCode::ok);
+  CHECK(export_of(rig.gateway).admin_state == AdminState::ready);
+
+  CHECK(set_state(rig.gateway, AdminState::drain).code == VerdictCode::ok);
+  CHECK(export_of(rig.gateway).admin_state == AdminState::drain);
+  TestClient refused(connect_tcp(rig.gateway.listeners().front()->port()));
+  CHECK(refused.go("vol-t") == Reply::err_shutdown);
+  CHECK(refused.error_text().find("drained") != std::string::npos);
+  CHECK(echoes(client));
+
+  CHECK(set_state(rig.gateway, AdminState::ready).code == VerdictCode::ok);
+  TestClient second = attach(rig.gateway, "vol-t");
+
+  CHECK(set_state(rig.gateway, AdminState::maint).code == VerdictCode::ok);
+  CHECK_FALSE(echoes(client));
+  CHECK_FALSE(echoes(second));
+  until([&] { return export_of(rig.gateway).clients == 0; });
+  TestClient late(connect_tcp(rig.gateway.listeners().front()->port()));
+  CHECK(late.go("vol-t") == Reply::err_shutdown);
+  CHECK(late.error_text().find("maintenance") != std::string::npos);
+  CHECK(set_state(rig.gateway, AdminState::ready).code == VerdictCode::ok);
+  TestClient again = attach(rig.gateway, "vol-t");
+  CHECK(echoes(again));
+}
+
+TEST_CASE("maintenance lets a request in flight finish") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  REQUIRE(echoes(client));
+  const std::uint16_t port = rig.target.server->port();
+  rig.target.server->stop();
+  until([&] { return session_of(rig.gateway).state != initiator::SessionState::logged_in; });
+  client.send_request(proto::nbd::Command::read, 9, 777, 5000);
+  until([&] { return export_of(rig.gateway).held == 1; });
+  CHECK(set_state(rig.gateway, AdminState::maint).code == VerdictCode::ok);
+  rig.target.start(port);
+  std::uint64_t cookie = 0;
+  std::uint32_t error = 1;
+  REQUIRE(client.read_reply(cookie, error));
+  CHECK(error == 0);
+  std::vector<std::uint8_t> back(5000);
+  CHECK(client.read(back));
+}
+
+TEST_CASE("a drained gateway lets nobody in, to any export; those attached go on") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  CHECK(drain_clients(rig.gateway, true, true).code == VerdictCode::ok);
+  CHECK_FALSE(view(rig.gateway).draining);
+  CHECK(drain_clients(rig.gateway, true).code == VerdictCode::ok);
+  CHECK(view(rig.gateway).draining);
+  TestClient refused(connect_tcp(rig.gateway.listeners().front()->port()));
+  CHECK(refused.go("vol-t") == Reply::err_shutdown);
+  CHECK(echoes(client));
+  CHECK(drain_clients(rig.gateway, false).code == VerdictCode::ok);
+  TestClient again = attach(rig.gateway, "vol-t");
+  CHECK(echoes(again));
+}
+
+TEST_CASE("a client that is sent away is gone, the others are not") {
+  Rig rig;
+  TestClient one = attach(rig.gateway, "vol-t");
+  const auto id = view(rig.gateway).shards[0].clients.at(0).id;
+  TestClient other = attach(rig.gateway, "vol-t");
+  CHECK(disconnect(rig.gateway, id, true).code == VerdictCode::ok);
+  CHECK(echoes(one));
+  CHECK(disconnect(rig.gateway, id).code == VerdictCode::ok);
+  CHECK_FALSE(echoes(one));
+  CHECK(echoes(other));
+  until([&] { return export_of(rig.gateway).clients == 1; });
+  CHECK(disconnect(rig.gateway, id).code == VerdictCode::not_found);
+}
+
+TEST_CASE("the recovery log tells an observer each record, and no more once it is taken away") {
+  net::RecoveryLog log;
+  std::vector<std::uint64_t> seen;
+  log.observe([&](const net::RecoveryRecord& record) { seen.push_back(record.sequence); });
+  log.add("t", initiator::RecoveryEvent{});
+  log.add("t", initiator::RecoveryEvent{});
+  CHECK(seen == std::vector<std::uint64_t>{1, 2});
+  log.observe({});
+  log.add("t", initiator::RecoveryEvent{});
+  CHECK(seen.size() == 2);
+  CHECK(log.last() == 3);
+}
