@@ -73,6 +73,8 @@ void add_console_routes(Router& router) {
                         {"Referrer-Policy", "no-referrer"},
                         {"Cross-Origin-Opener-Policy", "same-origin"},
                         {"Cross-Origin-Resource-Policy", "same-origin"}}});
+  add_asset(router, "/openapi.yaml", asset("openapi.yaml"),
+            {.status = 200, .content_type = "application/yaml", .body = {}, .fields = {}});
 }
 
 }  // namespace nbdgw::admin

@@ -86,7 +86,27 @@ TEST_CASE("admin server: the probes follow the target") {
   watched.start_target();
   CHECK(becomes_true([&] { return get("/readyz") == 200; }));
   CHECK(get("/") == 200);
+  CHECK(get("/openapi.yaml") == 200);
   CHECK(client.get("/livez") == 421);  // a name that is not ours
+}
+
+TEST_CASE("admin server: is not ready while an operator keeps clients out") {
+  Watched watched;
+  HttpClient client = watched.client();
+  const auto get = [&](const std::string& path) {
+    return client.ask("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  };
+  REQUIRE(becomes_true([&] { return get("/readyz") == 200; }));
+  watched.gateway->drain_clients(true, false, [](const net::Verdict&) {});
+  REQUIRE(becomes_true([&] { return get("/readyz") == 503; }));
+  CHECK(client.body == "[-] gateway: drained by an operator, takes no new clients\nreadyz: failed\n");
+  watched.gateway->drain_clients(false, false, [](const net::Verdict&) {});
+  REQUIRE(becomes_true([&] { return get("/readyz") == 200; }));
+  watched.gateway->set_export_state("vol0", net::AdminState::maint, false, [](const net::Verdict&) {});
+  REQUIRE(becomes_true([&] { return get("/readyz") == 503; }));
+  CHECK(client.body == "[-] export vol0: online, an operator lets no new clients in\nreadyz: failed\n");
+  watched.gateway->set_export_state("vol0", net::AdminState::ready, false, [](const net::Verdict&) {});
+  CHECK(becomes_true([&] { return get("/readyz") == 200; }));
 }
 
 TEST_CASE("admin server: answers until the gateway has ended, and is not ready from the first moment on") {

@@ -42,10 +42,18 @@ TEST_CASE("console: the page is in the program, whole, and says what it may do")
   CHECK(all["Cache-Control"] == "no-cache");
   CHECK(all["Referrer-Policy"] == "no-referrer");
   // What would not run under that policy is not in the page.
-  for (const char* element : {"<script src", "<link", " onclick=", " onload=", " style=\"", "<iframe", "<base"}) {
+  for (const char* element : {"<script src", "<link rel=\"stylesheet", " onclick=", " onload=", " style=\"", "<iframe", "<base"}) {
     CAPTURE(element);
     CHECK(response.body.find(element) == std::string::npos);
   }
+}
+
+TEST_CASE("console: the description of the API is in the program") {
+  const Response response = ask("/openapi.yaml");
+  CHECK(response.status == 200);
+  CHECK(response.content_type == "application/yaml");
+  CHECK(response.body == asset("openapi.yaml"));
+  CHECK(response.body.find("openapi: 3.") != std::string::npos);
 }
 
 TEST_CASE("console: who has the page already need not get it again") {
