@@ -1,5 +1,7 @@
 #include "gateway/admin/admin_server.hpp"
 
+#include <chrono>
+
 #include "config/address.hpp"
 #include "gateway/admin/console_routes.hpp"
 #include "gateway/admin/tls_context.hpp"
@@ -25,10 +27,18 @@ std::vector<HttpAddress> http_addresses(const config::Config& config) {
   return addresses;
 }
 
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// Those that the server has for an answer: each is shown from the start, be it with 0.
+constexpr unsigned kStatuses[] = {200, 202, 304, 400, 401, 404, 405, 409, 413, 415, 417, 421, 431, 500, 503, 505};
+
 }  // namespace
 
 AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits)
     : listeners_(config.listen.nbd.size()),
+      config_loaded_at_(wall_seconds()),
       gateway_(gateway),
       http_(http_addresses(config), router_,
             net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
@@ -46,8 +56,23 @@ void AdminServer::start() {
   api_.emplace(
       gateway_, http_, [this](const net::GatewayView& view) { return probes_->is_ready(view); }, std::move(setup_));
   api_->add_routes(router_);
+  metrics_.emplace(MetricsSource{.view = [this](auto done) { gateway_.view({}, std::move(done)); },
+                                 .admin = [this](const net::GatewayView& view) { return figures(view); }},
+                   http_.postbox());
+  add_metrics_routes(router_, *metrics_);
   add_console_routes(router_);
   http_.start();
+}
+
+AdminFigures AdminServer::figures(const net::GatewayView& view) const {
+  AdminFigures figures;
+  figures.version = NBDGW_VERSION;
+  figures.ready = probes_->is_ready(view);
+  figures.connections = http_.connections();
+  for (const unsigned status : kStatuses) figures.answers.emplace(status, 0);
+  for (const auto& [status, count] : http_.counters().answers) figures.answers[status] = count;
+  figures.config_loaded_at = config_loaded_at_;
+  return figures;
 }
 
 void AdminServer::begin_end() noexcept {
