@@ -8,6 +8,7 @@
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
+#include "gateway/app/reloader.hpp"
 #include "gateway/app/signals.hpp"
 #include "gateway/net/gateway.hpp"
 
@@ -17,18 +18,23 @@ int serve_command(const std::string& config_file) {
   auto config = load_config(config_file);
   if (!config) return kBadUsage;
   set_up_logging(config->log.level);
-  StopSignals signals;  // before there is any other thread
+  StopSignals signals(StopSignals::Hangup::waited_for);  // before there is any other thread
   prepare_process();
 
   net::Gateway gateway(*config);
   std::optional<admin::AdminServer> admin;
   if (!config->listen.admin.empty()) admin.emplace(*config, gateway);
   gateway.start();
+  Reloader reloader(config_file, gateway);
   if (admin) admin->start();
   spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, config->exports.size(),
                fmt::join(gateway.addresses(), ", "), gateway.worker_count());
 
-  const int signal = signals.wait();
+  int signal = signals.wait();
+  for (; signal == SIGHUP; signal = signals.wait()) {
+    spdlog::info("SIGHUP: reading {} again", config_file);
+    reloader.reload(false);
+  }
   spdlog::info("{}: no new clients; finishing what is in flight (the same signal again ends at once)",
                signal == SIGINT ? "SIGINT" : "SIGTERM");
   signals.run_unless_signalled(

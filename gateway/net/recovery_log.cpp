@@ -4,8 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "gateway/net/clock.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
@@ -37,11 +37,6 @@ std::string in_quotes(const std::string& text) {
     }
   }
   return out + '"';
-}
-
-std::int64_t wall_now() {
-  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count();
 }
 
 }  // namespace
