@@ -1,10 +1,9 @@
 #include "gateway/admin/admin_server.hpp"
 
-#include <chrono>
-
 #include "config/address.hpp"
 #include "gateway/admin/console_routes.hpp"
 #include "gateway/admin/tls_context.hpp"
+#include "gateway/net/clock.hpp"
 #include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
@@ -27,8 +26,9 @@ std::vector<HttpAddress> http_addresses(const config::Config& config) {
   return addresses;
 }
 
-double wall_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+/// Of a configuration that was loaded just now and stays.
+std::function<ReloadCounts()> never_reloaded() {
+  return [counts = ReloadCounts{.loaded_at = net::wall_now()}] { return counts; };
 }
 
 /// Those that the server has for an answer: each is shown from the start, be it with 0.
@@ -38,10 +38,10 @@ constexpr unsigned kStatuses[] = {200, 202, 304, 400, 401, 404, 405, 409, 413, 4
 
 AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits)
     : listeners_(config.listen.nbd.size()),
-      config_loaded_at_(wall_seconds()),
       gateway_(gateway),
       http_(http_addresses(config), router_,
             net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
+      reloads_(setup.reloads ? std::move(setup.reloads) : never_reloaded()),
       setup_(std::move(setup)) {
   if (!setup_.config) setup_.config = [config] { return config; };
 }
@@ -71,7 +71,18 @@ AdminFigures AdminServer::figures(const net::GatewayView& view) const {
   figures.connections = http_.connections();
   for (const unsigned status : kStatuses) figures.answers.emplace(status, 0);
   for (const auto& [status, count] : http_.counters().answers) figures.answers[status] = count;
-  figures.config_loaded_at = config_loaded_at_;
+  const Audit& audit = api_->audit();
+  for (std::size_t i = 0; i < kVerbs; ++i) {
+    const auto verb = static_cast<Verb>(i);
+    figures.changes.push_back({.verb = to_string(verb),
+                               .accepted = audit.count(verb, ChangeOutcome::accepted),
+                               .refused = audit.count(verb, ChangeOutcome::refused),
+                               .dry_run = audit.count(verb, ChangeOutcome::dry_run)});
+  }
+  const ReloadCounts reloads = reloads_();
+  figures.reloads_succeeded = reloads.succeeded;
+  figures.reloads_failed = reloads.failed;
+  figures.config_loaded_at = static_cast<double>(reloads.loaded_at) / proto::kSecond;
   return figures;
 }
 

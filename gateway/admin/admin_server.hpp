@@ -52,10 +52,10 @@ class AdminServer {
   AdminFigures figures(const net::GatewayView& view) const;
 
   const std::size_t listeners_;
-  const double config_loaded_at_;  // seconds since the epoch
   net::Gateway& gateway_;
   Router router_;
   HttpServer http_;
+  const std::function<ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start
   std::optional<Probes> probes_;
   std::optional<Api> api_;

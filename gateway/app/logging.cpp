@@ -62,4 +62,8 @@ void set_up_logging(config::LogLevel level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void set_log_level(config::LogLevel level) {
+  spdlog::set_level(to_spdlog(level));
+}
+
 }  // namespace nbdgw::app

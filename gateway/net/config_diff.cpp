@@ -9,6 +9,12 @@ namespace {
 
 using Kind = ConfigChange::Kind;
 
+/// What a change of these keys means, for people.
+std::string detail_of(const std::string& keys, ChangeEffect effect) {
+  if (effect != ChangeEffect::replaced) return keys;
+  return keys + "; it is made anew, its clients are sent away and may come back";
+}
+
 /// Collects the keys in which two objects differ, and what follows for the object as a whole.
 class Keys {
  public:
@@ -83,10 +89,11 @@ void diff_targets(const config::Config& from, const config::Config& to, std::vec
     const Keys keys = target_keys(*old, target);
     if (keys.text().empty()) continue;
     const bool runs = is_used(from, *old) && is_used(to, target);
+    const ChangeEffect effect = runs ? keys.effect() : ChangeEffect::none;
     changes.push_back({.kind = Kind::changed,
                        .object = "target " + target.name,
-                       .detail = keys.text(),
-                       .effect = runs ? keys.effect() : ChangeEffect::none});
+                       .detail = detail_of(keys.text(), effect),
+                       .effect = effect});
   }
 }
 
@@ -125,10 +132,11 @@ void diff_exports(const config::Config& from, const config::Config& to, std::vec
     const Keys keys = export_keys(from, *old, to, exported);
     const bool new_session = session_differs(target_of(from, *old), target_of(to, exported));
     if (keys.text().empty() && !new_session) continue;
+    const ChangeEffect effect = new_session ? ChangeEffect::replaced : keys.effect();
     changes.push_back({.kind = Kind::changed,
                        .object = "export " + exported.name,
-                       .detail = keys.text().empty() ? "its target" : keys.text(),
-                       .effect = new_session ? ChangeEffect::replaced : keys.effect()});
+                       .detail = detail_of(keys.text().empty() ? "its target" : keys.text(), effect),
+                       .effect = effect});
   }
   if (stayed_from != stayed_to ||
       (!from.exports.empty() && !to.exports.empty() && from.exports.front().name != to.exports.front().name)) {
@@ -220,7 +228,6 @@ const char* to_string(ConfigChange::Kind kind) noexcept {
 std::string describe(const ConfigChange& change) {
   std::string text = to_string(change.kind) + (" " + change.object);
   if (!change.detail.empty()) text += " (" + change.detail + ")";
-  if (change.effect == ChangeEffect::replaced) text += ": replaced, its clients are sent away and may come back";
   return text;
 }
 

@@ -20,7 +20,7 @@ struct ConfigChange {
   enum class Kind : std::uint8_t { added, changed, removed };
   Kind kind{};
   std::string object;  // "export vol1", "target array", "limits", "log"
-  std::string detail;  // changed: the keys, as in the file ("lun, read_only"); else empty
+  std::string detail;  // changed: the keys, as in the file, and what follows for clients; for people. Else empty
   ChangeEffect effect = ChangeEffect::none;
 
   bool operator==(const ConfigChange&) const = default;
@@ -41,7 +41,7 @@ ConfigDiff diff(const config::Config& in_force, const config::Config& next);
 config::Config without_restart(const config::Config& in_force, config::Config next);
 
 const char* to_string(ConfigChange::Kind kind) noexcept;
-/// "changed export vol1 (lun, read_only): replaced, its clients are sent away and may come back".
+/// "changed export vol1 (description)".
 std::string describe(const ConfigChange& change);
 
 /// Whether a target of these settings needs another session than the one it has.
