@@ -50,6 +50,10 @@ class Shard {
   static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
   /// Commands with the targets from which on more of them at a time are worth a little patience.
   static constexpr std::uint32_t kDeepQueue = 8;
+  /// Who is given the processor and keeps it for longer does not work for us: then it is not given away for so many
+  /// turns.
+  static constexpr proto::Micros kLongYield = 500;
+  static constexpr std::uint32_t kTurnsAfterLongYield = 1024;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -125,7 +129,7 @@ class Shard {
 
   void run();
   void turn();
-  void let_others_work() const noexcept;
+  void let_others_work() noexcept;
   void deadlines(proto::Micros now);
   void settle(proto::Micros now);
   void serve_stations(proto::Micros now);
@@ -156,6 +160,7 @@ class Shard {
   std::vector<NbdClient*> stalled_;
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
 
+  std::uint32_t turns_without_yield_ = 0;  // still to come
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
