@@ -112,11 +112,19 @@ void Shard::turn() {
 /// Clients and targets on this machine that wait for this processor have something for us as soon as they get it.
 /// With many commands under way it pays to let them before we look: what comes together is handled together, where
 /// else each piece would cost a wake-up (measured at 4 KiB and depth 32 on two processors: a quarter less CPU, and
-/// more requests). With few, or with nobody waiting, nothing is gained, and little lost.
-void Shard::let_others_work() const noexcept {
+/// more requests). Where it is others that wait for the processor, it would be given away for nothing (two busy loops
+/// took a third of the requests): they show themselves by keeping it for long.
+void Shard::let_others_work() noexcept {
+  if (turns_without_yield_ > 0) {
+    --turns_without_yield_;
+    return;
+  }
   std::uint32_t load = 0;
   for (const Station* station : stations_) load += station->load();
-  if (load >= kDeepQueue) ::sched_yield();
+  if (load < kDeepQueue) return;
+  const proto::Micros begin = steady_now();
+  ::sched_yield();
+  if (steady_now() - begin > kLongYield) turns_without_yield_ = kTurnsAfterLongYield;
 }
 
 void Shard::advance_chores(proto::Micros now) {

@@ -59,10 +59,14 @@ class Shard {
   static constexpr proto::Micros kTeardownLimit = 20 * proto::kSecond;
   /// How long a client that is still in the handshake may take to hear that we are going: it has nothing to lose.
   static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
-  /// Commands with the targets from which on more of them at a time are worth a little patience.
-  static constexpr std::uint32_t kDeepQueue = 8;
   /// How long a client that an operator sends away may take to finish what is in flight.
   static constexpr proto::Micros kSendAwayLimit = 10 * proto::kSecond;
+  /// Commands with the targets from which on more of them at a time are worth a little patience.
+  static constexpr std::uint32_t kDeepQueue = 8;
+  /// Who is given the processor and keeps it for longer does not work for us: then it is not given away for so many
+  /// turns.
+  static constexpr proto::Micros kLongYield = 500;
+  static constexpr std::uint32_t kTurnsAfterLongYield = 1024;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -164,7 +168,7 @@ class Shard {
 
   void run();
   void turn();
-  void let_others_work() const noexcept;
+  void let_others_work() noexcept;
   void deadlines(proto::Micros now);
   void settle(proto::Micros now);
   void serve_stations(proto::Micros now);
