@@ -95,6 +95,33 @@ TEST_CASE(
   CHECK(session_of(rig.gateway).counters.losses == 0);
 }
 
+TEST_CASE(
+    "maintenance while a request hangs: later ones get ESHUTDOWN, it is answered, and then the client is gone") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  hang_next_read(rig.target);
+  client.send_request(Command::read, 1, 0, 4096);
+  until([&] { return tasks_of(rig.gateway).size() == 1; });
+  REQUIRE(set_state(rig.gateway, AdminState::maint).code == VerdictCode::ok);
+  client.send_request(Command::read, 2, 0, 4096);
+  std::uint64_t cookie = 0;
+  std::uint32_t error = 0;
+  REQUIRE(client.read_reply(cookie, error));
+  CHECK(cookie == 2);
+  CHECK(error == static_cast<std::uint32_t>(proto::nbd::Error::eshutdown));
+  CHECK(set_state(rig.gateway, AdminState::ready).code == VerdictCode::ok);  // comes too late for this client
+  TestClient other = attach(rig.gateway, "vol-t");
+  recover(rig.gateway, {.rung = Rung::abort_task, .itt = tasks_of(rig.gateway).at(0).itt});
+  REQUIRE(client.read_reply(cookie, error));
+  CHECK(cookie == 1);
+  CHECK(error == 0);
+  std::vector<std::uint8_t> data(4096);
+  CHECK(client.read(data));
+  CHECK_FALSE(client.read(std::span(data).first(1)));
+  CHECK(echoes(other));
+  CHECK(view(rig.gateway).shards[0].closed[static_cast<std::size_t>(nbd::CloseReason::drained)] == 1);
+}
+
 TEST_CASE("verbs: what makes no sense is said to be so, and a LUN that is not ours is not touched") {
   Rig rig;
   for (const bool dry_run : {true, false}) {
@@ -270,6 +297,7 @@ TEST_CASE("everything asked for while the gateway ends is answered once or let g
         }
       });
       while (!asked_some) std::this_thread::yield();
+      client.close();
       if (round % 2 == 0) {
         gateway.drain();
         gateway.wait();
