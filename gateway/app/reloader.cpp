@@ -35,7 +35,7 @@ void log_diff(const net::ConfigDiff& diff) {
   for (const std::string& key : diff.needs_restart) {
     spdlog::warn("reload: {} differs, and stays as it is until the gateway is started again", key);
   }
-  if (diff.empty()) spdlog::info("reload: nothing has changed");
+  spdlog::info("reload: done, {} change(s), {} that need a restart", diff.changes.size(), diff.needs_restart.size());
 }
 
 bool changes_log_level(const net::ConfigDiff& diff) {

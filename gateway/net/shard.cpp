@@ -12,12 +12,11 @@
 
 namespace nbdgw::net {
 
-Shard::Shard(std::uint32_t index, ShardOptions options)
+Shard::Shard(std::uint32_t index, const ShardOptions& options)
     : index_(index),
-      options_(std::move(options)),
-      arena_(options_.memory),
+      arena_(options.memory),
       pool_(arena_.memory()),
-      host_(options_.initiator_name, random_),
+      host_(options.initiator_name, random_),
       mailbox_(poller_) {}
 
 Shard::~Shard() {

@@ -39,12 +39,9 @@ struct ExportPlace {
 using ExportPlaces = std::unordered_map<std::string, ExportPlace>;
 using ExportPlacesPtr = std::shared_ptr<const ExportPlaces>;
 
-/// What all shards share: immutable.
 struct ShardOptions {
   std::uint64_t memory = 64ULL << 20;  // bytes of payload memory of this shard
   std::string initiator_name;          // of the sessions on this shard
-  nbd::ExportDirectoryPtr directory;
-  nbd::ConnectionOptions client;
 };
 
 /// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
@@ -71,7 +68,7 @@ class Shard {
   static constexpr int kRoundsPerTurn = 8;
 
   /// Throws std::system_error when the system gives no memory or descriptors.
-  Shard(std::uint32_t index, ShardOptions options);
+  Shard(std::uint32_t index, const ShardOptions& options);
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -108,7 +105,6 @@ class Shard {
   Poller& poller() noexcept { return poller_; }
   proto::BufferPool& pool() noexcept { return pool_; }
   const proto::BufferPool& pool() const noexcept { return pool_; }
-  const ShardOptions& options() const noexcept { return options_; }
 
   /// Asks for a call at the end of this turn.
   void touch(Station& station);
@@ -182,7 +178,6 @@ class Shard {
   void advance_chores(proto::Micros now);
 
   const std::uint32_t index_;
-  const ShardOptions options_;
   ExportPlacesPtr places_;
   Arena arena_;
   proto::BufferPool pool_;

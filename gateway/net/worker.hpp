@@ -54,7 +54,7 @@ struct WorkDone {
 /// A shard and what lives on it. Once the shard has been started all here belongs to its thread; others reach it by
 /// Shard::post() only.
 struct Worker {
-  Worker(std::uint32_t index, ShardOptions options) : shard(index, std::move(options)) {}
+  Worker(std::uint32_t index, const ShardOptions& options) : shard(index, options) {}
 
   WorkDone carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& recovery, proto::Micros now);
   ShardView view(const ViewOptions& options, proto::Micros now) const;
