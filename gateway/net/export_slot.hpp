@@ -17,7 +17,8 @@ class ExportSlot {
   virtual const std::string& name() const noexcept = 0;
 
   /// Who answers for the export, or null while it is not online (see waiting_reason()). Once given out to a client it
-  /// stays valid until the shard has no clients any more. Call Shard::exports_changed() when the answer changes.
+  /// stays valid until that client is gone (Shard::remove_export()). Call Shard::exports_changed() when the answer
+  /// changes.
   virtual nbd::Backend* backend() noexcept = 0;
 
   /// Why backend() is null, and what to do about it: a client that waits in its handshake is told this in the end.

@@ -1,11 +1,9 @@
 // What operators do to a gateway.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <utility>
 
 #include "gateway/net/gateway.hpp"
@@ -32,19 +30,14 @@ Verdict no_target(const std::string& name) {
 }
 
 /// What is wrong with a request whatever the session does now, if anything.
-std::optional<Verdict> objection(const RecoveryRequest& request, const std::string& target,
-                                 std::span<const std::unique_ptr<SessionExport>> exports,
-                                 const SessionDriver& driver) {
+std::optional<Verdict> objection(const RecoveryRequest& request, const std::string& target, bool lun_is_ours) {
   if (!initiator::can_be_asked_for(request)) {
     return Verdict{VerdictCode::invalid,
                    fmt::format("{} cannot be asked for, or not without a LUN", to_string(request.rung)), 0};
   }
   if (!is_about_a_lun(request.rung)) return std::nullopt;
   // Other LUNs of the target may well exist, and be other hosts' business.
-  const bool ours = std::ranges::any_of(exports, [&](const auto& slot) {
-    return &slot->driver() == &driver && slot->exported().unit().lun() == request.lun;
-  });
-  if (ours) return std::nullopt;
+  if (lun_is_ours) return std::nullopt;
   const auto lun = proto::scsi::decode_lun(request.lun);
   return Verdict{VerdictCode::not_found,
                  fmt::format("no export is on LUN {} of target {}",
@@ -144,7 +137,7 @@ void Gateway::recover(std::string target, RecoveryRequest request, bool dry_run,
   on_control([this, target = std::move(target), request, dry_run, done = std::move(done)]() mutable {
     const auto [worker, driver] = find_target(target);
     if (driver == nullptr) return done(no_target(target));
-    if (auto wrong = objection(request, target, worker->exports, *driver)) return done(std::move(*wrong));
+    if (auto wrong = objection(request, target, has_export_on(*driver, request.lun))) return done(std::move(*wrong));
     if (++last_request_ == 0) ++last_request_;
     request.id = last_request_;
     worker->shard.post([worker = worker, driver = driver, request, dry_run, done = std::move(done)](proto::Micros) {

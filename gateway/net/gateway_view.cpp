@@ -50,11 +50,8 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
     for (std::uint32_t i = 0; i < workers_.size(); ++i) view.shards[i].index = i;
     const auto collector = std::make_shared<Collector>(std::move(view), std::move(done));
     for (std::size_t i = 0; i < workers_.size(); ++i) {
-      ShardParts parts{.shard = workers_[i]->shard, .exports = {}, .drivers = {}};
-      for (const auto& slot : workers_[i]->exports) parts.exports.push_back(slot.get());
-      for (const auto& driver : workers_[i]->drivers) parts.drivers.push_back(driver.get());
-      workers_[i]->shard.post([parts = std::move(parts), options, collector, i](proto::Micros now) {
-        collector->put(i, view_of(parts, options.clients, now));
+      workers_[i]->shard.post([worker = workers_[i].get(), options, collector, i](proto::Micros now) {
+        collector->put(i, worker->view(options, now));
       });
     }
   });
@@ -70,22 +67,23 @@ void Gateway::tasks(std::string target, std::function<void(std::optional<std::ve
   });
 }
 
-std::pair<Gateway::Worker*, SessionDriver*> Gateway::find_target(const std::string& name) noexcept {
-  for (const auto& worker : workers_) {
-    for (const auto& driver : worker->drivers) {
-      if (driver->session().settings().label == name) return {worker.get(), driver.get()};
-    }
-  }
-  return {};
+std::pair<Worker*, SessionDriver*> Gateway::find_target(const std::string& name) noexcept {
+  const auto found = targets_.find(name);
+  if (found == targets_.end() || found->second.driver == nullptr) return {};
+  return {found->second.worker, found->second.driver};
 }
 
-std::pair<Gateway::Worker*, SessionExport*> Gateway::find_export(const std::string& name) noexcept {
-  for (const auto& worker : workers_) {
-    for (const auto& slot : worker->exports) {
-      if (slot->name() == name) return {worker.get(), slot.get()};
-    }
-  }
-  return {};
+std::pair<Worker*, SessionExport*> Gateway::find_export(const std::string& name) noexcept {
+  const auto found = exports_.find(name);
+  if (found == exports_.end()) return {};
+  return {found->second.worker, found->second.slot};
+}
+
+bool Gateway::has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(exports_, [&](const auto& entry) {
+    const SessionExport& slot = *entry.second.slot;
+    return &slot.driver() == &driver && slot.exported().unit().lun() == lun;
+  });
 }
 
 }  // namespace nbdgw::net

@@ -18,7 +18,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now);
 SessionView view_of(const initiator::Session& session, proto::Micros now);
 std::vector<TaskView> view_of_tasks(const initiator::Session& session, proto::Micros now);
 
-/// A shard and what is on it, as the control thread knows it: the lists are its own, the things on them the shard's.
+/// A shard and what is on it.
 struct ShardParts {
   const Shard& shard;
   std::vector<const SessionExport*> exports;

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <thread>
 
+#include "gateway/net/nbd_client.hpp"
 #include "memory_export.hpp"
 #include "test_client.hpp"
 
@@ -23,8 +24,7 @@ struct OneShard {
                     bool online = true)
       : shard(0, options(memory, handshake)), disk(shard, "disk", kDisk) {
     disk.online = online;
-    shard.set_places(&places);
-    places.emplace("disk", &shard);
+    shard.set_places(std::make_shared<const net::ExportPlaces>(net::ExportPlaces{{"disk", {&shard}}}));
     shard.start();
   }
   ~OneShard() {
@@ -47,7 +47,6 @@ struct OneShard {
     while (clients() != count) std::this_thread::yield();
   }
 
-  net::ExportPlaces places;
   net::Shard shard;
   MemoryExport disk;
 };
@@ -186,6 +185,28 @@ TEST_CASE("a client that vanishes with requests in flight leaves nothing behind"
     one.await_clients(0);
     CHECK(on_shard(one.shard, [&] { return one.disk.in_flight(); }) == 0);
   }
+}
+
+TEST_CASE("a client that is sent away and cannot finish in time is cut off, the others are left alone") {
+  OneShard one;
+  TestClient client = connect_to(one.shard);
+  REQUIRE(client.go("disk") == Reply::ack);
+  on_shard(one.shard, [&] { one.disk.hold = true; });
+  client.send_request(Command::read, 1, 0, 4096);
+  while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) == 0) std::this_thread::yield();
+  TestClient other = connect_to(one.shard);
+  REQUIRE(other.go("disk") == Reply::ack);
+  one.shard.post([&](proto::Micros now) {
+    for (const auto& here : one.shard.clients()) {
+      if (here->engine().in_flight() > 0) here->send_away(100 * proto::kMillisecond, now);
+    }
+  });
+  std::uint8_t byte = 0;
+  CHECK(!client.read({&byte, 1}));
+  one.await_clients(1);
+  on_shard(one.shard, [&] { one.disk.hold = false; });
+  const auto data = pattern(4096, 1);
+  CHECK(other.write_at(0, data));
 }
 
 TEST_CASE("with too little memory for all, clients wait and all are served") {

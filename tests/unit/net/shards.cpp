@@ -30,9 +30,11 @@ struct Shards {
       options.directory = directory;
       shards.push_back(std::make_unique<net::Shard>(static_cast<std::uint32_t>(i), options));
       disks.push_back(std::make_unique<MemoryExport>(*shards[i], disk_name(i), kDisk));
-      places.emplace(disk_name(i), shards[i].get());
     }
-    for (const auto& shard : shards) shard->set_places(&places);
+    net::ExportPlaces places;
+    for (std::size_t i = 0; i < kShards; ++i) places.emplace(disk_name(i), net::ExportPlace{shards[i].get()});
+    const auto shared = std::make_shared<const net::ExportPlaces>(std::move(places));
+    for (const auto& shard : shards) shard->set_places(shared);
     for (const auto& shard : shards) shard->start();
   }
   ~Shards() {
@@ -45,7 +47,6 @@ struct Shards {
   static std::string disk_name(std::size_t i) { return "disk" + std::to_string(i); }
 
   net::ConnectionLimit limit{10000};
-  net::ExportPlaces places;
   std::vector<std::unique_ptr<net::Shard>> shards;
   std::vector<std::unique_ptr<MemoryExport>> disks;
 };
