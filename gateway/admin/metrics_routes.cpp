@@ -10,7 +10,7 @@ Metrics::Metrics(MetricsSource source, std::shared_ptr<HttpPostbox> postbox)
 void Metrics::scrape(Reply reply) {
   waiting_.push_back(std::move(reply));
   if (waiting_.size() > 1) return;
-  postbox_->post_after(kScrapeLimit, [this, round = round_] {
+  postbox_->post_after(source_.limit, [this, round = round_] {
     if (round == round_) give_up();
   });
   if (!std::exchange(asked_, true)) ask();

@@ -19,6 +19,7 @@ inline constexpr proto::Micros kScrapeLimit = 5 * proto::kSecond;
 struct MetricsSource {
   std::function<void(std::function<void(net::GatewayView)>)> view;  // may answer from any thread, or never
   std::function<AdminFigures(const net::GatewayView&)> admin;
+  proto::Micros limit = kScrapeLimit;  // until a scrape is told that there is no answer
 };
 
 /// GET /metrics. All scrapes that come while the shards are being asked share the answer, so that no number of them
