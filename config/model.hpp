@@ -66,6 +66,7 @@ inline constexpr std::uint32_t kAdminConnections = 64;
 
 struct Admin {
   std::string token;            // bearer token, never logged, never shown; empty: none is asked for
+  std::string token_file{};     // where it was read from
   std::optional<AdminTls> tls;  // for the addresses with https
 
   bool operator==(const Admin&) const = default;
@@ -107,10 +108,11 @@ enum class Digest : std::uint8_t {
 enum class ChapAlgorithm : std::uint8_t { md5 = 5, sha1 = 6, sha256 = 7, sha3_256 = 8 };
 
 struct ChapCredentials {
-  std::string user;    // CHAP_N
-  std::string secret;  // never logged, never shown
+  std::string user;           // CHAP_N
+  std::string secret;         // never logged, never shown
+  std::string secret_file{};  // where it was read from; for people only, so it makes no difference
 
-  bool operator==(const ChapCredentials&) const = default;
+  bool operator==(const ChapCredentials& other) const { return user == other.user && secret == other.secret; }
 };
 
 struct Chap {

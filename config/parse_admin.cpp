@@ -17,21 +17,23 @@ constexpr std::size_t kMaxAddresses = 8;
 /// A shorter one can be guessed by somebody who may try as often as he likes.
 constexpr std::size_t kShortToken = 16;
 
-void parse_token(const Value& value, const std::string& config_file, const FileReader& reader, std::string& token) {
-  auto text = read_secret_file(value, config_file, reader);
-  if (!text) return;
+void parse_token(const Value& value, const std::string& config_file, const FileReader& reader, Admin& admin) {
+  auto secret = read_secret_file(value, config_file, reader);
+  if (!secret) return;
+  std::string& text = secret->text;
   // RFC 6750 section 2.1: what an Authorization field can carry.
-  const bool sendable = std::all_of(text->begin(), text->end(), [](char c) {
+  const bool sendable = std::all_of(text.begin(), text.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("-._~+/=").find(c) != std::string_view::npos;
   });
   constexpr const char* kHow = "; a good one comes from: openssl rand -hex 32";
   if (!sendable) value.error(std::string("a token has only letters, digits and -._~+/=") + kHow);
-  if (text->size() < kShortToken) {
-    value.warning("the token has " + std::to_string(text->size()) + " bytes; fewer than " +
+  if (text.size() < kShortToken) {
+    value.warning("the token has " + std::to_string(text.size()) + " bytes; fewer than " +
                   std::to_string(kShortToken) + " can be guessed" + kHow);
   }
-  token = *std::move(text);
+  admin.token = std::move(text);
+  admin.token_file = std::move(secret->path);
 }
 
 enum class PemKind { certificates, key };
@@ -103,7 +105,7 @@ void parse_admin(const Value& addresses, const Value& admin, const std::string& 
   const bool has_token = section && section->get("token_file").given();
   const bool has_tls = section && section->get("tls").given();
   if (section) {
-    parse_token(section->get("token_file"), config_file, reader, config.admin.token);
+    parse_token(section->get("token_file"), config_file, reader, config.admin);
     parse_tls(section->get("tls"), config_file, reader, config.admin.tls);
   }
   const bool has_client_ca = config.admin.tls && config.admin.tls->client_ca;

@@ -71,8 +71,10 @@ void parse_credentials(const Section& section, const std::string& config_file, c
     }
     credentials.user = *std::move(name);
   }
-  assign(credentials.secret,
-         read_secret(section.required("secret_file", "/etc/nbdgw/array.secret"), config_file, reader));
+  if (auto secret = read_secret(section.required("secret_file", "/etc/nbdgw/array.secret"), config_file, reader)) {
+    credentials.secret = std::move(secret->text);
+    credentials.secret_file = std::move(secret->path);
+  }
 }
 
 void parse_algorithms(const Value& value, Chap& chap) {

@@ -29,24 +29,23 @@ std::string beside(const std::string& config_file, std::string path) {
   return path;
 }
 
-std::optional<std::string> read_secret_file(const Value& value, const std::string& config_file,
-                                            const FileReader& reader) {
+std::optional<Secret> read_secret_file(const Value& value, const std::string& config_file, const FileReader& reader) {
   const auto given = value.text();
   if (!given) return std::nullopt;
-  const std::string path = beside(config_file, *given);
+  std::string path = beside(config_file, *given);
   // Room for a line break more than the longest secret, and for a message that says how long it really is.
   FileContent content = reader.read(path, 4 * kLongestSecret);
   if (const std::string wrong = take_secret(path, content); !wrong.empty()) {
     value.error(wrong);
     return std::nullopt;
   }
-  return std::move(content.text);
+  return Secret{std::move(path), std::move(content.text)};
 }
 
-std::optional<std::string> read_secret(const Value& value, const std::string& config_file, const FileReader& reader) {
+std::optional<Secret> read_secret(const Value& value, const std::string& config_file, const FileReader& reader) {
   auto secret = read_secret_file(value, config_file, reader);
-  if (secret && secret->size() < kShortSecret) {
-    value.warning("the secret has " + std::to_string(secret->size()) + " bytes; fewer than " +
+  if (secret && secret->text.size() < kShortSecret) {
+    value.warning("the secret has " + std::to_string(secret->text.size()) + " bytes; fewer than " +
                   std::to_string(kShortSecret) + " can be guessed from one login seen on the network");
   }
   return secret;

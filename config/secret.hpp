@@ -18,11 +18,16 @@ std::string take_secret(const std::string& path, FileContent& content);
 /// A path of the configuration: a relative one starts at the configuration file's folder.
 std::string beside(const std::string& config_file, std::string path);
 
+/// A secret, and the file that it was read from.
+struct Secret {
+  std::string path;
+  std::string text;  // never logged, never shown
+};
+
 /// Reads the secret that `value` (a key with the path of a file) refers to. Reports what is wrong with it.
-std::optional<std::string> read_secret_file(const Value& value, const std::string& config_file,
-                                            const FileReader& reader);
+std::optional<Secret> read_secret_file(const Value& value, const std::string& config_file, const FileReader& reader);
 
 /// The same for CHAP, where a short one is unwise.
-std::optional<std::string> read_secret(const Value& value, const std::string& config_file, const FileReader& reader);
+std::optional<Secret> read_secret(const Value& value, const std::string& config_file, const FileReader& reader);
 
 }  // namespace nbdgw::config

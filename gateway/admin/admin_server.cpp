@@ -27,11 +27,14 @@ std::vector<HttpAddress> http_addresses(const config::Config& config) {
 
 }  // namespace
 
-AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, HttpLimits limits)
+AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits)
     : listeners_(config.listen.nbd.size()),
       gateway_(gateway),
       http_(http_addresses(config), router_,
-            net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits) {}
+            net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
+      setup_(std::move(setup)) {
+  if (!setup_.config) setup_.config = [config] { return config; };
+}
 
 AdminServer::~AdminServer() {
   stop();
@@ -40,6 +43,9 @@ AdminServer::~AdminServer() {
 void AdminServer::start() {
   probes_.emplace(probe_source(gateway_, listeners_), http_.postbox());
   add_probe_routes(router_, *probes_);
+  api_.emplace(
+      gateway_, http_, [this](const net::GatewayView& view) { return probes_->is_ready(view); }, std::move(setup_));
+  api_->add_routes(router_);
   add_console_routes(router_);
   http_.start();
 }

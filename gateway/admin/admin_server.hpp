@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/model.hpp"
+#include "gateway/admin/api.hpp"
 #include "gateway/admin/http_server.hpp"
 #include "gateway/admin/probes.hpp"
 #include "gateway/admin/router.hpp"
@@ -22,7 +23,7 @@ class AdminServer {
   /// Binds the addresses of `config.listen.admin`, of which there is at least one, and reads nothing else but
   /// `config.admin` and how many listeners there shall be; nobody is answered before start(). The gateway must
   /// outlive the server. Throws net::ListenError or TlsError, with a text for people.
-  AdminServer(const config::Config& config, net::Gateway& gateway, HttpLimits limits = {});
+  AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup = {}, HttpLimits limits = {});
   ~AdminServer();
   AdminServer(const AdminServer&) = delete;
   AdminServer& operator=(const AdminServer&) = delete;
@@ -33,6 +34,9 @@ class AdminServer {
   void begin_end() noexcept;
   /// Closes all connections, ends the thread. Safe to call more than once.
   void stop();
+
+  /// Changes that were asked for; once it has started, from any thread.
+  const Audit& audit() const noexcept { return api_->audit(); }
 
   /// Where it listens, with the ports that the system picked, in the order of the configuration.
   std::vector<std::string> addresses() const { return http_.addresses(); }
@@ -48,7 +52,9 @@ class AdminServer {
   net::Gateway& gateway_;
   Router router_;
   HttpServer http_;
+  ApiSetup setup_;  // until the start
   std::optional<Probes> probes_;
+  std::optional<Api> api_;
 };
 
 }  // namespace nbdgw::admin

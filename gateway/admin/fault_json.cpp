@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "config/address.hpp"
+#include "gateway/admin/api_request.hpp"
 
 namespace nbdgw::admin {
 
@@ -189,6 +190,7 @@ std::optional<FieldError> parse_fault(std::string_view text, Fault& fault) {
   boost::system::error_code broken;
   const json::value document = json::parse({text.data(), text.size()}, broken);
   if (broken) return FieldError{"", "this is no JSON: " + broken.message()};
+  if (const auto twice = duplicate_member(text)) return FieldError{*twice, *twice + ": is there twice"};
   if (!document.is_object()) return FieldError{"", "expected an object, {\"fault\": ...}"};
   Members members(document.get_object());
 

@@ -2,10 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/beast/core/string.hpp>
 #include <boost/json.hpp>
-#include <charconv>
 
+#include "gateway/admin/api_request.hpp"
+#include "gateway/admin/audit.hpp"
 #include "gateway/admin/fault_json.hpp"
 #include "gateway/net/target_server.hpp"
 #include "gateway/target/connection.hpp"
@@ -64,52 +64,77 @@ json::object describe(const target::Session& session, const net::TargetServer& t
           {"tasks", std::move(tasks)}};
 }
 
-void post_fault(net::TargetServer& target, const Request& request, Reply reply) {
-  // Also what keeps a page in somebody's browser from posting here.
-  const std::string_view type = std::string_view(request.content_type).substr(0, request.content_type.find(';'));
-  if (!boost::beast::iequals({type.data(), type.size()}, "application/json"))
-    return reply.send(problem(415, "bad_content_type", "a fault is posted as Content-Type: application/json"));
+/// Tells the outcome of a change, to the audit if there is one.
+void tell(Audit* audit, const Change& change, ChangeOutcome outcome, std::string_view detail) {
+  if (audit != nullptr) audit->record(change, outcome, detail);
+}
+
+void refuse(Audit* audit, const Change& change, const Refusal& refusal, Reply& reply) {
+  tell(audit, change, ChangeOutcome::refused, refusal.code + ": " + refusal.detail);
+  reply.send(refusal.response());
+}
+
+void post_fault(net::TargetServer& target, Audit* audit, const Request& request, Reply reply) {
+  Change change{Verb::post_fault, "embedded target", false, request.peer};
+  if (!is_json(request)) return refuse(audit, change, not_json(), reply);
   target::Fault fault;
   if (const auto error = parse_fault(request.body, fault))
-    return reply.send(problem(400, "bad_fault", error->text, error->field));
-  target.post([&target, fault = std::move(fault), reply = std::move(reply)](proto::Micros now) mutable {
+    return refuse(audit, change, {400, "bad_fault", error->text, error->field}, reply);
+  target.post([&target, audit, change = std::move(change), fault = std::move(fault),
+               reply = std::move(reply)](proto::Micros now) mutable {
     const auto* posted = target.faults().add(fault, now);
     if (posted == nullptr)
-      return reply.send(problem(409, "too_many_faults",
-                                "there are " + std::to_string(target::Faults::kMaxFaults) + " faults; delete some"));
+      return refuse(audit, change,
+                    {409, "too_many_faults",
+                     "there are " + std::to_string(target::Faults::kMaxFaults) + " faults; delete some"},
+                    reply);
     const json::object body = to_json(*posted);
     spdlog::info("target: fault {}", json::serialize(body));
+    tell(audit, change, ChangeOutcome::accepted, json::serialize(body));
     Response response = json_response(201, body);
     response.fields.emplace_back("Location", "/v1/faults/" + std::to_string(posted->id));
     reply.send(std::move(response));
   });
 }
 
-void delete_fault(net::TargetServer& target, const Request& request, Reply reply) {
-  const std::string& text = request.parameters.front();
-  std::uint32_t id = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  const bool number = error == std::errc{} && end == text.data() + text.size();
-  target.post([&target, id, number, reply = std::move(reply)](proto::Micros now) mutable {
-    if (!number || !target.faults().remove(id, now))
-      return reply.send(problem(404, "no_such_fault", "there is no fault of this number"));
-    spdlog::info("target: fault {} is deleted", id);
+/// The fault of the number in the path.
+void delete_fault(net::TargetServer& target, Audit* audit, const Request& request, Reply reply) {
+  const auto id = path_number(request.parameters.front(), 0xffffffff);
+  target.post([&target, audit, id,
+               change = Change{Verb::delete_fault, "fault " + request.parameters.front(), false, request.peer},
+               reply = std::move(reply)](proto::Micros now) mutable {
+    if (!id || !target.faults().remove(static_cast<std::uint32_t>(*id), now))
+      return refuse(audit, change, {404, "no_such_fault", "there is no fault of this number"}, reply);
+    spdlog::info("target: fault {} is deleted", *id);
+    tell(audit, change, ChangeOutcome::accepted, "it is deleted; what it holds goes on");
     reply.send({.status = 204, .content_type = {}, .body = {}, .fields = {}});
   });
 }
 
 }  // namespace
 
-void add_fault_routes(Router& router, net::TargetServer& target) {
-  router.add("GET", "/v1/faults", [&target](const Request&, Reply reply) {
+void add_fault_routes(Router& router, net::TargetServer& target, Audit* audit) {
+  router.add("GET", "/v1/faults", [&target](const Request& request, Reply reply) {
+    if (const Query query(request, {}); query.refusal()) return reply.send(query.refusal()->response());
     target.post([&target, reply = std::move(reply)](proto::Micros) mutable {
       json::array faults;
       for (const auto& each : target.faults().posted()) faults.push_back(to_json(each));
       reply.send(json_response(200, json::object{{"faults", std::move(faults)}}));
     });
   });
-  router.add("POST", "/v1/faults",
-             [&target](const Request& request, Reply reply) { post_fault(target, request, std::move(reply)); });
+  router.add("POST", "/v1/faults", [&target, audit](const Request& request, Reply reply) {
+    post_fault(target, audit, request, std::move(reply));
+  });
+  router.add("POST", "/v1/faults/{id}/delete", [&target, audit](const Request& request, Reply reply) {
+    if (const Fields fields(request, {}); fields.refusal())
+      return refuse(audit, {Verb::delete_fault, "fault " + request.parameters.front(), false, request.peer},
+                    *fields.refusal(), reply);
+    delete_fault(target, audit, request, std::move(reply));
+  });
+}
+
+void add_control_routes(Router& router, net::TargetServer& target) {
+  add_fault_routes(router, target, nullptr);
   router.add("DELETE", "/v1/faults", [&target](const Request&, Reply reply) {
     target.post([&target, reply = std::move(reply)](proto::Micros now) mutable {
       target.faults().clear(now);
@@ -117,8 +142,9 @@ void add_fault_routes(Router& router, net::TargetServer& target) {
       reply.send({.status = 204, .content_type = {}, .body = {}, .fields = {}});
     });
   });
-  router.add("DELETE", "/v1/faults/{id}",
-             [&target](const Request& request, Reply reply) { delete_fault(target, request, std::move(reply)); });
+  router.add("DELETE", "/v1/faults/{id}", [&target](const Request& request, Reply reply) {
+    delete_fault(target, nullptr, request, std::move(reply));
+  });
   router.add("GET", "/v1/sessions", [&target](const Request&, Reply reply) {
     target.post([&target, reply = std::move(reply)](proto::Micros) mutable {
       json::array sessions;

@@ -3,6 +3,7 @@
 #include <boost/beast/http/status.hpp>
 #include <boost/json.hpp>
 
+#include "gateway/admin/json_text.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::admin {
@@ -10,10 +11,7 @@ namespace nbdgw::admin {
 namespace {
 
 Response with_body(unsigned status, std::string content_type, const boost::json::value& body) {
-  return {.status = status,
-          .content_type = std::move(content_type),
-          .body = boost::json::serialize(body) + "\n",
-          .fields = {}};
+  return {.status = status, .content_type = std::move(content_type), .body = to_text(body) + "\n", .fields = {}};
 }
 
 }  // namespace
@@ -23,13 +21,20 @@ Response json_response(unsigned status, const boost::json::value& body) {
 }
 
 Response problem(unsigned status, std::string_view code, std::string_view detail, std::string_view field) {
+  boost::json::object members;
+  if (!field.empty()) members["field"] = field;
+  return problem(status, code, detail, members);
+}
+
+Response problem(unsigned status, std::string_view code, std::string_view detail,
+                 const boost::json::object& members) {
   const auto title = boost::beast::http::obsolete_reason(boost::beast::http::int_to_status(status));
   boost::json::object body{{"type", "about:blank"},
                            {"title", std::string_view(title.data(), title.size())},
                            {"status", status},
                            {"detail", detail},
                            {"code", code}};
-  if (!field.empty()) body["field"] = field;
+  body.insert(members.begin(), members.end());
   return with_body(status, "application/problem+json", body);
 }
 

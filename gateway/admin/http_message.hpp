@@ -33,6 +33,8 @@ Response json_response(unsigned status, const boost::json::value& body);
 /// A problem document (RFC 9457). `code` is stable: programs may go by it. The title is the status's own name.
 /// `field`: the member of the request that it is about, if there is one.
 Response problem(unsigned status, std::string_view code, std::string_view detail, std::string_view field = {});
+/// The same, with members of its own (RFC 9457 section 3.2).
+Response problem(unsigned status, std::string_view code, std::string_view detail, const boost::json::object& members);
 
 /// The obligation to answer one request, once, from any thread. One that is destroyed before that, because whoever
 /// had it ended or failed, answers 503 itself.

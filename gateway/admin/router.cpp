@@ -21,8 +21,18 @@ std::vector<std::string> split(std::string_view path) {
   return segments;
 }
 
-/// RFC 3986 section 2.1; nothing: broken.
-std::optional<std::string> decode(std::string_view text) {
+bool is_parameter(std::string_view segment) noexcept {
+  return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
+}
+
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string>& path) {
+  return std::equal(pattern.begin(), pattern.end(), path.begin(), path.end(),
+                    [](const auto& want, const auto& is) { return is_parameter(want) ? !is.empty() : want == is; });
+}
+
+}  // namespace
+
+std::optional<std::string> decode_percent(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -40,17 +50,6 @@ std::optional<std::string> decode(std::string_view text) {
   return out;
 }
 
-bool is_parameter(std::string_view segment) noexcept {
-  return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
-}
-
-bool matches(const std::vector<std::string>& pattern, const std::vector<std::string>& path) {
-  return std::equal(pattern.begin(), pattern.end(), path.begin(), path.end(),
-                    [](const auto& want, const auto& is) { return is_parameter(want) ? !is.empty() : want == is; });
-}
-
-}  // namespace
-
 void Router::add(std::string method, std::string_view pattern, Handler handler, Access access) {
   NBDGW_ASSERT(pattern.starts_with('/'), "a route begins at the root");
   routes_.push_back({std::move(method), split(pattern), std::move(handler), access});
@@ -66,7 +65,7 @@ void Router::dispatch(Request request, Reply reply) const {
   // Split before it is decoded: an encoded slash is no separator.
   std::vector<std::string> path = split(request.path);
   for (std::string& segment : path) {
-    auto decoded = decode(segment);
+    auto decoded = decode_percent(segment);
     if (!decoded) return reply.send(problem(400, "bad_path", "the path has a broken %-encoding"));
     segment = *std::move(decoded);
   }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,9 @@ class Router {
 
   std::vector<Route> routes_;
 };
+
+/// Undoes percent-encoding (RFC 3986 section 2.1); nothing: it is broken.
+std::optional<std::string> decode_percent(std::string_view text);
 
 /// Takes a request's target apart (RFC 9112 section 3.2: origin form or absolute form) into path and query. False: it
 /// is none. The path stays encoded.

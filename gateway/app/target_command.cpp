@@ -73,7 +73,7 @@ std::unique_ptr<admin::HttpServer> make_control(const std::string& address, admi
   if (address.empty()) return nullptr;
   config::Endpoint endpoint;
   parse_control_address(address, endpoint);  // checked by the command line
-  add_fault_routes(router, server);
+  add_control_routes(router, server);
   const bool is_tcp = endpoint.kind == config::Endpoint::Kind::tcp;
   const admin::HttpAddress where{.endpoint = endpoint, .tls = nullptr, .token = nullptr, .local_names_only = is_tcp};
   return std::make_unique<admin::HttpServer>(

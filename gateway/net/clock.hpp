@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "proto/time.hpp"
 
 namespace nbdgw::net {
@@ -7,5 +9,8 @@ namespace nbdgw::net {
 /// The steady clock that all engines of this process run on. Read once per turn of a shard and handed down: on many
 /// virtual machines a clock read is a system call.
 proto::Micros steady_now() noexcept;
+
+/// The wall clock, microseconds since the epoch: for people, never for deadlines.
+std::int64_t wall_now() noexcept;
 
 }  // namespace nbdgw::net

@@ -4,8 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "gateway/net/clock.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
@@ -23,8 +23,9 @@ std::string lun_text(std::uint64_t lun) {
   return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
 }
 
-/// What a target or the system has said may stand in it: it must neither end the line nor look like another field.
-std::string in_quotes(const std::string& text) {
+}  // namespace
+
+std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') {
@@ -38,13 +39,6 @@ std::string in_quotes(const std::string& text) {
   }
   return out + '"';
 }
-
-std::int64_t wall_now() {
-  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count();
-}
-
-}  // namespace
 
 std::string describe(const std::string& target, const RecoveryEvent& event) {
   return fmt::format(

@@ -5,6 +5,7 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -54,6 +55,10 @@ class RecoveryLog {
   std::vector<RecoveryRecord> ring_;  // of record n at n % kCapacity, once it is full
   std::uint64_t last_ = 0;            // sequence of the newest
 };
+
+/// A text in quotes for a log line of `key=value`: what somebody else has said may stand in it, and must neither end
+/// the line nor look like another field, so quotes, backslashes and control characters are escaped with a backslash.
+std::string in_quotes(std::string_view text);
 
 /// "target=array session=17 cid=0 lun=3 rung=lu_reset cause="..." scope=lun tasks=4 outcome=success duration=12.3ms".
 /// Quotes, backslashes and control characters in the cause are escaped with a backslash.

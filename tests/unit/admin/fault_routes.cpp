@@ -23,7 +23,7 @@ struct Controlled {
     options.target.targets.push_back({.name = "iqn.2026-11.io.nbdgw:controlled", .alias = "", .luns = {}});
     options.target.targets[0].luns.push_back({.number = 1, .medium = &disk, .serial = ""});
     target = std::make_unique<net::TargetServer>(std::move(options));
-    add_fault_routes(router, *target);
+    add_control_routes(router, *target);
     control =
         std::make_unique<admin::HttpServer>(std::vector{test::local_address()}, router, net::ListenerSettings{});
     target->start();

@@ -1,0 +1,62 @@
+#include "gateway/admin/api.hpp"
+
+#include <algorithm>
+
+#include "gateway/admin/fault_routes.hpp"
+#include "gateway/net/clock.hpp"
+#include "gateway/net/gateway.hpp"
+
+namespace nbdgw::admin {
+
+namespace {
+
+/// How often it is looked whether a client that is being sent away has gone.
+constexpr proto::Micros kClientLook = 100 * proto::kMillisecond;
+
+}  // namespace
+
+Api::Api(net::Gateway& gateway, const HttpServer& http, std::function<bool(const net::GatewayView&)> is_ready,
+         ApiSetup setup)
+    : gateway_(gateway),
+      http_(http),
+      postbox_(http.postbox()),
+      is_ready_(std::move(is_ready)),
+      setup_(std::move(setup)),
+      started_{net::steady_now(), net::wall_now()},
+      log_([this] { return setup_.config().log.level; }),
+      desk_(gateway, postbox_),
+      alarm_(postbox_, [this] { look_at_the_clock(); }) {
+  gateway_.recovery().observe([this, postbox = postbox_](const net::RecoveryRecord& record) {
+    postbox->post([this, record] { on_record(record); });
+  });
+}
+
+Api::~Api() {
+  gateway_.recovery().observe({});
+}
+
+void Api::add_routes(Router& router) {
+  add_read_routes(router);
+  add_change_routes(router);
+  add_recovery_routes(router);
+  if (setup_.target != nullptr) add_fault_routes(router, *setup_.target, &audit_);
+}
+
+/// Whatever has a deadline.
+void Api::look_at_the_clock() {
+  const Now now{net::steady_now(), net::wall_now()};
+  log_.on_deadline(now.steady);
+  operations_.on_deadline(now);
+  answer_polls();
+  proto::Micros next = std::min(log_.next_deadline(), operations_.next_deadline());
+  for (const Poll& each : polls_) next = std::min(next, each.deadline);
+  if (operations_.awaits_clients()) {
+    desk_.ask(true, [this](const net::GatewayView& view) {
+      operations_.on_view(view, {net::steady_now(), net::wall_now()});
+    });
+    next = std::min(next, now.steady + kClientLook);
+  }
+  alarm_.set(next);
+}
+
+}  // namespace nbdgw::admin

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/model.hpp"
+#include "config/parse.hpp"
+#include "gateway/admin/alarm.hpp"
+#include "gateway/admin/api_request.hpp"
+#include "gateway/admin/audit.hpp"
+#include "gateway/admin/http_server.hpp"
+#include "gateway/admin/log_control.hpp"
+#include "gateway/admin/operations.hpp"
+#include "gateway/admin/router.hpp"
+#include "gateway/admin/view_desk.hpp"
+#include "gateway/net/verdict.hpp"
+
+namespace nbdgw::net {
+class Gateway;
+class TargetServer;
+}  // namespace nbdgw::net
+
+namespace nbdgw::admin {
+
+/// What came of reading the configuration file again.
+struct ReloadResult {
+  struct Change {
+    std::string kind;    // added, changed, removed
+    std::string object;  // "export vol1"
+    std::string detail;
+  };
+  std::vector<config::Problem> errors;  // of the file; with any, nothing was changed
+  std::string refused;                  // why it cannot be done now, and nothing was changed; else empty
+  std::vector<Change> changes;
+  std::vector<std::string> needs_restart;
+};
+
+/// What the API gets from the program around it; each may be left out.
+struct ApiSetup {
+  std::string version = "unknown";
+  /// The configuration in force, from any thread. Left out: the one that the server was made with.
+  std::function<config::Config()> config;
+  /// Reads the configuration file again and puts it in force, unless it is a dry run. Called on the server's thread,
+  /// and must not wait for the gateway; `done` is called once, from any thread.
+  std::function<void(bool dry_run, std::function<void(ReloadResult)> done)> reload;
+  /// A target in the same process, made with TargetServerOptions::faults: it can be made to misbehave.
+  net::TargetServer* target = nullptr;
+};
+
+/// /v1: everything there is as JSON, and what operators can have done; openapi.yaml is the contract. All of it is
+/// done on the server's thread.
+class Api {
+ public:
+  /// `http` and the gateway must outlive it; `is_ready`: what /readyz says. The server is stopped before it goes.
+  Api(net::Gateway& gateway, const HttpServer& http, std::function<bool(const net::GatewayView&)> is_ready,
+      ApiSetup setup);
+  ~Api();
+  Api(const Api&) = delete;
+  Api& operator=(const Api&) = delete;
+
+  void add_routes(Router& router);
+
+  /// Any thread.
+  const Audit& audit() const noexcept { return audit_; }
+
+ private:
+  /// A request for events that has nothing to be answered with yet.
+  struct Poll {
+    std::uint64_t since = 0;
+    std::uint64_t limit = 0;
+    proto::Micros deadline = 0;
+    Reply reply;
+  };
+  /// Somebody waits for what becomes of a change.
+  struct Pending;
+  /// What a GET shows, made from a view; a problem if the object is not there.
+  using Show = std::function<Response(const Request& request, const net::GatewayView& view)>;
+  /// How a change is answered that was done or begun.
+  using Answer = std::function<void(const Change& change, const net::Verdict& verdict, Reply reply)>;
+  using Handler = void (Api::*)(const Request& request, Reply reply);
+
+  // Reading (api_read.cpp).
+  void add_read_routes(Router& router);
+  void add_view(Router& router, const char* pattern, bool clients, Show show);
+  Response status(const net::GatewayView& view) const;
+  void tasks(const Request& request, Reply reply);
+  void operation(const Request& request, Reply reply);
+
+  // Events (api_events.cpp).
+  void events(const Request& request, Reply reply);
+  Response events_since(std::uint64_t since, std::uint64_t limit, bool& empty) const;
+  void on_record(const net::RecoveryRecord& record);
+  void answer_polls();
+
+  // Changing (api_change.cpp, api_verbs.cpp).
+  void add_change_routes(Router& router);
+  void add_recovery_routes(Router& router);
+  void change(Change change, Reply reply, const std::function<void(net::OnVerdict)>& act, Answer answer);
+  void decide(Pending& pending, const net::Verdict& verdict);
+  bool refused(const Change& change, const std::optional<Refusal>& refusal, Reply& reply);
+  Answer begin_operation(OperationEnd end);
+  void drain(bool on, const Request& request, Reply reply);
+  void set_export_state(const Request& request, Reply reply);
+  void disconnect_client(const Request& request, Reply reply);
+  void drop_connection(const Request& request, Reply reply);
+  void recover(Verb verb, const Request& request, Reply reply);
+  void set_log(const Request& request, Reply reply);
+  void reload(const Request& request, Reply reply);
+  void answer_reload(const Change& what, const ReloadResult& result, Reply& reply);
+
+  void look_at_the_clock();
+  proto::Micros longest_rung(const std::string& target) const;
+
+  net::Gateway& gateway_;
+  const HttpServer& http_;
+  const std::shared_ptr<HttpPostbox> postbox_;
+  const std::function<bool(const net::GatewayView&)> is_ready_;
+  const ApiSetup setup_;
+  const Now started_;
+  Audit audit_;
+  Operations operations_;
+  LogControl log_;
+  ViewDesk desk_;
+  std::vector<Poll> polls_;
+  Alarm alarm_;
+};
+
+}  // namespace nbdgw::admin

@@ -1,0 +1,76 @@
+#include <algorithm>
+#include <boost/json.hpp>
+#include <utility>
+
+#include "gateway/admin/api.hpp"
+#include "gateway/admin/api_json.hpp"
+#include "gateway/net/clock.hpp"
+#include "gateway/net/gateway.hpp"
+
+namespace nbdgw::admin {
+
+namespace {
+
+constexpr proto::Micros kMaxWait = 25 * proto::kSecond;  // less than the server's own patience, HttpLimits::answer
+/// Requests that wait for an event. A client that has gone meanwhile is in the list until its time is over, so they
+/// could become more than there are places for clients; then the oldest is answered before its time.
+constexpr std::size_t kMaxPolls = 256;
+
+}  // namespace
+
+Response Api::events_since(std::uint64_t since, std::uint64_t limit, bool& empty) const {
+  // First: what comes between the two calls is for the next request.
+  std::uint64_t last = gateway_.recovery().last();
+  std::vector<net::RecoveryRecord> records = gateway_.recovery().since(since);
+  empty = records.empty();
+  const std::uint64_t missed = empty ? 0 : records.front().sequence - since - 1;
+  if (records.size() > limit) records.resize(limit);
+  if (!empty) last = records.back().sequence;
+  boost::json::array events;
+  for (const net::RecoveryRecord& each : records) {
+    const auto* rung = std::get_if<initiator::RecoveryEvent>(&each.event);
+    events.push_back(to_json(each, rung != nullptr ? operations_.of_request(rung->request_id) : 0));
+  }
+  return json_response(200, boost::json::object{{"events", std::move(events)}, {"last", last}, {"missed", missed}});
+}
+
+void Api::events(const Request& request, Reply reply) {
+  Query query(request, {"since", "wait", "limit"});
+  // Numbers that a program in any language can hold.
+  const std::uint64_t since = query.number("since", 0, std::uint64_t{1} << 53, 0);
+  const std::uint64_t limit = query.number("limit", 1, net::RecoveryLog::kCapacity, net::RecoveryLog::kCapacity);
+  const proto::Micros wait = query.seconds("wait", kMaxWait, 0);
+  if (query.refusal()) return reply.send(query.refusal()->response());
+  bool empty = false;
+  Response now = events_since(since, limit, empty);
+  // A sequence beyond the last one comes from before a restart: whoever has it must hear of that at once.
+  if (!empty || wait == 0 || since > gateway_.recovery().last()) return reply.send(std::move(now));
+  if (polls_.size() >= kMaxPolls) {
+    std::exchange(polls_.front().deadline, 0);
+    answer_polls();
+  }
+  polls_.push_back({since, limit, net::steady_now() + wait, std::move(reply)});
+  alarm_.set(polls_.back().deadline);
+}
+
+/// Those for whom there is something, or whose time is over.
+void Api::answer_polls() {
+  const proto::Micros now = net::steady_now();
+  std::vector<Poll> rest;
+  for (Poll& each : polls_) {
+    bool empty = false;
+    Response response = events_since(each.since, each.limit, empty);
+    if (empty && now < each.deadline)
+      rest.push_back({each.since, each.limit, each.deadline, std::move(each.reply)});
+    else
+      each.reply.send(std::move(response));
+  }
+  polls_.swap(rest);
+}
+
+void Api::on_record(const net::RecoveryRecord& record) {
+  operations_.on_record(record, {net::steady_now(), net::wall_now()});
+  answer_polls();
+}
+
+}  // namespace nbdgw::admin

@@ -1,0 +1,66 @@
+#include "gateway/admin/audit.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include "gateway/net/recovery_log.hpp"
+
+namespace nbdgw::admin {
+
+const char* to_string(Verb verb) noexcept {
+  switch (verb) {
+    case Verb::drain:
+      return "drain";
+    case Verb::undrain:
+      return "undrain";
+    case Verb::set_export_state:
+      return "set_export_state";
+    case Verb::disconnect_client:
+      return "disconnect_client";
+    case Verb::abort_task:
+      return "abort_task";
+    case Verb::abort_task_set:
+      return "abort_task_set";
+    case Verb::clear_task_set:
+      return "clear_task_set";
+    case Verb::reset_lun:
+      return "reset_lun";
+    case Verb::reset_target:
+      return "reset_target";
+    case Verb::reset_session:
+      return "reset_session";
+    case Verb::drop_connection:
+      return "drop_connection";
+    case Verb::set_log_level:
+      return "set_log_level";
+    case Verb::reload_config:
+      return "reload_config";
+    case Verb::post_fault:
+      return "post_fault";
+    case Verb::delete_fault:
+      return "delete_fault";
+  }
+  return "?";
+}
+
+const char* to_string(ChangeOutcome outcome) noexcept {
+  switch (outcome) {
+    case ChangeOutcome::accepted:
+      return "accepted";
+    case ChangeOutcome::refused:
+      return "refused";
+    case ChangeOutcome::dry_run:
+      return "dry_run";
+  }
+  return "?";
+}
+
+void Audit::record(const Change& change, ChangeOutcome outcome, std::string_view detail) noexcept {
+  counts_[static_cast<std::size_t>(change.verb)][static_cast<std::size_t>(outcome)].fetch_add(
+      1, std::memory_order_relaxed);
+  // What a client, a certificate or a path has said must neither end the line nor look like another field.
+  spdlog::info("admin: by={} verb={} object={} dry_run={} outcome={} detail={}", net::in_quotes(change.who),
+               to_string(change.verb), net::in_quotes(change.object), change.dry_run, to_string(outcome),
+               net::in_quotes(detail));
+}
+
+}  // namespace nbdgw::admin
