@@ -200,6 +200,7 @@ class Shard {
   std::array<std::uint64_t, nbd::kCloseReasons> closed_{};
   std::uint64_t turns_ = 0;
 
+  std::uint32_t turns_without_yield_ = 0;  // still to come
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
