@@ -19,6 +19,9 @@ missing_packages() {
   sed -e 's/#.*//' -e '/^[[:space:]]*$/d' deploy/packages-build.txt tests/packages.txt | while read -r name; do
     if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then echo "$name"; fi
   done
+  # Where Node.js came in another way than Debian's, that one is good enough.
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
 }
 
 policy=/usr/sbin/policy-rc.d
