@@ -121,7 +121,7 @@ def variable(name, label, metric):
     """A list to choose from: the values of the metric's label of this name."""
     asked = f"label_values({metric}, {name})"
     return {"name": name, "label": label, "type": "query", "datasource": DATASOURCE, "definition": asked,
-            "query": {"query": asked, "refId": f"{name}s"}, "refresh": 2, "sort": 7, "multi": True,
+            "query": {"query": asked, "refId": f"{name}s"}, "refresh": 2, "sort": 1, "multi": True,
             "includeAll": True,
             "allValue": ".*", "current": {"selected": True, "text": ["All"], "value": ["$__all"]}, "hide": 0,
             "regex": "", "skipUrlSync": False, "options": []}

@@ -371,7 +371,7 @@ def _process():
         ),
         lines(
             "Log messages",
-            "Warnings and errors per minute, shown or not. Read them: nbdgw ctl events, and the journal.",
+            "Warnings and errors per minute. Read them: nbdgw ctl events, and the journal.",
             "cpm",
             query(
                 (

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Holds dashboards/ against the catalogue of metrics, against Prometheus' own judgement (promtool), and its parts
-against each other. Ends with "N passed, N failed"; exit status 1 if anything failed."""
+against each other. With --scrape, what a running gateway shows. Ends with "N passed, N failed"; exit status 1 if
+anything failed."""
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import planted  # noqa: E402
 import promql  # noqa: E402
 import report  # noqa: E402
 import rules  # noqa: E402
+import scrape  # noqa: E402
 from names import VALUES  # noqa: E402
 
 
@@ -66,8 +69,7 @@ def check_unused(metrics, used):
     yield "every metric is on a dashboard or in a rule", sorted(set(metrics.metrics) - bases - SHOWN_NOWHERE)
 
 
-def everything():
-    metrics = catalogue.Catalogue(ROOT / "gateway/admin/catalogue.hpp", ROOT)
+def everything(metrics):
     names = promql.Names(metrics, VALUES)
     ours = rules.Rules(ROOT / "dashboards/prometheus")
     found = [boards.Board(path) for path in sorted((ROOT / "dashboards/grafana").glob("*.json"))]
@@ -90,8 +92,14 @@ def everything():
 
 
 def main():
+    parser = argparse.ArgumentParser(description="Checks dashboards, alerts and runbooks.")
+    parser.add_argument("--scrape", metavar="FILE", type=argparse.FileType(),
+                        help="check an answer of a gateway's /metrics instead ('-': standard input)")
+    options = parser.parse_args()
     counted = report.Report()
-    for what, troubles in everything():
+    metrics = catalogue.Catalogue(ROOT / "gateway/admin/catalogue.hpp", ROOT)
+    checks = scrape.check(options.scrape.read(), metrics, VALUES) if options.scrape else everything(metrics)
+    for what, troubles in checks:
         counted.note(what, troubles)
     print(counted.line())
     return 0 if counted.failed == 0 else 1

@@ -1,15 +1,17 @@
 """/metrics of `nbdgw serve`: the numbers are what clients did, and Prometheus understands them."""
+import pathlib
 import threading
 
 import nbd
 
 from base import MIB, InteropCase, gateway_only
-from lib import admin, clients, gateway, metrics, unaligned
+from lib import admin, clients, gateway, metrics, unaligned, workdir
 from lib.targets import Embedded, Lun
 from recovery import LADDER_TIMEOUTS
 
 KIB = 1 << 10
 DISK = 32 * MIB
+DASHBOARDS = pathlib.Path(__file__).resolve().parents[1] / "dashboards" / "run.py"
 DURATION = "nbdgw_nbd_request_duration_seconds"
 
 
@@ -141,6 +143,12 @@ class Judged(MetricsCase):
             self.assertEqual(scrape("nbdgw_export_up", export='a "name" with \\ and ünicode'), 1)
             metrics.promtool("check", "metrics", stdin=scrape.text)
             self.assertEqual(server.stop(), 0)
+
+    def test_dashboards_and_alerts_ask_for_what_is_there(self):
+        server = self.serve(self.use(Embedded({1: Lun(DISK)})))
+        shown = workdir.fresh("scrape") / "metrics.txt"
+        shown.write_text(metrics.Scrape(server.admin_port).text)
+        clients.run(["/usr/bin/python3", DASHBOARDS, "--scrape", shown])
 
     def test_prometheus_scrapes_it(self):
         target = self.use(Embedded({1: Lun(DISK)}))
