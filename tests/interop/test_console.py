@@ -198,7 +198,7 @@ del ConsoleCase  # no test by itself
 
 
 def make_picture(path):
-    """An export under a load that moves, two minutes long."""
+    """An export under a load that moves, a minute long."""
     os.environ["NBDGW_NPM"] = str(npm.installed())
     with Embedded({1: Lun(256 * MIB), 2: Lun(256 * MIB)}, control=True) as target:
         exports = {"database": ("array", 1), "archive": ("array", 2)}
@@ -208,7 +208,7 @@ def make_picture(path):
                                  rate_process="poisson").start()
                      for name, size, rate in (("database", "4k", "1500,600"), ("archive", "32k", "150,40"))]
             try:
-                browse("picture", server, seconds=118, file=str(pathlib.Path(path).resolve()))
+                browse("picture", server, seconds=60, file=str(pathlib.Path(path).resolve()))
             finally:
                 for each in loads:
                     each.kill()
