@@ -156,7 +156,7 @@ def _sessions():
                 "logging in: connecting or in the login. failed: waits before the next try. "
                 "logging out: the target asked for it, or we stop."
             ),
-            query(f"nbdgw_iscsi_session_state{{{F},state!=\"logged in\"}} == 1", WHO + " {{state}}"),
+            query(f"nbdgw_iscsi_session_state{{{F},state!=\"logged_in\"}} == 1", WHO + " {{state}}"),
             width=8,
             good=0,
         ),
