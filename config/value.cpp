@@ -12,6 +12,8 @@ namespace {
 
 /// yaml-cpp's tag of a scalar without quotes and without an explicit tag.
 constexpr std::string_view kPlain = "?";
+/// The same with quotes.
+constexpr std::string_view kQuoted = "!";
 
 std::string range(const std::string& min, const std::string& max) {
   return "from " + min + " to " + max;
@@ -79,7 +81,7 @@ std::optional<bool> Value::boolean() const {
 }
 
 bool Value::is_word(std::string_view word) const {
-  return given() && node_.IsScalar() && node_.Tag() == kPlain && node_.Scalar() == word;
+  return given() && node_.IsScalar() && (node_.Tag() == kPlain || node_.Tag() == kQuoted) && node_.Scalar() == word;
 }
 
 std::optional<std::uint64_t> Value::integer(std::uint64_t min, std::uint64_t max, std::string_view what) const {

@@ -42,7 +42,7 @@ class Value {
   /// `what` is how the message calls it.
   std::optional<std::uint64_t> integer(std::uint64_t min, std::uint64_t max,
                                        std::string_view what = "a whole number") const;
-  /// Exactly this word, without quotes. Reports nothing.
+  /// Exactly this word, with quotes (as in JSON) or without. Reports nothing.
   bool is_word(std::string_view word) const;
   /// Bytes; `min` and `max` too.
   std::optional<std::uint64_t> size(std::uint64_t min, std::uint64_t max) const;

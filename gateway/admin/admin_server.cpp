@@ -32,7 +32,8 @@ std::function<ReloadCounts()> never_reloaded() {
 }
 
 /// Those that the server has for an answer: each is shown from the start, be it with 0.
-constexpr unsigned kStatuses[] = {200, 202, 304, 400, 401, 404, 405, 409, 413, 415, 417, 421, 431, 500, 503, 505};
+constexpr unsigned kStatuses[] = {200, 201, 202, 204, 304, 400, 401, 404, 405, 409,
+                                  413, 415, 417, 421, 422, 431, 500, 503, 505};
 
 }  // namespace
 

@@ -110,6 +110,12 @@ Fields::Fields(const Request& request, std::initializer_list<std::string_view> k
     refusal_ = not_json();
     return;
   }
+  // Least of all is it overlooked that somebody has written ?dry_run=true.
+  if (!request.query.empty()) {
+    refusal_ =
+        Refusal{400, "unknown_parameter", "what a change shall be stands in the body, and nothing in the query"};
+    return;
+  }
   if (request.body.find_first_not_of(" \t\r\n") == std::string::npos) return;  // counts as {}
   boost::system::error_code broken;
   json::value document = json::parse({request.body.data(), request.body.size()}, broken);

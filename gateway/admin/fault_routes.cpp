@@ -7,6 +7,7 @@
 #include "gateway/admin/api_request.hpp"
 #include "gateway/admin/audit.hpp"
 #include "gateway/admin/fault_json.hpp"
+#include "gateway/admin/json_text.hpp"
 #include "gateway/net/target_server.hpp"
 #include "gateway/target/connection.hpp"
 #include "proto/scsi/lun.hpp"
@@ -89,8 +90,8 @@ void post_fault(net::TargetServer& target, Audit* audit, const Request& request,
                      "there are " + std::to_string(target::Faults::kMaxFaults) + " faults; delete some"},
                     reply);
     const json::object body = to_json(*posted);
-    spdlog::info("target: fault {}", json::serialize(body));
-    tell(audit, change, ChangeOutcome::accepted, json::serialize(body));
+    spdlog::info("target: fault {}", to_text(body));
+    tell(audit, change, ChangeOutcome::accepted, to_text(body));
     Response response = json_response(201, body);
     response.fields.emplace_back("Location", "/v1/faults/" + std::to_string(posted->id));
     reply.send(std::move(response));
