@@ -3,7 +3,7 @@
 # last line counts: "N passed, N failed" (and "N skipped", if any). Exit status 1 if anything failed or nothing ran.
 #
 #   tests/run.sh                  everything
-#   tests/run.sh --quick          the unit tests, release build only
+#   tests/run.sh --quick          the unit tests, release build only, and the dashboards
 #   tests/run.sh --only PATTERN   tests whose name contains PATTERN
 #
 # Needs root or sudo: for the packages, and because tgtd keeps its control socket in /run.
@@ -23,6 +23,9 @@ missing_packages() {
   sed -e 's/#.*//' -e '/^[[:space:]]*$/d' deploy/packages-build.txt tests/packages.txt | while read -r name; do
     if ! grep -qxF "$name" <<<"$there"; then echo "$name"; fi
   done
+  # Where Node.js came in another way than Debian's, that one is good enough.
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
 }
 
 policy=/usr/sbin/policy-rc.d
@@ -38,8 +41,8 @@ install_packages() {
   mapfile -t missing < <(missing_packages)
   if [ ${#missing[@]} = 0 ]; then return; fi
   echo "installing ${#missing[@]} packages: ${missing[*]}"
-  # tgt, istgt and haproxy start daemons when they are installed, and at every boot. The tests run their own; so these
-  # neither start now nor later, unless they were there before.
+  # tgt, istgt, haproxy and prometheus start daemons when they are installed, and at every boot. The tests run their
+  # own; so these neither start now nor later, unless they were there before.
   if [ ! -e "$policy" ]; then
     policy_is_ours=yes
     trap remove_policy EXIT
@@ -49,7 +52,7 @@ install_packages() {
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
   remove_policy
-  for daemon in tgt istgt haproxy; do
+  for daemon in tgt istgt haproxy prometheus; do
     if printf '%s\n' "${missing[@]}" | grep -qx "$daemon" && command -v systemctl >/dev/null; then
       as_root systemctl disable -q "$daemon" || true
     fi

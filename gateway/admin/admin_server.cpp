@@ -3,6 +3,7 @@
 #include "config/address.hpp"
 #include "gateway/admin/console_routes.hpp"
 #include "gateway/admin/tls_context.hpp"
+#include "gateway/net/clock.hpp"
 #include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
@@ -25,6 +26,14 @@ std::vector<HttpAddress> http_addresses(const config::Config& config) {
   return addresses;
 }
 
+/// Of a configuration that was loaded just now and stays.
+std::function<ReloadCounts()> never_reloaded() {
+  return [counts = ReloadCounts{.loaded_at = net::wall_now()}] { return counts; };
+}
+
+/// Those that the server has for an answer: each is shown from the start, be it with 0.
+constexpr unsigned kStatuses[] = {200, 202, 304, 400, 401, 404, 405, 409, 413, 415, 417, 421, 431, 500, 503, 505};
+
 }  // namespace
 
 AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits)
@@ -32,6 +41,7 @@ AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, Ap
       gateway_(gateway),
       http_(http_addresses(config), router_,
             net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
+      reloads_(setup.reloads ? std::move(setup.reloads) : never_reloaded()),
       setup_(std::move(setup)) {
   if (!setup_.config) setup_.config = [config] { return config; };
 }
@@ -46,8 +56,34 @@ void AdminServer::start() {
   api_.emplace(
       gateway_, http_, [this](const net::GatewayView& view) { return probes_->is_ready(view); }, std::move(setup_));
   api_->add_routes(router_);
+  metrics_.emplace(MetricsSource{.view = [this](auto done) { gateway_.view({}, std::move(done)); },
+                                 .admin = [this](const net::GatewayView& view) { return figures(view); }},
+                   http_.postbox());
+  add_metrics_routes(router_, *metrics_);
   add_console_routes(router_);
   http_.start();
+}
+
+AdminFigures AdminServer::figures(const net::GatewayView& view) const {
+  AdminFigures figures;
+  figures.version = NBDGW_VERSION;
+  figures.ready = probes_->is_ready(view);
+  figures.connections = http_.connections();
+  for (const unsigned status : kStatuses) figures.answers.emplace(status, 0);
+  for (const auto& [status, count] : http_.counters().answers) figures.answers[status] = count;
+  const Audit& audit = api_->audit();
+  for (std::size_t i = 0; i < kVerbs; ++i) {
+    const auto verb = static_cast<Verb>(i);
+    figures.changes.push_back({.verb = to_string(verb),
+                               .accepted = audit.count(verb, ChangeOutcome::accepted),
+                               .refused = audit.count(verb, ChangeOutcome::refused),
+                               .dry_run = audit.count(verb, ChangeOutcome::dry_run)});
+  }
+  const ReloadCounts reloads = reloads_();
+  figures.reloads_succeeded = reloads.succeeded;
+  figures.reloads_failed = reloads.failed;
+  figures.config_loaded_at = static_cast<double>(reloads.loaded_at) / proto::kSecond;
+  return figures;
 }
 
 void AdminServer::begin_end() noexcept {

@@ -8,6 +8,7 @@
 #include "config/model.hpp"
 #include "gateway/admin/api.hpp"
 #include "gateway/admin/http_server.hpp"
+#include "gateway/admin/metrics_routes.hpp"
 #include "gateway/admin/probes.hpp"
 #include "gateway/admin/router.hpp"
 
@@ -48,13 +49,17 @@ class AdminServer {
   const Probes& probes() const noexcept { return *probes_; }
 
  private:
+  AdminFigures figures(const net::GatewayView& view) const;
+
   const std::size_t listeners_;
   net::Gateway& gateway_;
   Router router_;
   HttpServer http_;
+  const std::function<ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start
   std::optional<Probes> probes_;
   std::optional<Api> api_;
+  std::optional<Metrics> metrics_;
 };
 
 }  // namespace nbdgw::admin

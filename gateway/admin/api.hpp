@@ -39,6 +39,13 @@ struct ReloadResult {
   std::vector<std::string> needs_restart;
 };
 
+/// Of the configuration file, since the start; dry runs do not count.
+struct ReloadCounts {
+  std::uint64_t succeeded = 0;
+  std::uint64_t failed = 0;
+  std::int64_t loaded_at = 0;  // the one in force: microseconds since the epoch
+};
+
 /// What the API gets from the program around it; each may be left out.
 struct ApiSetup {
   std::string version = "unknown";
@@ -47,6 +54,8 @@ struct ApiSetup {
   /// Reads the configuration file again and puts it in force, unless it is a dry run. Called on the server's thread,
   /// and must not wait for the gateway; `done` is called once, from any thread.
   std::function<void(bool dry_run, std::function<void(ReloadResult)> done)> reload;
+  /// How reloads have gone so far, whoever asked for them; from any thread.
+  std::function<ReloadCounts()> reloads;
   /// A target in the same process, made with TargetServerOptions::faults: it can be made to misbehave.
   net::TargetServer* target = nullptr;
 };

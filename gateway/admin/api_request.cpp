@@ -113,15 +113,25 @@ Fields::Fields(const Request& request, std::initializer_list<std::string_view> k
   if (request.body.find_first_not_of(" \t\r\n") == std::string::npos) return;  // counts as {}
   boost::system::error_code broken;
   json::value document = json::parse({request.body.data(), request.body.size()}, broken);
-  if (broken) return refuse("bad_json", {}, "the body is no JSON: " + broken.message());
-  if (!document.is_object()) return refuse("bad_json", {}, "the body is no object: " + quoted(to_text(document)));
-  if (const auto twice = duplicate_member(request.body))
-    return refuse("duplicate_field", *twice, quoted(*twice) + " is there twice");
+  if (broken) {
+    refuse("bad_json", {}, "the body is no JSON: " + broken.message());
+    return;
+  }
+  if (!document.is_object()) {
+    refuse("bad_json", {}, "the body is no object: " + quoted(to_text(document)));
+    return;
+  }
+  if (const auto twice = duplicate_member(request.body)) {
+    refuse("duplicate_field", *twice, quoted(*twice) + " is there twice");
+    return;
+  }
   object_ = std::move(document.get_object());
   for (const auto& member : object_) {
     const std::string_view name(member.key().data(), member.key().size());
-    if (std::find(known.begin(), known.end(), name) == known.end())
-      return refuse("unknown_field", name, quoted(name) + " is not known here; known are: " + list(known));
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      refuse("unknown_field", name, quoted(name) + " is not known here; known are: " + list(known));
+      return;
+    }
   }
 }
 

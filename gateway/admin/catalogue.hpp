@@ -269,11 +269,12 @@ inline constexpr Metric draining{
 inline constexpr Metric ready{"nbdgw_ready", gauge, "bool", "1 if /readyz says so.", {}};
 inline constexpr Metric build_info{
     "nbdgw_build_info", gauge, "bool", "1; the labels tell what is running.", {"version"}};
-inline constexpr Metric log_messages_total{"nbdgw_log_messages_total",
-                                           counter,
-                                           "messages",
-                                           "Log messages, by level, whether they are shown or not.",
-                                           {"level"}};
+inline constexpr Metric log_messages_total{
+    "nbdgw_log_messages_total",
+    counter,
+    "messages",
+    "Log messages written, by level; those below the level in force are not counted.",
+    {"level"}};
 inline constexpr Metric admin_requests_total{
     "nbdgw_admin_requests_total", counter, "requests", "HTTP requests answered, by status.", {"code"}};
 inline constexpr Metric admin_changes_total{

@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -45,7 +46,7 @@ void append(std::string& out, std::uint64_t number) {
 /// As a stream of the TextSerializer's precision does it.
 void append(std::string& out, double number) {
   constexpr double kExact = 1e15;  // whole numbers below have no exponent
-  if (number >= 0 && number < kExact && number == std::floor(number)) {
+  if (!std::signbit(number) && number < kExact && number == std::floor(number)) {
     return append(out, static_cast<std::uint64_t>(number));
   }
   std::array<char, 32> text;
@@ -85,7 +86,8 @@ void MetricSeries::put(const Metric& metric, double value, std::string_view labe
   }
   NBDGW_ASSERT(block_ < blocks_.size() && blocks_[block_].metric == &metric, "the same series in the same order");
   Block& block = blocks_[block_];
-  if (block.values[value_] != value) {
+  // By their bits: 0 and -0 are the same number, and not the same text.
+  if (std::bit_cast<std::uint64_t>(block.values[value_]) != std::bit_cast<std::uint64_t>(value)) {
     block.values[value_] = value;
     block.dirty = true;
   }

@@ -96,7 +96,8 @@ ProcessFigures process_figures() {
   figures.virtual_bytes = stat[kVirtual];
   figures.resident_bytes = stat[kResident] * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   static const double kBootTime = boot_time();
-  figures.started_at = kBootTime + static_cast<double>(stat[kStartTime]) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  figures.started_at =
+      kBootTime + static_cast<double>(stat[kStartTime]) / static_cast<double>(::sysconf(_SC_CLK_TCK));
   return figures;
 }
 

@@ -52,18 +52,23 @@ void print_summary(const std::string& file, const config::Config& config) {
 
 }  // namespace
 
-std::optional<config::Config> load_config(const std::string& config_file) {
+config::ParseResult read_config(const std::string& config_file) {
   config::ParseResult result = config::load(config_file, config::SystemFileReader());
-  for (const config::Problem& problem : result.errors) fmt::print(stderr, "{}\n", problem.to_string());
-  for (const config::Problem& problem : result.warnings) fmt::print(stderr, "{} (warning)\n", problem.to_string());
-  if (!result.config) fmt::print(stderr, "{}: {} error(s)\n", config_file, result.errors.size());
-  if (!result.config || !result.config->admin.tls) return std::move(result.config);
+  if (!result.config || !result.config->admin.tls) return result;
   try {
     admin::make_tls_context(*result.config->admin.tls);
   } catch (const admin::TlsError& e) {  // what only TLS itself knows: a key that is too short for it
-    fmt::print(stderr, "{}: {}\n", config_file, e.what());
-    return std::nullopt;
+    result.config.reset();
+    result.errors.push_back({.file = config_file, .key = {}, .text = e.what()});
   }
+  return result;
+}
+
+std::optional<config::Config> load_config(const std::string& config_file) {
+  config::ParseResult result = read_config(config_file);
+  for (const config::Problem& problem : result.errors) fmt::print(stderr, "{}\n", problem.to_string());
+  for (const config::Problem& problem : result.warnings) fmt::print(stderr, "{} (warning)\n", problem.to_string());
+  if (!result.config) fmt::print(stderr, "{}: {} error(s)\n", config_file, result.errors.size());
   return std::move(result.config);
 }
 

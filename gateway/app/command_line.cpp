@@ -8,6 +8,7 @@
 #include "config/names.hpp"
 #include "config/units.hpp"
 #include "gateway/app/commands.hpp"
+#include "gateway/app/ctl_command.hpp"
 
 namespace nbdgw::app {
 
@@ -178,6 +179,7 @@ int run_command_line(int count, const char* const* arguments) {
   add_discover_command(app, choices);
   add_target_command(app, choices);
   add_demo_command(app, choices);
+  add_ctl_command(app, choices.command);
   app.add_subcommand("version", "Print the version")->callback([&choices] { choices.command = version_command; });
   try {
     app.parse(count, arguments);

@@ -66,6 +66,8 @@ struct DemoOptions {
 /// compared.
 int demo_command(const DemoOptions& options);
 
+/// Reads a configuration and finds all that is wrong with it, or unwise.
+config::ParseResult read_config(const std::string& config_file);
 /// Reads a configuration and prints all that is wrong with it, or unwise, to standard error.
 std::optional<config::Config> load_config(const std::string& config_file);
 

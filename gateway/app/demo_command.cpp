@@ -27,6 +27,7 @@ constexpr std::uint16_t kLun = 1;
 net::TargetServerOptions target_options(target::Medium& medium) {
   net::TargetServerOptions options;
   options.port = 0;
+  options.faults = true;  // for trials of recovery, over the admin API
   target::TargetOptions target;
   target.name = kTargetName;
   target::LunOptions& lun = target.luns.emplace_back();
@@ -123,7 +124,10 @@ int demo_command(const DemoOptions& options) {
   target.start();
   const config::Config config = gateway_config(options, target.port());
   net::Gateway gateway(config);
-  admin::AdminServer admin(config, gateway);
+  admin::ApiSetup setup;
+  setup.version = NBDGW_VERSION;
+  setup.target = &target;
+  admin::AdminServer admin(config, gateway, std::move(setup));
   gateway.start();
   admin.start();
   const std::string address = gateway.addresses().front();

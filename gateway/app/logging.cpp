@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "gateway/admin/log_counts.hpp"
+
 namespace nbdgw::app {
 
 namespace {
@@ -46,7 +48,9 @@ class JournalMark : public spdlog::custom_flag_formatter {
 }  // namespace
 
 void set_up_logging(config::LogLevel level) {
-  auto logger = std::make_shared<spdlog::logger>("nbdgw", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  const spdlog::sinks_init_list sinks{std::make_shared<spdlog::sinks::stderr_color_sink_mt>(),
+                                      admin::make_counting_sink()};
+  auto logger = std::make_shared<spdlog::logger>("nbdgw", sinks);
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   if (std::getenv("JOURNAL_STREAM") != nullptr) {
     formatter->add_flag<JournalMark>('J').set_pattern("%J%v");
@@ -56,6 +60,10 @@ void set_up_logging(config::LogLevel level) {
   logger->set_formatter(std::move(formatter));
   logger->set_level(to_spdlog(level));
   spdlog::set_default_logger(std::move(logger));
+}
+
+void set_log_level(config::LogLevel level) {
+  spdlog::set_level(to_spdlog(level));
 }
 
 }  // namespace nbdgw::app

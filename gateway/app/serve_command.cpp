@@ -8,27 +8,59 @@
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
+#include "gateway/app/reloader.hpp"
 #include "gateway/app/signals.hpp"
 #include "gateway/net/gateway.hpp"
 
 namespace nbdgw::app {
 
+namespace {
+
+/// What the admin API can have done by the program around the gateway.
+admin::ApiSetup api_setup(net::Gateway& gateway, Reloader& reloader) {
+  admin::ApiSetup setup;
+  setup.version = NBDGW_VERSION;
+  setup.config = [&gateway] { return *gateway.config(); };
+  setup.reload = [&reloader](bool dry_run, std::function<void(admin::ReloadResult)> done) {
+    reloader.reload(dry_run, [done = std::move(done)](ReloadResult result) {
+      admin::ReloadResult answer{.errors = std::move(result.errors),
+                                 .refused = std::move(result.refused),
+                                 .changes = {},
+                                 .needs_restart = std::move(result.diff.needs_restart)};
+      for (const net::ConfigChange& change : result.diff.changes)
+        answer.changes.push_back({to_string(change.kind), change.object, change.detail});
+      done(std::move(answer));
+    });
+  };
+  setup.reloads = [&reloader] {
+    return admin::ReloadCounts{reloader.succeeded(), reloader.failed(), reloader.loaded_at()};
+  };
+  return setup;
+}
+
+}  // namespace
+
 int serve_command(const std::string& config_file) {
   auto config = load_config(config_file);
   if (!config) return kBadUsage;
   set_up_logging(config->log.level);
-  StopSignals signals;  // before there is any other thread
+  StopSignals signals(StopSignals::Hangup::waited_for);  // before there is any other thread
   prepare_process();
 
   net::Gateway gateway(*config);
+  Reloader reloader(config_file, gateway);
   std::optional<admin::AdminServer> admin;
-  if (!config->listen.admin.empty()) admin.emplace(*config, gateway);
+  if (!config->listen.admin.empty()) admin.emplace(*config, gateway, api_setup(gateway, reloader));
   gateway.start();
   if (admin) admin->start();
   spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, config->exports.size(),
                fmt::join(gateway.addresses(), ", "), gateway.worker_count());
 
-  const int signal = signals.wait();
+  int signal = signals.wait();
+  for (; signal == SIGHUP; signal = signals.wait()) {
+    spdlog::info("SIGHUP: reading {} again", config_file);
+    reloader.reload(false);
+  }
   spdlog::info("{}: no new clients; finishing what is in flight (the same signal again ends at once)",
                signal == SIGINT ? "SIGINT" : "SIGTERM");
   signals.run_unless_signalled(

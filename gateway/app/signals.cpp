@@ -25,11 +25,12 @@ namespace {
 
 }  // namespace
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(Hangup hangup) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  if (hangup == Hangup::waited_for) sigaddset(&set, SIGHUP);
   if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) give_up("cannot block signals");
   descriptor_ = signalfd(-1, &set, SFD_CLOEXEC);
   if (descriptor_ < 0) give_up("signalfd");
@@ -57,10 +58,16 @@ void StopSignals::run_unless_signalled(const std::function<void()>& work, const 
     [[maybe_unused]] const ssize_t written = ::write(done, &one, sizeof(one));
   });
   std::array<pollfd, 2> wanted{{{done, POLLIN, 0}, {descriptor_, POLLIN, 0}}};
-  while (::poll(wanted.data(), wanted.size(), -1) < 0) {
-    if (errno != EINTR) give_up("poll");
-  }
-  if ((wanted[0].revents & POLLIN) == 0) {
+  bool stopped = false;
+  do {
+    if (::poll(wanted.data(), wanted.size(), -1) < 0) {
+      if (errno != EINTR) give_up("poll");
+      continue;
+    }
+    if ((wanted[0].revents & POLLIN) != 0) break;
+    stopped = wait() != SIGHUP;
+  } while (!stopped);
+  if (stopped) {
     spdlog::warn("{}", message);
     spdlog::shutdown();
     _exit(kFailed);  // threads are in the middle of something: no destructors

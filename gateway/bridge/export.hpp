@@ -65,6 +65,13 @@ struct ExportStatus {
   bool known = false;  // has been online once: info() is valid
 };
 
+/// What an export that goes knows of its LUN's volatile cache, for the one that comes in its place: writes that were
+/// acknowledged and not flushed stay so, whoever serves the LUN.
+struct CacheLegacy {
+  CacheLedger cache;
+  proto::Micros seen_at = 0;  // when there was still a path to the LUN
+};
+
 /// One export: a LUN, as the NBD protocol engine sees it. Turns NBD requests into SCSI tasks and their ends into
 /// replies.
 ///
@@ -118,6 +125,14 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void on_deadline(proto::Micros now);
   /// Hands on what has come about, and sends what abandoned requests have made way for.
   void deliver(Replies& replies, proto::Micros now);
+
+  /// Takes over what may change while there are clients: description, queue_depth, hold_timeout, retries and
+  /// power_on_fails_flush. What is under way goes on by the new values.
+  void retune(const ExportConfig& config, proto::Micros now);
+
+  CacheLegacy cache_legacy(proto::Micros now) const noexcept;
+  /// Before the first session: this export stands in the place of another one of the same LUN.
+  void inherit(const CacheLegacy& legacy) noexcept;
 
   /// Shutdown: requests admitted from now on fail with ESHUTDOWN; those in flight go on.
   void drain() noexcept { draining_ = true; }
@@ -206,7 +221,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   proto::Micros hold_expiry() const noexcept;
   bool fails_now() const noexcept { return state_ == ExportState::refused || hold_expired_; }
 
-  const ExportConfig config_;
+  ExportConfig config_;
   proto::BufferPool& pool_;
   initiator::CommandTransport& transport_;
   nbd::ExportInfo info_;
@@ -239,6 +254,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   bool hold_expired_ = false;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
   proto::Micros recheck_at_ = proto::kNever;
+  proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
 };
 
 }  // namespace nbdgw::bridge

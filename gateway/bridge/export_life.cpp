@@ -28,7 +28,36 @@ Export::Export(ExportConfig config, proto::BufferPool& pool, initiator::CommandT
 
 Export::~Export() = default;
 
+void Export::retune(const ExportConfig& config, proto::Micros now) {
+  NBDGW_ASSERT(config.name == config_.name && config.lun == config_.lun && config.read_only == config_.read_only,
+               "what makes an export another one does not change");
+  config_.description = info_.description = config.description;
+  config_.queue_depth = config.queue_depth;
+  config_.retries = config.retries;
+  config_.hold_timeout = config.hold_timeout;
+  config_.power_on_fails_flush = config.power_on_fails_flush;
+  queue_.configure_depth(config.queue_depth);
+  if (hold_expired_) {
+    hold_expired_ = false;
+    hold_expired_ = hold_expiry() <= now;
+  }
+  pump(now);
+}
+
+CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {
+  return {cache_, held_since_ == proto::kNever ? now : held_since_};
+}
+
+void Export::inherit(const CacheLegacy& legacy) noexcept {
+  NBDGW_ASSERT(!session_up_ && !known_, "an inheritance comes before the first session");
+  cache_ = legacy.cache;
+  known_when_online_ = cache_.known();
+  inherited_from_ = legacy.seen_at;
+}
+
 void Export::on_session_up(proto::Micros outage, proto::Micros now) {
+  if (inherited_from_ != proto::kNever) outage = std::max(outage, now - inherited_from_);
+  inherited_from_ = proto::kNever;
   session_up_ = true;
   attentions_expected_ = true;
   // Stays until the LUN has answered: a second login, or a reset, may come before that.

@@ -71,6 +71,12 @@ void TaskQueue::lower_depth() noexcept {
   depth_ = std::clamp<std::uint32_t>(lent_, 1, depth_);
 }
 
+void TaskQueue::configure_depth(std::uint32_t depth) noexcept {
+  NBDGW_ASSERT(depth > 0, "a depth that lets something through");
+  depth_ = depth_ == configured_depth_ ? depth : std::min(depth_, depth);
+  configured_depth_ = depth;
+}
+
 void TaskQueue::count_good() noexcept {
   if (depth_ == configured_depth_ || ++good_in_a_row_ < kQueueDepthRecovery) return;
   good_in_a_row_ = 0;

@@ -34,6 +34,8 @@ class TaskQueue {
 
   /// TASK SET FULL: the target has told how many tasks it holds.
   void lower_depth() noexcept;
+  /// Another depth is configured. One that TASK SET FULL has lowered is not raised for that.
+  void configure_depth(std::uint32_t depth) noexcept;
   /// A good completion: after many of them a lowered depth goes up again.
   void count_good() noexcept;
 
@@ -48,7 +50,7 @@ class TaskQueue {
   DelayQueue delayed_;
   std::uint32_t lent_ = 0;
   std::uint32_t depth_;
-  const std::uint32_t configured_depth_;
+  std::uint32_t configured_depth_;
   std::uint32_t good_in_a_row_ = 0;
 };
 

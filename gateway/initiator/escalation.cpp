@@ -37,16 +37,19 @@ RungScope scope_of(Rung rung) noexcept {
 
 }  // namespace
 
+bool can_be_asked_for(const RecoveryRequest& request) noexcept {
+  if (request.rung == Rung::timeout || request.rung == Rung::relogin) return false;
+  return scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun;
+}
+
 Escalation::Escalation(Session& session) noexcept : session_(session) {
   requests_.reserve(kMaxRequests);
   events_.reserve(kEventsReserved);
 }
 
 bool Escalation::request(const RecoveryRequest& request) {
-  NBDGW_ASSERT(request.id != 0 && request.rung != Rung::timeout && request.rung != Rung::relogin,
-               "a rung that can be asked for");
-  NBDGW_ASSERT(scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun,
-               "what is about a LUN says which");
+  NBDGW_ASSERT(request.id != 0 && can_be_asked_for(request),
+               "a rung that can be asked for, and a number to tell it by");
   if (!takes_requests()) return false;
   requests_.push_back(request);
   return true;

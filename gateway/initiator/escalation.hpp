@@ -26,6 +26,9 @@ struct RecoveryRequest {
   std::uint32_t itt = 0;                      // abort_task
 };
 
+/// Whether the rung can be asked for, with a LUN where it is about one. Nothing else may be given to a session.
+bool can_be_asked_for(const RecoveryRequest& request) noexcept;
+
 /// The escalation ladder of one session (design section 6; reference 1.3): which command is overdue, and what is done
 /// about it. Part of the session, and acts on it; one rung at a time.
 ///

@@ -27,6 +27,11 @@ Session& Host::add(SessionSettings settings, std::uint32_t session_number, proto
   return *sessions_.back();
 }
 
+void Host::erase(Session& session) {
+  NBDGW_ASSERT(session.state() == SessionState::terminated, "a session is logged out before it goes");
+  std::erase_if(sessions_, [&](const auto& owned) { return owned.get() == &session; });
+}
+
 void Host::remove(proto::Micros now) {
   removing_ = true;
   for (const auto& session : sessions_) session->teardown(now);

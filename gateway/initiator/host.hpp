@@ -16,10 +16,13 @@ class Host {
  public:
   Host(std::string initiator_name, proto::RandomSource& random);
 
-  /// Makes a session to a target and begins its login. The ISID is derived from `session_number`, so that it is the
+  /// Makes a session to a target and begins its login. The ISID is derived from `session_number`, which must be the
   /// same after a restart: the target then takes our login as the reinstatement of the session of before
-  /// (RFC 7143 section 4.2.7.3 and 6.3.5). It must be unique for the initiator name.
+  /// (RFC 7143 section 4.2.7.3 and 6.3.5). It must be unique among the sessions of the initiator name.
   Session& add(SessionSettings settings, std::uint32_t session_number, proto::Micros now);
+
+  /// Destroys a session that is terminated (iscsi_host_remove for a single one). Nobody may hold it any more.
+  void erase(Session& session);
 
   /// Logs every session out. Done when removed() says so.
   void remove(proto::Micros now);

@@ -71,6 +71,20 @@ void Session::enter(SessionState state, proto::Micros now) {
   state_since_ = now;
 }
 
+void Session::retune(const SessionSettings& settings) {
+  settings_.command_timeout = settings.command_timeout;
+  settings_.abort_timeout = settings.abort_timeout;
+  settings_.lu_reset_timeout = settings.lu_reset_timeout;
+  settings_.target_reset_timeout = settings.target_reset_timeout;
+  settings_.fast_abort = settings.fast_abort;
+  settings_.login_timeout = settings.login_timeout;
+  settings_.logout_timeout = settings.logout_timeout;
+  settings_.nop_interval = settings.nop_interval;
+  settings_.nop_timeout = settings.nop_timeout;
+  settings_.queue_depth = std::max(settings_.queue_depth, settings.queue_depth);
+  tasks_.grow(settings_.queue_depth);
+}
+
 void Session::tell_unit_reset(std::uint64_t lun) {
   SessionEvent event;
   event.kind = SessionEvent::Kind::unit_reset;

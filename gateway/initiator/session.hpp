@@ -91,6 +91,10 @@ class Session final : public CommandTransport {
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
 
+  /// Takes over what may change while the session lives: the timeouts, fast_abort, and a larger queue_depth (a
+  /// smaller one is not). What is under way keeps the deadline that it was given.
+  void retune(const SessionSettings& settings);
+
   /// Asks for a rung of the ladder by hand. False: the session is not logged in, or too many are waiting.
   bool request_recovery(const RecoveryRequest& request) { return escalation_.request(request); }
 

@@ -7,17 +7,30 @@
 namespace nbdgw::initiator {
 
 TaskPool::TaskPool(std::uint16_t scsi_tasks, std::uint16_t connections)
-    : management_tasks_(management_tasks(connections)),
-      tasks_(std::size_t{scsi_tasks} + management_tasks_),
-      generation_(tasks_.size(), 0),
-      late_itt_(tasks_.size(), proto::iscsi::kReservedTag) {
+    : management_tasks_(management_tasks(connections)) {
   NBDGW_ASSERT(scsi_tasks > 0 && scsi_tasks <= kMaxScsiTasks, "the number of tasks fits the tag");
-  for (std::size_t i = tasks_.size(); i-- > 0;) {
+  // Address space only: the memory of tasks that are never made is never touched.
+  tasks_.reserve(std::size_t{kMaxScsiTasks} + management_tasks_);
+  add_tasks(std::size_t{scsi_tasks} + management_tasks_);
+}
+
+void TaskPool::grow(std::uint16_t scsi_tasks) {
+  NBDGW_ASSERT(scsi_tasks <= kMaxScsiTasks, "the number of tasks fits the tag");
+  const std::size_t wanted = std::size_t{scsi_tasks} + management_tasks_;
+  if (wanted > tasks_.size()) add_tasks(wanted - tasks_.size());
+}
+
+void TaskPool::add_tasks(std::size_t count) {
+  const std::size_t first = tasks_.size();
+  tasks_.resize(first + count);
+  generation_.resize(tasks_.size(), 0);
+  late_itt_.resize(tasks_.size(), proto::iscsi::kReservedTag);
+  for (std::size_t i = tasks_.size(); i-- > first;) {
     tasks_[i].index = static_cast<std::uint16_t>(i);
     tasks_[i].next = free_;
     free_ = &tasks_[i];
   }
-  free_count_ = static_cast<std::uint16_t>(tasks_.size());
+  free_count_ = static_cast<std::uint16_t>(free_count_ + count);
 }
 
 std::uint32_t TaskPool::build_itt(const Task& task) const noexcept {

@@ -29,6 +29,10 @@ class TaskPool {
   /// `scsi_tasks`: from 1 to kMaxScsiTasks.
   TaskPool(std::uint16_t scsi_tasks, std::uint16_t connections);
 
+  /// More tasks, so that there are `scsi_tasks` for commands (at most kMaxScsiTasks). Fewer than there are: nothing
+  /// changes. Tasks that are out stay where they are.
+  void grow(std::uint16_t scsi_tasks);
+
   /// A free task in state `running` with a fresh ITT, or nullptr. Only management may take the reserved ones.
   Task* alloc(TaskKind kind) noexcept;
   /// Whether alloc(TaskKind::scsi) would give one.
@@ -58,9 +62,10 @@ class TaskPool {
 
  private:
   std::uint32_t build_itt(const Task& task) const noexcept;
+  void add_tasks(std::size_t count);
 
   const std::uint16_t management_tasks_;
-  std::vector<Task> tasks_;
+  std::vector<Task> tasks_;  // of the largest capacity from the start: tasks are pointed to, and must not move
   std::vector<std::uint16_t> generation_;
   std::vector<std::uint32_t> late_itt_;  // for each index, of its last task that was ended without an answer
   Task* free_ = nullptr;                 // last freed first: still in the cache

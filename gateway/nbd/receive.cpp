@@ -164,7 +164,8 @@ bool Connection::take_header(proto::Micros now) {
 
 /// False: the header stays where it is, and is looked at again later.
 bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
-  if (phase_ == Phase::draining) return answer_at_once(header, Error::eshutdown, "The server takes no new requests on this connection.");
+  if (phase_ == Phase::draining)
+    return answer_at_once(header, Error::eshutdown, "The server takes no new requests on this connection.");
   const Verdict verdict = validate_request(header, backend_->info(), structured_);
   if (verdict.error != Error::none) return answer_at_once(header, verdict.error, verdict.text);
   if (header.length == 0 && header.command != Command::flush) return answer_at_once(header, Error::none, nullptr);

@@ -32,15 +32,17 @@ class ConnectionLimit {
   };
 
   Ticket take() noexcept {
-    if (taken_.fetch_add(1, std::memory_order_relaxed) < limit_) return Ticket(this);
+    if (taken_.fetch_add(1, std::memory_order_relaxed) < limit()) return Ticket(this);
     taken_.fetch_sub(1, std::memory_order_relaxed);
     return {};
   }
-  std::uint32_t limit() const noexcept { return limit_; }
+  std::uint32_t limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
+  /// Those that have a place keep it, even if they are more.
+  void set_limit(std::uint32_t limit) noexcept { limit_.store(limit, std::memory_order_relaxed); }
   std::uint32_t taken() const noexcept { return taken_.load(std::memory_order_relaxed); }
 
  private:
-  const std::uint32_t limit_;
+  std::atomic<std::uint32_t> limit_;
   std::atomic<std::uint32_t> taken_{0};
 };
 

@@ -17,7 +17,8 @@ class ExportSlot {
   virtual const std::string& name() const noexcept = 0;
 
   /// Who answers for the export, or null while it is not online (see waiting_reason()). Once given out to a client it
-  /// stays valid until the shard has no clients any more. Call Shard::exports_changed() when the answer changes.
+  /// stays valid until that client is gone (Shard::remove_export()). Call Shard::exports_changed() when the answer
+  /// changes.
   virtual nbd::Backend* backend() noexcept = 0;
 
   /// Why backend() is null, and what to do about it: a client that waits in its handshake is told this in the end.
@@ -27,7 +28,8 @@ class ExportSlot {
   virtual Station& station() noexcept = 0;
 
   AdminState admin_state() const noexcept { return admin_state_; }
-  /// Only for the future; what becomes of the clients that are there is the shard's business (Shard::set_state()).
+  /// Only for the future; what becomes of the clients that are there is the shard's business
+  /// (Shard::set_admin_state()).
   void set_admin_state(AdminState state) noexcept { admin_state_ = state; }
 
   /// Clients that have attached so far, and what those did that are gone.

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "gateway/net/clock.hpp"
+#include "gateway/net/config_diff.hpp"
+#include "gateway/net/gateway_reload.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/session_settings.hpp"
 #include "gateway/net/stall.hpp"
@@ -46,12 +48,12 @@ nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
 }  // namespace
 
 Gateway::Gateway(config::Config config, GatewayOptions options)
-    : config_(std::move(config)),
+    : config_(std::make_shared<const config::Config>(std::move(config))),
       options_(options),
-      limit_(config_.limits.connections),
+      limit_(config_->limits.connections),
       control_work_(boost::asio::make_work_guard(control_)),
       resolver_(control_),
-      directory_(make_directory(config_)) {}
+      directory_(make_directory(*config_)) {}
 
 Gateway::~Gateway() {
   for (const auto& worker : workers_) worker->shard.stop();
@@ -59,7 +61,6 @@ Gateway::~Gateway() {
 }
 
 void Gateway::start() {
-  raise_descriptor_limit(config_);
   open_listeners();
   make_workers();
   for (const auto& worker : workers_) worker->shard.start();
@@ -71,7 +72,7 @@ void Gateway::start() {
 }
 
 void Gateway::open_listeners() {
-  for (const config::Endpoint& endpoint : config_.listen.nbd) {
+  for (const config::Endpoint& endpoint : config_->listen.nbd) {
     listeners_.push_back(std::make_unique<Listener>(
         control_, endpoint, limit_,
         [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); }));
@@ -80,51 +81,94 @@ void Gateway::open_listeners() {
 }
 
 void Gateway::make_workers() {
-  const std::uint32_t count = config::worker_count(config_, std::max(1U, std::thread::hardware_concurrency()));
+  const config::Config& config = *config_;
+  const std::uint32_t count = config::worker_count(config, std::max(1U, std::thread::hardware_concurrency()));
   ShardOptions options;
-  options.initiator_name = config_.initiator.name;
-  options.memory = config_.limits.memory / count;
-  options.directory = directory_;
-  options.client.max_in_flight = config_.limits.in_flight_per_connection;
-  options.client.handshake_timeout = config_.limits.handshake_timeout;
+  options.initiator_name = config.initiator.name;
+  options.memory = config.limits.memory / count;
   for (std::uint32_t i = 0; i < count; ++i) {
     workers_.push_back(std::make_unique<Worker>(i, options));
   }
-  std::size_t next = 0;
-  for (std::uint32_t i = 0; i < config_.targets.size(); ++i) {
-    const bool used =
-        std::ranges::any_of(config_.exports, [&](const auto& exported) { return exported.target == i; });
-    if (used) add_target(*workers_[next++ % count], i);
+  for (std::uint32_t i = 0; i < config.targets.size(); ++i) {
+    if (!is_used(config, config.targets[i])) continue;
+    Worker& worker = least_loaded_worker();
+    WorkOrder order;
+    order.new_targets.push_back(order_target(config, i, worker));
+    for (const config::Export& exported : config.exports) {
+      if (exported.target != i) continue;
+      order.new_exports.push_back({.config = export_config(config, exported),
+                                   .required = exported.required,
+                                   .target = config.targets[i].name});
+    }
+    note_made(worker, worker.carry_out(std::move(order), resolver_, recovery_, steady_now()));
   }
-  for (const auto& worker : workers_) worker->shard.set_places(&places_);
+  put_in_force(config);
+  publish_places();
 }
 
-void Gateway::add_target(Worker& worker, std::uint32_t index) {
-  const config::Target& target = config_.targets[index];
+/// The one with the fewest sessions.
+Worker& Gateway::least_loaded_worker() noexcept {
+  const auto sessions = [this](const std::unique_ptr<Worker>& worker) {
+    return std::ranges::count_if(targets_, [&](const auto& entry) { return entry.second.worker == worker.get(); });
+  };
+  return **std::ranges::min_element(workers_, {}, sessions);
+}
+
+/// Gives a target its place. The driver is there once the order has been carried out: see note_made().
+WorkOrder::NewTarget Gateway::order_target(const config::Config& config, std::uint32_t index, Worker& worker) {
+  const config::Target& target = config.targets[index];
   spdlog::info("target {}: {}", target.name, describe(worst_case_stall(target), target));
-  initiator::Session& session = worker.shard.host().add(session_settings(config_, index), index, steady_now());
-  SessionDriver& driver =
-      *worker.drivers.emplace_back(std::make_unique<SessionDriver>(worker.shard, resolver_, recovery_, session));
-  for (const config::Export& exported : config_.exports) {
-    if (exported.target != index) continue;
-    SessionExport& slot = *worker.exports.emplace_back(
-        std::make_unique<SessionExport>(export_config(config_, exported), worker.shard.pool(), driver));
-    worker.shard.add_export(slot);
-    places_.emplace(exported.name, &worker.shard);
+  const std::uint32_t number = numbers_.take(target.iqn);
+  targets_[target.name] = {.worker = &worker, .driver = nullptr, .number = number};
+  return {.settings = session_settings(config, index), .number = number};
+}
+
+void Gateway::note_made(Worker& worker, const WorkDone& made) {
+  for (const auto& [name, driver] : made.targets) targets_[name].driver = driver;
+  for (const auto& [name, slot] : made.exports) exports_[name] = {.worker = &worker, .slot = slot};
+}
+
+std::shared_ptr<const config::Config> Gateway::config() const {
+  const std::lock_guard lock(config_mutex_);
+  return config_;
+}
+
+/// What the control thread itself goes by. What the shards go by, they have.
+void Gateway::put_in_force(config::Config config) {
+  raise_descriptor_limit(config);
+  limit_.set_limit(config.limits.connections);
+  client_options_.max_in_flight = config.limits.in_flight_per_connection;
+  client_options_.handshake_timeout = config.limits.handshake_timeout;
+  directory_ = make_directory(config);
+  auto shared = std::make_shared<const config::Config>(std::move(config));
+  const std::lock_guard lock(config_mutex_);
+  config_ = std::move(shared);
+}
+
+/// Tells the shards where the exports are. Those that are configured and not there are being made anew.
+void Gateway::publish_places() {
+  ExportPlaces places;
+  for (const config::Export& exported : config_->exports) {
+    const auto home = exports_.find(exported.name);
+    places.emplace(exported.name, ExportPlace{home == exports_.end() ? nullptr : &home->second.worker->shard});
   }
-  worker.shard.add_station(driver);
+  const auto shared = std::make_shared<const ExportPlaces>(std::move(places));
+  for (const auto& worker : workers_) {
+    worker->shard.post([&shard = worker->shard, shared](proto::Micros) { shard.set_places(shared); });
+  }
 }
 
 void Gateway::take_client(UniqueFd fd, ConnectionLimit::Ticket ticket) {
   Shard& shard = workers_[next_worker_++ % workers_.size()]->shard;
   auto client = std::make_unique<NbdClient>(++last_client_, std::move(fd), std::move(ticket), directory_,
-                                            shard.options().client, steady_now());
+                                            client_options_, steady_now());
   shard.post(
       [&shard, moving = std::move(client)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
 }
 
 void Gateway::drain() {
-  boost::asio::post(control_, [this] {
+  on_control([this] {
+    ending_ = true;
     for (const auto& listener : listeners_) listener->stop();
     for (const auto& worker : workers_) worker->shard.drain(options_.drain_limit);
   });

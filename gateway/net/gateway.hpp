@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -17,22 +19,19 @@
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/recovery_log.hpp"
+#include "gateway/net/reload.hpp"
 #include "gateway/net/resolver.hpp"
-#include "gateway/net/session_driver.hpp"
-#include "gateway/net/session_export.hpp"
-#include "gateway/net/shard.hpp"
+#include "gateway/net/session_numbers.hpp"
 #include "gateway/net/verdict.hpp"
 #include "gateway/net/view.hpp"
+#include "gateway/net/worker.hpp"
 
 namespace nbdgw::net {
 
 struct GatewayOptions {
-  /// Shutdown: how long clients and requests in flight may take to finish, before they are cut off.
+  /// Shutdown, and the end of an export in a reload: how long clients and requests in flight may take to finish,
+  /// before they are cut off.
   proto::Micros drain_limit = 10 * proto::kSecond;
-};
-
-struct ViewOptions {
-  bool clients = false;  // each NBD client, too; their numbers are there anyway
 };
 
 /// A gateway made from a configuration: its shards with their sessions, exports and clients, and the control thread,
@@ -58,6 +57,7 @@ class Gateway {
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
   const std::vector<std::string>& addresses() const noexcept { return addresses_; }
   const std::vector<std::unique_ptr<Listener>>& listeners() const noexcept { return listeners_; }
+
   // What operators see and do (gateway_view.cpp, gateway_verbs.cpp): from any thread. `done` is called once, on a
   // thread of the gateway, or destroyed uncalled when the gateway ends before that. What exists and where is the
   // control thread's business, so all of it goes there first; what it then posts to a shard is done in that order.
@@ -75,6 +75,13 @@ class Gateway {
   void drain_clients(bool on, bool dry_run, OnVerdict done);
   void disconnect_client(std::uint64_t id, bool dry_run, OnVerdict done);
 
+  /// Another configuration, which has been checked (config/parse.hpp), from any thread: what it adds, changes and
+  /// takes away, without touching the rest (gateway_reload.cpp says how). With `dry_run` only the report is made.
+  /// `done` comes when all is done; that may take as long as the clients of an export that goes may take to finish.
+  void apply(config::Config next, bool dry_run, OnReload done);
+  /// What is in force, from any thread: what was applied last, but for the keys that need a restart.
+  std::shared_ptr<const config::Config> config() const;
+
   /// What was done about misbehaving targets. Lives as long as the gateway; for any thread.
   const RecoveryLog& recovery() const noexcept { return recovery_; }
   RecoveryLog& recovery() noexcept { return recovery_; }
@@ -86,14 +93,17 @@ class Gateway {
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
 
  private:
-  /// A shard and what lives on it. What there is, is the control thread's business; the things themselves are the
-  /// shard's.
-  struct Worker {
-    Worker(std::uint32_t index, ShardOptions shard_options) : shard(index, std::move(shard_options)) {}
-    ShardView view(const ViewOptions& view_options, proto::Micros now) const;
-    Shard shard;
-    std::vector<std::unique_ptr<SessionDriver>> drivers;
-    std::vector<std::unique_ptr<SessionExport>> exports;
+  class Reload;
+
+  /// Where a target in use is; of the control thread.
+  struct TargetHome {
+    Worker* worker = nullptr;
+    SessionDriver* driver = nullptr;
+    std::uint32_t number = 0;  // of its session
+  };
+  struct ExportHome {
+    Worker* worker = nullptr;
+    SessionExport* slot = nullptr;
   };
 
   template <typename Call>
@@ -103,14 +113,20 @@ class Gateway {
   /// A target in use, with its worker; nulls if there is none of that name.
   std::pair<Worker*, SessionDriver*> find_target(const std::string& name) noexcept;
   std::pair<Worker*, SessionExport*> find_export(const std::string& name) noexcept;
+  bool has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept;
 
   void open_listeners();
   void make_workers();
-  void add_target(Worker& worker, std::uint32_t index);
+  Worker& least_loaded_worker() noexcept;
+  WorkOrder::NewTarget order_target(const config::Config& config, std::uint32_t index, Worker& worker);
+  void note_made(Worker& worker, const WorkDone& made);
+  void put_in_force(config::Config config);
+  void publish_places();
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
   void stop_control();
 
-  const config::Config config_;
+  mutable std::mutex config_mutex_;               // other threads read it
+  std::shared_ptr<const config::Config> config_;  // in force
   const GatewayOptions options_;
   ConnectionLimit limit_;
   boost::asio::io_context control_;
@@ -118,8 +134,15 @@ class Gateway {
   Resolver resolver_;
   RecoveryLog recovery_;
   nbd::ExportDirectoryPtr directory_;
-  ExportPlaces places_;
+  nbd::ConnectionOptions client_options_;  // of the next client
   std::vector<std::unique_ptr<Worker>> workers_;
+  // What there is and where, by name. The objects are the shards', and are destroyed there some time after they have
+  // been taken out here; what was posted to the shard before that still finds them.
+  std::map<std::string, TargetHome> targets_;
+  std::map<std::string, ExportHome> exports_;
+  SessionNumbers numbers_;
+  std::unique_ptr<Reload> reload_;  // while one is being applied
+  bool ending_ = false;             // drain() was called
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::string> addresses_;  // of the listeners; never changes after the start
   std::size_t next_worker_ = 0;         // for the next client

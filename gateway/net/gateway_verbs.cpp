@@ -3,11 +3,13 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "gateway/net/gateway.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/view_parts.hpp"
+#include "proto/assert.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
@@ -19,8 +21,28 @@ using initiator::SessionState;
 
 namespace {
 
+bool is_about_a_lun(Rung rung) noexcept {
+  return rung == Rung::abort_task_set || rung == Rung::clear_task_set || rung == Rung::lu_reset;
+}
+
 Verdict no_target(const std::string& name) {
   return {VerdictCode::not_found, "there is no target " + name + " in use", 0};
+}
+
+/// What is wrong with a request whatever the session does now, if anything.
+std::optional<Verdict> objection(const RecoveryRequest& request, const std::string& target, bool lun_is_ours) {
+  if (!initiator::can_be_asked_for(request)) {
+    return Verdict{VerdictCode::invalid,
+                   fmt::format("{} cannot be asked for, or not without a LUN", to_string(request.rung)), 0};
+  }
+  if (!is_about_a_lun(request.rung)) return std::nullopt;
+  // Other LUNs of the target may well exist, and be other hosts' business.
+  if (lun_is_ours) return std::nullopt;
+  const auto lun = proto::scsi::decode_lun(request.lun);
+  return Verdict{VerdictCode::not_found,
+                 fmt::format("no export is on LUN {} of target {}",
+                             lun ? std::to_string(*lun) : fmt::format("0x{:016x}", request.lun), target),
+                 0};
 }
 
 Verdict not_logged_in(const Session& session) {
@@ -34,10 +56,10 @@ Verdict not_logged_in(const Session& session) {
 std::size_t tasks_hit(const RecoveryRequest& request, const Session& session) noexcept {
   std::size_t count = 0;
   for (const initiator::Task* task = session.running().front(); task != nullptr; task = task->list_next) {
-    const bool by_lun = request.rung == Rung::abort_task_set || request.rung == Rung::clear_task_set ||
-                        request.rung == Rung::lu_reset;
-    if (request.rung == Rung::abort_task ? task->itt == request.itt : !by_lun || task->command->lun == request.lun)
-      ++count;
+    const bool hit = request.rung == Rung::abort_task
+                         ? task->itt == request.itt
+                         : !is_about_a_lun(request.rung) || task->command->lun == request.lun;
+    if (hit) ++count;
   }
   return count;
 }
@@ -51,10 +73,11 @@ Verdict begin(Session& session, const RecoveryRequest& request, bool dry_run) {
   const std::size_t tasks = tasks_hit(request, session);
   const std::string what = fmt::format("{} for target {}, with {} task(s) in its scope now", to_string(request.rung),
                                        session.settings().label, tasks);
-  if (dry_run) return {VerdictCode::ok, what, 0};
-  if (!session.request_recovery(request)) {
+  if (!session.escalation().takes_requests()) {
     return {VerdictCode::busy, "too many rungs that were asked for wait for their turn; try again later", 0};
   }
+  if (dry_run) return {VerdictCode::ok, what, 0};
+  NBDGW_ASSERT(session.request_recovery(request), "it takes requests");
   return {VerdictCode::ok, what, request.id};
 }
 
@@ -72,11 +95,12 @@ Verdict drop(Session& session, std::uint16_t cid, bool dry_run, proto::Micros no
       "connection {} to target {} is dropped, and so is its session, which logs in again; {} task(s) wait "
       "for that and are sent again",
       cid, session.settings().label, tasks_hit({.rung = Rung::session_reset}, session));
-  if (!dry_run) session.drop_connection(cid, "by hand", now);
+  if (!dry_run) NBDGW_ASSERT(session.drop_connection(cid, "by hand", now), "it is in full feature phase");
   return {VerdictCode::ok, what, 0};
 }
 
-/// A search over all shards: whoever finds it says so; when the last has not, nobody has.
+/// One answer for all shards, given when the last of them is done, or gone: a better one that a shard has put in, or
+/// else the first one.
 class Search {
  public:
   Search(Verdict otherwise, OnVerdict done) : verdict_(std::move(otherwise)), done_(std::move(done)) {}
@@ -113,6 +137,7 @@ void Gateway::recover(std::string target, RecoveryRequest request, bool dry_run,
   on_control([this, target = std::move(target), request, dry_run, done = std::move(done)]() mutable {
     const auto [worker, driver] = find_target(target);
     if (driver == nullptr) return done(no_target(target));
+    if (auto wrong = objection(request, target, has_export_on(*driver, request.lun))) return done(std::move(*wrong));
     if (++last_request_ == 0) ++last_request_;
     request.id = last_request_;
     worker->shard.post([worker = worker, driver = driver, request, dry_run, done = std::move(done)](proto::Micros) {

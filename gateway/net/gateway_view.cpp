@@ -14,17 +14,14 @@ namespace {
 /// is handed on.
 class Collector {
  public:
-  /// `not_required`: exports, by name.
-  Collector(GatewayView view, std::vector<std::string> not_required, std::function<void(GatewayView)> done)
-      : view_(std::move(view)), not_required_(std::move(not_required)), done_(std::move(done)) {}
+  Collector(GatewayView view, std::function<void(GatewayView)> done)
+      : view_(std::move(view)), done_(std::move(done)) {}
   /// The last one to hold it lets go.
   ~Collector() { done_(std::move(view_)); }
   Collector(const Collector&) = delete;
   Collector& operator=(const Collector&) = delete;
 
   void put(std::size_t index, ShardView shard) {
-    for (ExportView& exported : shard.exports)
-      exported.required = std::ranges::find(not_required_, exported.name) == not_required_.end();
     const std::lock_guard lock(mutex_);
     view_.shards[index] = std::move(shard);
   }
@@ -32,26 +29,10 @@ class Collector {
  private:
   std::mutex mutex_;
   GatewayView view_;
-  const std::vector<std::string> not_required_;
   std::function<void(GatewayView)> done_;
 };
 
 }  // namespace
-
-ShardView Gateway::Worker::view(const ViewOptions& view_options, proto::Micros now) const {
-  ShardView view;
-  view.index = shard.index();
-  view.memory_used = shard.pool().used();
-  view.memory_limit = shard.pool().capacity();
-  std::vector<const SessionExport*> slots;
-  for (const auto& slot : exports) {
-    slots.push_back(slot.get());
-    view.exports.push_back(view_of(*slot, now));
-  }
-  for (const auto& driver : drivers) view.sessions.push_back(view_of(std::as_const(*driver).session(), now));
-  add_clients(shard, slots, view_options.clients, now, view);
-  return view;
-}
 
 void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
   on_control([this, options, done = std::move(done)]() mutable {
@@ -59,7 +40,7 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
     view.draining = !takes_clients_;
     view.clients = limit_.taken();
     view.clients_max = limit_.limit();
-    view.addresses = addresses();
+    view.addresses = addresses_;
     for (const auto& listener : listeners_) {
       view.accepted += listener->counters().accepted;
       view.over_limit += listener->counters().over_limit;
@@ -67,10 +48,7 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
     }
     view.shards.resize(workers_.size());
     for (std::uint32_t i = 0; i < workers_.size(); ++i) view.shards[i].index = i;
-    std::vector<std::string> not_required;
-    for (const config::Export& exported : config_.exports)
-      if (!exported.required) not_required.push_back(exported.name);
-    const auto collector = std::make_shared<Collector>(std::move(view), std::move(not_required), std::move(done));
+    const auto collector = std::make_shared<Collector>(std::move(view), std::move(done));
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       workers_[i]->shard.post([worker = workers_[i].get(), options, collector, i](proto::Micros now) {
         collector->put(i, worker->view(options, now));
@@ -89,22 +67,23 @@ void Gateway::tasks(std::string target, std::function<void(std::optional<std::ve
   });
 }
 
-std::pair<Gateway::Worker*, SessionDriver*> Gateway::find_target(const std::string& name) noexcept {
-  for (const auto& worker : workers_) {
-    for (const auto& driver : worker->drivers) {
-      if (driver->session().settings().label == name) return {worker.get(), driver.get()};
-    }
-  }
-  return {};
+std::pair<Worker*, SessionDriver*> Gateway::find_target(const std::string& name) noexcept {
+  const auto found = targets_.find(name);
+  if (found == targets_.end() || found->second.driver == nullptr) return {};
+  return {found->second.worker, found->second.driver};
 }
 
-std::pair<Gateway::Worker*, SessionExport*> Gateway::find_export(const std::string& name) noexcept {
-  for (const auto& worker : workers_) {
-    for (const auto& slot : worker->exports) {
-      if (slot->name() == name) return {worker.get(), slot.get()};
-    }
-  }
-  return {};
+std::pair<Worker*, SessionExport*> Gateway::find_export(const std::string& name) noexcept {
+  const auto found = exports_.find(name);
+  if (found == exports_.end()) return {};
+  return {found->second.worker, found->second.slot};
+}
+
+bool Gateway::has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(exports_, [&](const auto& entry) {
+    const SessionExport& slot = *entry.second.slot;
+    return &slot.driver() == &driver && slot.exported().unit().lun() == lun;
+  });
 }
 
 }  // namespace nbdgw::net

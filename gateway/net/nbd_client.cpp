@@ -115,12 +115,17 @@ bool NbdClient::settle_export(proto::Micros now) {
   while (const auto wanted = engine_.wants_export()) {
     ExportSlot* slot = shard_->find_export(*wanted);
     if (slot == nullptr) {
-      Shard* place = shard_->place_of(*wanted);
-      if (place == nullptr || place == shard_) {
+      const ExportPlace* place = shard_->place_of(*wanted);
+      if (place != nullptr && place->shard == nullptr) {
+        engine_.export_waiting("the configuration of export " + std::string(*wanted) + " is being changed");
+        waits_for_export_ = true;
+        return true;
+      }
+      if (place == nullptr || place->shard == shard_) {
         engine_.export_unknown("there is no export of this name; nbdinfo --list shows those there are", now);
         continue;
       }
-      move_to(*place);
+      move_to(*place->shard);
       return false;
     }
     if (refuse_new(*slot, now)) continue;
@@ -217,16 +222,20 @@ void NbdClient::finish(proto::Micros now) {
   }
   const std::string why = nbd::describe(engine_.close_reason());
   spdlog::info("{}: {}", peer_, why);
-  engine_.on_disconnected(now);
-  note_end();
+  detach(now);
   state_ = State::lingering;
   linger_until_ = now + kLinger;
   socket_.set_interest(EPOLLIN);
 }
 
-void NbdClient::note_end() {
+/// The export is done with this client: nothing of it refers to the other any more.
+void NbdClient::detach(proto::Micros now) {
+  engine_.on_disconnected(now);
   shard_->count_close(engine_.close_reason());
-  if (slot_ != nullptr) slot_->past_clients().counters += engine_.counters();
+  if (slot_ == nullptr) return;
+  slot_->past_clients().counters += engine_.counters();
+  shard_->touch(slot_->station());
+  slot_ = nullptr;
 }
 
 void NbdClient::cut_off(proto::Micros now, const std::string& why) {
@@ -240,16 +249,14 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
   linger_until_ = proto::kNever;
   socket_.close();
   if (was_open) {
-    engine_.on_disconnected(now);
-    note_end();
     if (slot_ != nullptr) {
       const nbd::Counters& counters = engine_.counters();
       spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written. {}", peer_,
                    slot_->name(), requests(counters), counters.bytes_read, counters.bytes_written, why);
-      shard_->touch(slot_->station());
     } else {
       spdlog::info("{}: left before it attached. {}", peer_, why);
     }
+    detach(now);
   }
   shard_->leave(*this, nullptr);
 }

@@ -51,7 +51,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   bool open() const noexcept { return state_ == State::open; }
   std::uint64_t id() const noexcept { return id_; }
   const nbd::Connection& engine() const noexcept { return engine_; }
-  /// What it is attached to, or null.
+  /// What it is attached to, or null: also when it is on its way out.
   const ExportSlot* slot() const noexcept { return slot_; }
   const std::string& peer() const noexcept { return peer_; }
   proto::Micros born_at() const noexcept { return born_at_; }
@@ -78,7 +78,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   bool refuse_new(const ExportSlot& slot, proto::Micros now);
   void move_to(Shard& target);
   void note_attached();
-  void note_end();
+  void detach(proto::Micros now);
   void send(proto::Micros now);
   void update_reading();
   void finish(proto::Micros now);
@@ -98,7 +98,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   bool ended_ = false;          // the peer has closed, or the socket has failed (then lost_ is set)
   bool receive_later_ = false;  // there is more to receive than one turn allows
   int lost_ = 0;                // errno of the failure
-  ExportSlot* slot_ = nullptr;  // attached to
+  ExportSlot* slot_ = nullptr;  // attached to, while the engine is connected
   std::size_t place_ = 0;       // index in the shard's list of clients
   std::size_t discarded_ = 0;
   proto::Micros linger_until_ = proto::kNever;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "gateway/net/shard.hpp"
+#include "proto/assert.hpp"
 
 namespace nbdgw::net {
 
@@ -19,9 +20,18 @@ SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& reco
   }
 }
 
-void SessionDriver::add_export(bridge::Export& exported) {
+void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   exports_.push_back(&exported);
   states_seen_.push_back(exported.state());
+  if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now);
+}
+
+void SessionDriver::remove_export(bridge::Export& exported) {
+  NBDGW_ASSERT(exported.idle(), "an export goes when nothing of it is with the session");
+  const auto place = std::ranges::find(exports_, &exported);
+  NBDGW_ASSERT(place != exports_.end(), "an export of this driver");
+  states_seen_.erase(states_seen_.begin() + (place - exports_.begin()));
+  exports_.erase(place);
 }
 
 void SessionDriver::on_portal_socket(PortalSocket& socket, proto::Micros now) {
@@ -108,14 +118,18 @@ void SessionDriver::serve_socket_requests(proto::Micros now) {
 
 void SessionDriver::look_up(std::uint16_t index) {
   PortalSocket& socket = links_[index]->socket;
-  resolver_.resolve(socket.host(), socket.port(),
-                    [this, index, attempt = socket.attempt()](std::vector<Address> addresses, std::string error) {
-                      shard_.post([this, index, attempt, addresses = std::move(addresses),
-                                   error = std::move(error)](proto::Micros) {
-                        links_[index]->socket.on_resolved(attempt, addresses, error);
-                        shard_.touch(*this);
-                      });
-                    });
+  resolver_.resolve(
+      socket.host(), socket.port(),
+      [&shard = shard_, weak = std::weak_ptr(self_), index, attempt = socket.attempt()](
+          std::vector<Address> addresses, std::string error) {
+        shard.post([weak, index, attempt, addresses = std::move(addresses), error = std::move(error)](proto::Micros) {
+          // Drivers go on this thread, so one that is there now is there until the end of the call.
+          const std::shared_ptr<SessionDriver> driver = weak.lock();
+          if (driver == nullptr) return;
+          driver->links_[index]->socket.on_resolved(attempt, addresses, error);
+          driver->shard_.touch(*driver);
+        });
+      });
 }
 
 void SessionDriver::serve_events(proto::Micros now) {

@@ -24,13 +24,17 @@ inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
 /// happens to it, and tells its exports when it comes and goes, and when a LUN was reset.
 class SessionDriver final : public Station, public PortalSocket::Owner {
  public:
-  /// All must outlive the driver, and the driver the shard's thread.
+  /// All must outlive the driver. It goes on the shard's thread, when the session is terminated and the shard does
+  /// not know it any more (Shard::remove_station()), or after that thread.
   SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session);
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
 
-  /// Before the shard's thread starts.
-  void add_export(bridge::Export& exported);
+  /// Before the shard's thread starts, or on it. An export that comes to a session that is there learns of it at
+  /// once.
+  void add_export(bridge::Export& exported, proto::Micros now);
+  /// The export must be idle.
+  void remove_export(bridge::Export& exported);
 
   initiator::Session& session() noexcept { return session_; }
   const initiator::Session& session() const noexcept { return session_; }
@@ -41,6 +45,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void on_deadline(proto::Micros now) override;
   void begin_drain(proto::Micros now) override;
   bool idle() const noexcept override;
+  std::uint32_t load() const noexcept override { return session_.tasks_in_use(); }
 
  private:
   struct Link {
@@ -68,7 +73,9 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   std::vector<bridge::Export*> exports_;
   std::vector<bridge::ExportState> states_seen_;  // of exports_, as logged
   std::vector<std::unique_ptr<Link>> links_;      // one for each connection of the session
-  std::string last_refusal_;                      // the same one again and again is logged now and then only
+  /// Lookups that are under way have a weak reference to it, which tells them whether the driver is still there.
+  std::shared_ptr<SessionDriver> self_{this, [](SessionDriver*) {}};
+  std::string last_refusal_;  // the same one again and again is logged now and then only
   proto::Micros refusal_logged_at_ = 0;
   std::uint64_t refusals_untold_ = 0;
 };

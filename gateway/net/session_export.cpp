@@ -3,9 +3,7 @@
 namespace nbdgw::net {
 
 SessionExport::SessionExport(bridge::ExportConfig config, proto::BufferPool& pool, SessionDriver& driver)
-    : name_(config.name), driver_(driver), export_(std::move(config), pool, driver.session()) {
-  driver.add_export(export_);
-}
+    : name_(config.name), driver_(driver), export_(std::move(config), pool, driver.session()) {}
 
 nbd::Backend* SessionExport::backend() noexcept {
   const bool usable = export_.known() && export_.state() != bridge::ExportState::refused;

@@ -11,6 +11,7 @@ namespace nbdgw::net {
 /// An export on the LUN of a session.
 class SessionExport final : public ExportSlot {
  public:
+  /// The driver does not know of it yet (SessionDriver::add_export()).
   SessionExport(bridge::ExportConfig config, proto::BufferPool& pool, SessionDriver& driver);
 
   const std::string& name() const noexcept override { return name_; }
@@ -22,12 +23,18 @@ class SessionExport final : public ExportSlot {
 
   bridge::Export& exported() noexcept { return export_; }
   const bridge::Export& exported() const noexcept { return export_; }
+  SessionDriver& driver() noexcept { return driver_; }
   const SessionDriver& driver() const noexcept { return driver_; }
+
+  /// The gateway is ready only while this export is online.
+  bool required() const noexcept { return required_; }
+  void set_required(bool required) noexcept { required_ = required; }
 
  private:
   const std::string name_;
   SessionDriver& driver_;
   bridge::Export export_;
+  bool required_ = true;
 };
 
 }  // namespace nbdgw::net

@@ -1,6 +1,7 @@
 #include "gateway/net/shard.hpp"
 
 #include <pthread.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -11,12 +12,11 @@
 
 namespace nbdgw::net {
 
-Shard::Shard(std::uint32_t index, ShardOptions options)
+Shard::Shard(std::uint32_t index, const ShardOptions& options)
     : index_(index),
-      options_(std::move(options)),
-      arena_(options_.memory),
+      arena_(options.memory),
       pool_(arena_.memory()),
-      host_(options_.initiator_name, random_),
+      host_(options.initiator_name, random_),
       mailbox_(poller_) {}
 
 Shard::~Shard() {
@@ -30,6 +30,34 @@ void Shard::add_station(Station& station) {
 
 void Shard::add_export(ExportSlot& slot) {
   exports_.push_back(&slot);
+}
+
+void Shard::set_places(ExportPlacesPtr places) {
+  places_ = std::move(places);
+  exports_changed();
+}
+
+void Shard::remove_station(Station& station) {
+  std::erase(stations_, &station);
+  std::erase(touched_stations_, &station);
+  station.touched_ = false;
+}
+
+void Shard::remove_export(ExportSlot& slot, proto::Micros limit, proto::Micros now) {
+  std::erase(exports_, &slot);
+  exports_changed();  // who waits for it hears that it is gone
+  for (const auto& client : clients_) {
+    if (client->slot() == &slot) client->send_away(limit, now);
+  }
+}
+
+std::size_t Shard::client_count(const ExportSlot& slot) const noexcept {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(clients_, [&](const auto& client) { return client->slot() == &slot; }));
+}
+
+void Shard::add_chore(std::unique_ptr<Chore> chore) {
+  chores_.push_back(std::move(chore));
 }
 
 void Shard::start() {
@@ -69,13 +97,38 @@ void Shard::turn() {
   } else if (wake_at_ != proto::kNever) {
     timeout = wake_at_ - now_;
   }
+  if (timeout != 0) let_others_work();
   const auto ready = poller_.wait(timeout);
   now_ = steady_now();
   ++turns_;
   for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, now_);
   if (now_ >= wake_at_) deadlines(now_);
   settle(now_);
+  if (!chores_.empty()) advance_chores(now_);
   if (stage_ != Stage::running) advance_drain(now_);
+}
+
+/// Clients and targets on this machine that wait for this processor have something for us as soon as they get it.
+/// With many commands under way it pays to let them before we look: what comes together is handled together, where
+/// else each piece would cost a wake-up (measured at 4 KiB and depth 32 on two processors: a quarter less CPU, and
+/// more requests). Where it is others that wait for the processor, it would be given away for nothing (two busy loops
+/// took a third of the requests): they show themselves by keeping it for long.
+void Shard::let_others_work() noexcept {
+  if (turns_without_yield_ > 0) {
+    --turns_without_yield_;
+    return;
+  }
+  std::uint32_t load = 0;
+  for (const Station* station : stations_) load += station->load();
+  if (load < kDeepQueue) return;
+  const proto::Micros begin = steady_now();
+  ::sched_yield();
+  if (steady_now() - begin > kLongYield) turns_without_yield_ = kTurnsAfterLongYield;
+}
+
+void Shard::advance_chores(proto::Micros now) {
+  std::erase_if(chores_, [now](const auto& chore) { return chore->advance(now); });
+  for (const auto& chore : chores_) note_deadline(chore->next_deadline());
 }
 
 void Shard::deadlines(proto::Micros now) {
@@ -90,6 +143,7 @@ void Shard::deadlines(proto::Micros now) {
   };
   for (Station* station : stations_) call(*station);
   for (const auto& client : clients_) call(*client);
+  for (const auto& chore : chores_) note_deadline(chore->next_deadline());  // they look at the clock in every turn
 }
 
 void Shard::touch(Station& station) {
@@ -186,10 +240,10 @@ ExportSlot* Shard::find_export(std::string_view name) noexcept {
   return found == exports_.end() ? nullptr : *found;
 }
 
-Shard* Shard::place_of(std::string_view name) const noexcept {
+const ExportPlace* Shard::place_of(std::string_view name) const noexcept {
   if (places_ == nullptr) return nullptr;
   const auto found = places_->find(std::string(name));
-  return found == places_->end() ? nullptr : found->second;
+  return found == places_->end() ? nullptr : &found->second;
 }
 
 void Shard::stall(NbdClient& client) {

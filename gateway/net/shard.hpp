@@ -15,6 +15,7 @@
 #include "gateway/initiator/host.hpp"
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/arena.hpp"
+#include "gateway/net/chore.hpp"
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/mailbox.hpp"
 #include "gateway/net/poller.hpp"
@@ -27,15 +28,20 @@ namespace nbdgw::net {
 class NbdClient;
 class Shard;
 
-/// On which shard each export lives. Made before the shards start, never changed after.
-using ExportPlaces = std::unordered_map<std::string, Shard*>;
+/// Where an export lives.
+struct ExportPlace {
+  Shard* shard = nullptr;  // null: nowhere for the moment, as its configuration is being changed; clients wait
+};
 
-/// What all shards share: immutable.
+/// Where each export lives. Immutable: the shards share it, and get another one when it changes. As each gets it in a
+/// turn of its own, a client may be sent to a shard that does not have its export any more, and is sent on from
+/// there.
+using ExportPlaces = std::unordered_map<std::string, ExportPlace>;
+using ExportPlacesPtr = std::shared_ptr<const ExportPlaces>;
+
 struct ShardOptions {
   std::uint64_t memory = 64ULL << 20;  // bytes of payload memory of this shard
   std::string initiator_name;          // of the sessions on this shard
-  nbd::ExportDirectoryPtr directory;
-  nbd::ConnectionOptions client;
 };
 
 /// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
@@ -52,19 +58,25 @@ class Shard {
   static constexpr proto::Micros kHandshakeGrace = proto::kSecond;
   /// How long a client that an operator sends away may take to finish what is in flight.
   static constexpr proto::Micros kSendAwayLimit = 10 * proto::kSecond;
+  /// Commands with the targets from which on more of them at a time are worth a little patience.
+  static constexpr std::uint32_t kDeepQueue = 8;
+  /// Who is given the processor and keeps it for longer does not work for us: then it is not given away for so many
+  /// turns.
+  static constexpr proto::Micros kLongYield = 500;
+  static constexpr std::uint32_t kTurnsAfterLongYield = 1024;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
   /// Throws std::system_error when the system gives no memory or descriptors.
-  Shard(std::uint32_t index, ShardOptions options);
+  Shard(std::uint32_t index, const ShardOptions& options);
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  /// Before run(), or on the shard's thread. The station and the exports must outlive the thread.
+  /// Before start(), or on the shard's thread. Station and export must outlive the thread, or be removed.
   void add_station(Station& station);
   void add_export(ExportSlot& slot);
-  void set_places(const ExportPlaces* places) { places_ = places; }
+  void set_places(ExportPlacesPtr places);
 
   /// Starts the thread.
   void start();
@@ -93,7 +105,6 @@ class Shard {
   Poller& poller() noexcept { return poller_; }
   proto::BufferPool& pool() noexcept { return pool_; }
   const proto::BufferPool& pool() const noexcept { return pool_; }
-  const ShardOptions& options() const noexcept { return options_; }
 
   /// Asks for a call at the end of this turn.
   void touch(Station& station);
@@ -107,6 +118,16 @@ class Shard {
   void adopt(std::unique_ptr<NbdClient> client, proto::Micros now);
   /// An export came online or went, or its waiting_reason() or admin state changed.
   void exports_changed();
+  /// The station is not called any more. Not in the middle of its own calls, nor while its sockets may be ready: see
+  /// Chore.
+  void remove_station(Station& station);
+  /// No client finds the export any more; those attached may finish what is in flight for `limit`, then they are cut
+  /// off. It must stay until client_count(slot) is 0.
+  void remove_export(ExportSlot& slot, proto::Micros limit, proto::Micros now);
+  std::size_t client_count(const ExportSlot& slot) const noexcept;
+  /// Goes on at the end of every turn, from this one on, until it is over. What is left of it when the thread ends is
+  /// destroyed with the shard.
+  void add_chore(std::unique_ptr<Chore> chore);
   std::size_t client_count() const noexcept { return clients_.size(); }
   std::span<const std::unique_ptr<NbdClient>> clients() const noexcept { return clients_; }
 
@@ -126,8 +147,8 @@ class Shard {
 
   /// The export of that name on this shard, or null.
   ExportSlot* find_export(std::string_view name) noexcept;
-  /// The shard where that export lives, or null when there is none of that name.
-  Shard* place_of(std::string_view name) const noexcept;
+  /// Where that export lives, or null when there is none of that name.
+  const ExportPlace* place_of(std::string_view name) const noexcept;
   /// The client goes to another shard, or to its end, when the end of the turn is done with it.
   void leave(NbdClient& client, Shard* target);
   /// The client waits for payload memory: it is asked again, first come first served, when some was freed.
@@ -143,6 +164,7 @@ class Shard {
 
   void run();
   void turn();
+  void let_others_work() noexcept;
   void deadlines(proto::Micros now);
   void settle(proto::Micros now);
   void serve_stations(proto::Micros now);
@@ -153,10 +175,10 @@ class Shard {
   void cut_off_clients(proto::Micros now);
   void begin_drain(proto::Micros limit, proto::Micros now);
   void advance_drain(proto::Micros now);
+  void advance_chores(proto::Micros now);
 
   const std::uint32_t index_;
-  const ShardOptions options_;
-  const ExportPlaces* places_ = nullptr;
+  ExportPlacesPtr places_;
   Arena arena_;
   proto::BufferPool pool_;
   Poller poller_;
@@ -165,6 +187,7 @@ class Shard {
   std::vector<Station*> stations_;
   std::vector<ExportSlot*> exports_;
   std::vector<std::unique_ptr<NbdClient>> clients_;
+  std::vector<std::unique_ptr<Chore>> chores_;
 
   std::vector<Station*> touched_stations_;
   std::vector<Station*> serving_stations_;
@@ -177,6 +200,7 @@ class Shard {
   std::array<std::uint64_t, nbd::kCloseReasons> closed_{};
   std::uint64_t turns_ = 0;
 
+  std::uint32_t turns_without_yield_ = 0;  // still to come
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;

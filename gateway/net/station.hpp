@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "proto/time.hpp"
 
 namespace nbdgw::net {
@@ -23,6 +25,8 @@ class Station {
   virtual void begin_drain(proto::Micros now) = 0;
   /// Nothing is in flight.
   virtual bool idle() const noexcept = 0;
+  /// Commands that are with the target, more or less.
+  virtual std::uint32_t load() const noexcept = 0;
 
  private:
   friend class Shard;

@@ -135,6 +135,11 @@ struct ShardView {
   std::vector<ClientView> clients;  // only if asked for
 };
 
+/// What a view is asked to have beside the rest.
+struct ViewOptions {
+  bool clients = false;  // each NBD client, too; their numbers are there anyway
+};
+
 struct GatewayView {
   bool draining = false;  // asked for by an operator: no new clients on any export
   std::uint32_t clients = 0;

@@ -95,6 +95,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.target = slot.driver().session().settings().label;
   view.lun = lun_number(exported.unit().lun());
   view.admin_state = slot.admin_state();
+  view.required = slot.required();
   view.state = exported.state();
   view.reason = exported.status().reason;
   view.known = exported.known();
@@ -173,24 +174,39 @@ std::vector<TaskView> view_of_tasks(const initiator::Session& session, proto::Mi
   return views;
 }
 
-void add_clients(const Shard& shard, std::span<const SessionExport* const> slots, bool each, proto::Micros now,
-                 ShardView& view) {
-  view.closed = shard.closed();
-  view.turns = shard.turns();
-  for (const auto& client : shard.clients()) {
+namespace {
+
+/// `view.exports` is there already: clients add to theirs.
+void add_clients(const ShardParts& parts, bool each, proto::Micros now, ShardView& view) {
+  for (const auto& client : parts.shard.clients()) {
     if (!client->open()) continue;  // its numbers are among the past ones already
     if (each) view.clients.push_back(view_of(*client, now));
     const auto place =
-        std::ranges::find(slots, client->slot(), [](const auto* slot) -> const ExportSlot* { return slot; });
-    if (place == slots.end()) {
+        std::ranges::find(parts.exports, client->slot(), [](const auto* slot) -> const ExportSlot* { return slot; });
+    if (place == parts.exports.end()) {
       ++view.handshakes;
       continue;
     }
-    ExportView& exported = view.exports[static_cast<std::size_t>(place - slots.begin())];
+    ExportView& exported = view.exports[static_cast<std::size_t>(place - parts.exports.begin())];
     ++exported.clients;
     exported.nbd += client->engine().counters();
     exported.oldest_request = std::max(exported.oldest_request, since(client->engine().oldest_arrival(), now));
   }
+}
+
+}  // namespace
+
+ShardView view_of(const ShardParts& parts, bool clients, proto::Micros now) {
+  ShardView view;
+  view.index = parts.shard.index();
+  view.memory_used = parts.shard.pool().used();
+  view.memory_limit = parts.shard.pool().capacity();
+  view.turns = parts.shard.turns();
+  view.closed = parts.shard.closed();
+  for (const SessionExport* slot : parts.exports) view.exports.push_back(view_of(*slot, now));
+  for (const SessionDriver* driver : parts.drivers) view.sessions.push_back(view_of(driver->session(), now));
+  add_clients(parts, clients, now, view);
+  return view;
 }
 
 }  // namespace nbdgw::net

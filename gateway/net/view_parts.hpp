@@ -1,6 +1,6 @@
 #pragma once
 
-#include <span>
+#include <vector>
 
 #include "gateway/net/session_driver.hpp"
 #include "gateway/net/session_export.hpp"
@@ -13,14 +13,17 @@ class NbdClient;
 class Shard;
 
 ClientView view_of(const NbdClient& client, proto::Micros now);
-/// Without what its clients tell, see add_clients().
+/// Without what its clients tell.
 ExportView view_of(const SessionExport& slot, proto::Micros now);
 SessionView view_of(const initiator::Session& session, proto::Micros now);
 std::vector<TaskView> view_of_tasks(const initiator::Session& session, proto::Micros now);
 
-/// The shard itself and its clients; `view.exports` must be there already, in the order of `slots`, for what the
-/// clients add to it.
-void add_clients(const Shard& shard, std::span<const SessionExport* const> slots, bool each, proto::Micros now,
-                 ShardView& view);
+/// A shard and what is on it.
+struct ShardParts {
+  const Shard& shard;
+  std::vector<const SessionExport*> exports;
+  std::vector<const SessionDriver*> drivers;
+};
+ShardView view_of(const ShardParts& parts, bool clients, proto::Micros now);
 
 }  // namespace nbdgw::net

@@ -25,7 +25,7 @@ export default async function climb(console_, { control, name }) {
   const abort = seen.get("ABORT TASK") ?? [];
   check(abort.length > 0, `the rung of ABORT TASK was never lit; lit were ${[...seen.keys()]}`);
   check(abort.some(({ now }) => now?.rung === "abort_task" && now.scope === "task" && !now.by_hand), `the API did not say so: ${JSON.stringify(abort)}`);
-  check(abort.every(({ said }) => /climbing/.test(said)), `what the rung says: ${abort[0].said}`);
+  check(abort.every(({ said }) => /climbing/.test(said)), `what the rung says: ${JSON.stringify(abort.map(({ said }) => said))}`);
   check(abort.some(({ text }) => /^Climbing now, by itself: ABORT TASK/.test(text)), `the text under the ladder: ${abort[0].text}`);
   const calm = await page.locator(".ladder li:not([aria-current]) .rung").first().evaluate((node) => getComputedStyle(node).color);
   check(abort[0].colour !== calm, "a rung that climbs looks like all others");

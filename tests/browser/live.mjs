@@ -9,7 +9,7 @@ async function boxes(page) {
   return page.evaluate(() => [...document.querySelectorAll("section, #export-table tr.main > *, .session .body > div, .plot, button")]
     .filter((each) => each.offsetParent).map((each) => {
       const { x, y, width, height } = each.getBoundingClientRect();
-      return [each.id || each.textContent.slice(0, 20), x, y, width, height].join(" ");
+      return [each.id || each.dataset.label || each.tagName, x, y, width, height].join(" ");
     }));
 }
 

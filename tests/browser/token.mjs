@@ -10,7 +10,7 @@ export default async function token(console_, { token: right }) {
   const { page } = console_;
   const dialog = page.getByRole("dialog");
   await dialog.waitFor();
-  const input = page.getByLabel("Token");
+  const input = page.getByRole("textbox", { name: "Token" });
   check(await input.evaluate((node) => node === document.activeElement && node.type === "password"), "the focus is where the token goes");
   await input.fill("wrong");
   await page.keyboard.press("Enter");

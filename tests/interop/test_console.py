@@ -18,6 +18,7 @@ BROWSER = pathlib.Path(__file__).resolve().parents[1] / "browser" / "run.mjs"
 BROWSER_TIMEOUT_S = 200
 TOKEN = "0123456789abcdef0123456789abcdef"
 RATE = 600  # requests per second
+REFUSED = "shutting down"  # libnbd's words for NBD_REP_ERR_SHUTDOWN; the gateway's own it does not pass on
 # A climb whose rungs last long enough to be seen by someone who looks once a second.
 TIMEOUTS = {"command": "1s", "abort": "4s", "lu_reset": "4s", "target_reset": "4s", "nop_interval": "2s",
             "nop_timeout": "2s", "login": "2s", "logout": "1s", "replacement": "60s"}
@@ -124,7 +125,7 @@ class ConsoleChanges(ConsoleCase):
                ends="Done", shows=["#ready", "draining"])
         self.assertTrue(self.status(server)["draining"])
         self.assertEqual(admin.get(server.admin_port, "/readyz").status, 503)
-        self.assertRegex(self.refusal(server) or "let in", "(?i)drain")
+        self.assertRegex(self.refusal(server) or "let in", REFUSED)
         browse("change", server, button="Undrain the gateway…", says=["let in again"], yes="Undrain", ends="Done",
                shows=["#ready", "ready"])
         self.assertFalse(self.status(server)["draining"])
@@ -138,13 +139,13 @@ class ConsoleChanges(ConsoleCase):
         browse("change", server, button="drain", within="#export-table tr.main", says=["refused", "go on undisturbed"],
                yes="Set to drain", ends="Done", shows=[state, "drain"])
         self.assertEqual(self.export(server)["admin_state"], "drain")
-        self.assertRegex(self.refusal(server) or "let in", "(?i)drain")
+        self.assertRegex(self.refusal(server) or "let in", REFUSED)
         self.assertIsNone(fio.process.poll(), "who was there goes on")
         self.assertEqual(self.export(server)["clients"], 2)
         browse("change", server, button="maint", within="#export-table tr.main", says=["sent away"],
                yes="Set to maint", ends="Done", shows=[state, "maint"])
         server.child.wait_until(lambda: self.export(server)["clients"] == 0, "rid of its clients")
-        self.assertRegex(self.refusal(server) or "let in", "(?i)maint")
+        self.assertRegex(self.refusal(server) or "let in", REFUSED)
         browse("change", server, button="ready", within="#export-table tr.main", says=["let in"],
                yes="Set to ready", ends="Done", shows=[state, "^online"])
         self.assertIsNone(self.refusal(server))
@@ -155,10 +156,10 @@ class ConsoleChanges(ConsoleCase):
         for button, yes, rung in (("Reset a LUN…", "Reset the LUN", "lu_reset"),
                                   ("Reset the target…", "Reset the target", "target_warm_reset"),
                                   ("Reset the session…", "Reset the session", "session_reset"),
-                                  ("Drop connection 1 of array", "Drop the connection", "session_reset")):
+                                  ("Drop connection 1 of array", "Drop the connection", "relogin")):
             with self.subTest(button):
                 before = admin.get(server.admin_port, "/v1/events").json()["last"]
-                browse("change", server, button=button, within=".session", says=["sent again"], yes=yes,
+                browse("change", server, button=button, within=".session", says=["sent again|sends its own again"], yes=yes,
                        ends="Succeeded")
                 events = admin.get(server.admin_port, f"/v1/events?since={before}").json()["events"]
                 self.assertIn((rung, "success"), [(event["rung"], event["outcome"]) for event in events])
@@ -197,7 +198,7 @@ del ConsoleCase  # no test by itself
 
 
 def make_picture(path):
-    """An export under a load that moves, two minutes long."""
+    """An export under a load that moves, a minute long."""
     os.environ["NBDGW_NPM"] = str(npm.installed())
     with Embedded({1: Lun(256 * MIB), 2: Lun(256 * MIB)}, control=True) as target:
         exports = {"database": ("array", 1), "archive": ("array", 2)}
@@ -207,7 +208,7 @@ def make_picture(path):
                                  rate_process="poisson").start()
                      for name, size, rate in (("database", "4k", "1500,600"), ("archive", "32k", "150,40"))]
             try:
-                browse("picture", server, seconds=118, file=str(pathlib.Path(path).resolve()))
+                browse("picture", server, seconds=60, file=str(pathlib.Path(path).resolve()))
             finally:
                 for each in loads:
                     each.kill()

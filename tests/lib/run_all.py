@@ -186,6 +186,11 @@ def run_faults(preset, counts):
                 print_line)
 
 
+def run_dashboards(counts):
+    headline("dashboards, alerts, runbooks")
+    run_counted("dashboards", ["/usr/bin/python3", str(ROOT / "tests/dashboards/run.py")], {}, counts, print_line)
+
+
 def check_format(counts):
     headline("format")
     sources = sorted(str(path) for top in ("gateway", "proto", "config", "tests")
@@ -201,6 +206,7 @@ def check_format(counts):
 
 def everything(counts):
     check_format(counts)
+    run_dashboards(counts)
     if build("release", [], counts):
         run_unit("release", counts)
         run_interop("release", counts, leave_out=[RECOVERY])
@@ -217,6 +223,7 @@ def everything(counts):
 
 def quick(counts):
     check_format(counts)
+    run_dashboards(counts)
     if build("release", [], counts):
         run_unit("release", counts)
 
@@ -232,7 +239,7 @@ def only(pattern, counts):
 
 def main():
     parser = argparse.ArgumentParser(prog="tests/run.sh", description="Builds and runs the tests of nbdgw.")
-    parser.add_argument("--quick", action="store_true", help="the unit tests, release build only")
+    parser.add_argument("--quick", action="store_true", help="the unit tests, release build only, and the dashboards")
     parser.add_argument("--only", metavar="PATTERN", help="tests whose name contains this, release build only")
     options = parser.parse_args()
     counts = Counts()

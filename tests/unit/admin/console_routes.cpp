@@ -42,7 +42,8 @@ TEST_CASE("console: the page is in the program, whole, and says what it may do")
   CHECK(all["Cache-Control"] == "no-cache");
   CHECK(all["Referrer-Policy"] == "no-referrer");
   // What would not run under that policy is not in the page.
-  for (const char* element : {"<script src", "<link rel=\"stylesheet", " onclick=", " onload=", " style=\"", "<iframe", "<base"}) {
+  for (const char* element :
+       {"<script src", "<link rel=\"stylesheet", " onclick=", " onload=", " style=\"", "<iframe", "<base"}) {
     CAPTURE(element);
     CHECK(response.body.find(element) == std::string::npos);
   }

@@ -32,7 +32,31 @@ TEST_CASE("exit codes of the commands that start nothing") {
   CHECK(run({"serve", "-c", "/nowhere/nbdgw.yaml"}) == kBadUsage);
 }
 
+TEST_CASE("ctl: a gateway that is not there is a failure, not a crash") {
+  CHECK(run({"ctl", "--help"}) == kSuccess);
+  CHECK(run({"ctl", "-a", "http://127.0.0.1:1", "status"}) == kFailed);
+  CHECK(run({"ctl", "-a", "unix:///nowhere/admin.sock", "events", "--follow"}) == kFailed);
+  CHECK(run({"ctl", "-a", "http://127.0.0.1:1", "--token-file", "/nowhere/token", "status"}) == kBadUsage);
+}
+
 TEST_CASE("what is wrong with a command line is found before anything runs") {
+  for (const std::vector<const char*>& words : {std::vector<const char*>{},
+                                                {"stauts"},
+                                                {"tasks"},
+                                                {"abort", "array"},
+                                                {"abort", "array", "x"},
+                                                {"reset"},
+                                                {"reset", "lun", "array"},
+                                                {"maint"},
+                                                {"log", "loud"},
+                                                {"log", "--for", "10m"},
+                                                {"--cert-file", "c", "status"},
+                                                {"-a", "127.0.0.1:9810", "status"},
+                                                {"--timeout", "0s", "status"}}) {
+    std::vector<const char*> all{"ctl"};
+    all.insert(all.end(), words.begin(), words.end());
+    CHECK(run(all) == kBadUsage);
+  }
   CHECK(run({}) == kBadUsage);
   CHECK(run({"sevre"}) == kBadUsage);
   CHECK(run({"serve"}) == kBadUsage);

@@ -26,6 +26,24 @@ TEST_CASE("without a second signal the work runs to its end") {
   CHECK(done);
 }
 
+TEST_CASE("a hangup is waited for where that is asked for, and is no second signal") {
+  StopSignals signals(StopSignals::Hangup::waited_for);
+  ::kill(::getpid(), SIGHUP);
+  CHECK(signals.wait() == SIGHUP);
+  bool done = false;
+  signals.run_unless_signalled(
+      [&done] {
+        ::kill(::getpid(), SIGHUP);
+        ::kill(::getpid(), SIGHUP);
+        done = true;
+      },
+      "not printed");
+  CHECK(done);
+  ::kill(::getpid(), SIGTERM);
+  while (signals.wait() != SIGTERM) {  // a hangup may be left, as the work was over so soon
+  }
+}
+
 TEST_CASE("a second signal ends the process at once, in the middle of the work") {
   const pid_t child = ::fork();
   REQUIRE(child >= 0);

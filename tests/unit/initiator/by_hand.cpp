@@ -329,3 +329,61 @@ TEST_CASE(
   CHECK(climbing->rung == Rung::relogin);
   CHECK(climbing->cause.find("dropped by an operator (by hand)") != std::string::npos);
 }
+
+TEST_CASE("by hand: what is climbed can be seen from its beginning to its end, and so can what the window allows") {
+  LadderPeer peer;
+  CHECK_FALSE(peer.session.escalation().climbing());
+  Job& job = peer.queue(Direction::none, 0);
+  const std::uint32_t itt = peer.take_command(job);
+  CHECK(peer.session.cmd_sn() == 2);
+  CHECK(peer.session.find_task(itt) != nullptr);
+  CHECK(peer.session.find_task(itt + 1) == nullptr);
+  CHECK(peer.session.tsih() == Peer::kTsih);
+  CHECK(peer.session.connection(0).portal().port == peer.wire(0).portal.port);
+  peer.acknowledge();
+  CHECK(peer.session.exp_cmd_sn() == 2);
+  const nbdgw::proto::Micros began = peer.now;
+  REQUIRE(peer.session.request_recovery({.id = 3, .rung = Rung::lu_reset, .lun = kLun1}));
+  const TaskManagementRequest request = peer.tmf(Function::logical_unit_reset);
+  peer.now += 1000;
+  const auto climb = peer.session.escalation().climbing();
+  REQUIRE(climb.has_value());
+  CHECK(climb->rung == Rung::lu_reset);
+  CHECK(climb->lun == kLun1);
+  CHECK(climb->request_id == 3);
+  CHECK(climb->started_at == began);
+  peer.answer(request, Result::complete);
+  peer.pump();
+  CHECK(event_of(peer, 3).outcome == RungOutcome::success);
+  CHECK_FALSE(peer.session.escalation().climbing());
+  CHECK(peer.session.find_task(itt) == nullptr);
+}
+
+TEST_CASE("by hand: which requests can be asked for, and how many may wait") {
+  for (const Row& row : kRows) {
+    CAPTURE(to_string(row.rung));
+    CHECK(can_be_asked_for({.id = 1, .rung = row.rung}) == (row.scope != RungScope::lun));
+    CHECK(can_be_asked_for({.id = 1, .rung = row.rung, .lun = kLun1}));
+  }
+  CHECK(can_be_asked_for({.id = 1, .rung = Rung::session_reset}));
+  CHECK_FALSE(can_be_asked_for({.id = 1, .rung = Rung::timeout}));
+  CHECK_FALSE(can_be_asked_for({.id = 1, .rung = Rung::relogin}));
+  LadderPeer peer;
+  for (std::uint32_t i = 1; i <= Escalation::kMaxRequests; ++i) {
+    CHECK(peer.session.escalation().takes_requests());
+    REQUIRE(peer.session.request_recovery({.id = i, .rung = Rung::target_warm_reset}));
+  }
+  CHECK_FALSE(peer.session.escalation().takes_requests());
+  CHECK_FALSE(peer.session.request_recovery({.id = 99, .rung = Rung::target_warm_reset}));
+}
+
+TEST_CASE("by hand: one connection of several is dropped: all go, the reason is told, and all come back") {
+  LadderPeer peer(3);
+  REQUIRE(peer.session.drop_connection(2, "by hand", peer.now));
+  CHECK(peer.session.state() == SessionState::failed);
+  CHECK(peer.session.trouble().find("connection 2") != std::string::npos);
+  CHECK(peer.session.trouble().find("dropped by an operator") != std::string::npos);
+  peer.pump();
+  for (std::uint16_t cid = 0; cid < 3; ++cid) CHECK(peer.wire(cid).closes == 1);
+  CHECK_FALSE(peer.session.escalation().takes_requests());
+}

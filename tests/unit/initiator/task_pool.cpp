@@ -103,3 +103,22 @@ TEST_CASE("task pool: a late answer is known until its status came, its tag is i
     CHECK_FALSE(pool.is_late_answer(itt));
   }
 }
+
+TEST_CASE("task pool: grows while tasks are out; they stay where they are, and management keeps its share") {
+  TaskPool pool(2, 1);
+  Task* const first = pool.alloc(TaskKind::scsi);
+  Task* const second = pool.alloc(TaskKind::scsi);
+  CHECK(pool.alloc(TaskKind::scsi) == nullptr);
+  pool.grow(1);  // never fewer
+  CHECK(pool.size() == 2 + TaskPool::kManagementTasks);
+  pool.grow(TaskPool::kMaxScsiTasks);
+  CHECK(pool.size() == TaskPool::kMaxScsiTasks + TaskPool::kManagementTasks);
+  CHECK(pool.in_use() == 2);
+  CHECK(pool.itt_to_task(first->itt) == first);
+  CHECK(pool.itt_to_task(second->itt) == second);
+  for (int i = 2; i < TaskPool::kMaxScsiTasks; ++i) REQUIRE(pool.alloc(TaskKind::scsi) != nullptr);
+  CHECK(pool.alloc(TaskKind::scsi) == nullptr);
+  Task* const nop = pool.alloc(TaskKind::nop);
+  REQUIRE(nop != nullptr);
+  CHECK(pool.itt_to_task(nop->itt) == nop);
+}

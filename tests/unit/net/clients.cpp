@@ -6,6 +6,7 @@
 #include <numeric>
 #include <thread>
 
+#include "gateway/net/nbd_client.hpp"
 #include "memory_export.hpp"
 #include "test_client.hpp"
 
@@ -21,10 +22,10 @@ constexpr std::size_t kDisk = 8 << 20;
 struct OneShard {
   explicit OneShard(std::uint64_t memory = 64 << 20, proto::Micros handshake = 10 * proto::kSecond,
                     bool online = true)
-      : shard(0, options(memory, handshake)), disk(shard, "disk", kDisk) {
+      : shard(0, {.memory = memory, .initiator_name = {}}), disk(shard, "disk", kDisk) {
+    entrance.options.handshake_timeout = handshake;
     disk.online = online;
-    shard.set_places(&places);
-    places.emplace("disk", &shard);
+    shard.set_places(std::make_shared<const net::ExportPlaces>(net::ExportPlaces{{"disk", {&shard}}}));
     shard.start();
   }
   ~OneShard() {
@@ -32,13 +33,7 @@ struct OneShard {
     CHECK(disk.in_flight() == 0);
     CHECK(shard.pool().used() == 0);
   }
-  static net::ShardOptions options(std::uint64_t memory, proto::Micros handshake) {
-    net::ShardOptions options;
-    options.memory = memory;
-    options.directory = std::make_shared<nbd::ExportDirectory>(nbd::ExportDirectory{{"disk", ""}});
-    options.client.handshake_timeout = handshake;
-    return options;
-  }
+  TestClient connect() { return connect_to(shard, entrance); }
   std::size_t clients() {
     return on_shard(shard, [&] { return shard.client_count(); });
   }
@@ -47,9 +42,9 @@ struct OneShard {
     while (clients() != count) std::this_thread::yield();
   }
 
-  net::ExportPlaces places;
   net::Shard shard;
   MemoryExport disk;
+  Entrance entrance{std::make_shared<nbd::ExportDirectory>(nbd::ExportDirectory{{"disk", ""}})};
 };
 
 std::vector<std::uint8_t> pattern(std::size_t size, std::uint8_t first) {
@@ -62,7 +57,7 @@ std::vector<std::uint8_t> pattern(std::size_t size, std::uint8_t first) {
 
 TEST_CASE("data written comes back, small and large, whatever the cut of the TCP stream") {
   OneShard one;
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.go("disk") == Reply::ack);
   CHECK(client.size() == kDisk);
   for (const std::size_t size :
@@ -77,7 +72,7 @@ TEST_CASE("data written comes back, small and large, whatever the cut of the TCP
 
 TEST_CASE("a handshake byte by byte is as good as one in a piece") {
   OneShard one;
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.greet());
   std::vector<std::uint8_t> option{'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', 0,   0,   0,   7, 0,
                                    0,   0,   10,  0,   0,   0,   4,   'd', 'i', 's', 'k', 0, 0};
@@ -87,7 +82,7 @@ TEST_CASE("a handshake byte by byte is as good as one in a piece") {
 
 TEST_CASE("many requests in one piece are all answered") {
   OneShard one;
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.go("disk") == Reply::ack);
   constexpr std::uint64_t kCount = 1000;
   std::jthread sender([&] {
@@ -109,14 +104,14 @@ TEST_CASE("many requests in one piece are all answered") {
 
 TEST_CASE("an unknown export gets an error that says so") {
   OneShard one;
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   CHECK(client.go("nope") == Reply::err_unknown);
   CHECK(!client.error_text().empty());
 }
 
 TEST_CASE("a client waits for its export and is served when that comes") {
   OneShard one(64 << 20, 10 * proto::kSecond, false);
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.greet());
   client.send_go("disk");
   one.await_clients(1);
@@ -129,14 +124,14 @@ TEST_CASE("a client waits for its export and is served when that comes") {
 
 TEST_CASE("an export that does not come: the client is told why when the handshake's time is up") {
   OneShard one(64 << 20, 100 * proto::kMillisecond, false);
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   CHECK(client.go("disk") == Reply::err_unknown);
   CHECK(client.error_text().find("the test has not put it online") != std::string::npos);
 }
 
 TEST_CASE("a client that says nothing is closed when the handshake's time is up") {
   OneShard one(64 << 20, 50 * proto::kMillisecond);
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.greet());
   std::uint8_t byte = 0;
   CHECK(!client.read({&byte, 1}));
@@ -146,7 +141,7 @@ TEST_CASE("a client that says nothing is closed when the handshake's time is up"
 
 TEST_CASE("a client that says goodbye and shuts its side gets the replies it is owed") {
   OneShard one;
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.go("disk") == Reply::ack);
   on_shard(one.shard, [&] { one.disk.hold = true; });
   for (std::uint64_t i = 0; i < 8; ++i) client.send_request(Command::read, i, i * 4096, 4096);
@@ -174,7 +169,7 @@ TEST_CASE("a client that vanishes with requests in flight leaves nothing behind"
   OneShard one;
   on_shard(one.shard, [&] { one.disk.hold = true; });
   for (const bool reset : {false, true}) {
-    TestClient client = connect_to(one.shard);
+    TestClient client = one.connect();
     REQUIRE(client.go("disk") == Reply::ack);
     for (std::uint64_t i = 0; i < 8; ++i) client.send_request(Command::read, i, i * 4096, 4096);
     while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) < 8) std::this_thread::yield();
@@ -188,6 +183,28 @@ TEST_CASE("a client that vanishes with requests in flight leaves nothing behind"
   }
 }
 
+TEST_CASE("a client that is sent away and cannot finish in time is cut off, the others are left alone") {
+  OneShard one;
+  TestClient client = one.connect();
+  REQUIRE(client.go("disk") == Reply::ack);
+  on_shard(one.shard, [&] { one.disk.hold = true; });
+  client.send_request(Command::read, 1, 0, 4096);
+  while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) == 0) std::this_thread::yield();
+  TestClient other = one.connect();
+  REQUIRE(other.go("disk") == Reply::ack);
+  one.shard.post([&](proto::Micros now) {
+    for (const auto& here : one.shard.clients()) {
+      if (here->engine().in_flight() > 0) here->send_away(100 * proto::kMillisecond, now);
+    }
+  });
+  std::uint8_t byte = 0;
+  CHECK(!client.read({&byte, 1}));
+  one.await_clients(1);
+  on_shard(one.shard, [&] { one.disk.hold = false; });
+  const auto data = pattern(4096, 1);
+  CHECK(other.write_at(0, data));
+}
+
 TEST_CASE("with too little memory for all, clients wait and all are served") {
   OneShard one(2 << 20);
   constexpr int kClients = 6;
@@ -196,7 +213,7 @@ TEST_CASE("with too little memory for all, clients wait and all are served") {
   std::atomic<int> good{0};
   for (int c = 0; c < kClients; ++c) {
     threads.emplace_back([&, c] {
-      TestClient client = connect_to(one.shard);
+      TestClient client = one.connect();
       if (client.go("disk") != Reply::ack) return;
       const auto data = pattern(kSize, static_cast<std::uint8_t>(c));
       std::vector<std::uint8_t> back(kSize);
@@ -214,7 +231,7 @@ TEST_CASE("with too little memory for all, clients wait and all are served") {
 
 TEST_CASE("replies that the client does not take are held back, and come when it does") {
   OneShard one;
-  TestClient client = connect_to(one.shard);
+  TestClient client = one.connect();
   REQUIRE(client.go("disk") == Reply::ack);
   constexpr std::uint32_t kSize = 4 << 20;  // more than the buffers of a loopback connection
   for (std::uint64_t i = 0; i < 4; ++i) client.send_request(Command::read, i, i, kSize);

@@ -2,14 +2,12 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
-#include <functional>
 #include <future>
 #include <thread>
 
-#include "gateway/net/gateway.hpp"
 #include "proto/scsi/lun.hpp"
+#include "tests/unit/net/gateway_rig.hpp"
 #include "tests/unit/net/test_client.hpp"
-#include "tests/unit/net/test_gateway.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -19,104 +17,6 @@ using net::GatewayView;
 using net::Verdict;
 using net::VerdictCode;
 using proto::nbd::Reply;
-
-namespace {
-
-/// Calls with a callback, and waits for what it is given. Throws std::future_error when it is destroyed uncalled.
-template <typename Result, typename Call>
-Result await(Call call) {
-  auto promise = std::make_shared<std::promise<Result>>();
-  std::future<Result> future = promise->get_future();
-  call([promise = std::move(promise)](Result result) { promise->set_value(std::move(result)); });
-  return future.get();
-}
-
-GatewayView view(net::Gateway& gateway, bool clients = true) {
-  return await<GatewayView>([&](auto done) { gateway.view({.clients = clients}, std::move(done)); });
-}
-
-/// The only export of the only shard.
-net::ExportView export_of(net::Gateway& gateway) {
-  GatewayView all = view(gateway);
-  REQUIRE(all.shards.size() == 1);
-  REQUIRE(all.shards[0].exports.size() == 1);
-  return all.shards[0].exports[0];
-}
-
-net::SessionView session_of(net::Gateway& gateway) {
-  GatewayView all = view(gateway);
-  REQUIRE(all.shards.size() == 1);
-  REQUIRE(all.shards[0].sessions.size() == 1);
-  return all.shards[0].sessions[0];
-}
-
-void until(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition()) {
-    REQUIRE(std::chrono::steady_clock::now() < end);
-    std::this_thread::yield();
-  }
-}
-
-Verdict recover(net::Gateway& gateway, const initiator::RecoveryRequest& request, bool dry_run = false,
-                const std::string& target = "t") {
-  return await<Verdict>([&](auto done) { gateway.recover(target, request, dry_run, std::move(done)); });
-}
-
-Verdict set_state(net::Gateway& gateway, AdminState state, bool dry_run = false, const std::string& name = "vol-t") {
-  return await<Verdict>([&](auto done) { gateway.set_export_state(name, state, dry_run, std::move(done)); });
-}
-
-Verdict drop(net::Gateway& gateway, std::uint16_t cid, bool dry_run = false) {
-  return await<Verdict>([&](auto done) { gateway.drop_connection("t", cid, dry_run, std::move(done)); });
-}
-
-Verdict drain_clients(net::Gateway& gateway, bool on, bool dry_run = false) {
-  return await<Verdict>([&](auto done) { gateway.drain_clients(on, dry_run, std::move(done)); });
-}
-
-Verdict disconnect(net::Gateway& gateway, std::uint64_t id, bool dry_run = false) {
-  return await<Verdict>([&](auto done) { gateway.disconnect_client(id, dry_run, std::move(done)); });
-}
-
-struct Rig {
-  Rig() {
-    gateway.start();
-    until([&] { return session_of(gateway).connections_wanted == joined(); });
-  }
-  std::uint32_t joined() {
-    std::uint32_t count = 0;
-    for (const auto& connection : session_of(gateway).connections)
-      count += connection.state == initiator::ConnectionState::started;
-    return count;
-  }
-  /// The outcome of a rung by hand, once it has ended.
-  initiator::RecoveryEvent ended(std::uint32_t request_id) {
-    initiator::RecoveryEvent found;
-    until([&] {
-      for (const net::RecoveryRecord& record : gateway.recovery().since(0)) {
-        const auto* event = std::get_if<initiator::RecoveryEvent>(&record.event);
-        if (event != nullptr && event->request_id == request_id) {
-          found = *event;
-          return true;
-        }
-      }
-      return false;
-    });
-    return found;
-  }
-
-  Target target{"t"};
-  net::Gateway gateway{config_for({&target})};
-};
-
-bool echoes(TestClient& client) {
-  const std::vector<std::uint8_t> data(5000, 0x37);
-  std::vector<std::uint8_t> back(data.size());
-  return client.write_at(777, data) && client.read_at(777, back) && back == data;
-}
-
-}  // namespace
 
 TEST_CASE("view: what is there, as configured and as found") {
   Rig rig;

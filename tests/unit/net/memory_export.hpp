@@ -34,6 +34,7 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
   void on_deadline(proto::Micros) override {}
   void begin_drain(proto::Micros) override {}
   bool idle() const noexcept override { return all_.empty(); }
+  std::uint32_t load() const noexcept override { return static_cast<std::uint32_t>(all_.size()); }
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
   std::uint64_t memory_free() const noexcept override { return shard_.pool().capacity() - shard_.pool().used(); }

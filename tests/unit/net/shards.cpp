@@ -24,15 +24,17 @@ struct Shards {
   Shards() {
     const auto directory = std::make_shared<nbd::ExportDirectory>();
     for (std::size_t i = 0; i < kShards; ++i) directory->push_back({disk_name(i), ""});
+    entrance.directory = directory;
     for (std::size_t i = 0; i < kShards; ++i) {
       net::ShardOptions options;
       options.memory = 16 << 20;
-      options.directory = directory;
       shards.push_back(std::make_unique<net::Shard>(static_cast<std::uint32_t>(i), options));
       disks.push_back(std::make_unique<MemoryExport>(*shards[i], disk_name(i), kDisk));
-      places.emplace(disk_name(i), shards[i].get());
     }
-    for (const auto& shard : shards) shard->set_places(&places);
+    net::ExportPlaces places;
+    for (std::size_t i = 0; i < kShards; ++i) places.emplace(disk_name(i), net::ExportPlace{shards[i].get()});
+    const auto shared = std::make_shared<const net::ExportPlaces>(std::move(places));
+    for (const auto& shard : shards) shard->set_places(shared);
     for (const auto& shard : shards) shard->start();
   }
   ~Shards() {
@@ -42,19 +44,22 @@ struct Shards {
       CHECK(shards[i]->pool().used() == 0);
     }
   }
+  TestClient connect(std::size_t shard, net::ConnectionLimit::Ticket ticket = {}) {
+    return connect_to(*shards[shard], entrance, std::move(ticket));
+  }
   static std::string disk_name(std::size_t i) { return "disk" + std::to_string(i); }
 
   net::ConnectionLimit limit{10000};
-  net::ExportPlaces places;
+  Entrance entrance;
   std::vector<std::unique_ptr<net::Shard>> shards;
   std::vector<std::unique_ptr<MemoryExport>> disks;
 };
 
 /// One client that leaves at a random point of its life. True if all that it saw was right.
 bool live_and_leave(Shards& all, std::mt19937_64& random) {
-  net::Shard& entrance = *all.shards[random() % kShards];
+  const std::size_t entrance = random() % kShards;
   const std::size_t disk = random() % kShards;
-  TestClient client = connect_to(entrance, all.limit.take());
+  TestClient client = all.connect(entrance, all.limit.take());
   const auto last_stage = random() % 6;
   const auto leave = [&] {
     if (random() % 2 == 0) client.reset();
@@ -80,7 +85,7 @@ TEST_CASE("clients find their export from any shard") {
   Shards all;
   for (std::size_t entrance = 0; entrance < kShards; ++entrance) {
     for (std::size_t disk = 0; disk < kShards; ++disk) {
-      TestClient client = connect_to(*all.shards[entrance]);
+      TestClient client = all.connect(entrance);
       REQUIRE(client.go(Shards::disk_name(disk)) == Reply::ack);
       const std::vector<std::uint8_t> data(5000, static_cast<std::uint8_t>(entrance * 16 + disk));
       REQUIRE(client.write_at(100, data));
@@ -114,7 +119,7 @@ TEST_CASE("drain: requests in flight are answered, later ones get ESHUTDOWN or t
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
-      TestClient client = connect_to(*all.shards[0]);
+      TestClient client = all.connect(0);
       if (client.go(Shards::disk_name(static_cast<std::size_t>(t) % kShards)) != Reply::ack) {
         ++torn;
         return;
@@ -141,7 +146,7 @@ TEST_CASE("drain: requests in flight are answered, later ones get ESHUTDOWN or t
 
 TEST_CASE("drain: a client whose request never ends is cut off when the time is up") {
   Shards all;
-  TestClient client = connect_to(*all.shards[1]);
+  TestClient client = all.connect(1);
   REQUIRE(client.go(Shards::disk_name(1)) == Reply::ack);
   on_shard(*all.shards[1], [&] { all.disks[1]->hold = true; });
   client.send_request(Command::read, 1, 0, 4096);

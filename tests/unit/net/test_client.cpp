@@ -132,14 +132,14 @@ std::uint16_t bind_loopback(int fd) {
   return ntohs(address.sin_port);
 }
 
-TestClient connect_to(net::Shard& shard, net::ConnectionLimit::Ticket ticket) {
+TestClient connect_to(net::Shard& shard, const Entrance& entrance, net::ConnectionLimit::Ticket ticket) {
   net::UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const std::uint16_t port = bind_loopback(listener.get());
   ::listen(listener.get(), 1);
   net::UniqueFd client = connect_tcp(port);
   net::UniqueFd server(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  auto object = std::make_unique<net::NbdClient>(1, std::move(server), std::move(ticket), shard.options().directory,
-                                                 shard.options().client, net::steady_now());
+  auto object = std::make_unique<net::NbdClient>(1, std::move(server), std::move(ticket), entrance.directory,
+                                                 entrance.options, net::steady_now());
   shard.post(
       [&shard, moving = std::move(object)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
   return TestClient(std::move(client));

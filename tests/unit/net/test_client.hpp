@@ -50,8 +50,14 @@ class TestClient {
   std::uint64_t size_ = 0;
 };
 
+/// What a client is let in with.
+struct Entrance {
+  nbd::ExportDirectoryPtr directory;
+  nbd::ConnectionOptions options{};
+};
+
 /// Connects a client to a shard through a TCP connection of its own. `ticket` may be empty.
-TestClient connect_to(net::Shard& shard, net::ConnectionLimit::Ticket ticket = {});
+TestClient connect_to(net::Shard& shard, const Entrance& entrance, net::ConnectionLimit::Ticket ticket = {});
 
 /// Connects to 127.0.0.1:port or to a UNIX socket; an empty descriptor when that fails.
 net::UniqueFd connect_tcp(std::uint16_t port);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct Target {
   void start(std::uint16_t port) {
     net::TargetServerOptions options;
     options.port = port;
+    options.faults = true;
     target::TargetOptions& target = options.target.targets.emplace_back();
     target.name = iqn;
     target::LunOptions& lun = target.luns.emplace_back();
@@ -30,6 +32,15 @@ struct Target {
     lun.medium = &medium;
     server = std::make_unique<net::TargetServer>(options);
     server->start();
+  }
+  /// Comes into force before anything that is sent to the target after this.
+  void post(const target::Fault& fault) {
+    std::promise<void> done;
+    server->post([&](proto::Micros now) {
+      server->faults().add(fault, now);
+      done.set_value();
+    });
+    done.get_future().wait();
   }
   std::string iqn;
   target::MemoryMedium medium;

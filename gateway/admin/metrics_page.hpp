@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/admin/log_counts.hpp"
+#include "gateway/admin/metric_series.hpp"
+#include "gateway/admin/process_figures.hpp"
+#include "gateway/net/view.hpp"
+
+namespace nbdgw::admin {
+
+/// How often a change was asked for over the admin API, and what came of it.
+struct ChangeCounts {
+  std::string_view verb;
+  std::uint64_t accepted = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t dry_run = 0;
+};
+
+/// What the admin server knows of itself.
+struct AdminFigures {
+  std::string_view version;
+  bool ready = false;                         // what /readyz says
+  std::uint32_t connections = 0;              // HTTP clients
+  std::map<unsigned, std::uint64_t> answers;  // by HTTP status
+  std::vector<ChangeCounts> changes;          // of every verb that there is, always in the same order
+  std::uint64_t reloads_succeeded = 0;
+  std::uint64_t reloads_failed = 0;
+  double config_loaded_at = 0;  // the one in force, seconds since the epoch
+};
+
+/// All that one scrape is made from.
+struct MetricsSnapshot {
+  net::GatewayView gateway;
+  AdminFigures admin;
+  ProcessFigures process;
+  LogCounts log;
+};
+
+/// The text that Prometheus reads: all metrics of the catalogue, in its order. Keeps what it has written from one
+/// scrape to the next (see MetricSeries). One thread.
+class MetricsPage {
+ public:
+  MetricsPage();
+
+  /// The page as of this snapshot.
+  std::string render(const MetricsSnapshot& snapshot);
+
+ private:
+  /// The series of all exports, say, in the order of the view.
+  class Owners {
+   public:
+    /// The series of that owner. Between two calls of end_round() each owner is asked for once; those that were not
+    /// are forgotten then.
+    MetricSeries& of(std::string_view name);
+    void end_round();
+    void append_to(std::string& out, std::size_t metric) const;
+
+   private:
+    std::vector<MetricSeries> series_;
+    std::size_t next_ = 0;
+  };
+
+  void update(const MetricsSnapshot& snapshot);
+
+  std::vector<std::string> headers_;  // by metric
+  MetricSeries gateway_;              // of the gateway as a whole
+  Owners shards_;
+  Owners exports_;
+  Owners sessions_;
+  std::size_t last_size_ = 0;
+};
+
+}  // namespace nbdgw::admin

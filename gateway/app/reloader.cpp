@@ -1,0 +1,78 @@
+#include "gateway/app/reloader.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/app/commands.hpp"
+#include "gateway/app/logging.hpp"
+#include "gateway/net/clock.hpp"
+
+namespace nbdgw::app {
+namespace {
+
+std::string why_refused(net::ReloadOutcome outcome) {
+  switch (outcome) {
+    case net::ReloadOutcome::busy:
+      return "another reload is under way; try again when it is done";
+    case net::ReloadOutcome::stopping:
+      return "the gateway is shutting down";
+    case net::ReloadOutcome::applied:
+    case net::ReloadOutcome::planned:
+      break;
+  }
+  return {};
+}
+
+void log_errors(const std::string& file, const std::vector<config::Problem>& errors) {
+  for (const config::Problem& problem : errors) spdlog::error("{}", problem.to_string());
+  spdlog::error("reload: {} has {} error(s); everything stays as it is", file, errors.size());
+}
+
+void log_diff(const net::ConfigDiff& diff) {
+  for (const net::ConfigChange& change : diff.changes) spdlog::info("reload: {}", describe(change));
+  for (const std::string& key : diff.needs_restart) {
+    spdlog::warn("reload: {} differs, and stays as it is until the gateway is started again", key);
+  }
+  spdlog::info("reload: done, {} change(s), {} that need a restart", diff.changes.size(), diff.needs_restart.size());
+}
+
+bool changes_log_level(const net::ConfigDiff& diff) {
+  return std::ranges::find(diff.changes, "log", &net::ConfigChange::object) != diff.changes.end();
+}
+
+}  // namespace
+
+Reloader::Reloader(std::string config_file, net::Gateway& gateway)
+    : config_file_(std::move(config_file)), gateway_(gateway) {
+  history_->loaded_at = net::wall_now();
+}
+
+void Reloader::reload(bool dry_run, Done done) {
+  if (!done) done = [](const ReloadResult&) {};
+  config::ParseResult file = read_config(config_file_);
+  if (!file.config) {
+    log_errors(config_file_, file.errors);
+    if (!dry_run) ++history_->failed;
+    return done({.errors = std::move(file.errors), .refused = {}, .diff = {}});
+  }
+  for (const config::Problem& problem : file.warnings) spdlog::warn("{}", problem.to_string());
+  const config::LogLevel level = file.config->log.level;
+  gateway_.apply(*std::move(file.config), dry_run,
+                 [history = history_, dry_run, level, done = std::move(done)](net::ReloadReport report) {
+                   ReloadResult result{
+                       .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
+                   const bool good = result.refused.empty();
+                   if (!good) spdlog::error("reload: {}", result.refused);
+                   if (good && !dry_run) {
+                     log_diff(result.diff);
+                     if (changes_log_level(result.diff)) set_log_level(level);
+                     history->loaded_at = net::wall_now();
+                   }
+                   if (!dry_run) ++(good ? history->succeeded : history->failed);
+                   done(std::move(result));
+                 });
+}
+
+}  // namespace nbdgw::app

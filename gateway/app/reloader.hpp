@@ -1,0 +1,55 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/parse.hpp"
+#include "gateway/net/gateway.hpp"
+
+namespace nbdgw::app {
+
+/// What came of reading the configuration file again.
+struct ReloadResult {
+  std::vector<config::Problem> errors;  // of the file; with any, nothing was changed
+  std::string refused;                  // why it cannot be done now, and nothing was changed; else empty
+  net::ConfigDiff diff;                 // what was changed, or, of a dry run, would be
+};
+
+/// Reads the configuration file again and has a running gateway apply it: for SIGHUP and for the admin API. What
+/// comes of it is logged line by line.
+class Reloader {
+ public:
+  using Done = std::function<void(ReloadResult)>;
+
+  /// The gateway runs with what was in the file a moment ago, and must outlive the reloader.
+  Reloader(std::string config_file, net::Gateway& gateway);
+
+  /// From any thread. Reads the file on this one; does not wait for the gateway. `done` is called once: here if the
+  /// file is bad, else on the gateway's control thread; or it is destroyed uncalled when the gateway ends before
+  /// that.
+  void reload(bool dry_run, Done done = {});
+
+  // From any thread. Dry runs do not count.
+  std::uint64_t succeeded() const noexcept { return history_->succeeded.load(std::memory_order_relaxed); }
+  std::uint64_t failed() const noexcept { return history_->failed.load(std::memory_order_relaxed); }
+  /// When the configuration in force was loaded: microseconds since the epoch.
+  std::int64_t loaded_at() const noexcept { return history_->loaded_at.load(std::memory_order_relaxed); }
+
+ private:
+  /// Shared with what waits for the gateway's answer, which may come when the reloader has gone.
+  struct History {
+    std::atomic<std::uint64_t> succeeded{0};
+    std::atomic<std::uint64_t> failed{0};
+    std::atomic<std::int64_t> loaded_at{0};
+  };
+
+  const std::string config_file_;
+  net::Gateway& gateway_;
+  const std::shared_ptr<History> history_ = std::make_shared<History>();
+};
+
+}  // namespace nbdgw::app
