@@ -14,14 +14,10 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# The packages of our lists that are not installed. What another package provides counts as installed: some builds of
-# nodejs bring npm, and Debian's cannot be put beside them.
+# The packages of our lists that are not installed.
 missing_packages() {
-  local there
-  there=$(dpkg-query -W -f '${db:Status-Status} ${Package}, ${Provides}\n' | sed -n 's/^installed //p' |
-    sed -e 's/([^)]*)//g' | tr -d ' ' | tr ',' '\n')
   sed -e 's/#.*//' -e '/^[[:space:]]*$/d' deploy/packages-build.txt tests/packages.txt | while read -r name; do
-    if ! grep -qxF "$name" <<<"$there"; then echo "$name"; fi
+    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then echo "$name"; fi
   done
   # Where Node.js came in another way than Debian's, that one is good enough.
   command -v node >/dev/null || echo nodejs
