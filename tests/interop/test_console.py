@@ -196,7 +196,7 @@ del ConsoleCase  # no test by itself
 
 
 def make_picture(path):
-    """An export under a load that moves, a minute long."""
+    """Two exports under a load that moves, for as long as the plots show; then a task of one of them hangs."""
     os.environ["NBDGW_NPM"] = str(npm.installed())
     with Embedded({1: Lun(256 * MIB), 2: Lun(256 * MIB)}, control=True) as target:
         exports = {"database": ("array", 1), "archive": ("array", 2)}
@@ -206,7 +206,8 @@ def make_picture(path):
                                  rate_process="poisson").start()
                      for name, size, rate in (("database", "4k", "1500,600"), ("archive", "32k", "150,40"))]
             try:
-                browse("picture", server, seconds=60, file=str(pathlib.Path(path).resolve()))
+                browse("picture", server, seconds=115, file=str(pathlib.Path(path).resolve()), name="database", lun=2,
+                       control=f"http://127.0.0.1:{target.faults.port}")
             finally:
                 for each in loads:
                     each.kill()
