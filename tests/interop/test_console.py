@@ -11,14 +11,13 @@ import sys
 import nbd
 
 from base import MIB, InteropCase, gateway_only
-from lib import admin, clients, gateway, npm, process, workdir
+from lib import admin, clients, gateway, nbdwire, npm, process, workdir
 from lib.targets import Embedded, Lun
 
 BROWSER = pathlib.Path(__file__).resolve().parents[1] / "browser" / "run.mjs"
 BROWSER_TIMEOUT_S = 200
 TOKEN = "0123456789abcdef0123456789abcdef"
 RATE = 600  # requests per second
-REFUSED = "shutting down"  # libnbd's words for NBD_REP_ERR_SHUTDOWN; the gateway's own it does not pass on
 # A climb whose rungs last long enough to be seen by someone who looks once a second.
 TIMEOUTS = {"command": "1s", "abort": "4s", "lu_reset": "4s", "target_reset": "4s", "nop_interval": "2s",
             "nop_timeout": "2s", "login": "2s", "logout": "1s", "replacement": "60s"}
@@ -67,15 +66,14 @@ class ConsoleCase(InteropCase):
         return admin.get(server.admin_port, "/v1/exports/vol0").json()
 
     def refusal(self, server):
-        """What a new client is told; None: it is let in."""
-        client = nbd.NBD()
-        client.set_export_name("vol0")
-        try:
-            client.connect_tcp("127.0.0.1", str(server.port))
-        except nbd.Error as error:
-            return str(error)
-        client.shutdown()
-        return None
+        """What a new client is told, in the gateway's own words; None: it is let in."""
+        with nbdwire.Wire(server.port) as wire:
+            wire.greet()
+            kind, _, text = wire.go()
+        if kind == nbdwire.ACK:
+            return None
+        self.assertEqual(kind, nbdwire.SHUTDOWN)
+        return text
 
 
 @gateway_only
@@ -125,7 +123,7 @@ class ConsoleChanges(ConsoleCase):
                ends="Done", shows=["#ready", "draining"])
         self.assertTrue(self.status(server)["draining"])
         self.assertEqual(admin.get(server.admin_port, "/readyz").status, 503)
-        self.assertRegex(self.refusal(server) or "let in", REFUSED)
+        self.assertRegex(self.refusal(server) or "let in", "the gateway is being drained")
         browse("change", server, button="Undrain the gateway…", says=["let in again"], yes="Undrain", ends="Done",
                shows=["#ready", "ready"])
         self.assertFalse(self.status(server)["draining"])
@@ -139,13 +137,13 @@ class ConsoleChanges(ConsoleCase):
         browse("change", server, button="drain", within="#export-table tr.main", says=["refused", "go on undisturbed"],
                yes="Set to drain", ends="Done", shows=[state, "drain"])
         self.assertEqual(self.export(server)["admin_state"], "drain")
-        self.assertRegex(self.refusal(server) or "let in", REFUSED)
+        self.assertRegex(self.refusal(server) or "let in", "vol0 is being drained")
         self.assertIsNone(fio.process.poll(), "who was there goes on")
         self.assertEqual(self.export(server)["clients"], 2)
         browse("change", server, button="maint", within="#export-table tr.main", says=["sent away"],
                yes="Set to maint", ends="Done", shows=[state, "maint"])
         server.child.wait_until(lambda: self.export(server)["clients"] == 0, "rid of its clients")
-        self.assertRegex(self.refusal(server) or "let in", REFUSED)
+        self.assertRegex(self.refusal(server) or "let in", "vol0 is in maintenance")
         browse("change", server, button="ready", within="#export-table tr.main", says=["let in"],
                yes="Set to ready", ends="Done", shows=[state, "^online"])
         self.assertIsNone(self.refusal(server))
@@ -198,7 +196,7 @@ del ConsoleCase  # no test by itself
 
 
 def make_picture(path):
-    """An export under a load that moves, a minute long."""
+    """Two exports under a load that moves, for as long as the plots show; then a task of one of them hangs."""
     os.environ["NBDGW_NPM"] = str(npm.installed())
     with Embedded({1: Lun(256 * MIB), 2: Lun(256 * MIB)}, control=True) as target:
         exports = {"database": ("array", 1), "archive": ("array", 2)}
@@ -208,7 +206,8 @@ def make_picture(path):
                                  rate_process="poisson").start()
                      for name, size, rate in (("database", "4k", "1500,600"), ("archive", "32k", "150,40"))]
             try:
-                browse("picture", server, seconds=60, file=str(pathlib.Path(path).resolve()))
+                browse("picture", server, seconds=115, file=str(pathlib.Path(path).resolve()), name="database", lun=2,
+                       control=f"http://127.0.0.1:{target.faults.port}")
             finally:
                 for each in loads:
                     each.kill()
