@@ -4,7 +4,6 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
-#include <bit>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -78,36 +77,16 @@ void MetricSeries::begin(std::size_t shape) {
   block_ = value_ = 0;
 }
 
-void MetricSeries::put(const Metric& metric, double value, std::string_view label, std::string_view second) {
-  if (!built_) {
-    Block& block = !blocks_.empty() && blocks_.back().metric == &metric ? blocks_.back() : blocks_.emplace_back();
-    block.values.push_back(value);
-    return describe(block, metric, label, second);
-  }
-  NBDGW_ASSERT(block_ < blocks_.size() && blocks_[block_].metric == &metric, "the same series in the same order");
-  Block& block = blocks_[block_];
-  // By their bits: 0 and -0 are the same number, and not the same text.
-  if (std::bit_cast<std::uint64_t>(block.values[value_]) != std::bit_cast<std::uint64_t>(value)) {
-    block.values[value_] = value;
-    block.dirty = true;
-  }
-  if (++value_ == block.values.size()) {
-    ++block_;
-    value_ = 0;
-  }
+void MetricSeries::add(const Metric& metric, double value, std::string_view label, std::string_view second) {
+  Block& block = !blocks_.empty() && blocks_.back().metric == &metric ? blocks_.back() : blocks_.emplace_back();
+  block.values.push_back(value);
+  describe(block, metric, label, second);
 }
 
-void MetricSeries::put(const Metric& metric, const proto::DurationHistogram& durations, std::string_view label) {
-  if (!built_) {
-    Block& block = blocks_.emplace_back();
-    block.histogram = durations;
-    return describe(block, metric, label, {});
-  }
-  NBDGW_ASSERT(block_ < blocks_.size() && blocks_[block_].metric == &metric, "the same series in the same order");
-  Block& block = blocks_[block_++];
-  if (block.histogram == durations) return;
+void MetricSeries::add(const Metric& metric, const proto::DurationHistogram& durations, std::string_view label) {
+  Block& block = blocks_.emplace_back();
   block.histogram = durations;
-  block.dirty = true;
+  describe(block, metric, label, {});
 }
 
 /// Notes the labels of the value that was added last.

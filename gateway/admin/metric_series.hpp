@@ -2,6 +2,7 @@
 
 #include <prometheus/client_metric.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "gateway/admin/catalogue.hpp"
+#include "proto/assert.hpp"
 #include "proto/histogram.hpp"
 
 namespace nbdgw::admin {
@@ -38,8 +40,27 @@ class MetricSeries {
   /// each other. `shape`: another number than the last time says that there are other series now.
   void begin(std::size_t shape = 0);
   /// Labels in the order of the catalogue, without the owner's; empty ones are not there.
-  void put(const Metric& metric, double value, std::string_view label = {}, std::string_view second = {});
-  void put(const Metric& metric, const proto::DurationHistogram& durations, std::string_view label = {});
+  void put(const Metric& metric, double value, std::string_view label = {}, std::string_view second = {}) {
+    if (!built_) return add(metric, value, label, second);
+    Block& block = current(metric);
+    // By their bits: 0 and -0 are the same number, and not the same text.
+    if (std::bit_cast<std::uint64_t>(block.values[value_]) != std::bit_cast<std::uint64_t>(value)) {
+      block.values[value_] = value;
+      block.dirty = true;
+    }
+    if (++value_ == block.values.size()) {
+      ++block_;
+      value_ = 0;
+    }
+  }
+  void put(const Metric& metric, const proto::DurationHistogram& durations, std::string_view label = {}) {
+    if (!built_) return add(metric, durations, label);
+    Block& block = current(metric);
+    ++block_;
+    if (block.histogram == durations) return;
+    block.histogram = durations;
+    block.dirty = true;
+  }
   void end();
 
   /// Appends the lines of this metric.
@@ -57,6 +78,12 @@ class MetricSeries {
     std::string text;
   };
 
+  Block& current(const Metric& metric) noexcept {
+    NBDGW_ASSERT(block_ < blocks_.size() && blocks_[block_].metric == &metric, "the same series in the same order");
+    return blocks_[block_];
+  }
+  void add(const Metric& metric, double value, std::string_view label, std::string_view second);
+  void add(const Metric& metric, const proto::DurationHistogram& durations, std::string_view label);
   void describe(Block& block, const Metric& metric, std::string_view label, std::string_view second);
   static void make_prefixes(Block& block);
   void make_index();

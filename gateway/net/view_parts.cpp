@@ -203,6 +203,8 @@ ShardView view_of(const ShardParts& parts, bool clients, proto::Micros now) {
   view.memory_limit = parts.shard.pool().capacity();
   view.turns = parts.shard.turns();
   view.closed = parts.shard.closed();
+  view.exports.reserve(parts.exports.size());
+  view.sessions.reserve(parts.drivers.size());
   for (const SessionExport* slot : parts.exports) view.exports.push_back(view_of(*slot, now));
   for (const SessionDriver* driver : parts.drivers) view.sessions.push_back(view_of(driver->session(), now));
   add_clients(parts, clients, now, view);
