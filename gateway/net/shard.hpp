@@ -60,10 +60,11 @@ class Shard {
   static constexpr proto::Micros kSendAwayLimit = 10 * proto::kSecond;
   /// Commands with the targets from which on more of them at a time are worth a little patience.
   static constexpr std::uint32_t kDeepQueue = 8;
-  /// Who is given the processor and keeps it for longer does not work for us: then it is not given away for so many
-  /// turns.
+  /// Who is given the processor and keeps it for longer does not work for us: then it is not given away for some
+  /// turns, for more of them each time, and for fewer again once it came back soon.
   static constexpr proto::Micros kLongYield = 500;
-  static constexpr std::uint32_t kTurnsAfterLongYield = 1024;
+  static constexpr std::uint32_t kMinTurnsAfterLongYield = 16;
+  static constexpr std::uint32_t kMaxTurnsAfterLongYield = 1024;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -201,6 +202,7 @@ class Shard {
   std::uint64_t turns_ = 0;
 
   std::uint32_t turns_without_yield_ = 0;  // still to come
+  std::uint32_t turns_after_long_yield_ = kMinTurnsAfterLongYield;
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
