@@ -11,7 +11,8 @@ export default async function climb(console_, { control, name }) {
   await fault({ fault: "hang_tmf", function: 1, count: 1 });
   await fault({ fault: "hang_task", opcode: "write", count: 1 });
   await eventually("the whole climb", async () => {
-    const lit = await page.locator(".ladder li[aria-current=step]").evaluateAll((rungs) => rungs.map((rung) => ({
+    // In one look: between finding the rungs and asking what they say, the page may have gone on.
+    const lit = await page.evaluate(() => [...document.querySelectorAll(".ladder li[aria-current=step]")].map((rung) => ({
       name: rung.querySelector(".rung").textContent, said: rung.querySelector(".last").innerText,
       colour: getComputedStyle(rung.querySelector(".rung")).color, text: rung.closest(".session").querySelector(".climb-text").innerText })));
     check(lit.length <= 1, `one rung at a time, not ${lit.map((rung) => rung.name)}`);
