@@ -8,9 +8,8 @@ function(compress)
 endfunction()
 
 set(readable FILE_PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
-file(COPY ${CPACK_NBDGW_DEBIAN}/copyright ${CPACK_NBDGW_DEBIAN}/changelog DESTINATION ${docs} ${readable})
-file(COPY ${CPACK_NBDGW_DEBIAN}/nbdgw.lintian-overrides DESTINATION ${root}/usr/share/lintian/overrides ${readable})
-file(RENAME ${root}/usr/share/lintian/overrides/nbdgw.lintian-overrides ${root}/usr/share/lintian/overrides/nbdgw)
+file(COPY ${CPACK_NBDGW_DEBIAN}/copyright ${CPACK_NBDGW_DEBIAN}/changelog ${CPACK_NBDGW_DEBIAN}/README.Debian
+     DESTINATION ${docs} ${readable})
 file(GLOB pages ${root}/usr/share/man/man*/*)
 compress(${docs}/changelog ${pages})
 
