@@ -62,30 +62,44 @@ def _facts(path):
     return (*facts, os.readlink(path)) if stat.S_ISLNK(info.st_mode) else facts
 
 
-def _pristine(depends):
-    """The root that is kept, with all that our package depends on."""
-    key = hashlib.sha256(f"{SUITE} {INCLUDE} {depends}".encode()).hexdigest()[:12]
-    kept = CACHE / f"{SUITE}-{key}"
-    if kept.exists():
-        return kept
-    shutil.rmtree(CACHE, ignore_errors=True)  # those for other dependencies
-    making = CACHE / "making"
-    making.mkdir(parents=True)
+def _kept(kind, facts, make):
+    """A folder under build/ that stands for these facts; `make` fills it when there is none yet."""
+    kept = CACHE / f"{kind}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+    if not kept.exists():
+        for old in CACHE.glob(f"{kind}-*"):
+            shutil.rmtree(old)
+        making = CACHE / f"making-{kind}-{os.getpid()}"
+        shutil.rmtree(making, ignore_errors=True)
+        making.parent.mkdir(parents=True, exist_ok=True)
+        make(making)
+        making.rename(kept)
+    return kept
+
+
+def _bootstrap(path):
     log = CACHE / "debootstrap.log"
     with open(log, "w") as out:
-        done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, str(making), MIRROR],
+        done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, str(path), MIRROR],
                               stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=TIMEOUT_S)
     if done.returncode != 0:
         raise AssertionError(f"debootstrap failed:\n{log.read_text()[-2000:]}")
-    root = Root(making)
-    root.put("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
-    root.run("apt-get", "satisfy", "-q", "-y", "--no-install-recommends", depends)
-    root.run("apt-get", "clean")
-    making.rename(kept)
-    return kept
+    Root(path).put("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+
+
+def _copy(source, target):
+    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True, timeout=TIMEOUT_S)
+
+
+def _pristine(depends):
+    """The root that is kept, with all that our package depends on."""
+    def make(path):
+        _copy(_kept("debian", f"{SUITE} {INCLUDE}", _bootstrap), path)
+        Root(path).run("apt-get", "satisfy", "-q", "-y", "--no-install-recommends", depends)
+        Root(path).run("apt-get", "clean")
+    return _kept("ready", f"{SUITE} {INCLUDE} {depends}", make)
 
 
 def fresh(depends, directory):
     """A root of one's own, at `directory`, that meets the dependencies."""
-    subprocess.run(["cp", "-a", "--reflink=auto", str(_pristine(depends)), str(directory)], check=True, timeout=TIMEOUT_S)
+    _copy(_pristine(depends), directory)
     return Root(directory)

@@ -1,7 +1,6 @@
 """The Debian package: built from the release tree, looked through, installed, used, removed and purged."""
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import unittest
@@ -213,7 +212,7 @@ class Installed(PackageCase):
         plain = ["stop " + " ".join(unit for unit in units() if "@." not in unit)]
         self.assertEqual(noted.read_text().splitlines(), [*instances, *plain, "--system daemon-reload"])
         self.root.run("dpkg", "--purge", "nbdgw")
-        left = [path for path in set(self.root.files()) - set(self.before) if re.match(r"etc/systemd/", path)]
+        left = [path for path in set(self.root.files()) - set(self.before) if path.startswith("etc/systemd/")]
         self.assertEqual(left, [], "links of units that were enabled")
 
     def test_units(self):
