@@ -78,7 +78,7 @@ void HttpConnection::close() {
 
 void HttpConnection::shake_hands() {
   stream_.expires_after(server_.limits.handshake);
-  stream_.async_handshake([self = shared_from_this()](const Error& error) {
+  stream_.handshake([self = shared_from_this()](const Error& error) {
     if (error) {
       ++self->server_.counters.handshake_failures;
       spdlog::debug("http: {}: no TLS: {}", self->peer_, error.message());
@@ -93,7 +93,7 @@ void HttpConnection::wait_for_request() {
   asked_.clear();
   if (buffer_.size() > 0) return read_header();  // sent ahead
   stream_.expires_after(server_.limits.idle);
-  stream_.async_read_some(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t n) {
+  stream_.read(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t n) {
     if (error) return;
     self->buffer_.commit(n);
     self->read_header();
@@ -279,22 +279,20 @@ void HttpConnection::on_sent(const Error& error) {
 void HttpConnection::linger() {
   stream_.expires_after(server_.limits.linger);
   const auto end = [self = shared_from_this()](const Error&) {
-    Error ignored;
-    self->stream_.socket().socket().shutdown(boost::asio::socket_base::shutdown_send, ignored);
+    self->stream_.end_sending();
     self->discard();
   };
   if (stream_.is_tls())
-    stream_.async_shutdown(end);
+    stream_.shutdown(end);
   else
     end({});
 }
 
 void HttpConnection::discard() {
   buffer_.clear();
-  stream_.socket().async_read_some(buffer_.prepare(kReadSize),
-                                   [self = shared_from_this()](const Error& error, std::size_t) {
-                                     if (!error) self->discard();
-                                   });
+  stream_.read_raw(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t) {
+    if (!error) self->discard();
+  });
 }
 
 }  // namespace nbdgw::admin
