@@ -1,4 +1,4 @@
-# Run by cpack between installing into its folder and packing that: what a Debian package has beside the program's files.
+# Run by cpack between installing into its folder and packing that: what a Debian package has beside our files.
 set(root ${CPACK_TEMPORARY_INSTALL_DIRECTORY})
 set(docs ${root}/usr/share/doc/nbdgw)
 

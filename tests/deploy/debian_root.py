@@ -1,4 +1,4 @@
-"""A small Debian 12 in a folder, to install packages into: made once by debootstrap and kept under build/, copied for each
+"""A small Debian 12 in a folder, to install packages into: made by debootstrap, kept under build/, copied for each
 test. Nothing in it is ever started."""
 import hashlib
 import os

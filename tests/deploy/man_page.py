@@ -1,4 +1,5 @@
 """A manual page in mdoc(7) as its source has it: which options, commands, keys and examples it describes."""
+import itertools
 import re
 
 
@@ -23,7 +24,8 @@ class Page:
     def literals(self):
         """The texts that are shown as they are."""
         text = self.path.read_text()
-        return [block.replace(r"\e", "\\") for block in re.findall(r"^\.Bd -literal.*\n((?:.*\n)*?)\.Ed$", text, re.MULTILINE)]
+        blocks = re.findall(r"^\.Bd -literal.*\n((?:.*\n)*?)\.Ed$", text, re.MULTILINE)
+        return [block.replace(r"\e", "\\") for block in blocks]
 
 
 def options(tag):
@@ -42,5 +44,4 @@ def command(tag):
     words = tag.split()
     if words[:1] != ["Cm"]:
         return ()
-    end = next((i for i, word in enumerate(words) if i > 0 and word in ("Ar", "Op", "Oo", "Fl", "Pq", "Po")), len(words))
-    return tuple(words[1:end])
+    return tuple(itertools.takewhile(lambda word: word not in ("Ar", "Op", "Oo", "Fl", "Pq", "Po"), words[1:]))

@@ -219,6 +219,6 @@ class Installed(PackageCase):
         if not units():
             self.skipTest("there are no units")
         self.install()
-        verified = self.root.run("systemd-analyze", "verify", "--man=no", *(unit.replace("@.", "@nbd0.") for unit in units()),
-                                 expect=None)
+        names = [unit.replace("@.", "@nbd0.") for unit in units()]
+        verified = self.root.run("systemd-analyze", "verify", "--man=no", *names, expect=None)
         self.assertEqual([line for line in verified.splitlines() if "nbdgw" in line], [])
