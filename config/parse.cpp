@@ -250,7 +250,7 @@ ParseResult parse(std::string_view yaml, const std::string& file, const FileRead
     const std::vector<YAML::Mark> starts = document_starts(text);
     const YAML::Node document = YAML::Load(text);
     if (starts.empty() || document.IsNull()) {
-      report.error(YAML::Mark::null_mark(), "", "is empty; see config/examples/minimal.yaml for what it needs");
+      report.error(YAML::Mark::null_mark(), "", "is empty; nbdgw.yaml(5) shows the least that it needs");
     } else if (starts.size() > 1) {
       report.error(starts[1], "", "a second document begins here; a configuration is one document");
     } else {

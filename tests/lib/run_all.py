@@ -192,6 +192,12 @@ def run_dashboards(counts):
     run_counted("dashboards", ["/usr/bin/python3", str(ROOT / "tests/dashboards/run.py")], {}, counts, print_line)
 
 
+def run_deploy(counts):
+    headline("deploy: package, manual pages, completion, examples")
+    run_counted("deploy", ["/usr/bin/python3", str(ROOT / "tests/deploy/run.py")], interop_environment("release"), counts,
+                print_line)
+
+
 def check_format(counts):
     headline("format")
     sources = sorted(str(path) for top in ("gateway", "proto", "config", "tests")
@@ -213,6 +219,7 @@ def everything(counts):
         run_interop("release", counts, leave_out=[RECOVERY])
         run_recovery("release", counts)
         run_faults("release", counts)
+        run_deploy(counts)
     if build("asan", [], counts):
         run_unit("asan", counts, lambda name: name != "layering")
         run_interop("asan", counts, ASAN_INTEROP)
@@ -236,6 +243,8 @@ def only(pattern, counts):
                                 check=True).stdout
         if listed.strip():
             run_interop("release", counts, [pattern])
+        if pattern in "deploy":
+            run_deploy(counts)
 
 
 def main():

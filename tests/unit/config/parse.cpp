@@ -27,8 +27,8 @@ TEST_CASE("a minimal file gets the defaults") {
 }
 
 TEST_CASE("no YAML, no document, too many documents") {
-  CHECK(errors("") == Lines{"f: is empty; see config/examples/minimal.yaml for what it needs"});
-  CHECK(errors("# nothing\n") == Lines{"f: is empty; see config/examples/minimal.yaml for what it needs"});
+  CHECK(errors("") == Lines{"f: is empty; nbdgw.yaml(5) shows the least that it needs"});
+  CHECK(errors("# nothing\n") == Lines{"f: is empty; nbdgw.yaml(5) shows the least that it needs"});
   CHECK(errors(kGood + "---\na: 1\n") ==
         Lines{"f:14:1: a second document begins here; a configuration is one document"});
   REQUIRE(errors("listen: [\n").size() == 1);
