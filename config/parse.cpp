@@ -39,7 +39,7 @@ void parse_listen(const Section& section, Listen& listen) {
     const auto text = value.text();
     if (!text) continue;
     Endpoint endpoint;
-    if (const std::string wrong = parse_endpoint(*text, endpoint); !wrong.empty()) {
+    if (const std::string wrong = parse_listen_address(*text, endpoint); !wrong.empty()) {
       value.error(quoted(*text) + ": " + wrong);
     } else if (std::find(listen.nbd.begin(), listen.nbd.end(), endpoint) != listen.nbd.end()) {
       value.error(quoted(*text) + " is in the list twice");

@@ -27,9 +27,9 @@ bool asks_for_all(std::string_view query) {
 
 }  // namespace
 
-ProbeSource probe_source(net::Gateway& gateway, std::size_t listeners) {
+ProbeSource probe_source(net::Gateway& gateway) {
   return {.shards = static_cast<std::uint32_t>(gateway.worker_count()),
-          .listeners = listeners,
+          .listeners = gateway.addresses().size(),
           .ping = [&gateway](std::uint32_t shard,
                              std::function<void()> answer) { gateway.ping(shard, std::move(answer)); },
           .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); },
