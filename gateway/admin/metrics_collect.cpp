@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/admin/json_text.hpp"
 #include "gateway/initiator/counters.hpp"
 #include "gateway/nbd/close_reason.hpp"
 #include "proto/iscsi/names.hpp"
@@ -17,15 +18,9 @@ namespace nbdgw::admin {
 
 namespace {
 
-constexpr double kMicrosPerSecond = 1'000'000;
-
 /// Exact below 2^53: nothing here gets there in the life of a machine.
 double number(std::uint64_t value) noexcept {
   return static_cast<double>(value);
-}
-
-double seconds(proto::Micros time) noexcept {
-  return static_cast<double>(time) / kMicrosPerSecond;
 }
 
 /// Names for people may have spaces; the values of labels have none.

@@ -112,8 +112,9 @@ TEST_CASE("wrong types") {
 }
 
 TEST_CASE("values that cannot be") {
-  CHECK(errors(replaced(kGood, "tcp://127.0.0.1:10809", "127.0.0.1:10809")) ==
-        Lines{"f:2:9: listen.nbd[0]: \"127.0.0.1:10809\": expected tcp://HOST:PORT or unix:///PATH"});
+  CHECK(
+      errors(replaced(kGood, "tcp://127.0.0.1:10809", "127.0.0.1:10809")) ==
+      Lines{"f:2:9: listen.nbd[0]: \"127.0.0.1:10809\": expected tcp://HOST:PORT or unix:///PATH, or systemd:NAME"});
   CHECK(errors(replaced(kGood, "\"tcp://127.0.0.1:10809\"", "\"tcp://127.0.0.1:10809\", \"tcp://127.0.0.1\"")) ==
         Lines{"f:2:34: listen.nbd[1]: \"tcp://127.0.0.1\" is in the list twice"});
   CHECK(
