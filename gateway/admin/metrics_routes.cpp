@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "gateway/admin/api_request.hpp"
+
 namespace nbdgw::admin {
 
 Metrics::Metrics(MetricsSource source, std::shared_ptr<HttpPostbox> postbox)
@@ -48,7 +50,9 @@ void Metrics::give_up() {
 }
 
 void add_metrics_routes(Router& router, Metrics& metrics) {
-  router.add("GET", "/metrics", [&metrics](const Request&, Reply reply) { metrics.scrape(std::move(reply)); });
+  router.add("GET", "/metrics", [&metrics](const Request& request, Reply reply) {
+    if (!has_query(request, reply)) metrics.scrape(std::move(reply));
+  });
 }
 
 }  // namespace nbdgw::admin

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/admin/api_request.hpp"
 #include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
@@ -13,16 +14,6 @@ std::string describe(const net::ExportView& exported) {
   std::string text = "export " + exported.name + ": " + to_string(exported.state);
   if (exported.state != bridge::ExportState::online && !exported.reason.empty()) text += ": " + exported.reason;
   return text;
-}
-
-/// "a&verbose&b", "verbose=1".
-bool asks_for_all(std::string_view query) {
-  while (!query.empty()) {
-    const std::string_view one = query.substr(0, query.find('&'));
-    if (one.substr(0, one.find('=')) == "verbose") return true;
-    query.remove_prefix(std::min(one.size() + 1, query.size()));
-  }
-  return false;
 }
 
 }  // namespace
@@ -220,7 +211,10 @@ void add_probe_routes(Router& router, Probes& probes) {
     router.add(
         "GET", path,
         [&probes, probe](const Request& request, Reply reply) {
-          (probes.*probe)(asks_for_all(request.query), std::move(reply));
+          Query query(request, {"verbose"});
+          const bool verbose = query.flag("verbose");
+          if (query.refusal()) return reply.send(query.refusal()->response());
+          (probes.*probe)(verbose, std::move(reply));
         },
         Access::open);
   };

@@ -95,14 +95,33 @@ TEST_CASE("livez: each shard's loop turns") {
   CHECK(asked.get("/livez") == 200);
   CHECK(asked.body() == "ok\n");
   CHECK(asked.client->field("Content-Type") == "text/plain; charset=utf-8");
-  for (const char* query : {"?verbose", "?verbose=1", "?a=b&verbose", "?verbose&a"}) {
+  for (const char* query : {"?verbose", "?verbose=", "?verbose=1", "?verbose=true", "?%76erbose", "?verbose&"}) {
     CHECK(asked.get(std::string("/livez") + query) == 200);
     CHECK(asked.body() == "[+] shard 0\n[+] shard 1\nlivez: passed\n");
   }
-  CHECK(asked.get("/livez?notverbose") == 200);
-  CHECK(asked.body() == "ok\n");
+  for (const char* query : {"?", "?verbose=0", "?verbose=false"}) {
+    CHECK(asked.get(std::string("/livez") + query) == 200);
+    CHECK(asked.body() == "ok\n");
+  }
   CHECK(asked.views == 0);  // a target, or what hangs on it, has no say in it
   CHECK(asked.client->post("/livez", "{}") == 405);
+}
+
+TEST_CASE("probes: what else stands in the query is refused, whatever the answer would be") {
+  Asked asked;
+  asked.has_ended[0] = asked.has_ended[1] = true;
+  for (const std::string path : {"/livez", "/readyz", "/startupz"}) {
+    for (const char* query : {"?notverbose", "?a=b&verbose", "?verbose&exclude=vol0", "?Verbose"}) {
+      CHECK(asked.get(path + query) == 400);
+      CHECK(asked.body().find("\"unknown_parameter\"") != std::string::npos);
+    }
+    for (const char* query : {"?verbose=yes", "?verbose&verbose", "?verbose=%4"}) {
+      CHECK(asked.get(path + query) == 400);
+      CHECK(asked.body().find("\"bad_parameter\"") != std::string::npos);
+    }
+  }
+  CHECK(asked.views == 0);
+  CHECK(asked.pings[0] == 0);
 }
 
 TEST_CASE("livez: a shard that is stuck fails it, is asked once only, and is forgiven") {
