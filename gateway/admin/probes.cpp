@@ -16,6 +16,18 @@ std::string describe(const net::ExportView& exported) {
   return text;
 }
 
+/// What is configured and not there while a reload is being applied.
+std::vector<net::MissingExport> missing_exports(const net::GatewayView& view) {
+  std::vector<net::MissingExport> missing = view.missing;
+  for (const net::ShardView& shard : view.shards) {
+    for (const net::ExportView& exported : shard.exports) {
+      if (exported.leaving) continue;  // another one of that name is wanted
+      std::erase_if(missing, [&](const net::MissingExport& each) { return each.name == exported.name; });
+    }
+  }
+  return missing;
+}
+
 }  // namespace
 
 ProbeSource probe_source(net::Gateway& gateway, std::size_t listeners) {
@@ -165,6 +177,11 @@ Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
     checks.push_back({Check::Result::passed, "gateway: takes clients"});
   for (const net::ShardView& shard : view.shards) {
     for (const net::ExportView& exported : shard.exports) {
+      if (exported.leaving) {
+        checks.push_back(
+            {Check::Result::ignored, "export " + exported.name + ": goes, as the configuration has changed"});
+        continue;
+      }
       const bool online = exported.state == bridge::ExportState::online;
       const bool open = exported.admin_state == net::AdminState::ready;
       std::string text = describe(exported);
@@ -176,7 +193,16 @@ Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
       checks.push_back({result, std::move(text)});
     }
   }
+  add_missing(view, checks);
   return checks;
+}
+
+void Probes::add_missing(const net::GatewayView& view, Checks& checks) {
+  for (const net::MissingExport& each : missing_exports(view)) {
+    checks.push_back({each.required ? Check::Result::failed : Check::Result::ignored,
+                      "export " + each.name + ": is being made, as the configuration has changed" +
+                          (each.required ? "" : " (not required)")});
+  }
 }
 
 Probes::Checks Probes::judge_ready(const net::GatewayView& view) {
@@ -192,6 +218,7 @@ Probes::Checks Probes::judge_started(const net::GatewayView& view) {
        "listeners: " + std::to_string(view.addresses.size()) + " of " + std::to_string(source_.listeners)});
   for (const net::ShardView& shard : view.shards) {
     for (const net::ExportView& exported : shard.exports) {
+      if (exported.leaving) continue;
       std::string text = describe(exported);
       if (exported.known) {
         checks.push_back({Check::Result::passed, "export " + exported.name + ": has been online"});
@@ -202,6 +229,7 @@ Probes::Checks Probes::judge_started(const net::GatewayView& view) {
       }
     }
   }
+  add_missing(view, checks);
   has_started_ = std::ranges::none_of(checks, [](const Check& c) { return c.result == Check::Result::failed; });
   return checks;
 }

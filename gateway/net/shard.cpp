@@ -45,6 +45,7 @@ void Shard::remove_station(Station& station) {
 
 void Shard::remove_export(ExportSlot& slot, proto::Micros limit, proto::Micros now) {
   std::erase(exports_, &slot);
+  slot.leave();
   exports_changed();  // who waits for it hears that it is gone
   for (const auto& client : clients_) {
     if (client->slot() == &slot) client->send_away(limit, now);

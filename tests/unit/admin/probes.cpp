@@ -212,6 +212,45 @@ TEST_CASE("readyz: drained by an operator, or about to end") {
   CHECK(asked.get("/livez") == 200);
 }
 
+TEST_CASE("readyz: while a reload makes a required export anew, it is not ready") {
+  Asked asked;
+  const std::string kMissing = "[-] export vol0: is being made, as the configuration has changed\n";
+  asked.exported(0).leaving = true;  // online, but nobody attaches to it any more
+  asked.view.missing = {{.name = "vol0", .required = true}};
+  CHECK(asked.get("/readyz") == 503);
+  CHECK(asked.body() == kMissing + "readyz: failed\n");
+  CHECK_FALSE(asked.probes->is_ready(asked.view));
+  CHECK(asked.get("/startupz") == 503);
+  CHECK(asked.body() == kMissing + "startupz: failed\n");
+
+  asked.view.shards[0].exports.clear();  // the old one has gone
+  CHECK(asked.get("/readyz?verbose") == 503);
+  CHECK(asked.body() ==
+        "[+] gateway: takes clients\n[+] export vol1: online (not required)\n" + kMissing + "readyz: failed\n");
+
+  // It has come on another shard; those who ask the control thread have not heard of it yet.
+  net::ExportView& made = asked.view.shards[1].exports.emplace_back();
+  made.name = "vol0";
+  made.state = bridge::ExportState::probing;
+  CHECK(asked.get("/readyz") == 503);
+  CHECK(asked.body() == "[-] export vol0: probing\nreadyz: failed\n");
+  made.state = bridge::ExportState::online;
+  CHECK(asked.get("/readyz") == 200);
+  CHECK(asked.probes->is_ready(asked.view));
+}
+
+TEST_CASE("readyz: what goes for good has no say, and what is not required neither") {
+  Asked asked;
+  asked.exported(0).leaving = true;
+  asked.exported(0).state = bridge::ExportState::offline;
+  asked.view.missing = {{.name = "spare", .required = false}};
+  CHECK(asked.get("/readyz?verbose") == 200);
+  CHECK(asked.body() ==
+        "[+] gateway: takes clients\n[.] export vol0: goes, as the configuration has changed\n"
+        "[+] export vol1: online (not required)\n"
+        "[.] export spare: is being made, as the configuration has changed (not required)\nreadyz: passed\n");
+}
+
 TEST_CASE("readyz: no answer from the shards in time") {
   Asked asked;
   asked.blind = true;
