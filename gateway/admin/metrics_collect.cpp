@@ -149,6 +149,7 @@ void put_admin(MetricSeries& series, const AdminFigures& figures) {
   series.put(admin_connections, figures.connections);
   series.put(config_reloads_total, number(figures.reloads_succeeded), "success");
   series.put(config_reloads_total, number(figures.reloads_failed), "failure");
+  series.put(config_last_reload_successful, figures.last_reload_succeeded ? 1 : 0);
   series.put(config_last_reload_success_timestamp_seconds, figures.config_loaded_at);
 }
 

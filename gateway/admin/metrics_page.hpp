@@ -31,6 +31,7 @@ struct AdminFigures {
   std::vector<ChangeCounts> changes;          // of every verb that there is, always in the same order
   std::uint64_t reloads_succeeded = 0;
   std::uint64_t reloads_failed = 0;
+  bool last_reload_succeeded = true;
   double config_loaded_at = 0;  // the one in force, seconds since the epoch
 };
 

@@ -245,6 +245,7 @@ TEST_CASE("metrics page: values come from where they belong") {
   array.counters.rung_durations[rung].add(2'000'000);
   array.counters.sense_keys[static_cast<std::size_t>(proto::scsi::SenseKey::medium_error)] = 9;
   now.admin.ready = true;
+  now.admin.last_reload_succeeded = false;
   now.process.cpu_seconds = 1.25;
   now.log.messages[3] = 11;
   MetricsPage page;
@@ -252,6 +253,7 @@ TEST_CASE("metrics page: values come from where they belong") {
   const std::map<std::string, std::string> expected = {
       {"nbdgw_draining", "1"},
       {"nbdgw_ready", "1"},
+      {"nbdgw_config_last_reload_successful", "0"},
       {"nbdgw_nbd_handshakes", "3"},
       {R"(nbdgw_nbd_turned_away_total{reason="connection_limit"})", "4"},
       {R"(nbdgw_nbd_turned_away_total{reason="descriptors"})", "5"},
