@@ -107,6 +107,7 @@ AdminFigures AdminServer::figures(const net::GatewayView& view) const {
   const ReloadCounts reloads = reloads_();
   figures.reloads_succeeded = reloads.succeeded;
   figures.reloads_failed = reloads.failed;
+  figures.last_reload_succeeded = reloads.last_succeeded;
   figures.config_loaded_at = static_cast<double>(reloads.loaded_at) / proto::kSecond;
   return figures;
 }

@@ -238,7 +238,6 @@ void HttpConnection::on_answer(std::uint64_t number, Response response) {
 
 void HttpConnection::send(Response response) {
   ++server_.counters.answers[response.status];
-  log(response);
   if (response.status < 400) proven_ = true;
   response_.emplace(http::int_to_status(response.status), version_);
   response_->set(http::field::server, "nbdgw");
@@ -247,9 +246,10 @@ void HttpConnection::send(Response response) {
   if (!response.content_type.empty()) response_->set(http::field::content_type, response.content_type);
   for (const auto& [name, value] : response.fields) response_->set(name, value);
   response_->keep_alive(keep_alive_);
-  response_->body() = std::move(response.body);
+  response_->body() = {std::move(response.body), std::move(response.shared)};
   // RFC 9110 sections 8.6, 15.4.5: a 204 has no Content-Length, and that of a 304 would be of what it stands for.
   if (response.status != 204 && response.status != 304) response_->prepare_payload();
+  log();
   serializer_.emplace(*response_);
   stream_.expires_after(server_.limits.send);
   const auto done = [self = shared_from_this()](const Error& error, std::size_t) { self->on_sent(error); };
@@ -259,14 +259,16 @@ void HttpConnection::send(Response response) {
     http::async_write(stream_, *serializer_, done);
 }
 
-void HttpConnection::log(const Response& response) const {
+void HttpConnection::log() const {
   if (spdlog::should_log(spdlog::level::debug)) {
-    spdlog::debug("http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_, response.status,
-                  response.body.size());
+    spdlog::debug("http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_, response_->result_int(),
+                  HttpBody::size(response_->body()));
   }
 }
 
 void HttpConnection::on_sent(const Error& error) {
+  serializer_.reset();
+  response_.reset();  // whoever made what was shared may change it again
   if (error) return;
   head_ = false;
   since_ = net::steady_now();

@@ -86,6 +86,7 @@ class Probes {
   Checks judge_ready(const net::GatewayView& view);
   Checks judge_started(const net::GatewayView& view);
   Checks ready_checks(const net::GatewayView& view) const;
+  static void add_missing(const net::GatewayView& view, Checks& checks);
 
   const ProbeSource source_;
   const std::shared_ptr<HttpPostbox> postbox_;

@@ -34,7 +34,10 @@ admin::ApiSetup api_setup(net::Gateway& gateway, Reloader& reloader) {
     });
   };
   setup.reloads = [&reloader] {
-    return admin::ReloadCounts{reloader.succeeded(), reloader.failed(), reloader.loaded_at()};
+    return admin::ReloadCounts{.succeeded = reloader.succeeded(),
+                               .failed = reloader.failed(),
+                               .last_succeeded = reloader.last_succeeded(),
+                               .loaded_at = reloader.loaded_at()};
   };
   return setup;
 }
