@@ -85,8 +85,8 @@ TEST_CASE("sockets of systemd, where a configuration may name them") {
   CHECK(out == Endpoint{Endpoint::Kind::systemd, "", 0, "nbd"});
   CHECK(to_string(out) == "systemd:nbd");
   CHECK(parse_endpoint("systemd:nbd", out) != "");  // nothing that one could connect to
-  for (const std::string bad : {std::string("systemd:"), std::string("systemd:a:b"), std::string("systemd:a b"),
-                                std::string("systemd:\x7f"), "systemd:" + std::string(256, 'a')}) {
+  for (const std::string& bad : {std::string("systemd:"), std::string("systemd:a:b"), std::string("systemd:a b"),
+                                 std::string("systemd:\x7f"), "systemd:" + std::string(256, 'a')}) {
     CAPTURE(bad);
     CHECK(parse_listen_address(bad, out) != "");
   }
