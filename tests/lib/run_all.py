@@ -192,6 +192,11 @@ def run_dashboards(counts):
     run_counted("dashboards", ["/usr/bin/python3", str(ROOT / "tests/dashboards/run.py")], {}, counts, print_line)
 
 
+def run_deploy(counts):
+    headline("deploy: attach script, manifests, chart")
+    run_counted("deploy", ["/usr/bin/python3", str(ROOT / "tests/deploy/run.py")], {}, counts, print_line)
+
+
 def check_format(counts):
     headline("format")
     sources = sorted(str(path) for top in ("gateway", "proto", "config", "tests")
@@ -213,6 +218,7 @@ def everything(counts):
         run_interop("release", counts, leave_out=[RECOVERY])
         run_recovery("release", counts)
         run_faults("release", counts)
+        run_deploy(counts)
     if build("asan", [], counts):
         run_unit("asan", counts, lambda name: name != "layering")
         run_interop("asan", counts, ASAN_INTEROP)
