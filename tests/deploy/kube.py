@@ -60,7 +60,8 @@ def run(name, *words):
     done = subprocess.run([program(name), *map(str, words)], capture_output=True, text=True, timeout=TIMEOUT_S,
                           env=environment)
     if done.returncode != 0:
-        raise ToolError(done.stderr.strip())
+        lines = done.stderr.strip().splitlines()  # helm tells of each link in the chart
+        raise ToolError("\n".join(line for line in lines if "found symbolic link" not in line))
     return done.stdout
 
 
