@@ -197,6 +197,11 @@ def run_deploy(counts):
     run_counted("deploy", ["/usr/bin/python3", str(ROOT / "tests/deploy/run.py")], {}, counts, print_line)
 
 
+def run_container(counts):
+    headline("container images")
+    run_counted("container", [str(ROOT / "tests/container/run.sh")], interop_environment("release"), counts, print_line)
+
+
 def check_format(counts):
     headline("format")
     sources = sorted(str(path) for top in ("gateway", "proto", "config", "tests")
@@ -219,6 +224,7 @@ def everything(counts):
         run_recovery("release", counts)
         run_faults("release", counts)
         run_deploy(counts)
+        run_container(counts)
     if build("asan", [], counts):
         run_unit("asan", counts, lambda name: name != "layering")
         run_interop("asan", counts, ASAN_INTEROP)
