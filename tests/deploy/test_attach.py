@@ -264,8 +264,11 @@ class Attach:
         self.box.write("root/proc/self/mounts", f"/dev/nbd1 {self.mount['NBDGW_MOUNT']} ext4 rw 0 0\n")
         self.box.write("root/sys/block/nbd1/pid", "4711\n")
         self.box.write("root/proc/4711/comm", "nbd-client\n")
-        self.one_line(self.box.run(**self.mount), 1, "nbd-client (pid 4711) is still there", "stop")
+        self.box.write("theirs")
+        ended = self.box.run(NBDGW_READY_FILE=str(self.box.folder / "theirs"), **self.mount)
+        self.one_line(ended, 1, "nbd-client (pid 4711) is still there", "stop")
         self.assertEqual(self.box.called("umount"), [])
+        self.assertTrue((self.box.folder / "theirs").exists())
 
     def refused_disk(self, *words, **environment):
         """It attached, would not touch the disk, and detached."""

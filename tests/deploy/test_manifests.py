@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -203,6 +204,31 @@ class Manifests(unittest.TestCase):
         self.assertEqual(data, files)
         for each in maps:  # kubectl apply keeps a copy in an annotation, and annotations end at 256 KiB
             self.assertLess(len(str(each)), 200_000)
+
+    def test_the_whole_manifest_is_what_the_base_comes_to(self):
+        path = kube.MANIFESTS / "sidecar.yaml"
+        self.assertEqual(kube.objects(path.read_text()), self.forms["base"], "kubectl kustomize base > sidecar.yaml")
+
+    def test_the_overlay_of_the_readme_works(self):
+        """Its files, as they stand there, beside the other overlays."""
+        text = (kube.MANIFESTS / "README.md").read_text()
+        files = dict(re.findall(r"^```yaml (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        self.assertEqual(set(files), {"kustomization.yaml", "nbdgw.yaml", "application.yaml"})
+        with tempfile.TemporaryDirectory() as top:
+            for path in (kube.MANIFESTS, ROOT / "dashboards/grafana"):
+                shutil.copytree(path, pathlib.Path(top) / path.relative_to(ROOT))
+            overlay = pathlib.Path(top, "deploy/kubernetes/overlays/mine")
+            overlay.mkdir()
+            for name, content in files.items():
+                (overlay / name).write_text(content)
+            objects = kube.kustomize(overlay)
+        self.assertEqual([found for found in kube.complaints(objects) if found], [])
+        self.assertEqual(pods.judge(NBDGW, objects), [])
+        self.assertEqual([container(objects, name)["image"] for name in ("gateway", "attach", "app")],
+                         ["registry.example.com/nbdgw:0.1.0", "registry.example.com/nbdgw-attach:0.1.0",
+                          "registry.example.com/database:17"])
+        self.assertEqual(container(objects, "app")["command"], ["database", "--data=/disks/data"])
+        self.assertEqual({each["metadata"].get("namespace") for each in objects}, {"storage"})
 
     def test_versions_are_those_of_the_program(self):
         version = re.search(r"^project\(nbdgw VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)[1]
