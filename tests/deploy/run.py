@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What is in deploy/ beside the program and its images: the attach script, the manifests and the chart.
+"""What is in deploy/ beside the images: package, units, manual pages, completion, examples, attach script, manifests, chart.
 
     run.py [-k PATTERN]"""
 import pathlib
@@ -12,4 +12,4 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from lib import unittests  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(unittests.main(HERE, "Tests of the attach script, the manifests and the chart."))
+    sys.exit(unittests.main(HERE, "Tests of what is in deploy/."))
