@@ -193,9 +193,14 @@ def run_dashboards(counts):
 
 
 def run_deploy(counts):
-    headline("deploy: package, manual pages, completion, examples")
+    headline("deploy: package, manual pages, completion, examples, attach script, manifests, chart")
     run_counted("deploy", ["/usr/bin/python3", str(ROOT / "tests/deploy/run.py")], interop_environment("release"), counts,
                 print_line)
+
+
+def run_container(counts):
+    headline("container images")
+    run_counted("container", [str(ROOT / "tests/container/run.sh")], interop_environment("release"), counts, print_line)
 
 
 def check_format(counts):
@@ -220,6 +225,7 @@ def everything(counts):
         run_recovery("release", counts)
         run_faults("release", counts)
         run_deploy(counts)
+        run_container(counts)
     if build("asan", [], counts):
         run_unit("asan", counts, lambda name: name != "layering")
         run_interop("asan", counts, ASAN_INTEROP)
