@@ -24,6 +24,8 @@ file(GLOB attach CONFIGURE_DEPENDS ${deploy}/attach/nbdgw-attach)
 install(PROGRAMS ${attach} DESTINATION lib/nbdgw)
 file(GLOB units CONFIGURE_DEPENDS ${deploy}/systemd/*.service ${deploy}/systemd/*.socket)
 install(FILES ${units} DESTINATION lib/systemd/system)
+# A unit of another package gets what we have to say of it.
+install(DIRECTORY ${deploy}/systemd/ DESTINATION lib/systemd/system FILES_MATCHING PATTERN "*.conf")
 
 # The maintainer scripts know the units by name, and the instances of a template by a pattern.
 set(NBDGW_UNITS "")

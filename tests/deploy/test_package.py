@@ -78,7 +78,7 @@ class Contents(PackageCase):
         pages = [f"/usr/share/man/man{page.suffix[1:]}/{page.name}.gz" for page in (ROOT / "deploy/man").iterdir()]
         examples = [f"/usr/share/doc/nbdgw/examples/{path.name}" for path in example_files.everything()]
         there = [*pages, *examples, *(f"/lib/systemd/system/{unit}" for unit in units()),
-                 "/usr/share/bash-completion/completions/nbdgw", "/usr/lib/sysusers.d/nbdgw.conf",
+                 "/lib/systemd/system/nbd@.service.d/nbdgw.conf", "/usr/share/bash-completion/completions/nbdgw", "/usr/lib/sysusers.d/nbdgw.conf",
                  "/usr/share/nbdgw/nbdgw.schema.json", "/usr/share/nbdgw/dashboards/grafana/overview.json",
                  "/usr/share/nbdgw/dashboards/prometheus/alerting.rules.yaml",
                  "/usr/share/nbdgw/dashboards/runbooks/NbdgwDown.md", "/usr/share/doc/nbdgw/copyright",
