@@ -128,7 +128,8 @@ void parse_admin(const Value& addresses, const Value& admin, const std::string& 
     }
   }
   if (has_tls && std::ranges::none_of(list, &AdminEndpoint::tls)) {
-    section->get("tls").error("no address in listen.admin begins with https, so nothing would use it");
+    section->get("tls").error(
+        "no address in listen.admin begins with https:// or https+systemd:, so nothing would use it");
   }
   const auto asks = [](const AdminEndpoint& each) { return each.endpoint.kind != Endpoint::Kind::unix_socket; };
   if (has_token && std::ranges::none_of(list, asks)) {
