@@ -14,9 +14,10 @@ import yaml
 
 import kube
 import pods
+from lib import servers
 
 ROOT = kube.ROOT
-NBDGW = os.environ.get("NBDGW_BIN") or str(ROOT / "build/release/nbdgw")
+NBDGW = os.path.abspath(servers.gateway_binary())
 FORMS = ("base", "overlays/daemonset", "overlays/monitored")
 
 
