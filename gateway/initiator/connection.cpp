@@ -58,7 +58,7 @@ void Connection::setup(const Portal& portal, proto::Micros now) {
   exp_stat_sn_ = 0;
   start_tx();
   detail_.clear();
-  session_.request_socket(SocketRequest::Kind::connect, cid_, portal);
+  session_.request_socket({.kind = SocketRequest::Kind::connect, .connection = cid_, .portal = portal});
 }
 
 void Connection::on_connected(proto::Micros now) {
@@ -149,6 +149,8 @@ void Connection::start(proto::Micros now) {
 
 void Connection::stop(proto::Micros now) {
   if (state_ == ConnectionState::free || state_ == ConnectionState::stopped) return;
+  // Before full feature phase the target does nothing for it, and at the end nobody comes after.
+  const bool leave = state_ == ConnectionState::started && !session_.stopping();
   enter(ConnectionState::stopped, now);
   suspend_tx();
   reader_.reset();
@@ -161,7 +163,10 @@ void Connection::stop(proto::Micros now) {
     if (*task != nullptr) session_.complete_task(*std::exchange(*task, nullptr), TaskState::abrt_sess_recov);
   }
   pinging_ = false;
-  session_.request_socket(SocketRequest::Kind::close, cid_);
+  session_.request_socket({.kind = leave ? SocketRequest::Kind::leave : SocketRequest::Kind::close,
+                           .connection = cid_,
+                           .portal = {},
+                           .patient = leave && session_.answers_});
 }
 
 void Connection::failure(ConnectionError error, proto::Micros now) {

@@ -44,7 +44,8 @@ class Connection final : private PduHandler {
 
   // The shell's side.
   void on_connected(proto::Micros now);
-  /// The connect failed or the socket is gone; `why` is the system's text. Also the answer to SocketRequest close.
+  /// The connect failed or the socket is gone; `why` is the system's text. Also the answer to SocketRequest close
+  /// and leave.
   void on_disconnected(const std::string& why, proto::Micros now);
   std::size_t rx_buffers(std::span<iovec> out) noexcept;
   void on_received(std::size_t bytes, proto::Micros now);

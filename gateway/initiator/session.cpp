@@ -103,10 +103,6 @@ bool Session::next_event(SessionEvent& event) {
   return true;
 }
 
-void Session::request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal) {
-  socket_requests_.push_back({kind, connection, portal});
-}
-
 void Session::forget_socket_request(std::uint16_t connection) {
   std::erase_if(socket_requests_, [&](const SocketRequest& request) { return request.connection == connection; });
 }

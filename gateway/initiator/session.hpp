@@ -38,10 +38,18 @@ const char* to_string(SessionState state) noexcept;
 
 /// What the session wants of its shell: a socket opened or closed.
 struct SocketRequest {
-  enum class Kind : std::uint8_t { connect, close };
+  enum class Kind : std::uint8_t {
+    connect,
+    close,
+    /// Our side of it, and the socket once the target has closed its own or cannot be reached. Until then the target
+    /// may still be at work for the connection, and a new session could overtake what that comes to. Targets take
+    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections).
+    leave,
+  };
   Kind kind{};
   std::uint16_t connection = 0;  // index, as for Session::connection()
   Portal portal;                 // connect: where to
+  bool patient = false;          // leave: the target answers, so that it closes its side may be waited for
 };
 
 /// Something worth a log line, and for the layers above. `text` is for people.
@@ -116,6 +124,8 @@ class Session final : public CommandTransport {
   void on_deadline(proto::Micros now);
 
   SessionState state() const noexcept { return state_; }
+  /// teardown() was asked for.
+  bool stopping() const noexcept { return stopping_; }
   const SessionSettings& settings() const noexcept { return settings_; }
   const SessionCounters& counters() const noexcept { return counters_; }
   /// Tasks, management included, that are sent and not answered, or whose data is still in a send queue.
@@ -151,7 +161,7 @@ class Session final : public CommandTransport {
   void enter(SessionState state, proto::Micros now);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
   void tell_unit_reset(std::uint64_t lun);
-  void request_socket(SocketRequest::Kind kind, std::uint16_t connection, const Portal& portal = {});
+  void request_socket(SocketRequest request) { socket_requests_.push_back(std::move(request)); }
   void forget_socket_request(std::uint16_t connection);
   bool all_free() const noexcept;
 
@@ -227,6 +237,7 @@ class Session final : public CommandTransport {
   proto::Micros logout_deadline_ = proto::kNever;
   proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
   bool stopping_ = false;
+  bool answers_ = false;  // when the session was lost the target answered pings
 
   std::vector<SocketRequest> socket_requests_;
   std::vector<SessionEvent> events_;

@@ -87,6 +87,7 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
     return;
   }
   trouble_ = why;
+  answers_ = settings_.nop_interval != 0 && error != ConnectionError::nop_timed_out;
   if (error == ConnectionError::redirected) {  // sent on, not failed
     tell(SessionEvent::Kind::notice, connection.cid_, std::move(why));
     recover(now);
@@ -182,6 +183,7 @@ void Session::logged_out(proto::Micros now) {
   logout_deadline_ = proto::kNever;
   if (!stopping_) {
     trouble_ = "logged out at the target's wish";
+    answers_ = true;
     tell(SessionEvent::Kind::lost, 0, trouble_);
     progress_ = true;
     recover(now);

@@ -1,11 +1,25 @@
 #include "gateway/net/portal_socket.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 namespace nbdgw::net {
+
+namespace {
+
+/// The peer's TCP has acknowledged all that we sent, and the end of it: its machine is there.
+bool goodbye_has_arrived(int fd) noexcept {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_FIN_WAIT2;
+}
+
+}  // namespace
 
 void PortalSocket::connect(const std::string& host, std::uint16_t port) {
   close();
@@ -69,7 +83,33 @@ void PortalSocket::close() noexcept {
   ++attempt_;
 }
 
+bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
+  if (state_ != State::connected || failed() || ::shutdown(socket_.native(), SHUT_WR) != 0) {
+    close();
+    return false;
+  }
+  state_ = State::leaving;
+  peer_left_ = false;
+  leave_check_ = now + kGoodbyeReached;
+  leave_end_ = now + (patient ? kGoodbyeAnswered : kGoodbyeReached);
+  socket_.expect(0);
+  socket_.set_interest(EPOLLIN);
+  return true;
+}
+
+bool PortalSocket::left(proto::Micros now) noexcept {
+  if (peer_left_ || now >= leave_end_) return true;
+  if (now < leave_check_) return false;
+  if (!goodbye_has_arrived(socket_.native())) return true;
+  leave_check_ = leave_end_;
+  return false;
+}
+
 void PortalSocket::on_ready(std::uint32_t events, proto::Micros now) {
+  if (state_ == State::leaving) {
+    peer_left_ = socket_.discard() != Transfer::done;
+    if (!peer_left_) return;
+  }
   if (state_ == State::connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
     int error = 0;
     socklen_t length = sizeof error;

@@ -10,12 +10,24 @@
 
 namespace nbdgw::net {
 
+/// How long a peer's goodbye is waited for that seems to be out of reach, or whose TCP does not even acknowledge
+/// ours: time enough for one lost segment to be sent again.
+inline constexpr proto::Micros kGoodbyeReached = 500 * proto::kMillisecond;
+/// And that of one that is there: a target whose backing store hangs closes only once that goes on.
+inline constexpr proto::Micros kGoodbyeAnswered = 60 * proto::kSecond;
+
 /// An outgoing TCP connection on a shard, from the name of the portal to the connected socket. A name's addresses are
 /// tried in turn, beginning after the one that was tried last: one that swallows packets is then not tried first
 /// forever.
 class PortalSocket final : public Watcher {
  public:
-  enum class State : std::uint8_t { closed, resolving, connecting, connected };
+  enum class State : std::uint8_t {
+    closed,
+    resolving,
+    connecting,
+    connected,
+    leaving,  // our side is closed; what still comes is thrown away, until the peer closes its own
+  };
 
   /// Told that the socket has something new to say, in the middle of a turn.
   class Owner {
@@ -41,6 +53,13 @@ class PortalSocket final : public Watcher {
   void on_resolved(std::uint64_t attempt, std::vector<Address> addresses, const std::string& error);
 
   void close() noexcept;
+
+  /// Says goodbye: closes our side, and waits for the peer to do the same; for long only if `patient`. False if there
+  /// is nobody to wait for: then it is closed at once. While it waits, left() says whether it is over, and
+  /// next_deadline() when to ask again at the latest. The end is for the owner to make, by close().
+  bool leave(bool patient, proto::Micros now) noexcept;
+  bool left(proto::Micros now) noexcept;
+  proto::Micros next_deadline() const noexcept { return state_ == State::leaving ? leave_check_ : proto::kNever; }
 
   State state() const noexcept { return state_; }
   StreamSocket& socket() noexcept { return socket_; }
@@ -69,6 +88,9 @@ class PortalSocket final : public Watcher {
   std::size_t rotation_ = 0;  // where the next attempt begins
   std::string troubles_;      // of this attempt, address by address
   std::string failure_;
+  proto::Micros leave_check_ = proto::kNever;  // while leaving
+  proto::Micros leave_end_ = proto::kNever;
+  bool peer_left_ = false;
 };
 
 }  // namespace nbdgw::net

@@ -88,7 +88,20 @@ void SessionDriver::transmit(proto::Micros now) {
 void SessionDriver::settle_links(proto::Micros now) {
   for (const auto& link : links_) {
     initiator::Connection& connection = session_.connection(link->socket.index());
-    if (link->socket.failed()) {
+    if (link->socket.state() == PortalSocket::State::leaving) {
+      const proto::Micros check = link->socket.next_deadline();
+      if (!session_.stopping() && !link->socket.left(now)) {  // at the end nobody comes after
+        if (link->socket.next_deadline() != check) {
+          spdlog::warn(
+              "target {}: it is there, but does not close connection {} of the session that was lost, as if it "
+              "were at work for it; the next login waits for that, {} s at most",
+              session_.settings().label, link->socket.index(), kGoodbyeAnswered / proto::kSecond);
+        }
+        continue;
+      }
+      link->socket.close();
+      connection.on_disconnected("closed", now);
+    } else if (link->socket.failed()) {
       const std::string why = link->socket.failure();
       link->socket.close();
       link->told_connected = false;
@@ -105,7 +118,8 @@ void SessionDriver::serve_socket_requests(proto::Micros now) {
   while (session_.next_socket_request(request)) {
     Link& link = *links_[request.connection];
     link.told_connected = false;
-    if (request.kind == SocketRequest::Kind::close) {
+    if (request.kind == SocketRequest::Kind::leave && link.socket.leave(request.patient, now)) continue;
+    if (request.kind != SocketRequest::Kind::connect) {
       link.socket.close();
       session_.connection(request.connection).on_disconnected("closed", now);
       continue;
@@ -237,6 +251,7 @@ void SessionDriver::note_export_changes() {
 
 proto::Micros SessionDriver::next_deadline() const noexcept {
   proto::Micros least = session_.next_deadline();
+  for (const auto& link : links_) least = std::min(least, link->socket.next_deadline());
   for (const bridge::Export* exported : exports_) least = std::min(least, exported->next_deadline());
   return least;
 }

@@ -71,6 +71,16 @@ ssize_t StreamSocket::read_some(iovec* buffers, std::size_t count) noexcept {
   }
 }
 
+Transfer StreamSocket::discard() noexcept {
+  // TCP copies nothing for MSG_TRUNC without a buffer.
+  const ssize_t n = ::recv(fd_.get(), nullptr, kRxBytesPerTurn, MSG_TRUNC);
+  if (n > 0) return Transfer::done;
+  if (n == 0) return Transfer::ended;
+  if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return Transfer::done;
+  error_ = errno;
+  return Transfer::failed;
+}
+
 ssize_t StreamSocket::write_some(iovec* buffers, std::size_t count) noexcept {
   msghdr message{};
   message.msg_iov = buffers;

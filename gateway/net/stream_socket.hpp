@@ -96,6 +96,9 @@ class StreamSocket {
     return Transfer::more;
   }
 
+  /// Receives up to a turn's share and throws it away: `done` (there may be more), `ended` or `failed`.
+  Transfer discard() noexcept;
+
   /// Sends what the engine has, gathered. When the socket takes no more, waits for it to become writable (EPOLLOUT).
   template <typename Engine>
   Transfer send(Engine& engine, proto::Micros now) {

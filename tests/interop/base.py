@@ -1,21 +1,17 @@
 """What every interoperability test stands on: servers chosen by the environment, logs shown on failure."""
-import faulthandler
 import os
 import pathlib
-import random
 import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib import gateway, process, servers, workdir  # noqa: E402
+from lib import case, gateway, servers  # noqa: E402
 
 MIB = 1 << 20
 SERVER = os.environ.get("NBDGW_SERVER", "nbdgw")
-# A test that takes longer hangs, perhaps inside a library that nothing else interrupts: the whole run ends with the
-# stack of every thread, and the children with it.
-HUNG_S = 300
-SEED = int(os.environ.get("NBDGW_SEED", random.SystemRandom().randrange(1 << 32)))
+SEED = case.SEED
+InteropCase = case.Case
 
 
 def serve(target, lun=1, **options):
@@ -29,27 +25,6 @@ def serve(target, lun=1, **options):
 def gateway_only(thing):
     """Marks a test or class of something that only the gateway does."""
     return unittest.skipIf(SERVER != "nbdgw" and not os.environ.get("NBDGW_SKIP_NOTHING"), "only the gateway does this")(thing)
-
-
-class InteropCase(unittest.TestCase):
-    """A test case that, when it fails, keeps the scratch directory and shows the new log lines of every child."""
-    longMessage = True
-    maxDiff = 2000
-
-    def run(self, result=None):
-        process.mark_logs()
-        faulthandler.dump_traceback_later(HUNG_S, exit=True)
-        before = len(result.failures) + len(result.errors)
-        super().run(result)
-        faulthandler.cancel_dump_traceback_later()
-        if len(result.failures) + len(result.errors) > before:
-            workdir.keep()
-            result.attach(self, process.fresh_logs())
-        return result
-
-    def use(self, resource):
-        """Starts something with __enter__, and ends it with the test."""
-        return self.enterContext(resource)
 
 
 class SharedServer(InteropCase):

@@ -8,6 +8,7 @@
 using namespace nbdgw::test;
 using namespace nbdgw::initiator;
 using nbdgw::proto::kSecond;
+namespace proto = nbdgw::proto;
 
 namespace {
 
@@ -128,4 +129,80 @@ TEST_CASE("loss: each command finishes once for each time that it was queued, wi
     CHECK(peer.session.state() == SessionState::logged_in);
     peer.check_nothing_leaked();
   }
+}
+
+namespace {
+
+SessionSettings with_pings(proto::Micros interval) {
+  auto settings = default_settings(3);
+  settings.nop_interval = interval;
+  settings.nop_timeout = 5 * kSecond;
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("the connections of a lost session are left, with patience if the target answers") {
+  bool pings = true, patient = true, asked = false;
+  SUBCASE("it has closed one of them") {}
+  SUBCASE("one of them was dropped by hand") {
+    asked = true;
+  }
+  SUBCASE("without pings nobody knows whether it answers") {
+    asked = true;
+    pings = patient = false;
+  }
+  SUBCASE("a ping was not answered") {
+    asked = true;
+    patient = false;
+  }
+  Peer peer(with_pings(pings ? 5 * kSecond : 0));
+  peer.start();
+  peer.requests.clear();
+  peer.auto_close = false;
+  if (!asked) {
+    peer.disconnect(1);
+  } else if (patient || !pings) {
+    REQUIRE(peer.session.drop_connection(1, "for a test", peer.now));
+  } else {
+    peer.advance(10 * kSecond);
+  }
+  peer.pump();
+  REQUIRE(peer.session.state() == SessionState::failed);
+  REQUIRE(peer.requests.size() == (asked ? 3 : 2));
+  for (const SocketRequest& request : peer.requests) {
+    CHECK(request.kind == SocketRequest::Kind::leave);
+    CHECK(request.patient == patient);
+  }
+  // The next login waits for the last of them.
+  peer.requests.clear();
+  peer.advance(30 * kSecond);
+  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}, std::uint16_t{2}}) {
+    CHECK(peer.requests.empty());
+    if (peer.wire(cid).open) peer.disconnect(cid);
+    peer.pump();
+  }
+  REQUIRE(peer.requests.size() == 1);
+  CHECK(peer.requests[0].kind == SocketRequest::Kind::connect);
+}
+
+TEST_CASE("a connection that is given up before full feature phase, or at the end, is closed") {
+  Peer peer(with_pings(5 * kSecond));
+  SUBCASE("in the login") {
+    peer.session.setup(peer.now);
+    peer.pump();
+    peer.requests.clear();
+    peer.auto_close = false;
+    peer.advance(20 * kSecond);
+    REQUIRE(peer.requests.size() == 1);
+  }
+  SUBCASE("at the end") {
+    peer.start();
+    peer.requests.clear();
+    peer.auto_close = false;
+    peer.session.teardown(peer.now);
+    peer.advance(20 * kSecond);  // the Logout is not answered
+    REQUIRE(peer.requests.size() == 3);
+  }
+  for (const SocketRequest& request : peer.requests) CHECK(request.kind == SocketRequest::Kind::close);
 }

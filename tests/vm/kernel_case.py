@@ -1,0 +1,68 @@
+"""What the tests of the kernel's own NBD client share: one guest for a class, devices attached and looked at in it."""
+import time
+
+from guest import HOST, Guest
+from lib import api, case
+
+MIB = 1 << 20
+DEVICE = "/dev/nbd0"
+
+
+def fio(device=DEVICE, **options):
+    """Command line of fio in the guest: it writes, reads back and compares; an I/O error or a difference ends it."""
+    settings = {"rw": "randwrite", "bs": "4k", "iodepth": 8, "size": "8m", "verify": "crc32c", "verify_fatal": 1,
+                **options}
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    return f"fio --name=load --filename={device} --ioengine=libaio --direct=1 --output-format=json {' '.join(words)}"
+
+
+class KernelCase(api.Api, case.Case):
+    """Tests of one gateway and one guest, which are started once. Subclasses say in front of what, by make_server()."""
+
+    @classmethod
+    def make_server(cls):
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls):
+        cls.guest = cls.enterClassContext(Guest())
+        cls.server = cls.enterClassContext(cls.make_server())
+        cls.port = cls.server.admin_port
+        cls.guest.check("modprobe nbd && modprobe xfs")
+        print(f"     the guest was there after {cls.guest.boot_s:.1f} s", flush=True)
+
+    def tearDown(self):
+        """The next test finds no device attached, whatever this one came to."""
+        self.guest.run("umount /mnt; for d in nbd0 nbd1; do test -e /sys/block/$d/pid && nbd-client -d /dev/$d; done")
+
+    def attach(self, export="vol0", device=DEVICE, connections=1):
+        self.guest.check(f"nbd-client -N {export} -C {connections} {HOST} {self.server.port} {device}")
+        self.guest.wait_until(f"[ $(cat /sys/block/{device[5:]}/size) != 0 ]", f"{device} has its size")
+
+    def detach(self, device=DEVICE):
+        self.guest.check(f"nbd-client -d {device}")
+        self.assertEqual(self.queue("size", device), "0")
+
+    def queue(self, name, device=DEVICE):
+        """One line of /sys/block/NAME."""
+        return self.guest.check(f"cat /sys/block/{device[5:]}/{name}").strip()
+
+    def clients(self, export="vol0"):
+        return [client for client in self.get("/v1/clients")["clients"] if client["export"] == export]
+
+    def gone(self, export="vol0"):
+        """Waits until the gateway has no client of the export any more."""
+        self.eventually(lambda: not self.clients(export), f"rid of the clients of {export}")
+
+    def flowing(self, export="vol0", requests=50):
+        """Waits until the export has taken so many requests more."""
+        def taken():
+            return sum(client["counters"]["requests"] for client in self.clients(export))
+        start = taken()
+        self.eventually(lambda: taken() >= start + requests, "under load")
+
+    def kernel_log(self, since):
+        """What the kernel has said since a time of monotonic(), as far as the seconds of its log tell."""
+        age = time.monotonic() - since
+        return self.guest.check("read up rest < /proc/uptime; dmesg | awk -v from=$up -v age=" + f"{age:.2f}" +
+                                " -F'[][]' '$2 + 0 >= from - age'")
