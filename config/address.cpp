@@ -51,6 +51,9 @@ constexpr std::string_view kTcp = "tcp://";
 constexpr std::string_view kUnix = "unix://";
 constexpr std::string_view kHttp = "http://";
 constexpr std::string_view kHttps = "https://";
+constexpr std::string_view kSystemd = "systemd:";
+constexpr std::string_view kHttpsSystemd = "https+systemd:";
+constexpr std::size_t kMaxSystemdName = 255;  // systemd.socket(5), FileDescriptorName=
 
 std::string parse_tcp(std::string_view rest, std::uint16_t default_port, Endpoint& endpoint) {
   endpoint.kind = Endpoint::Kind::tcp;
@@ -69,6 +72,15 @@ std::string parse_unix(std::string_view path, const char* purpose, Endpoint& end
            std::to_string(kMaxUnixPath);
   }
   return {};
+}
+
+/// Of systemd.socket(5), FileDescriptorName=: visible ASCII without a colon.
+std::string parse_systemd(std::string_view name, Endpoint& endpoint) {
+  endpoint.kind = Endpoint::Kind::systemd;
+  endpoint.path = name;
+  const bool good = !name.empty() && name.size() <= kMaxSystemdName &&
+                    std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f && c != ':'; });
+  return good ? "" : "behind systemd: comes a socket's FileDescriptorName=, such as systemd:nbd";
 }
 
 }  // namespace
@@ -130,23 +142,39 @@ std::string parse_admin_endpoint(std::string_view text, AdminEndpoint& address) 
   return parse_tcp(text, kAdminPort, address.endpoint);
 }
 
+std::string parse_listen_address(std::string_view text, Endpoint& endpoint) {
+  if (text.starts_with(kSystemd)) return parse_systemd(text.substr(kSystemd.size()), endpoint);
+  const std::string wrong = parse_endpoint(text, endpoint);
+  return text.starts_with(kTcp) || text.starts_with(kUnix) ? wrong : wrong + ", or systemd:NAME";
+}
+
+std::string parse_admin_listen_address(std::string_view text, AdminEndpoint& address) {
+  address.tls = text.starts_with(kHttpsSystemd);
+  if (address.tls) return parse_systemd(text.substr(kHttpsSystemd.size()), address.endpoint);
+  if (text.starts_with(kSystemd)) return parse_systemd(text.substr(kSystemd.size()), address.endpoint);
+  return parse_admin_endpoint(text, address);
+}
+
 std::string to_string(const Portal& portal) {
   return bracketed(portal.host) + ":" + std::to_string(portal.port);
 }
 
 std::string to_string(const Endpoint& endpoint) {
   if (endpoint.kind == Endpoint::Kind::unix_socket) return "unix://" + endpoint.path;
+  if (endpoint.kind == Endpoint::Kind::systemd) return std::string(kSystemd) + endpoint.path;
   return "tcp://" + bracketed(endpoint.host) + ":" + std::to_string(endpoint.port);
 }
 
 std::string to_string(const AdminEndpoint& address) {
   if (address.endpoint.kind == Endpoint::Kind::unix_socket) return to_string(address.endpoint);
+  if (address.endpoint.kind == Endpoint::Kind::systemd)
+    return std::string(address.tls ? kHttpsSystemd : kSystemd) + address.endpoint.path;
   const Portal place{address.endpoint.host, address.endpoint.port};
   return std::string(address.tls ? kHttps : kHttp) + to_string(place);
 }
 
 bool is_local(const Endpoint& endpoint) noexcept {
-  if (endpoint.kind == Endpoint::Kind::unix_socket || endpoint.host == "localhost") return true;
+  if (endpoint.kind != Endpoint::Kind::tcp || endpoint.host == "localhost") return true;
   in_addr v4;
   in6_addr v6;
   if (inet_pton(AF_INET, endpoint.host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;

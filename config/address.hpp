@@ -25,12 +25,18 @@ std::string parse_endpoint(std::string_view text, Endpoint& endpoint);
 /// on. Returns what is wrong; empty: nothing is.
 std::string parse_admin_endpoint(std::string_view text, AdminEndpoint& address);
 
+/// What a configuration may say beside parse_endpoint() and parse_admin_endpoint(): "systemd:NAME", and for the admin
+/// server "https+systemd:NAME". Return what is wrong; empty: nothing is.
+std::string parse_listen_address(std::string_view text, Endpoint& endpoint);
+std::string parse_admin_listen_address(std::string_view text, AdminEndpoint& address);
+
 /// Texts that parse back to the same.
 std::string to_string(const Portal& portal);
 std::string to_string(const Endpoint& endpoint);
 std::string to_string(const AdminEndpoint& address);
 
-/// Only programs on this machine get there: a UNIX socket, 127.0.0.0/8, ::1 or "localhost".
+/// Only programs on this machine get there: a UNIX socket, 127.0.0.0/8, ::1 or "localhost". Of sockets of systemd
+/// that is not known before they are taken: taken for local here.
 bool is_local(const Endpoint& endpoint) noexcept;
 
 }  // namespace nbdgw::config

@@ -11,13 +11,14 @@
 /// a file, and what a value may be is in config/nbdgw.schema.json.
 namespace nbdgw::config {
 
-/// Where the gateway listens for NBD clients.
+/// Where the gateway listens for NBD clients: an address, or sockets that systemd listens on for it
+/// (systemd.socket(5)).
 struct Endpoint {
-  enum class Kind : std::uint8_t { tcp, unix_socket };
+  enum class Kind : std::uint8_t { tcp, unix_socket, systemd };
   Kind kind = Kind::tcp;
   std::string host;        // tcp: a numeric address or a host name, IPv6 without its brackets
   std::uint16_t port = 0;  // tcp; 0: the system picks one
-  std::string path;        // unix_socket: absolute
+  std::string path;        // unix_socket: absolute; systemd: FileDescriptorName= of the sockets to take
 
   bool operator==(const Endpoint&) const = default;
 };
@@ -30,7 +31,7 @@ struct Portal {
   bool operator==(const Portal&) const = default;
 };
 
-/// Where the admin server listens: http://, https:// or a UNIX socket.
+/// Where the admin server listens: http://, https://, a UNIX socket, or sockets of systemd.
 struct AdminEndpoint {
   Endpoint endpoint;
   bool tls = false;  // https

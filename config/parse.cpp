@@ -39,7 +39,7 @@ void parse_listen(const Section& section, Listen& listen) {
     const auto text = value.text();
     if (!text) continue;
     Endpoint endpoint;
-    if (const std::string wrong = parse_endpoint(*text, endpoint); !wrong.empty()) {
+    if (const std::string wrong = parse_listen_address(*text, endpoint); !wrong.empty()) {
       value.error(quoted(*text) + ": " + wrong);
     } else if (std::find(listen.nbd.begin(), listen.nbd.end(), endpoint) != listen.nbd.end()) {
       value.error(quoted(*text) + " is in the list twice");
@@ -250,7 +250,7 @@ ParseResult parse(std::string_view yaml, const std::string& file, const FileRead
     const std::vector<YAML::Mark> starts = document_starts(text);
     const YAML::Node document = YAML::Load(text);
     if (starts.empty() || document.IsNull()) {
-      report.error(YAML::Mark::null_mark(), "", "is empty; see config/examples/minimal.yaml for what it needs");
+      report.error(YAML::Mark::null_mark(), "", "is empty; nbdgw.yaml(5) shows the least that it needs");
     } else if (starts.size() > 1) {
       report.error(starts[1], "", "a second document begins here; a configuration is one document");
     } else {

@@ -117,7 +117,7 @@ void parse_admin(const Value& addresses, const Value& admin, const std::string& 
       const auto text = value.text();
       if (!text) continue;
       AdminEndpoint address;
-      if (const std::string wrong = parse_admin_endpoint(*text, address); !wrong.empty()) {
+      if (const std::string wrong = parse_admin_listen_address(*text, address); !wrong.empty()) {
         value.error(quoted(*text) + ": " + wrong);
       } else if (std::ranges::find(list, address.endpoint, &AdminEndpoint::endpoint) != list.end()) {
         value.error(quoted(*text) + " is in the list twice");
@@ -128,9 +128,10 @@ void parse_admin(const Value& addresses, const Value& admin, const std::string& 
     }
   }
   if (has_tls && std::ranges::none_of(list, &AdminEndpoint::tls)) {
-    section->get("tls").error("no address in listen.admin begins with https://, so nothing would use it");
+    section->get("tls").error(
+        "no address in listen.admin begins with https:// or https+systemd:, so nothing would use it");
   }
-  const auto asks = [](const AdminEndpoint& each) { return each.endpoint.kind == Endpoint::Kind::tcp; };
+  const auto asks = [](const AdminEndpoint& each) { return each.endpoint.kind != Endpoint::Kind::unix_socket; };
   if (has_token && std::ranges::none_of(list, asks)) {
     section->get("token_file")
         .warning(

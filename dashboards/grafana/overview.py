@@ -445,6 +445,26 @@ def _process():
             query(f"nbdgw_draining{{{I}}}", "{{instance}} draining"),
             width=8,
         ),
+        lines(
+            "Age of the configuration",
+            "How long the configuration in force has been so: since the last reload that went well, or the start.",
+            "s",
+            query(f"time() - nbdgw_config_last_reload_success_timestamp_seconds{{{I}}}", "{{instance}}"),
+            width=8,
+        ),
+        lines(
+            "Reloads, by the hour",
+            (
+                "Reloads of the configuration, by what came of them. A failure leaves everything as it was; as long "
+                "as no later one goes well there is an alert."
+            ),
+            "none",
+            query(
+                f"sum by (instance, outcome) (increase(nbdgw_config_reloads_total{{{I}}}[1h]))",
+                "{{instance}} {{outcome}}",
+            ),
+            width=8,
+        ),
     )
 
 

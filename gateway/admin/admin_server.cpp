@@ -5,23 +5,47 @@
 #include "gateway/admin/tls_context.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/gateway.hpp"
+#include "gateway/net/inherited_sockets.hpp"
 
 namespace nbdgw::admin {
 
 namespace {
 
+/// Whoever gets to an address off this machine must be asked who he is. For addresses in the configuration its parser
+/// has seen to that. Throws net::ListenError.
+void check_access(const config::Config& config, const config::AdminEndpoint& named, const config::Endpoint& bound) {
+  const bool certificate = named.tls && config.admin.tls && config.admin.tls->client_ca;
+  if (config::is_local(bound) || certificate || !config.admin.token.empty()) return;
+  throw net::ListenError(to_string(named) + " is " + to_string(bound) +
+                         ": whoever gets there could stop every export; give admin.token_file, or https+" +
+                         to_string(named.endpoint) + " and admin.tls.client_ca_file, or have its unit listen on " +
+                         "127.0.0.1 or a UNIX socket");
+}
+
 /// What is asked for at each address. Nobody but root and the socket's group gets to a UNIX socket: no token there.
-std::vector<HttpAddress> http_addresses(const config::Config& config) {
+std::vector<HttpAddress> http_addresses(const config::Config& config, net::InheritedSockets* inherited) {
   const auto tls = config.admin.tls ? make_tls_context(*config.admin.tls) : nullptr;
   const auto token = config.admin.token.empty() ? nullptr : std::make_shared<const Token>(config.admin.token);
   std::vector<HttpAddress> addresses;
-  for (const config::AdminEndpoint& each : config.listen.admin) {
+  const auto add = [&](const config::Endpoint& endpoint, bool with_tls) -> HttpAddress& {
     HttpAddress& address = addresses.emplace_back();
-    address.endpoint = each.endpoint;
-    if (each.endpoint.kind == config::Endpoint::Kind::unix_socket) continue;
-    if (each.tls) address.tls = tls;
+    address.endpoint = endpoint;
+    if (endpoint.kind == config::Endpoint::Kind::unix_socket) return address;
+    if (with_tls) address.tls = tls;
     address.token = token;
-    address.local_names_only = !each.tls && !token;
+    address.local_names_only = !with_tls && !token;
+    return address;
+  };
+  net::InheritedSockets none;
+  for (const config::AdminEndpoint& each : config.listen.admin) {
+    if (each.endpoint.kind != config::Endpoint::Kind::systemd) {
+      add(each.endpoint, each.tls);
+      continue;
+    }
+    for (net::InheritedSocket& socket : (inherited != nullptr ? *inherited : none).take(each.endpoint)) {
+      check_access(config, each, socket.endpoint);
+      add(socket.endpoint, each.tls).inherited = std::make_shared<net::UniqueFd>(std::move(socket.fd));
+    }
   }
   return addresses;
 }
@@ -37,10 +61,10 @@ constexpr unsigned kStatuses[] = {200, 201, 202, 204, 304, 400, 401, 404, 405, 4
 
 }  // namespace
 
-AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits)
-    : listeners_(config.listen.nbd.size()),
-      gateway_(gateway),
-      http_(http_addresses(config), router_,
+AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits,
+                         net::InheritedSockets* inherited)
+    : gateway_(gateway),
+      http_(http_addresses(config, inherited), router_,
             net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
       reloads_(setup.reloads ? std::move(setup.reloads) : never_reloaded()),
       setup_(std::move(setup)) {
@@ -52,7 +76,7 @@ AdminServer::~AdminServer() {
 }
 
 void AdminServer::start() {
-  probes_.emplace(probe_source(gateway_, listeners_), http_.postbox());
+  probes_.emplace(probe_source(gateway_), http_.postbox());
   add_probe_routes(router_, *probes_);
   api_.emplace(
       gateway_, http_, [this](const net::GatewayView& view) { return probes_->is_ready(view); }, std::move(setup_));
@@ -83,6 +107,7 @@ AdminFigures AdminServer::figures(const net::GatewayView& view) const {
   const ReloadCounts reloads = reloads_();
   figures.reloads_succeeded = reloads.succeeded;
   figures.reloads_failed = reloads.failed;
+  figures.last_reload_succeeded = reloads.last_succeeded;
   figures.config_loaded_at = static_cast<double>(reloads.loaded_at) / proto::kSecond;
   return figures;
 }

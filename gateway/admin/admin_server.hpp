@@ -14,7 +14,8 @@
 
 namespace nbdgw::net {
 class Gateway;
-}
+class InheritedSockets;
+}  // namespace nbdgw::net
 
 namespace nbdgw::admin {
 
@@ -22,9 +23,11 @@ namespace nbdgw::admin {
 class AdminServer {
  public:
   /// Binds the addresses of `config.listen.admin`, of which there is at least one, and reads nothing else but
-  /// `config.admin` and how many listeners there shall be; nobody is answered before start(). The gateway must
+  /// `config.admin`; nobody is answered before start(). The gateway must
   /// outlive the server. Throws net::ListenError or TlsError, with a text for people.
-  AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup = {}, HttpLimits limits = {});
+  /// `inherited`: what addresses "systemd:NAME" take; null: there are none.
+  AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup = {}, HttpLimits limits = {},
+              net::InheritedSockets* inherited = nullptr);
   ~AdminServer();
   AdminServer(const AdminServer&) = delete;
   AdminServer& operator=(const AdminServer&) = delete;
@@ -51,7 +54,6 @@ class AdminServer {
  private:
   AdminFigures figures(const net::GatewayView& view) const;
 
-  const std::size_t listeners_;
   net::Gateway& gateway_;
   Router router_;
   HttpServer http_;

@@ -43,6 +43,7 @@ struct ReloadResult {
 struct ReloadCounts {
   std::uint64_t succeeded = 0;
   std::uint64_t failed = 0;
+  bool last_succeeded = true;
   std::int64_t loaded_at = 0;  // the one in force: microseconds since the epoch
 };
 

@@ -52,13 +52,6 @@ Response show_connections(const Request& request, const net::GatewayView& view) 
   return json_response(200, wrapped("connections", connections_json(*found)));
 }
 
-/// A GET that takes no parameters in its query. True: it has some, and that was answered.
-bool has_query(const Request& request, Reply& reply) {
-  const Query query(request, {});
-  if (query.refusal()) reply.send(query.refusal()->response());
-  return query.refusal().has_value();
-}
-
 }  // namespace
 
 void Api::add_view(Router& router, const char* pattern, bool clients, Show show) {

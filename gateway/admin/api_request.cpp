@@ -240,6 +240,13 @@ std::uint64_t Query::number(std::string_view name, std::uint64_t least, std::uin
   return otherwise;
 }
 
+bool Query::flag(std::string_view name) {
+  const std::string* text = find(name);
+  if (text == nullptr || *text == "false" || *text == "0") return false;
+  if (!text->empty() && *text != "true" && *text != "1") wrong(name, "nothing, true or false");
+  return true;
+}
+
 std::int64_t Query::seconds(std::string_view name, std::int64_t most, std::int64_t otherwise) {
   const std::string* text = find(name);
   if (text == nullptr) return otherwise;
@@ -251,6 +258,12 @@ std::int64_t Query::seconds(std::string_view name, std::int64_t most, std::int64
   if (fits) return std::llround(number * proto::kSecond);
   wrong(name, "seconds from 0 to " + std::to_string(most / proto::kSecond));
   return otherwise;
+}
+
+bool has_query(const Request& request, Reply& reply) {
+  const Query query(request, {});
+  if (query.refusal()) reply.send(query.refusal()->response());
+  return query.refusal().has_value();
 }
 
 }  // namespace nbdgw::admin

@@ -70,6 +70,8 @@ class Query {
   std::uint64_t number(std::string_view name, std::uint64_t least, std::uint64_t most, std::uint64_t otherwise);
   /// Seconds, with or without decimals, as microseconds.
   std::int64_t seconds(std::string_view name, std::int64_t most, std::int64_t otherwise);
+  /// Whether it is there, by itself or as true or 1.
+  bool flag(std::string_view name);
 
   const std::optional<Refusal>& refusal() const noexcept { return refusal_; }
 
@@ -80,6 +82,9 @@ class Query {
   std::vector<std::pair<std::string, std::string>> pairs_;
   std::optional<Refusal> refusal_;
 };
+
+/// For what takes no parameters in its query. True: there are some, and that was answered.
+bool has_query(const Request& request, Reply& reply);
 
 /// A number in a path. nullopt: that is none, or it does not fit.
 std::optional<std::uint64_t> path_number(std::string_view text, std::uint64_t most = ~std::uint64_t{0}) noexcept;

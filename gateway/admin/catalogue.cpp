@@ -76,6 +76,7 @@ constexpr const Metric* kAll[] = {
     &metric::admin_changes_total,
     &metric::admin_connections,
     &metric::config_reloads_total,
+    &metric::config_last_reload_successful,
     &metric::config_last_reload_success_timestamp_seconds,
     &metric::process_cpu_seconds_total,
     &metric::process_resident_memory_bytes,

@@ -290,6 +290,12 @@ inline constexpr Metric config_reloads_total{"nbdgw_config_reloads_total",
                                              "reloads",
                                              "Reloads of the configuration, by outcome: success, failure.",
                                              {"outcome"}};
+inline constexpr Metric config_last_reload_successful{
+    "nbdgw_config_last_reload_successful",
+    gauge,
+    "bool",
+    "1 if the last reload of the configuration went well, or there was none; 0 if it was refused.",
+    {}};
 inline constexpr Metric config_last_reload_success_timestamp_seconds{
     "nbdgw_config_last_reload_success_timestamp_seconds",
     gauge,

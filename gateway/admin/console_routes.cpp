@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "gateway/admin/api_request.hpp"
 #include "gateway/admin/assets.hpp"
 #include "proto/assert.hpp"
 
@@ -45,6 +46,7 @@ void add_asset(Router& router, const char* path, std::string_view content, Respo
   prototype.fields.emplace_back("ETag", tag);
   prototype.fields.emplace_back("Cache-Control", "no-cache");
   router.add("GET", path, [content, tag, prototype](const Request& request, Reply reply) {
+    if (has_query(request, reply)) return;
     Response response = prototype;
     if (request.if_none_match.find(tag) != std::string::npos || request.if_none_match == "*") {
       response.status = 304;

@@ -19,7 +19,7 @@ constexpr std::uint32_t kMaxLun = 16383;
 constexpr std::uint32_t kMaxCid = 65535;
 constexpr std::uint64_t kMaxCount = 0xffffffff;
 constexpr std::uint64_t kMaxSeed = 0x7fffffffffffffff;  // a signed number of 64 bits in most languages
-constexpr std::size_t kMaxShown = 64;                   // of a value that is quoted back
+constexpr std::size_t kMaxShownValue = 64;              // of a value that is quoted back
 
 /// Any of these members makes a trigger.
 constexpr std::string_view kTriggerNames[] = {"count", "probability", "seed", "skip"};
@@ -45,7 +45,7 @@ class Members {
 
 FieldError wrong(std::string_view field, const std::string& wanted, const json::value& found) {
   std::string shown = json::serialize(found);
-  if (shown.size() > kMaxShown) shown = shown.substr(0, kMaxShown) + "...";
+  if (shown.size() > kMaxShownValue) shown = shown.substr(0, kMaxShownValue) + "...";
   return {std::string(field), std::string(field) + ": expected " + wanted + ", found " + shown};
 }
 

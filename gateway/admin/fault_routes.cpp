@@ -116,7 +116,7 @@ void delete_fault(net::TargetServer& target, Audit* audit, const Request& reques
 
 void add_fault_routes(Router& router, net::TargetServer& target, Audit* audit) {
   router.add("GET", "/v1/faults", [&target](const Request& request, Reply reply) {
-    if (const Query query(request, {}); query.refusal()) return reply.send(query.refusal()->response());
+    if (has_query(request, reply)) return;
     target.post([&target, reply = std::move(reply)](proto::Micros) mutable {
       json::array faults;
       for (const auto& each : target.faults().posted()) faults.push_back(to_json(each));

@@ -78,7 +78,7 @@ void HttpConnection::close() {
 
 void HttpConnection::shake_hands() {
   stream_.expires_after(server_.limits.handshake);
-  stream_.async_handshake([self = shared_from_this()](const Error& error) {
+  stream_.handshake([self = shared_from_this()](const Error& error) {
     if (error) {
       ++self->server_.counters.handshake_failures;
       spdlog::debug("http: {}: no TLS: {}", self->peer_, error.message());
@@ -93,7 +93,7 @@ void HttpConnection::wait_for_request() {
   asked_.clear();
   if (buffer_.size() > 0) return read_header();  // sent ahead
   stream_.expires_after(server_.limits.idle);
-  stream_.async_read_some(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t n) {
+  stream_.read(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t n) {
     if (error) return;
     self->buffer_.commit(n);
     self->read_header();
@@ -238,7 +238,6 @@ void HttpConnection::on_answer(std::uint64_t number, Response response) {
 
 void HttpConnection::send(Response response) {
   ++server_.counters.answers[response.status];
-  log(response);
   if (response.status < 400) proven_ = true;
   response_.emplace(http::int_to_status(response.status), version_);
   response_->set(http::field::server, "nbdgw");
@@ -247,9 +246,10 @@ void HttpConnection::send(Response response) {
   if (!response.content_type.empty()) response_->set(http::field::content_type, response.content_type);
   for (const auto& [name, value] : response.fields) response_->set(name, value);
   response_->keep_alive(keep_alive_);
-  response_->body() = std::move(response.body);
+  response_->body() = {std::move(response.body), std::move(response.shared)};
   // RFC 9110 sections 8.6, 15.4.5: a 204 has no Content-Length, and that of a 304 would be of what it stands for.
   if (response.status != 204 && response.status != 304) response_->prepare_payload();
+  log();
   serializer_.emplace(*response_);
   stream_.expires_after(server_.limits.send);
   const auto done = [self = shared_from_this()](const Error& error, std::size_t) { self->on_sent(error); };
@@ -259,14 +259,16 @@ void HttpConnection::send(Response response) {
     http::async_write(stream_, *serializer_, done);
 }
 
-void HttpConnection::log(const Response& response) const {
+void HttpConnection::log() const {
   if (spdlog::should_log(spdlog::level::debug)) {
-    spdlog::debug("http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_, response.status,
-                  response.body.size());
+    spdlog::debug("http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_, response_->result_int(),
+                  HttpBody::size(response_->body()));
   }
 }
 
 void HttpConnection::on_sent(const Error& error) {
+  serializer_.reset();
+  response_.reset();  // whoever made what was shared may change it again
   if (error) return;
   head_ = false;
   since_ = net::steady_now();
@@ -279,22 +281,20 @@ void HttpConnection::on_sent(const Error& error) {
 void HttpConnection::linger() {
   stream_.expires_after(server_.limits.linger);
   const auto end = [self = shared_from_this()](const Error&) {
-    Error ignored;
-    self->stream_.socket().socket().shutdown(boost::asio::socket_base::shutdown_send, ignored);
+    self->stream_.end_sending();
     self->discard();
   };
   if (stream_.is_tls())
-    stream_.async_shutdown(end);
+    stream_.shutdown(end);
   else
     end({});
 }
 
 void HttpConnection::discard() {
   buffer_.clear();
-  stream_.socket().async_read_some(buffer_.prepare(kReadSize),
-                                   [self = shared_from_this()](const Error& error, std::size_t) {
-                                     if (!error) self->discard();
-                                   });
+  stream_.read_raw(buffer_.prepare(kReadSize), [self = shared_from_this()](const Error& error, std::size_t) {
+    if (!error) self->discard();
+  });
 }
 
 }  // namespace nbdgw::admin

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "gateway/admin/http_body.hpp"
 #include "gateway/admin/http_server.hpp"
 #include "gateway/admin/http_stream.hpp"
 #include "gateway/net/unique_fd.hpp"
@@ -44,7 +45,6 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
 
  private:
   using Error = boost::system::error_code;
-  using Body = boost::beast::http::string_body;
 
   void shake_hands();
   void wait_for_request();
@@ -59,7 +59,7 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   void wait_for_answer();
   void on_answer(std::uint64_t number, Response response);
   void send(Response response);
-  void log(const Response& response) const;
+  void log() const;
   void on_sent(const Error& error);
   void linger();
   void discard();
@@ -71,9 +71,9 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   const HttpSurroundings server_;
   std::string peer_;
   boost::beast::flat_buffer buffer_;
-  std::optional<boost::beast::http::request_parser<Body>> parser_;
-  std::optional<boost::beast::http::response<Body>> response_;
-  std::optional<boost::beast::http::response_serializer<Body>> serializer_;
+  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
+  std::optional<boost::beast::http::response<HttpBody>> response_;
+  std::optional<boost::beast::http::response_serializer<HttpBody>> serializer_;
   proto::Micros since_;
   std::string asked_;  // "GET /path", for the log; empty: not known
   unsigned version_ = 11;

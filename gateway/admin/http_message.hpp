@@ -2,6 +2,7 @@
 
 #include <boost/json/fwd.hpp>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,11 +22,15 @@ struct Request {
   std::vector<std::string> parameters;  // what stands for the {names} of the route's pattern, in their order
 };
 
+/// A text in pieces, each of which others may hold, too. Nobody changes them.
+using SharedText = std::vector<std::shared_ptr<const std::string>>;
+
 struct Response {
   unsigned status = 200;
   std::string content_type;  // empty: without a body
   std::string body;
   std::vector<std::pair<std::string, std::string>> fields;  // beside those that every response has
+  SharedText shared{};                                      // what of the body comes behind `body`
 };
 
 Response json_response(unsigned status, const boost::json::value& body);

@@ -58,7 +58,7 @@ struct HttpServer::Door {
             [this, &server](net::UniqueFd fd, net::ConnectionLimit::Ticket ticket) {
               server.take(*this, std::move(fd), std::move(ticket));
             },
-            with_few_accepts(server.settings_)) {}
+            with_few_accepts(server.settings_), what.inherited ? std::move(*what.inherited) : net::UniqueFd()) {}
 
   std::string text() const {
     const std::string& where = listener.address();

@@ -51,6 +51,7 @@ struct HttpAddress {
   /// Only requests whose Host is a number or "localhost": for addresses that are safe only because nobody else gets
   /// there. A web page can make its visitor's browser ask this server under the page's own name (DNS rebinding).
   bool local_names_only = false;
+  std::shared_ptr<net::UniqueFd> inherited = nullptr;  // what listens there already; null: the server makes it
 };
 
 /// What the server has done so far.

@@ -26,6 +26,37 @@ HttpStream::HttpStream(boost::asio::io_context& io, net::UniqueFd fd, boost::asi
   if (tls != nullptr) tls_.emplace(socket_, *tls);
 }
 
+void HttpStream::handshake(Ended done) {
+  tls_->async_handshake(boost::asio::ssl::stream_base::server, std::move(done));
+}
+
+void HttpStream::shutdown(Ended done) {
+  tls_->async_shutdown(std::move(done));
+}
+
+void HttpStream::read(boost::asio::mutable_buffer buffer, Moved done) {
+  if (tls_)
+    tls_->async_read_some(buffer, std::move(done));
+  else
+    socket_.async_read_some(buffer, std::move(done));
+}
+
+void HttpStream::write(const WriteBuffers& buffers, Moved done) {
+  if (tls_)
+    tls_->async_write_some(buffers, std::move(done));
+  else
+    socket_.async_write_some(buffers, std::move(done));
+}
+
+void HttpStream::read_raw(boost::asio::mutable_buffer buffer, Moved done) {
+  socket_.async_read_some(buffer, std::move(done));
+}
+
+void HttpStream::end_sending() {
+  Error ignored;
+  socket_.socket().shutdown(boost::asio::socket_base::shutdown_send, ignored);
+}
+
 std::string HttpStream::client_subject() {
   if (!tls_) return {};
   const std::unique_ptr<X509, void (*)(X509*)> shown(::SSL_get1_peer_certificate(tls_->native_handle()), ::X509_free);

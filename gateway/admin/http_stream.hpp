@@ -1,13 +1,19 @@
 #pragma once
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/basic_stream.hpp>
+#include <boost/container/static_vector.hpp>
 #include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "gateway/net/unique_fd.hpp"
@@ -33,39 +39,48 @@ class HttpStream {
   void expires_after(proto::Micros time) { socket_.expires_after(std::chrono::microseconds(time)); }
   void expires_never() { socket_.expires_never(); }
 
-  /// TLS only: the server's part of the handshake. `handler(Error)`.
-  template <typename Handler>
-  void async_handshake(Handler handler) {
-    tls_->async_handshake(boost::asio::ssl::stream_base::server, std::move(handler));
-  }
-  /// TLS only: says that nothing more follows, and waits for the client to say so. `handler(Error)`.
-  template <typename Handler>
-  void async_shutdown(Handler handler) {
-    tls_->async_shutdown(std::move(handler));
-  }
+  using Ended = std::function<void(const Error&)>;
+  /// With the number of bytes.
+  using Moved = std::function<void(const Error&, std::size_t)>;
+  using WriteBuffers = boost::container::static_vector<boost::asio::const_buffer, 16>;
+
+  /// TLS only: the server's part of the handshake.
+  void handshake(Ended done);
+  /// TLS only: says that nothing more follows, and waits for the client to say so.
+  void shutdown(Ended done);
+  void read(boost::asio::mutable_buffer buffer, Moved done);
+  void write(const WriteBuffers& buffers, Moved done);
+  /// Of what is below TLS, for the end of a connection.
+  void read_raw(boost::asio::mutable_buffer buffer, Moved done);
+  void end_sending();
+  void close() { socket_.close(); }
+
+  /// What Beast's operations call. They end in read() and write(), whose code is made once: the operations of TLS and
+  /// of the socket, made for each of Beast's, took most of the time of a build.
   template <typename Buffers, typename Handler>
   void async_read_some(const Buffers& buffers, Handler&& handler) {
-    if (tls_)
-      tls_->async_read_some(buffers, std::forward<Handler>(handler));
-    else
-      socket_.async_read_some(buffers, std::forward<Handler>(handler));
+    read(*boost::asio::buffer_sequence_begin(buffers), erase(std::forward<Handler>(handler)));
   }
   template <typename Buffers, typename Handler>
   void async_write_some(const Buffers& buffers, Handler&& handler) {
-    if (tls_)
-      tls_->async_write_some(buffers, std::forward<Handler>(handler));
-    else
-      socket_.async_write_some(buffers, std::forward<Handler>(handler));
+    WriteBuffers list;
+    for (auto i = boost::asio::buffer_sequence_begin(buffers);
+         i != boost::asio::buffer_sequence_end(buffers) && list.size() < list.capacity(); ++i)
+      list.push_back(*i);
+    write(list, erase(std::forward<Handler>(handler)));
   }
-
-  /// What is below TLS, for the end of a connection.
-  Socket& socket() noexcept { return socket_; }
-  void close() { socket_.close(); }
 
   /// The subject of the client's certificate ("CN=ops"); empty without one.
   std::string client_subject();
 
  private:
+  /// A handler that can only be moved, as a function that can be copied.
+  template <typename Handler>
+  static Moved erase(Handler&& handler) {
+    return [held = std::make_shared<std::decay_t<Handler>>(std::forward<Handler>(handler))](
+               const Error& error, std::size_t bytes) { (*held)(error, bytes); };
+  }
+
   Socket socket_;
   std::optional<boost::asio::ssl::stream<Socket&>> tls_;
 };

@@ -71,62 +71,66 @@ std::string metric_header(const Metric& metric) {
 void MetricSeries::begin(std::size_t shape) {
   if (shape != shape_) {
     blocks_.clear();
+    values_.clear();
+    histograms_.clear();
+    dirty_.clear();
+    lines_.clear();
     built_ = false;
     shape_ = shape;
   }
   block_ = value_ = 0;
 }
 
-void MetricSeries::add(const Metric& metric, double value, std::string_view label, std::string_view second) {
-  Block& block = !blocks_.empty() && blocks_.back().metric == &metric ? blocks_.back() : blocks_.emplace_back();
-  block.values.push_back(value);
-  describe(block, metric, label, second);
+MetricSeries::Block& MetricSeries::add_block(const Metric& metric, std::size_t first) {
+  lines_.emplace_back();
+  Block& block = blocks_.emplace_back();
+  block.metric = &metric;
+  block.first = static_cast<std::uint32_t>(first);
+  return block;
 }
 
-void MetricSeries::add(const Metric& metric, const proto::DurationHistogram& durations, std::string_view label) {
-  Block& block = blocks_.emplace_back();
-  block.histogram = durations;
-  describe(block, metric, label, {});
+void MetricSeries::add(const Metric& metric, double value, std::vector<std::string> labels) {
+  const bool another = !blocks_.empty() && blocks_.back().metric == &metric;
+  Block& block = another ? blocks_.back() : add_block(metric, values_.size());
+  values_.push_back(value);
+  block.behind = static_cast<std::uint32_t>(values_.size());
+  describe(metric, std::move(labels));
+}
+
+void MetricSeries::add(const Metric& metric, const proto::DurationHistogram& durations,
+                       std::vector<std::string> labels) {
+  add_block(metric, histograms_.size());
+  histograms_.push_back(durations);
+  describe(metric, std::move(labels));
 }
 
 /// Notes the labels of the value that was added last.
-void MetricSeries::describe(Block& block, const Metric& metric, std::string_view label, std::string_view second) {
-  block.metric = &metric;
-  std::vector<std::string_view> values;
-  if (owned_) values.push_back(owner_);
-  if (!label.empty()) values.push_back(label);
-  if (!second.empty()) values.push_back(second);
-  prometheus::ClientMetric& series = block.series.emplace_back();
+void MetricSeries::describe(const Metric& metric, std::vector<std::string> labels) {
+  if (owned_) labels.insert(labels.begin(), owner_);
+  prometheus::ClientMetric& series = lines_.back().series.emplace_back();
   for (std::size_t i = 0; i < metric.labels.size(); ++i) {
-    NBDGW_ASSERT(metric.labels[i].empty() == (i >= values.size()),
+    NBDGW_ASSERT(metric.labels[i].empty() == (i >= labels.size()),
                  "the labels of the catalogue, no more and no less");
-    if (i < values.size()) series.label.push_back({std::string(metric.labels[i]), std::string(values[i])});
+    if (i < labels.size()) series.label.push_back({std::string(metric.labels[i]), std::move(labels[i])});
   }
 }
 
 void MetricSeries::end() {
-  if (!built_) {
-    for (Block& block : blocks_) make_prefixes(block);
-    make_index();
-    built_ = true;
-  } else {
+  if (built_) {
     NBDGW_ASSERT(block_ == blocks_.size(), "all series, every time");
+    return;
   }
-  for (Block& block : blocks_) {
-    if (!std::exchange(block.dirty, false)) continue;
-    block.text.clear();
-    if (block.metric->kind == MetricKind::histogram)
-      render_histogram(block);
-    else
-      render(block);
-  }
+  for (std::size_t i = 0; i < blocks_.size(); ++i) make_prefixes(*blocks_[i].metric, lines_[i]);
+  make_index();
+  built_ = true;
+  laid_out_ = false;
 }
 
-void MetricSeries::make_prefixes(Block& block) {
-  prometheus::MetricFamily family = family_of(*block.metric);
+void MetricSeries::make_prefixes(const Metric& metric, Lines& lines) {
+  prometheus::MetricFamily family = family_of(metric);
   const std::size_t header = serialize(family).size();
-  family.metric = std::exchange(block.series, {});
-  if (block.metric->kind == MetricKind::histogram) {
+  family.metric = std::exchange(lines.series, {});
+  if (metric.kind == MetricKind::histogram) {
     for (const proto::Micros bound : kDurationBuckets) {
       family.metric.front().histogram.bucket.push_back({0, static_cast<double>(bound) / kMicrosPerSecond});
     }
@@ -135,8 +139,8 @@ void MetricSeries::make_prefixes(Block& block) {
   for (std::size_t begin = header; begin < text.size();) {
     const std::size_t end = text.find('\n', begin);
     const std::size_t number = text.rfind(' ', end) + 1;
-    block.prefixes.append(text, begin, number - begin);
-    block.ends.push_back(static_cast<std::uint32_t>(block.prefixes.size()));
+    lines.prefixes.append(text, begin, number - begin);
+    lines.ends.push_back(static_cast<std::uint32_t>(lines.prefixes.size()));
     begin = end + 1;
   }
 }
@@ -151,39 +155,58 @@ void MetricSeries::make_index() {
   }
 }
 
-void MetricSeries::render(Block& block) {
+void MetricSeries::lay_out(PatchedText& text, std::size_t index) {
+  laid_out_ = true;
+  if (index_.empty()) return;
+  const auto [first, behind] = index_[index];
+  for (std::uint32_t i = first; i < behind; ++i) lines_[i].place = text.append(render(i));
+}
+
+void MetricSeries::patch(PatchedText& text) {
+  for (const std::uint32_t i : dirty_) {
+    text.replace(lines_[i].place, render(i));
+    blocks_[i].dirty = false;
+  }
+  dirty_.clear();
+}
+
+const std::string& MetricSeries::render(std::size_t block) {
+  written_.clear();
+  if (blocks_[block].metric->kind == MetricKind::histogram)
+    render_histogram(blocks_[block], lines_[block]);
+  else
+    render_scalars(blocks_[block], lines_[block]);
+  return written_;
+}
+
+void MetricSeries::render_scalars(const Block& block, const Lines& lines) {
   std::uint32_t begin = 0;
-  for (std::size_t i = 0; i < block.ends.size(); ++i) {
-    block.text.append(block.prefixes, begin, block.ends[i] - begin);
-    append(block.text, block.values[i]);
-    block.text += '\n';
-    begin = block.ends[i];
+  for (std::size_t i = 0; i < lines.ends.size(); ++i) {
+    written_.append(lines.prefixes, begin, lines.ends[i] - begin);
+    append(written_, values_[block.first + i]);
+    written_ += '\n';
+    begin = lines.ends[i];
   }
 }
 
 /// The TextSerializer's order: the count, the sum, then the buckets, each with all that is below it.
-void MetricSeries::render_histogram(Block& block) {
-  const auto& buckets = block.histogram.buckets();
-  NBDGW_ASSERT(block.ends.size() == 2 + buckets.size(), "the serializer's lines of a histogram");
+void MetricSeries::render_histogram(const Block& block, const Lines& lines) {
+  const proto::DurationHistogram& histogram = histograms_[block.first];
+  const auto& buckets = histogram.buckets();
+  NBDGW_ASSERT(lines.ends.size() == 2 + buckets.size(), "the serializer's lines of a histogram");
   std::uint64_t below = 0;
   std::uint32_t begin = 0;
-  for (std::size_t i = 0; i < block.ends.size(); ++i) {
-    block.text.append(block.prefixes, begin, block.ends[i] - begin);
+  for (std::size_t i = 0; i < lines.ends.size(); ++i) {
+    written_.append(lines.prefixes, begin, lines.ends[i] - begin);
     if (i == 0)
-      append(block.text, block.histogram.count());
+      append(written_, histogram.count());
     else if (i == 1)
-      append(block.text, static_cast<double>(block.histogram.sum()) / kMicrosPerSecond);
+      append(written_, static_cast<double>(histogram.sum()) / kMicrosPerSecond);
     else
-      append(block.text, below += buckets[i - 2]);
-    block.text += '\n';
-    begin = block.ends[i];
+      append(written_, below += buckets[i - 2]);
+    written_ += '\n';
+    begin = lines.ends[i];
   }
-}
-
-void MetricSeries::append_to(std::string& out, std::size_t index) const {
-  if (index_.empty()) return;
-  const auto [first, behind] = index_[index];
-  for (std::uint32_t i = first; i < behind; ++i) out += blocks_[i].text;
 }
 
 }  // namespace nbdgw::admin

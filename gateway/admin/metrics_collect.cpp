@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/admin/json_text.hpp"
 #include "gateway/initiator/counters.hpp"
 #include "gateway/nbd/close_reason.hpp"
 #include "proto/iscsi/names.hpp"
@@ -17,28 +18,25 @@ namespace nbdgw::admin {
 
 namespace {
 
-constexpr double kMicrosPerSecond = 1'000'000;
-
 /// Exact below 2^53: nothing here gets there in the life of a machine.
 double number(std::uint64_t value) noexcept {
   return static_cast<double>(value);
 }
 
-double seconds(proto::Micros time) noexcept {
-  return static_cast<double>(time) / kMicrosPerSecond;
-}
-
 /// Names for people may have spaces; the values of labels have none.
-std::string label_of(const char* name) {
-  std::string label(name);
-  std::ranges::replace(label, ' ', '_');
-  return label;
-}
+struct Label {
+  const char* name;
+  explicit operator std::string() const {
+    std::string label(name);
+    std::ranges::replace(label, ' ', '_');
+    return label;
+  }
+};
 
 /// 1 for the state it is in, 0 for all others.
 template <typename State, std::size_t kCount>
 void put_state(MetricSeries& series, const Metric& metric, const std::array<State, kCount>& states, State current) {
-  for (const State each : states) series.put(metric, each == current ? 1 : 0, label_of(to_string(each)));
+  for (const State each : states) series.put(metric, each == current ? 1 : 0, Label{to_string(each)});
 }
 
 template <typename Table>
@@ -146,6 +144,7 @@ void put_admin(MetricSeries& series, const AdminFigures& figures) {
   series.put(admin_connections, figures.connections);
   series.put(config_reloads_total, number(figures.reloads_succeeded), "success");
   series.put(config_reloads_total, number(figures.reloads_failed), "failure");
+  series.put(config_last_reload_successful, figures.last_reload_succeeded ? 1 : 0);
   series.put(config_last_reload_success_timestamp_seconds, figures.config_loaded_at);
 }
 

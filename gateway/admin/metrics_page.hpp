@@ -8,6 +8,7 @@
 
 #include "gateway/admin/log_counts.hpp"
 #include "gateway/admin/metric_series.hpp"
+#include "gateway/admin/patched_text.hpp"
 #include "gateway/admin/process_figures.hpp"
 #include "gateway/net/view.hpp"
 
@@ -30,6 +31,7 @@ struct AdminFigures {
   std::vector<ChangeCounts> changes;          // of every verb that there is, always in the same order
   std::uint64_t reloads_succeeded = 0;
   std::uint64_t reloads_failed = 0;
+  bool last_reload_succeeded = true;
   double config_loaded_at = 0;  // the one in force, seconds since the epoch
 };
 
@@ -42,13 +44,13 @@ struct MetricsSnapshot {
 };
 
 /// The text that Prometheus reads: all metrics of the catalogue, in its order. Keeps what it has written from one
-/// scrape to the next (see MetricSeries). One thread.
+/// scrape to the next, and writes over what has changed (see MetricSeries, PatchedText). One thread.
 class MetricsPage {
  public:
   MetricsPage();
 
   /// The page as of this snapshot.
-  std::string render(const MetricsSnapshot& snapshot);
+  SharedText render(const MetricsSnapshot& snapshot);
 
  private:
   /// The series of all exports, say, in the order of the view.
@@ -58,21 +60,26 @@ class MetricsPage {
     /// are forgotten then.
     MetricSeries& of(std::string_view name);
     void end_round();
-    void append_to(std::string& out, std::size_t metric) const;
+    /// Whether all of them have their place in a text, one behind the other.
+    bool are_laid_out() const;
+    void lay_out(PatchedText& text, std::size_t metric);
+    void patch(PatchedText& text);
 
    private:
     std::vector<MetricSeries> series_;
     std::size_t next_ = 0;
+    bool laid_out_ = false;  // nobody has come, gone or changed places since
   };
 
   void update(const MetricsSnapshot& snapshot);
+  void lay_out();
 
   std::vector<std::string> headers_;  // by metric
   MetricSeries gateway_;              // of the gateway as a whole
   Owners shards_;
   Owners exports_;
   Owners sessions_;
-  std::size_t last_size_ = 0;
+  PatchedText text_;
 };
 
 }  // namespace nbdgw::admin

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "gateway/admin/api_request.hpp"
+
 namespace nbdgw::admin {
 
 Metrics::Metrics(MetricsSource source, std::shared_ptr<HttpPostbox> postbox)
@@ -27,12 +29,14 @@ void Metrics::answer(net::GatewayView view) {
   if (waiting_.empty()) return;  // nobody has waited for so long
   ++round_;
   AdminFigures admin = source_.admin(view);
-  Response response{
-      .status = 200,
-      .content_type = "text/plain; version=0.0.4; charset=utf-8",
-      .body = page_.render(
-          {.gateway = std::move(view), .admin = std::move(admin), .process = process_figures(), .log = log_counts()}),
-      .fields = {}};
+  Response response{.status = 200,
+                    .content_type = "text/plain; version=0.0.4; charset=utf-8",
+                    .body = {},
+                    .fields = {},
+                    .shared = page_.render({.gateway = std::move(view),
+                                            .admin = std::move(admin),
+                                            .process = process_figures(),
+                                            .log = log_counts()})};
   std::vector<Reply> waiting = std::exchange(waiting_, {});
   for (std::size_t i = 0; i + 1 < waiting.size(); ++i) waiting[i].send(response);
   waiting.back().send(std::move(response));
@@ -46,7 +50,9 @@ void Metrics::give_up() {
 }
 
 void add_metrics_routes(Router& router, Metrics& metrics) {
-  router.add("GET", "/metrics", [&metrics](const Request&, Reply reply) { metrics.scrape(std::move(reply)); });
+  router.add("GET", "/metrics", [&metrics](const Request& request, Reply reply) {
+    if (!has_query(request, reply)) metrics.scrape(std::move(reply));
+  });
 }
 
 }  // namespace nbdgw::admin

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/admin/api_request.hpp"
 #include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
@@ -15,21 +16,23 @@ std::string describe(const net::ExportView& exported) {
   return text;
 }
 
-/// "a&verbose&b", "verbose=1".
-bool asks_for_all(std::string_view query) {
-  while (!query.empty()) {
-    const std::string_view one = query.substr(0, query.find('&'));
-    if (one.substr(0, one.find('=')) == "verbose") return true;
-    query.remove_prefix(std::min(one.size() + 1, query.size()));
+/// What is configured and not there while a reload is being applied.
+std::vector<net::MissingExport> missing_exports(const net::GatewayView& view) {
+  std::vector<net::MissingExport> missing = view.missing;
+  for (const net::ShardView& shard : view.shards) {
+    for (const net::ExportView& exported : shard.exports) {
+      if (exported.leaving) continue;  // another one of that name is wanted
+      std::erase_if(missing, [&](const net::MissingExport& each) { return each.name == exported.name; });
+    }
   }
-  return false;
+  return missing;
 }
 
 }  // namespace
 
-ProbeSource probe_source(net::Gateway& gateway, std::size_t listeners) {
+ProbeSource probe_source(net::Gateway& gateway) {
   return {.shards = static_cast<std::uint32_t>(gateway.worker_count()),
-          .listeners = listeners,
+          .listeners = gateway.addresses().size(),
           .ping = [&gateway](std::uint32_t shard,
                              std::function<void()> answer) { gateway.ping(shard, std::move(answer)); },
           .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); },
@@ -174,6 +177,11 @@ Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
     checks.push_back({Check::Result::passed, "gateway: takes clients"});
   for (const net::ShardView& shard : view.shards) {
     for (const net::ExportView& exported : shard.exports) {
+      if (exported.leaving) {
+        checks.push_back(
+            {Check::Result::ignored, "export " + exported.name + ": goes, as the configuration has changed"});
+        continue;
+      }
       const bool online = exported.state == bridge::ExportState::online;
       const bool open = exported.admin_state == net::AdminState::ready;
       std::string text = describe(exported);
@@ -185,7 +193,16 @@ Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
       checks.push_back({result, std::move(text)});
     }
   }
+  add_missing(view, checks);
   return checks;
+}
+
+void Probes::add_missing(const net::GatewayView& view, Checks& checks) {
+  for (const net::MissingExport& each : missing_exports(view)) {
+    checks.push_back({each.required ? Check::Result::failed : Check::Result::ignored,
+                      "export " + each.name + ": is being made, as the configuration has changed" +
+                          (each.required ? "" : " (not required)")});
+  }
 }
 
 Probes::Checks Probes::judge_ready(const net::GatewayView& view) {
@@ -201,6 +218,7 @@ Probes::Checks Probes::judge_started(const net::GatewayView& view) {
        "listeners: " + std::to_string(view.addresses.size()) + " of " + std::to_string(source_.listeners)});
   for (const net::ShardView& shard : view.shards) {
     for (const net::ExportView& exported : shard.exports) {
+      if (exported.leaving) continue;
       std::string text = describe(exported);
       if (exported.known) {
         checks.push_back({Check::Result::passed, "export " + exported.name + ": has been online"});
@@ -211,6 +229,7 @@ Probes::Checks Probes::judge_started(const net::GatewayView& view) {
       }
     }
   }
+  add_missing(view, checks);
   has_started_ = std::ranges::none_of(checks, [](const Check& c) { return c.result == Check::Result::failed; });
   return checks;
 }
@@ -220,7 +239,10 @@ void add_probe_routes(Router& router, Probes& probes) {
     router.add(
         "GET", path,
         [&probes, probe](const Request& request, Reply reply) {
-          (probes.*probe)(asks_for_all(request.query), std::move(reply));
+          Query query(request, {"verbose"});
+          const bool verbose = query.flag("verbose");
+          if (query.refusal()) return reply.send(query.refusal()->response());
+          (probes.*probe)(verbose, std::move(reply));
         },
         Access::open);
   };

@@ -31,7 +31,7 @@ struct ProbeSource {
 };
 
 /// The source that a gateway is, once it has been started; it must outlive the source.
-ProbeSource probe_source(net::Gateway& gateway, std::size_t listeners);
+ProbeSource probe_source(net::Gateway& gateway);
 
 /// /livez, /readyz and /startupz: answers for those who restart programs and send them clients. All requests of one
 /// kind that come while an answer is being found share it, so that no number of them costs the shards more than one
@@ -86,6 +86,7 @@ class Probes {
   Checks judge_ready(const net::GatewayView& view);
   Checks judge_started(const net::GatewayView& view);
   Checks ready_checks(const net::GatewayView& view) const;
+  static void add_missing(const net::GatewayView& view, Checks& checks);
 
   const ProbeSource source_;
   const std::shared_ptr<HttpPostbox> postbox_;

@@ -27,6 +27,8 @@ namespace {
 constexpr const char* kDefaultAddress = "http://127.0.0.1:9810";
 /// While an operation is under way it is looked at this often.
 constexpr auto kPollInterval = std::chrono::milliseconds(200);
+/// While clients are waited for they are counted this often.
+constexpr auto kIdlePollInterval = std::chrono::milliseconds(100);
 /// A question for events is held by the gateway for so long, in seconds, if there are none.
 constexpr unsigned kFollowWait = 20;
 
@@ -39,6 +41,7 @@ struct Ctl {
   bool dry_run = false;
   bool no_wait = false;
   std::string timeout = "30s";
+  std::string until_idle;
   std::unique_ptr<CtlClient> client;
 };
 
@@ -55,6 +58,15 @@ bool good(const CtlAnswer& answer) {
 }
 
 using Render = std::string (*)(const json::value&);
+
+/// A time above zero, as in the configuration.
+CLI::Validator duration() {
+  return {[](std::string& text) {
+            const auto time = config::parse_duration(text);
+            return time && *time > 0 ? std::string() : "\"" + text + "\" is no duration; write for example 30s";
+          },
+          "DURATION"};
+}
 
 int show(const Ctl& ctl, const std::string& path, Render render) {
   const CtlAnswer answer = ctl.client->get(path);
@@ -102,6 +114,23 @@ std::string draining_text(const json::value& answer) {
   const bool draining =
       answer.is_object() && answer.as_object().contains("draining") && answer.at("draining") == json::value(true);
   return draining ? "no new clients are taken, on any export\n" : "new clients are taken\n";
+}
+
+/// Waits until nobody is attached any more: `path` is the gateway's status or an export's, which both count clients.
+int wait_until_idle(const Ctl& ctl, const std::string& path) {
+  const auto end = std::chrono::steady_clock::now() +
+                   std::chrono::microseconds(config::parse_duration(ctl.until_idle).value_or(0));
+  for (;;) {
+    const CtlAnswer answer = ctl.client->get(path);
+    if (!good(answer)) return kFailed;
+    const auto clients = answer.body.at("clients").to_number<std::uint64_t>();
+    if (clients == 0) return kSuccess;
+    if (std::chrono::steady_clock::now() >= end) {
+      fmt::print(stderr, "nbdgw: {} client(s) are still attached after {}\n", clients, ctl.until_idle);
+      return kFailed;
+    }
+    std::this_thread::sleep_for(kIdlePollInterval);
+  }
 }
 
 /// One line for each event, and with --follow those that come, until it is interrupted.
@@ -287,9 +316,16 @@ class CtlCommands {
     const auto which = std::make_shared<std::string>();
     CLI::Option* option = app->add_option("export", *which, path.empty() ? "The export" : "Only this export");
     if (path.empty()) option->required();
+    if (state == "drain") {
+      app->add_option("--until-idle", ctl_->until_idle, "Then wait until no client is attached, at most for so long")
+          ->check(duration());
+    }
     on(app, [which, state, path](const Ctl& ctl) {
-      if (which->empty()) return change(ctl, path, {}, draining_text);
-      return change(ctl, "/v1/exports/" + percent_encode(*which) + "/state", {{"state", state}}, export_text);
+      const std::string object = "/v1/exports/" + percent_encode(*which);
+      const int done = which->empty() ? change(ctl, path, {}, draining_text)
+                                      : change(ctl, object + "/state", {{"state", state}}, export_text);
+      if (done != kSuccess || ctl.until_idle.empty() || ctl.dry_run) return done;
+      return wait_until_idle(ctl, which->empty() ? "/v1/status" : object);
     });
   }
 
@@ -321,14 +357,7 @@ void add_ctl_command(CLI::App& app, std::function<int()>& command) {
   CLI::Option* key = sub->add_option("--key-file", ctl->connection.key_file, "https: its key (PEM)");
   certificate->needs(key);
   key->needs(certificate);
-  sub->add_option("--timeout", ctl->timeout, "How long an answer may take")
-      ->check(CLI::Validator(
-          [](std::string& text) {
-            const auto time = config::parse_duration(text);
-            return time && *time > 0 ? std::string() : "\"" + text + "\" is no duration; write for example 30s";
-          },
-          "DURATION"))
-      ->capture_default_str();
+  sub->add_option("--timeout", ctl->timeout, "How long an answer may take")->check(duration())->capture_default_str();
   sub->add_flag("--json", ctl->as_json, "Print the answers as they are, for scripts");
   sub->fallthrough();
   CtlCommands commands(*sub, ctl, command);

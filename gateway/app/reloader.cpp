@@ -49,18 +49,28 @@ Reloader::Reloader(std::string config_file, net::Gateway& gateway)
   history_->loaded_at = net::wall_now();
 }
 
+/// One that was asked for earlier may end later.
+void Reloader::History::note(std::uint64_t number, bool good) noexcept {
+  ++(good ? succeeded : failed);
+  const std::uint64_t mine = 2 * number + (good ? 1 : 0);
+  std::uint64_t known = last.load();
+  while (known < mine && !last.compare_exchange_weak(known, mine)) {
+  }
+}
+
 void Reloader::reload(bool dry_run, Done done) {
   if (!done) done = [](const ReloadResult&) {};
+  const std::uint64_t number = dry_run ? 0 : ++history_->asked;
   config::ParseResult file = read_config(config_file_);
   if (!file.config) {
     log_errors(config_file_, file.errors);
-    if (!dry_run) ++history_->failed;
+    if (!dry_run) history_->note(number, false);
     return done({.errors = std::move(file.errors), .refused = {}, .diff = {}});
   }
   for (const config::Problem& problem : file.warnings) spdlog::warn("{}", problem.to_string());
   const config::LogLevel level = file.config->log.level;
   gateway_.apply(*std::move(file.config), dry_run,
-                 [history = history_, dry_run, level, done = std::move(done)](net::ReloadReport report) {
+                 [history = history_, dry_run, number, level, done = std::move(done)](net::ReloadReport report) {
                    ReloadResult result{
                        .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
                    const bool good = result.refused.empty();
@@ -70,7 +80,7 @@ void Reloader::reload(bool dry_run, Done done) {
                      if (changes_log_level(result.diff)) set_log_level(level);
                      history->loaded_at = net::wall_now();
                    }
-                   if (!dry_run) ++(good ? history->succeeded : history->failed);
+                   if (!dry_run) history->note(number, good);
                    done(std::move(result));
                  });
 }

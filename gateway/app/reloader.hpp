@@ -36,15 +36,22 @@ class Reloader {
   // From any thread. Dry runs do not count.
   std::uint64_t succeeded() const noexcept { return history_->succeeded.load(std::memory_order_relaxed); }
   std::uint64_t failed() const noexcept { return history_->failed.load(std::memory_order_relaxed); }
+  /// Whether of all that have ended the one that was asked for last did so well: if not, what is in force is not what
+  /// somebody wanted. True before the first.
+  bool last_succeeded() const noexcept { return (history_->last.load(std::memory_order_relaxed) & 1) != 0; }
   /// When the configuration in force was loaded: microseconds since the epoch.
   std::int64_t loaded_at() const noexcept { return history_->loaded_at.load(std::memory_order_relaxed); }
 
  private:
   /// Shared with what waits for the gateway's answer, which may come when the reloader has gone.
   struct History {
+    void note(std::uint64_t number, bool good) noexcept;
+
     std::atomic<std::uint64_t> succeeded{0};
     std::atomic<std::uint64_t> failed{0};
     std::atomic<std::int64_t> loaded_at{0};
+    std::atomic<std::uint64_t> asked{0};
+    std::atomic<std::uint64_t> last{1};  // twice the number of a reload, and 1 if it went well; 0 is the start
   };
 
   const std::string config_file_;

@@ -9,6 +9,7 @@
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
 #include "gateway/app/reloader.hpp"
+#include "gateway/app/service_manager.hpp"
 #include "gateway/app/signals.hpp"
 #include "gateway/net/gateway.hpp"
 
@@ -33,7 +34,10 @@ admin::ApiSetup api_setup(net::Gateway& gateway, Reloader& reloader) {
     });
   };
   setup.reloads = [&reloader] {
-    return admin::ReloadCounts{reloader.succeeded(), reloader.failed(), reloader.loaded_at()};
+    return admin::ReloadCounts{.succeeded = reloader.succeeded(),
+                               .failed = reloader.failed(),
+                               .last_succeeded = reloader.last_succeeded(),
+                               .loaded_at = reloader.loaded_at()};
   };
   return setup;
 }
@@ -47,22 +51,34 @@ int serve_command(const std::string& config_file) {
   StopSignals signals(StopSignals::Hangup::waited_for);  // before there is any other thread
   prepare_process();
 
-  net::Gateway gateway(*config);
+  net::InheritedSockets inherited = inherited_sockets();
+  net::Gateway gateway(*config, {.inherited = &inherited});
   Reloader reloader(config_file, gateway);
   std::optional<admin::AdminServer> admin;
-  if (!config->listen.admin.empty()) admin.emplace(*config, gateway, api_setup(gateway, reloader));
+  if (!config->listen.admin.empty()) {
+    admin.emplace(*config, gateway, api_setup(gateway, reloader), admin::HttpLimits{}, &inherited);
+  }
   gateway.start();
   if (admin) admin->start();
+  ServiceManager manager;
+  manager.ready(gateway,
+                fmt::format("{} export(s) on {}", config->exports.size(), fmt::join(gateway.addresses(), ", ")));
   spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, config->exports.size(),
                fmt::join(gateway.addresses(), ", "), gateway.worker_count());
 
   int signal = signals.wait();
   for (; signal == SIGHUP; signal = signals.wait()) {
     spdlog::info("SIGHUP: reading {} again", config_file);
-    reloader.reload(false);
+    ServiceManager::reloading();
+    reloader.reload(false, [](const ReloadResult& result) {
+      const bool done = result.errors.empty() && result.refused.empty();
+      ServiceManager::reloaded(done ? "running, configuration reloaded"
+                                    : "running; the reload changed nothing, the log says why");
+    });
   }
   spdlog::info("{}: no new clients; finishing what is in flight (the same signal again ends at once)",
                signal == SIGINT ? "SIGINT" : "SIGTERM");
+  manager.stopping("finishing what is in flight");
   signals.run_unless_signalled(
       [&gateway, &admin] {
         if (admin) admin->begin_end();  // first: whoever sends clients looks elsewhere

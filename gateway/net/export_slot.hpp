@@ -32,6 +32,10 @@ class ExportSlot {
   /// (Shard::set_admin_state()).
   void set_admin_state(AdminState state) noexcept { admin_state_ = state; }
 
+  /// It has been taken from its shard: no client attaches any more, and it goes when the last one has gone.
+  bool is_leaving() const noexcept { return leaving_; }
+  void leave() noexcept { leaving_ = true; }
+
   /// Clients that have attached so far, and what those did that are gone.
   struct PastClients {
     std::uint64_t attached = 0;
@@ -42,6 +46,7 @@ class ExportSlot {
 
  private:
   AdminState admin_state_ = AdminState::ready;
+  bool leaving_ = false;
   PastClients past_clients_;
 };
 

@@ -17,6 +17,7 @@
 
 #include "config/model.hpp"
 #include "gateway/net/connection_limit.hpp"
+#include "gateway/net/inherited_sockets.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/recovery_log.hpp"
 #include "gateway/net/reload.hpp"
@@ -32,6 +33,8 @@ struct GatewayOptions {
   /// Shutdown, and the end of an export in a reload: how long clients and requests in flight may take to finish,
   /// before they are cut off.
   proto::Micros drain_limit = 10 * proto::kSecond;
+  /// What addresses "systemd:NAME" take. Needed until start() has returned; null: there are none.
+  InheritedSockets* inherited = nullptr;
 };
 
 /// A gateway made from a configuration: its shards with their sessions, exports and clients, and the control thread,
@@ -116,6 +119,7 @@ class Gateway {
   bool has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept;
 
   void open_listeners();
+  void open_listener(const config::Endpoint& endpoint, UniqueFd inherited);
   void make_workers();
   Worker& least_loaded_worker() noexcept;
   WorkOrder::NewTarget order_target(const config::Config& config, std::uint32_t index, Worker& worker);

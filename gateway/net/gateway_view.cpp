@@ -46,6 +46,9 @@ void Gateway::view(ViewOptions options, std::function<void(GatewayView)> done) {
       view.over_limit += listener->counters().over_limit;
       view.out_of_descriptors += listener->counters().out_of_fds;
     }
+    for (const config::Export& each : config_->exports) {
+      if (!exports_.contains(each.name)) view.missing.push_back({.name = each.name, .required = each.required});
+    }
     view.shards.resize(workers_.size());
     for (std::uint32_t i = 0; i < workers_.size(); ++i) view.shards[i].index = i;
     const auto collector = std::make_shared<Collector>(std::move(view), std::move(done));

@@ -37,9 +37,11 @@ bool answers(const sockaddr_un& address) {
 }  // namespace
 
 Listener::Listener(boost::asio::io_context& control, const config::Endpoint& endpoint, ConnectionLimit& limit,
-                   OnClient on_client, ListenerSettings settings)
+                   OnClient on_client, ListenerSettings settings, UniqueFd inherited)
     : socket_(control), timer_(control), limit_(limit), on_client_(std::move(on_client)), settings_(settings) {
-  if (endpoint.kind == config::Endpoint::Kind::tcp) {
+  if (inherited) {
+    take(endpoint, std::move(inherited));
+  } else if (endpoint.kind == config::Endpoint::Kind::tcp) {
     listen_tcp(endpoint);
   } else {
     listen_unix(endpoint);
@@ -127,6 +129,12 @@ void Listener::listen_unix(const config::Endpoint& endpoint) {
   inode_ = made.st_ino;
   address_ = "unix://" + path_;
   socket_.assign(fd.release());
+}
+
+void Listener::take(const config::Endpoint& endpoint, UniqueFd inherited) {
+  address_ = config::to_string(endpoint);
+  port_ = endpoint.port;
+  socket_.assign(inherited.release());
 }
 
 void Listener::start() {

@@ -54,15 +54,15 @@ class Listener {
   /// Gets the clients, on the control thread.
   using OnClient = std::function<void(UniqueFd fd, ConnectionLimit::Ticket ticket)>;
 
-  /// Binds and listens; nothing is accepted before start(). Throws ListenError.
+  /// Binds and listens, or takes what listens there already; nothing is accepted before start(). Throws ListenError.
   Listener(boost::asio::io_context& control, const config::Endpoint& endpoint, ConnectionLimit& limit,
-           OnClient on_client, ListenerSettings settings = {});
+           OnClient on_client, ListenerSettings settings = {}, UniqueFd inherited = {});
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
   void start();
-  /// Closes the socket; a UNIX socket's file is removed if it is still ours.
+  /// Closes the socket; a UNIX socket's file is removed if it is still ours, which an inherited one's never was.
   void stop();
 
   /// Where it listens, with the port that the system picked if the configuration says 0: "tcp://..." or "unix://...".
@@ -73,6 +73,7 @@ class Listener {
  private:
   void listen_tcp(const config::Endpoint& endpoint);
   void listen_unix(const config::Endpoint& endpoint);
+  void take(const config::Endpoint& endpoint, UniqueFd inherited);
   std::string advice(int error) const;
   void remove_stale(const config::Endpoint& endpoint, const sockaddr_un& address) const;
   void wait();

@@ -45,6 +45,7 @@ void Shard::remove_station(Station& station) {
 
 void Shard::remove_export(ExportSlot& slot, proto::Micros limit, proto::Micros now) {
   std::erase(exports_, &slot);
+  slot.leave();
   exports_changed();  // who waits for it hears that it is gone
   for (const auto& client : clients_) {
     if (client->slot() == &slot) client->send_away(limit, now);
@@ -112,8 +113,8 @@ void Shard::turn() {
 /// With many commands under way it pays to let them before we look: what comes together is handled together, where
 /// else each piece would cost a wake-up (measured at 4 KiB and depth 32 on two processors: a quarter less CPU, and
 /// more requests). Where it is others that wait for the processor, it would be given away for nothing (two busy loops
-/// took a third of the requests): they show themselves by keeping it for long, again and again. One that does so once in
-/// a while (our own thread that answers a scrape) is no reason to stop for long.
+/// took a third of the requests): they show themselves by keeping it for long, again and again. One that does so once
+/// in a while (our own thread that answers a scrape) is no reason to stop for long.
 void Shard::let_others_work() noexcept {
   if (turns_without_yield_ > 0) {
     --turns_without_yield_;

@@ -43,6 +43,7 @@ struct ExportView {
   bridge::ExportState state{};
   std::string reason;    // offline, refused: why
   bool required = true;  // the gateway is ready only while it is online
+  bool leaving = false;  // a reload takes it away; what is configured under its name, if anything, is another one
   bool known = false;    // info and facts are valid
   nbd::ExportInfo info;  // as NBD clients see it
   device::Facts facts;   // the LUN's
@@ -135,6 +136,13 @@ struct ShardView {
   std::vector<ClientView> clients;  // only if asked for
 };
 
+/// An export of the configuration in force that is not there, or only just: it waits for what a reload takes away
+/// before (its own predecessor, for instance).
+struct MissingExport {
+  std::string name;
+  bool required = true;
+};
+
 /// What a view is asked to have beside the rest.
 struct ViewOptions {
   bool clients = false;  // each NBD client, too; their numbers are there anyway
@@ -148,6 +156,7 @@ struct GatewayView {
   std::uint64_t over_limit = 0;
   std::uint64_t out_of_descriptors = 0;
   std::vector<std::string> addresses;
+  std::vector<MissingExport> missing;
   std::vector<ShardView> shards;  // by index
 };
 

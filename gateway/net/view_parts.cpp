@@ -96,6 +96,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.lun = lun_number(exported.unit().lun());
   view.admin_state = slot.admin_state();
   view.required = slot.required();
+  view.leaving = slot.is_leaving();
   view.state = exported.state();
   view.reason = exported.status().reason;
   view.known = exported.known();

@@ -96,7 +96,9 @@ class BadInput(ApiCase):
 
     def test_queries(self):
         for path in ("/v1/status?x=1", "/v1/exports?verbose", "/v1/config?secrets=1", "/v1/log?level=debug",
-                     "/v1/sessions/array/tasks?lun=1", "/v1/operations/1?x", "/v1/events?from=1"):
+                     "/v1/sessions/array/tasks?lun=1", "/v1/operations/1?x", "/v1/events?from=1", "/metrics?match=up",
+                     "/openapi.yaml?version=2", "/?theme=dark", "/livez?timeout=1", "/readyz?exclude=vol0",
+                     "/startupz?verbos"):
             with self.subTest(path=path):
                 name = path.partition("?")[2].partition("=")[0]
                 self.refused(400, "unknown_parameter", name, method="GET", path=path)
@@ -105,6 +107,7 @@ class BadInput(ApiCase):
             with self.subTest(query=query):
                 self.refused(400, "bad_parameter", query.partition("=")[0], method="GET", path=f"/v1/events?{query}")
         self.refused(400, "bad_parameter", method="GET", path="/v1/events?since=%4")
+        self.refused(400, "bad_parameter", "verbose", method="GET", path="/readyz?verbose=2")
         self.assertEqual(admin.get(self.port, "/v1/events?%73ince=%30").status, 200)
 
     def test_log_lines_cannot_be_forged(self):

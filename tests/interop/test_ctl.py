@@ -116,6 +116,22 @@ class Ctl(InteropCase):
         with self.assertRaises(nbd.Error):
             one.pread(4096, 0)
 
+    def test_drain_until_idle(self):
+        handle = self.attach()
+        self.assertIn("1 client(s) are still attached after 200ms", self.ctl("drain", "--until-idle=200ms", expect=1))
+        self.ctl("undrain")
+        self.assertIn("no duration", self.ctl("drain", "--until-idle=soon", expect=2))
+        for words in (["drain"], ["drain", "vol0"]):
+            argv = servers.gateway_command("ctl", "-a", self.server.admin_url(), *words, "--until-idle=20s")
+            with subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE, text=True) as waiting:
+                self.assertIn("no new clients" if len(words) == 1 else "vol0", waiting.stdout.readline())
+                self.assertIsNone(waiting.poll())
+                handle.shutdown()
+                self.assertEqual(waiting.wait(TIMEOUT_S), 0)
+            self.ctl("undrain", *words[1:])
+            handle = self.attach()
+        handle.shutdown()
+
     def test_log_and_reload(self):
         self.assertIn("then info", self.ctl("log", "debug", "--for", "10m"))
         self.assertIn("info", self.ctl("log", "info"))

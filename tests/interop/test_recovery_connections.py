@@ -11,48 +11,46 @@ from recovery import CONNECTION_TIMEOUTS, LUN_SIZE, NOP_S, SECONDS, RecoveryCase
 CUT_EVERY_S = 1
 
 
-class OnTgt(RecoveryCase):
-    """What the cases need of tgtd."""
-    lun = 1
-    cut_seconds = SECONDS
-    timeouts = CONNECTION_TIMEOUTS
+class OnTarget(RecoveryCase):
+    """What the cases need of a target, behind a proxy that can do all that networks do."""
     # From the loss of the session until requests are answered again, where the target is up: the pauses between logins
     # (0.1 s doubling) and a slow machine with sanitizers.
     back_s = 3
-    # How long the target may keep the connections of a session that is over; it is not cut again before.
-    cleans_up_within_s = 0
-
-    def make_target(self):
-        return Tgt({1: Lun(LUN_SIZE)})
+    target_options = {}
 
     def setUp(self):
         self.target = self.use(self.make_target())
         self.proxy = self.use(TcpProxy(self.target))
-        self.server = self.use(serve(self.proxy, self.lun, target_options={"timeouts": self.timeouts}))
+        self.server = self.use(serve(self.proxy, self.lun, target_options={"timeouts": CONNECTION_TIMEOUTS, **self.target_options}))
 
     def joined(self):
         """Waits until the session has all its connections; returns their ids."""
         self.server.child.wait_until(lambda: len(self.proxy.ids()) == 4, "connected four times")
-        if self.cleans_up_within_s:
-            self.target.child.wait_until(lambda: len(self.proxy.connections()) == 4, "rid of old connections",
-                                         self.cleans_up_within_s)
         return self.proxy.ids()
 
 
-class OnIstgt(OnTgt):
-    """A thread of istgt that waits for a missing CmdSN does so for up to 10 s. The new login waits for it, and if it
-    is given up meanwhile and another one comes, or connections are cut before all is cleaned up, istgt locks up."""
-    lun = 0
-    cut_seconds = min(SECONDS, 20)
-    timeouts = {**CONNECTION_TIMEOUTS, "login": "15s"}
-    back_s = 14
-    cleans_up_within_s = 15
+class OnTgt(OnTarget):
+    lun = 1
 
     def make_target(self):
-        return Istgt({0: Lun(LUN_SIZE)})
+        return Tgt({1: Lun(LUN_SIZE)})
 
 
-class Cuts:
+class Restarts:
+    def test_killed_and_started_again(self):
+        """kill -9 of the target, in the middle of everything; what it had answered is in its file."""
+        with self.under_load(self.server) as load:
+            for pause in (0, 0.5, 2):
+                time.sleep(2)
+                self.target.kill()
+                time.sleep(pause)
+                self.target.start()
+                self.flows(self.server, load, pause + self.back_s, f"after a restart with a pause of {pause} s")
+        self.server.stop()
+
+
+@gateway_only
+class TgtCuts(OnTgt):
     """Connections end, one or all, again and again."""
 
     def test_cut_every_second(self):
@@ -60,7 +58,7 @@ class Cuts:
         kinds = itertools.cycle([(1, "rst"), (4, "rst"), (1, "fin"), (4, "fin")])
         with self.under_load(self.server, fsync=128) as load:
             begin = time.monotonic()
-            while time.monotonic() < begin + self.cut_seconds - 2 * CUT_EVERY_S:
+            while time.monotonic() < begin + SECONDS - 2 * CUT_EVERY_S:
                 next_at = time.monotonic() + CUT_EVERY_S
                 count, how = next(kinds)
                 cut = self.proxy.cut(self.joined()[-count:], how)
@@ -70,8 +68,9 @@ class Cuts:
         self.server.stop()
 
 
-class Connections:
-    """Other trouble, on any target."""
+@gateway_only
+class TgtConnections(Restarts, OnTgt):
+    """Other trouble."""
 
     def stalled(self, count, direction):
         """Nothing passes on some connections: the gateway must miss the pings' answers, give the session up and make a
@@ -96,19 +95,6 @@ class Connections:
                 self.flows(self.server, load, self.back_s, f"after a half-close ({direction})")
         self.server.stop()
 
-
-@gateway_only
-class TgtCuts(Cuts, OnTgt):
-    pass
-
-
-@gateway_only
-class IstgtCuts(Cuts, OnIstgt):
-    pass
-
-
-@gateway_only
-class TgtConnections(Connections, OnTgt):
     def test_stall_of_all(self):
         self.stalled(4, BOTH)
 
@@ -148,21 +134,17 @@ class TgtConnections(Connections, OnTgt):
             self.flows(self.server, load, 2 + self.back_s, "once connections are accepted again")
         self.server.stop()
 
-    def test_killed_and_started_again(self):
-        """kill -9 of tgtd, in the middle of everything; what it had answered is in its file."""
-        with self.under_load(self.server) as load:
-            for pause in (0, 0.5, 2):
-                time.sleep(2)
-                self.target.kill()
-                time.sleep(pause)
-                self.target.start()
-                self.flows(self.server, load, pause + self.back_s, f"after a restart with a pause of {pause} s")
-        self.server.stop()
-
 
 @gateway_only
-class IstgtConnections(Connections, OnIstgt):
-    pass
+class IstgtRestarts(Restarts, OnTarget):
+    """Cutting connections is not for istgt 0.4: its threads clean a lost session up in a race with the next login, in
+    which it locks up, or crashes, as it comes (seen with four runs side by side in half of them). It claims a
+    write cache, so that its unit attention after a start would rightly fail the next flush; its file knows better."""
+    lun = 0
+    target_options = {"power_on_attention": "ignore"}
+
+    def make_target(self):
+        return Istgt({0: Lun(LUN_SIZE)})
 
 
-del OnTgt, OnIstgt  # no tests by themselves
+del OnTarget, OnTgt  # no tests by themselves

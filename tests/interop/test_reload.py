@@ -4,7 +4,7 @@ import signal
 import nbd
 
 from base import MIB, InteropCase, gateway_only
-from lib import clients, gateway, sockets, unaligned
+from lib import clients, gateway, metrics, sockets, unaligned
 from lib.targets import Embedded, Lun, Tgt
 from recovery import fio
 
@@ -23,7 +23,7 @@ class Reload(InteropCase):
         self.other = self.use(Embedded({1: Lun(SIZE), 2: Lun(SIZE)}, max_connections=2))
         self.server = self.use(gateway.Gateway(
             {"array": self.array, "other": self.other},
-            {"vol0": ("array", 1), "vol1": ("array", 2), "far": ("other", 1)}, connections=2))
+            {"vol0": ("array", 1), "vol1": ("array", 2), "far": ("other", 1)}, connections=2, admin="http"))
 
     def reload(self, ending=DONE):
         """Returns what the gateway has logged about it."""
@@ -37,6 +37,9 @@ class Reload(InteropCase):
         self.server.child.wait_until(lambda: ending in fresh() or REFUSED in fresh(), f"saying '{ending}'")
         self.assertIn(ending, fresh())
         return fresh()
+
+    def last_reload(self):
+        return metrics.Scrape(self.server.admin_port)("nbdgw_config_last_reload_successful")
 
     def embedded(self, name):
         """Another target, of another name than those that there are."""
@@ -167,6 +170,7 @@ class Reload(InteropCase):
         reader.shutdown()
 
     def test_bad_file_changes_nothing(self):
+        self.assertEqual(self.last_reload(), 1)
         handle = unaligned.connect(self.server.uri("vol1"))
         good = self.server.config_path.read_text()
         for bad, complaint in ((good.replace("vol1", "vol0"), "another export is called"),
@@ -179,10 +183,12 @@ class Reload(InteropCase):
             self.assertNotIn("changed", log)
         self.server.config_path.unlink()
         self.assertIn("cannot be read", self.hang_up(REFUSED))
+        self.assertEqual(self.last_reload(), 0)
         handle.pwrite(b"z" * 512, 0)
         self.assertEqual(self.names(), ["vol0", "vol1", "far"])
         self.server.config_path.write_text(good)
         self.assertIn("reload: done, 0 change(s), 0 that need a restart", self.hang_up())
+        self.assertEqual(self.last_reload(), 1)
         handle.shutdown()
 
     def test_what_needs_a_restart_is_said(self):

@@ -1,4 +1,5 @@
-"""The npm packages that tests need: tests/npm/package.json and its lock say which, build/npm has them."""
+"""The npm packages that tests need: package.json and lock in a folder of tests/ say which, the folder of the same name
+in build/ has them."""
 import fcntl
 import pathlib
 import shutil
@@ -7,25 +8,24 @@ import subprocess
 from .clients import ClientError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WANTED = ROOT / "tests" / "npm"
-FOLDER = ROOT / "build" / "npm"
 TIMEOUT_S = 280
 
 
-def installed():
+def installed(name="npm"):
     """The folder with node_modules. Installs them if they are not those of the lock; no script of theirs is run."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with open(FOLDER / "lock", "w") as lock:
+    source, folder = ROOT / "tests" / name, ROOT / "build" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several runs may share the folder
-        done = FOLDER / "installed-package-lock.json"
-        wanted = (WANTED / "package-lock.json").read_bytes()
+        done = folder / "installed-package-lock.json"
+        wanted = (source / "package-lock.json").read_bytes()
         if not done.exists() or done.read_bytes() != wanted:
             done.unlink(missing_ok=True)
-            for name in ("package.json", "package-lock.json"):
-                shutil.copyfile(WANTED / name, FOLDER / name)
+            for path in source.iterdir():  # package.json, its lock, .npmrc
+                shutil.copyfile(path, folder / path.name)
             argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            ended = subprocess.run(argv, cwd=FOLDER, capture_output=True, text=True, timeout=TIMEOUT_S)
+            ended = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
             if ended.returncode != 0:
-                raise ClientError(f"{' '.join(argv)} in {FOLDER}\n{ended.stdout}{ended.stderr}")
+                raise ClientError(f"{' '.join(argv)} in {folder}\n{ended.stdout}{ended.stderr}")
             done.write_bytes(wanted)
-    return FOLDER
+    return folder

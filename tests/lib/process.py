@@ -1,5 +1,6 @@
 """Child processes: started, waited for, stopped by pid, logs kept."""
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from . import sockets, workdir
 
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
+FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 _all = []
@@ -18,27 +20,33 @@ class ChildError(Exception):
     """A child did not do what was asked: the text has the end of its log."""
 
 
-def _die_with_parent():
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Child:
-    """One child process of ours; its stdout and stderr go to one log file."""
+    """One child process of ours; its stdout and stderr go to one log file. `sockets`: it finds them from descriptor 3
+    on."""
 
-    def __init__(self, name, argv, env=None, directory=None):
+    def __init__(self, name, argv, env=None, directory=None, sockets=()):
         self.name = name
         self.argv = [str(a) for a in argv]
         self.env = {**os.environ, **(env or {})}
         self.log_path = (directory or workdir.root()) / f"{name}-{len(_all)}.log"
+        self.sockets = sockets
         self.process = None
         self.shown = 0
         _all.append(self)
 
     def start(self):
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=self.env, preexec_fn=_die_with_parent)
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env,
+                                            pass_fds=range(FIRST_SOCKET, FIRST_SOCKET + len(self.sockets)),
+                                            preexec_fn=self._before_exec)
         return self
+
+    def _before_exec(self):
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # First out of the way of each other: one may have a number that another one shall get.
+        out_of_the_way = [fcntl.fcntl(each, fcntl.F_DUPFD, FIRST_SOCKET + len(self.sockets)) for each in self.sockets]
+        for i, fd in enumerate(out_of_the_way):
+            os.dup2(fd, FIRST_SOCKET + i, inheritable=True)
 
     @property
     def pid(self):

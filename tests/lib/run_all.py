@@ -24,10 +24,10 @@ RECOVERY_JOBS = 4
 # With the sanitizers the time goes where the code is ours: wire input, every way of sending data, recovery, the end.
 ASAN_INTEROP = ["Handshake", "Replies", "ReadOnly", "TgtUnsolicited.", "TgtSolicitedOnly", "TgtDigests",
                 "TgtChapMutual", "Tgt4k", "IstgtDefaults", "EmbeddedTarget", "Restart", "TargetDown", "Drain", "Check",
-                "Commands.test_discover", "test_admin_api.Replay", "BadInput"]
+                "Commands.test_discover", "test_admin_api.Replay", "BadInput", "test_admin_load"]
 ASAN_RECOVERY = ["TgtCuts", "GhostWrite", "PowerLoss", "PathLoss"]
 TSAN_INTEROP = ["TgtDefaults.test_0", "Restart.test_tgtd_once", "Drain", "TargetDown.test_sigterm",
-                "test_admin_api.Replay", "test_admin_api_verbs"]
+                "test_admin_api.Replay", "test_admin_api_verbs", "test_admin_load"]
 
 DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.MULTILINE)
@@ -192,6 +192,17 @@ def run_dashboards(counts):
     run_counted("dashboards", ["/usr/bin/python3", str(ROOT / "tests/dashboards/run.py")], {}, counts, print_line)
 
 
+def run_deploy(counts):
+    headline("deploy: package, manual pages, completion, examples, attach script, manifests, chart")
+    run_counted("deploy", ["/usr/bin/python3", str(ROOT / "tests/deploy/run.py")], interop_environment("release"), counts,
+                print_line)
+
+
+def run_container(counts):
+    headline("container images")
+    run_counted("container", [str(ROOT / "tests/container/run.sh")], interop_environment("release"), counts, print_line)
+
+
 def check_format(counts):
     headline("format")
     sources = sorted(str(path) for top in ("gateway", "proto", "config", "tests")
@@ -213,6 +224,8 @@ def everything(counts):
         run_interop("release", counts, leave_out=[RECOVERY])
         run_recovery("release", counts)
         run_faults("release", counts)
+        run_deploy(counts)
+        run_container(counts)
     if build("asan", [], counts):
         run_unit("asan", counts, lambda name: name != "layering")
         run_interop("asan", counts, ASAN_INTEROP)
@@ -236,6 +249,8 @@ def only(pattern, counts):
                                 check=True).stdout
         if listed.strip():
             run_interop("release", counts, [pattern])
+        if pattern in "deploy":
+            run_deploy(counts)
 
 
 def main():

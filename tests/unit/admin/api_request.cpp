@@ -119,6 +119,11 @@ TEST_CASE("query: what is refused") {
   CHECK(wrong(Query(get("x=1"), {"since"})) == "unknown_parameter x");
   CHECK(wrong(Query(get("x"), {})) == "unknown_parameter x");
   CHECK(wrong(Query(get("since=1&since=1"), {"since"})) == "bad_parameter since");
+  for (const char* text : {"v", "v=", "v=1", "v=true"}) CHECK(Query(get(text), {"v"}).flag("v"));
+  for (const char* text : {"", "w", "v=0", "v=false"}) CHECK(!Query(get(text), {"v", "w"}).flag("v"));
+  Query unclear(get("v=no"), {"v"});
+  unclear.flag("v");
+  CHECK(wrong(unclear) == "bad_parameter v");
   CHECK(wrong(Query(get("since=%4"), {"since"})) == "bad_parameter");
   for (const char* text : {"", "x", "-1", "1.5", "+1", " 1", "1 ", "101", "99999999999999999999"}) {
     CAPTURE(text);

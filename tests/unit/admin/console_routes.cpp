@@ -11,13 +11,14 @@ using namespace nbdgw::admin;
 
 namespace {
 
-Response ask(const std::string& path, const std::string& if_none_match = {}) {
+Response ask(const std::string& path, const std::string& if_none_match = {}, const std::string& query = {}) {
   Router router;
   add_console_routes(router);
   std::optional<Response> answer;
   Request request;
   request.method = "GET";
   request.path = path;
+  request.query = query;
   request.if_none_match = if_none_match;
   router.dispatch(std::move(request), Reply([&](Response response) { answer = std::move(response); }));
   REQUIRE(answer);
@@ -67,6 +68,15 @@ TEST_CASE("console: who has the page already need not get it again") {
     CHECK(fields(response)["ETag"] == tag);
   }
   CHECK(ask("/", "\"other\"").status == 200);
+}
+
+TEST_CASE("console: no parameters are taken") {
+  for (const char* path : {"/", "/openapi.yaml"}) {
+    const Response response = ask(path, "*", "v=2");
+    CHECK(response.status == 400);
+    CHECK(response.content_type == "application/problem+json");
+    CHECK(response.body.find("\"unknown_parameter\"") != std::string::npos);
+  }
 }
 
 TEST_CASE("content security policy: the hash of each inline script and style, and nothing else") {

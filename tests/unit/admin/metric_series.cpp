@@ -51,11 +51,30 @@ class Reference {
   prom::MetricFamily family_;
 };
 
-std::string text_of(const MetricSeries& series, const Metric& metric) {
-  std::string text = metric_header(metric);
-  series.append_to(text, index_of(metric));
-  return text;
-}
+/// What a series writes, from one look to the next: all its metrics, each with its header, in the order given.
+class Written {
+ public:
+  Written(MetricSeries& series, std::vector<const Metric*> metrics) : series_(series), metrics_(std::move(metrics)) {}
+
+  std::string text() {
+    if (!series_.is_laid_out()) {
+      text_.clear();
+      for (const Metric* metric : metrics_) {
+        text_.append(metric_header(*metric));
+        series_.lay_out(text_, index_of(*metric));
+      }
+    }
+    series_.patch(text_);
+    std::string all;
+    for (const auto& piece : text_.share()) all += *piece;
+    return all;
+  }
+
+ private:
+  MetricSeries& series_;
+  const std::vector<const Metric*> metrics_;
+  PatchedText text_;
+};
 
 double any_value(std::mt19937_64& random) {
   switch (random() % 6) {
@@ -98,6 +117,7 @@ TEST_CASE("metric series: numbers are those of the serializer, to the byte") {
                                       4503599627370497.5,
                                       0.000001};
   MetricSeries series("vol0");
+  Written written(series, {&metric::export_unflushed_writes});
   for (const double value : values) {
     CAPTURE(value);
     series.begin();
@@ -105,13 +125,15 @@ TEST_CASE("metric series: numbers are those of the serializer, to the byte") {
     series.end();
     Reference reference(metric::export_unflushed_writes);
     reference.add({{"export", "vol0"}}, value);
-    CHECK(text_of(series, metric::export_unflushed_writes) == reference.text());
+    CHECK(written.text() == reference.text());
   }
 }
 
 TEST_CASE("metric series: whatever changes, the text is that of the serializer") {
   std::mt19937_64 random = nbdgw::test::seeded_random();
   MetricSeries series("target");
+  Written written(series,
+                  {&metric::iscsi_logins_total, &metric::recovery_duration_seconds, &metric::recovery_rungs_total});
   std::vector<double> logins(2), rungs(6);
   std::vector<DurationHistogram> durations(3);
   const char* const names[] = {"abort_task", "lu_reset", "relogin"};
@@ -143,9 +165,7 @@ TEST_CASE("metric series: whatever changes, the text is that of the serializer")
       rung_reference.add({{"session", "target"}, {"rung", names[i / 2]}, {"outcome", outcomes[i % 2]}}, rungs[i]);
     }
     series.end();
-    CHECK(text_of(series, metric::iscsi_logins_total) == login_reference.text());
-    CHECK(text_of(series, metric::recovery_duration_seconds) == duration_reference.text());
-    CHECK(text_of(series, metric::recovery_rungs_total) == rung_reference.text());
+    CHECK(written.text() == login_reference.text() + duration_reference.text() + rung_reference.text());
   }
 }
 
@@ -158,35 +178,37 @@ TEST_CASE("metric series: label values are escaped") {
   series.end();
   Reference up(metric::export_up);
   up.add({{"export", name}}, 1);
-  CHECK(text_of(series, metric::export_up) == up.text());
-  CHECK(text_of(series, metric::export_up).ends_with("{export=\"a\\\"b\\\\c\\nd{}=, e\u00e9\"} 1\n"));
+  CHECK(up.text().ends_with("{export=\"a\\\"b\\\\c\\nd{}=, e\u00e9\"} 1\n"));
   Reference durations(metric::nbd_request_duration_seconds);
   durations.add({{"export", name}, {"command", "x\"\\\ny"}}, DurationHistogram());
-  CHECK(text_of(series, metric::nbd_request_duration_seconds) == durations.text());
+  Written written(series, {&metric::export_up, &metric::nbd_request_duration_seconds});
+  CHECK(written.text() == up.text() + durations.text());
 }
 
 TEST_CASE("metric series: of the gateway as a whole, and of what is not there") {
   MetricSeries series;
-  std::string nothing;
-  series.append_to(nothing, 0);
-  CHECK(nothing.empty());  // before the first look
+  PatchedText nothing;
+  series.lay_out(nothing, 0);
+  CHECK(nothing.share().empty());  // before the first look
   series.begin();
   series.put(metric::ready, 1);
   series.put(metric::log_messages_total, 2, "warn");
   series.end();
-  CHECK(text_of(series, metric::ready).ends_with("\nnbdgw_ready 1\n"));
-  CHECK(text_of(series, metric::log_messages_total).ends_with("\nnbdgw_log_messages_total{level=\"warn\"} 2\n"));
-  series.append_to(nothing, index_of(metric::draining));
-  CHECK(nothing.empty());
+  CHECK(Written(series, {&metric::ready, &metric::log_messages_total}).text() ==
+        metric_header(metric::ready) + "nbdgw_ready 1\n" + metric_header(metric::log_messages_total) +
+            "nbdgw_log_messages_total{level=\"warn\"} 2\n");
+  series.lay_out(nothing, index_of(metric::draining));
+  CHECK(nothing.share().empty());
 }
 
 TEST_CASE("metric series: another shape makes other series") {
   MetricSeries series("target");
+  Written written(series, {&metric::iscsi_connection_up});
   const auto look = [&](std::size_t connections) {
     series.begin(connections);
     for (std::size_t i = 0; i < connections; ++i) series.put(metric::iscsi_connection_up, 1, std::to_string(i));
     series.end();
-    return text_of(series, metric::iscsi_connection_up);
+    return written.text();
   };
   CHECK(look(1).ends_with("{session=\"target\",cid=\"0\"} 1\n"));
   const std::string two = look(2);

@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <map>
+#include <random>
 #include <set>
 #include <sstream>
 #include <thread>
 
 #include <doctest/doctest.h>
+
+#include "tests/unit/random.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
@@ -83,6 +86,41 @@ MetricsSnapshot snapshot() {
   return made;
 }
 
+std::string joined(const SharedText& page) {
+  std::string all;
+  for (const auto& piece : page) all += *piece;
+  return all;
+}
+
+std::string text_of(MetricsPage& page, const MetricsSnapshot& now) {
+  return joined(page.render(now));
+}
+
+std::string text_of_new(const MetricsSnapshot& now) {
+  MetricsPage page;
+  return text_of(page, now);
+}
+
+/// Something happens to any of them, or nothing.
+void change_something(MetricsSnapshot& now, std::mt19937_64& random) {
+  for (net::ShardView& shard : now.gateway.shards) {
+    if (random() % 2 == 0) shard.memory_used = random() >> (random() % 64);
+    for (net::ExportView& each : shard.exports) {
+      if (random() % 2 == 0) each.counters.durations.write.add(static_cast<proto::Micros>(random() % 100'000'000));
+      if (random() % 2 == 0) each.oldest_request = static_cast<proto::Micros>(random() % 10'000'000);
+      if (random() % 2 == 0) each.nbd.requests[random() % each.nbd.requests.size()] += random() % 1000;
+    }
+    for (net::SessionView& each : shard.sessions) {
+      if (random() % 2 == 0) each.window = static_cast<std::uint32_t>(random() % 130);
+      if (random() % 10 == 0) each.connections.resize(random() % 4);
+    }
+    if (random() % 10 == 0 && !shard.exports.empty()) shard.exports.erase(shard.exports.begin());
+    if (random() % 10 == 0) shard.exports.push_back(exported("new" + std::to_string(random())));
+  }
+  if (random() % 10 == 0) std::swap(now.gateway.shards[0].exports, now.gateway.shards[1].exports);
+  now.process.cpu_seconds += static_cast<double>(random() % 1000) / 1e6;
+}
+
 /// The metric that a line belongs to, by its name, and whether it is a bucket.
 const Metric* metric_of(std::string name, bool& bucket) {
   bucket = false;
@@ -100,7 +138,7 @@ const Metric* metric_of(std::string name, bool& bucket) {
 
 TEST_CASE("metrics page: every metric of the catalogue, with its labels, and nothing else") {
   MetricsPage page;
-  const std::string text = page.render(snapshot());
+  const std::string text = text_of(page, snapshot());
   REQUIRE(text.ends_with('\n'));
   std::map<const Metric*, std::size_t> series;
   std::vector<std::string> families;
@@ -148,7 +186,7 @@ TEST_CASE("metrics page: what the catalogue says can be written as it is") {
 
 TEST_CASE("metrics page: known series are there from the start, with 0") {
   MetricsPage page;
-  const std::string text = page.render(snapshot());
+  const std::string text = text_of(page, snapshot());
   for (const char* series : {
            R"-(nbdgw_nbd_requests_total{export="vol3",command="write_zeroes"})-",
            R"-(nbdgw_nbd_requests_total{export="vol3",command="other"})-",
@@ -207,13 +245,15 @@ TEST_CASE("metrics page: values come from where they belong") {
   array.counters.rung_durations[rung].add(2'000'000);
   array.counters.sense_keys[static_cast<std::size_t>(proto::scsi::SenseKey::medium_error)] = 9;
   now.admin.ready = true;
+  now.admin.last_reload_succeeded = false;
   now.process.cpu_seconds = 1.25;
   now.log.messages[3] = 11;
   MetricsPage page;
-  const std::string text = page.render(now);
+  const std::string text = text_of(page, now);
   const std::map<std::string, std::string> expected = {
       {"nbdgw_draining", "1"},
       {"nbdgw_ready", "1"},
+      {"nbdgw_config_last_reload_successful", "0"},
       {"nbdgw_nbd_handshakes", "3"},
       {R"(nbdgw_nbd_turned_away_total{reason="connection_limit"})", "4"},
       {R"(nbdgw_nbd_turned_away_total{reason="descriptors"})", "5"},
@@ -259,7 +299,7 @@ TEST_CASE("metrics page: values come from where they belong") {
 TEST_CASE("metrics page: what is kept from the last scrape is what a new page would write") {
   MetricsPage kept;
   MetricsSnapshot now = snapshot();
-  const auto check = [&] { CHECK(kept.render(now) == MetricsPage().render(now)); };
+  const auto check = [&] { CHECK(text_of(kept, now) == text_of_new(now)); };
   check();
   check();
   auto& shards = now.gateway.shards;
@@ -274,7 +314,7 @@ TEST_CASE("metrics page: what is kept from the last scrape is what a new page wo
   SUBCASE("an export less") {
     shards[0].exports.erase(shards[0].exports.begin());
     check();
-    CHECK(kept.render(now).find("vol0") == std::string::npos);
+    CHECK(text_of(kept, now).find("vol0") == std::string::npos);
     shards[0].exports.push_back(exported("vol0"));  // and there again
     check();
   }
@@ -296,6 +336,23 @@ TEST_CASE("metrics page: what is kept from the last scrape is what a new page wo
   SUBCASE("nothing is left") {
     now.gateway.shards.clear();
     check();
+  }
+}
+
+TEST_CASE(
+    "metrics page: written over in place it is what a new one would be, and answers on their way stay as they were") {
+  std::mt19937_64 random = test::seeded_random();
+  MetricsPage kept;
+  MetricsSnapshot now = snapshot();
+  std::vector<std::pair<SharedText, std::string>> held;
+  for (int round = 0; round < 300; ++round) {
+    change_something(now, random);
+    SharedText page = kept.render(now);
+    std::string text = text_of_new(now);
+    REQUIRE(joined(page) == text);
+    for (const auto& [shared, was] : held) REQUIRE(joined(shared) == was);
+    if (random() % 4 == 0) held.emplace_back(std::move(page), std::move(text));
+    if (random() % 8 == 0) held.clear();
   }
 }
 

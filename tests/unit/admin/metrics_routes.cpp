@@ -90,6 +90,8 @@ TEST_CASE("metrics: a scrape") {
   CHECK(client.field("Content-Length").size() == length.size());
   CHECK(client.post("/metrics", "{}") == 405);
   CHECK(client.field("Allow") == "GET, HEAD");
+  CHECK(client.get("/metrics?name[]=up") == 400);
+  CHECK(client.body.find("\"unknown_parameter\"") != std::string::npos);
   CHECK(scraped.views == 2);
 }
 

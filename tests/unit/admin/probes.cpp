@@ -95,14 +95,33 @@ TEST_CASE("livez: each shard's loop turns") {
   CHECK(asked.get("/livez") == 200);
   CHECK(asked.body() == "ok\n");
   CHECK(asked.client->field("Content-Type") == "text/plain; charset=utf-8");
-  for (const char* query : {"?verbose", "?verbose=1", "?a=b&verbose", "?verbose&a"}) {
+  for (const char* query : {"?verbose", "?verbose=", "?verbose=1", "?verbose=true", "?%76erbose", "?verbose&"}) {
     CHECK(asked.get(std::string("/livez") + query) == 200);
     CHECK(asked.body() == "[+] shard 0\n[+] shard 1\nlivez: passed\n");
   }
-  CHECK(asked.get("/livez?notverbose") == 200);
-  CHECK(asked.body() == "ok\n");
+  for (const char* query : {"?", "?verbose=0", "?verbose=false"}) {
+    CHECK(asked.get(std::string("/livez") + query) == 200);
+    CHECK(asked.body() == "ok\n");
+  }
   CHECK(asked.views == 0);  // a target, or what hangs on it, has no say in it
   CHECK(asked.client->post("/livez", "{}") == 405);
+}
+
+TEST_CASE("probes: what else stands in the query is refused, whatever the answer would be") {
+  Asked asked;
+  asked.has_ended[0] = asked.has_ended[1] = true;
+  for (const std::string path : {"/livez", "/readyz", "/startupz"}) {
+    for (const char* query : {"?notverbose", "?a=b&verbose", "?verbose&exclude=vol0", "?Verbose"}) {
+      CHECK(asked.get(path + query) == 400);
+      CHECK(asked.body().find("\"unknown_parameter\"") != std::string::npos);
+    }
+    for (const char* query : {"?verbose=yes", "?verbose&verbose", "?verbose=%4"}) {
+      CHECK(asked.get(path + query) == 400);
+      CHECK(asked.body().find("\"bad_parameter\"") != std::string::npos);
+    }
+  }
+  CHECK(asked.views == 0);
+  CHECK(asked.pings[0] == 0);
 }
 
 TEST_CASE("livez: a shard that is stuck fails it, is asked once only, and is forgiven") {
@@ -191,6 +210,45 @@ TEST_CASE("readyz: drained by an operator, or about to end") {
   CHECK(asked.views == before);
   CHECK_FALSE(asked.probes->is_ready(asked.view));
   CHECK(asked.get("/livez") == 200);
+}
+
+TEST_CASE("readyz: while a reload makes a required export anew, it is not ready") {
+  Asked asked;
+  const std::string kMissing = "[-] export vol0: is being made, as the configuration has changed\n";
+  asked.exported(0).leaving = true;  // online, but nobody attaches to it any more
+  asked.view.missing = {{.name = "vol0", .required = true}};
+  CHECK(asked.get("/readyz") == 503);
+  CHECK(asked.body() == kMissing + "readyz: failed\n");
+  CHECK_FALSE(asked.probes->is_ready(asked.view));
+  CHECK(asked.get("/startupz") == 503);
+  CHECK(asked.body() == kMissing + "startupz: failed\n");
+
+  asked.view.shards[0].exports.clear();  // the old one has gone
+  CHECK(asked.get("/readyz?verbose") == 503);
+  CHECK(asked.body() ==
+        "[+] gateway: takes clients\n[+] export vol1: online (not required)\n" + kMissing + "readyz: failed\n");
+
+  // It has come on another shard; those who ask the control thread have not heard of it yet.
+  net::ExportView& made = asked.view.shards[1].exports.emplace_back();
+  made.name = "vol0";
+  made.state = bridge::ExportState::probing;
+  CHECK(asked.get("/readyz") == 503);
+  CHECK(asked.body() == "[-] export vol0: probing\nreadyz: failed\n");
+  made.state = bridge::ExportState::online;
+  CHECK(asked.get("/readyz") == 200);
+  CHECK(asked.probes->is_ready(asked.view));
+}
+
+TEST_CASE("readyz: what goes for good has no say, and what is not required neither") {
+  Asked asked;
+  asked.exported(0).leaving = true;
+  asked.exported(0).state = bridge::ExportState::offline;
+  asked.view.missing = {{.name = "spare", .required = false}};
+  CHECK(asked.get("/readyz?verbose") == 200);
+  CHECK(asked.body() ==
+        "[+] gateway: takes clients\n[.] export vol0: goes, as the configuration has changed\n"
+        "[+] export vol1: online (not required)\n"
+        "[.] export spare: is being made, as the configuration has changed (not required)\nreadyz: passed\n");
 }
 
 TEST_CASE("readyz: no answer from the shards in time") {

@@ -67,6 +67,7 @@ TEST_CASE("reloader: a good file is applied, and counted") {
   Served served;
   const std::int64_t first = served.reloader->loaded_at();
   CHECK(first > 0);
+  CHECK(served.reloader->last_succeeded());
   served.write("vol1", "info");
   const ReloadResult dry = served.reload(true);
   CHECK(dry.errors.empty());
@@ -80,6 +81,7 @@ TEST_CASE("reloader: a good file is applied, and counted") {
   CHECK(served.reloader->succeeded() == 1);
   CHECK(served.reloader->failed() == 0);
   CHECK(served.reloader->loaded_at() > first);
+  CHECK(served.reloader->last_succeeded());
   CHECK(served.reload().diff.empty());
 }
 
@@ -88,6 +90,7 @@ TEST_CASE("reloader: all that is wrong with a file is told, and nothing is chang
   const std::int64_t first = served.reloader->loaded_at();
   served.write("vol1", "loud", "nonsense: 1\n");
   for (const bool dry_run : {true, false}) {
+    CHECK(served.reloader->last_succeeded());
     const ReloadResult result = served.reload(dry_run);
     CHECK(result.errors.size() == 2);
     CHECK(result.diff.empty());
@@ -98,6 +101,30 @@ TEST_CASE("reloader: all that is wrong with a file is told, and nothing is chang
   CHECK(served.reloader->succeeded() == 0);
   CHECK(served.reloader->failed() == 2);
   CHECK(served.reloader->loaded_at() == first);
+  CHECK_FALSE(served.reloader->last_succeeded());
+  served.write("vol1", "info");
+  served.reload(true);
+  CHECK_FALSE(served.reloader->last_succeeded());
+  served.reload();
+  CHECK(served.reloader->last_succeeded());
+}
+
+TEST_CASE("reloader: of two that overlap the one that was asked for last counts, whichever ends last") {
+  for (int round = 0; round < 20; ++round) {
+    Served served;
+    served.write("vol1", "info");
+    std::promise<void> done;
+    served.reloader->reload(false, [&](const ReloadResult& result) {
+      CHECK(result.errors.empty());
+      done.set_value();
+    });
+    served.write("vol2", "loud");
+    CHECK(served.reload().errors.size() == 1);  // told before or after the first one is applied
+    done.get_future().wait();
+    CHECK(served.reloader->succeeded() == 1);
+    CHECK(served.reloader->failed() == 1);
+    CHECK_FALSE(served.reloader->last_succeeded());
+  }
 }
 
 TEST_CASE("reloader: the log level changes with the file, and only then") {

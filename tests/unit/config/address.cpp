@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+#include <utility>
+
 using namespace nbdgw::config;
 
 namespace {
@@ -74,6 +77,30 @@ TEST_CASE("endpoints") {
   CHECK(parse_endpoint(longest + "a", out) == "the path has 108 bytes; the system allows 107");
   for (const char* text : {"tcp://[::1]:10809", "tcp://127.0.0.1:1", "unix:///run/a"})
     CHECK(to_string(endpoint(text)) == text);
+}
+
+TEST_CASE("sockets of systemd, where a configuration may name them") {
+  Endpoint out;
+  CHECK(parse_listen_address("systemd:nbd", out) == "");
+  CHECK(out == Endpoint{Endpoint::Kind::systemd, "", 0, "nbd"});
+  CHECK(to_string(out) == "systemd:nbd");
+  CHECK(parse_endpoint("systemd:nbd", out) != "");  // nothing that one could connect to
+  for (const std::string& bad : {std::string("systemd:"), std::string("systemd:a:b"), std::string("systemd:a b"),
+                                 std::string("systemd:\x7f"), "systemd:" + std::string(256, 'a')}) {
+    CAPTURE(bad);
+    CHECK(parse_listen_address(bad, out) != "");
+  }
+  CHECK(parse_listen_address("systemd:" + std::string(255, 'a'), out) == "");
+  CHECK(parse_listen_address("tcp://127.0.0.1", out) == "");
+  CHECK(out.kind == Endpoint::Kind::tcp);
+
+  AdminEndpoint admin;
+  for (const auto& [text, tls] : {std::pair{"systemd:admin", false}, std::pair{"https+systemd:admin", true}}) {
+    CHECK(parse_admin_listen_address(text, admin) == "");
+    CHECK(admin == AdminEndpoint{{Endpoint::Kind::systemd, "", 0, "admin"}, tls});
+    CHECK(to_string(admin) == text);
+    CHECK(parse_admin_endpoint(text, admin) != "");
+  }
 }
 
 TEST_CASE("which endpoints stay on this machine") {

@@ -115,7 +115,8 @@ TEST_CASE("TLS and https belong together") {
   CHECK(errors(with_admin("\"https://127.0.0.1\"")) ==
         Lines{"f:3:10: listen.admin: https needs a certificate: give admin.tls with certificate_file and key_file"});
   CHECK(errors(with_admin("\"http://127.0.0.1\"", "{tls: " + kTls + "}"), Files()) ==
-        Lines{"f:14:14: admin.tls: no address in listen.admin begins with https://, so nothing would use it"});
+        Lines{"f:14:14: admin.tls: no address in listen.admin begins with https:// or https+systemd:, so nothing "
+              "would use it"});
   CHECK(errors(kGood + "admin: {tls: " + kTls + "}\n", Files()).size() == 1);
   CHECK(errors(kGood + "admin: {}\n") == Lines{});
   CHECK(errors(kGood + "admin: {token: abc}\n")[0].starts_with("f:13:9: admin.token: unknown key; "));

@@ -27,8 +27,8 @@ TEST_CASE("a minimal file gets the defaults") {
 }
 
 TEST_CASE("no YAML, no document, too many documents") {
-  CHECK(errors("") == Lines{"f: is empty; see config/examples/minimal.yaml for what it needs"});
-  CHECK(errors("# nothing\n") == Lines{"f: is empty; see config/examples/minimal.yaml for what it needs"});
+  CHECK(errors("") == Lines{"f: is empty; nbdgw.yaml(5) shows the least that it needs"});
+  CHECK(errors("# nothing\n") == Lines{"f: is empty; nbdgw.yaml(5) shows the least that it needs"});
   CHECK(errors(kGood + "---\na: 1\n") ==
         Lines{"f:14:1: a second document begins here; a configuration is one document"});
   REQUIRE(errors("listen: [\n").size() == 1);
@@ -112,8 +112,9 @@ TEST_CASE("wrong types") {
 }
 
 TEST_CASE("values that cannot be") {
-  CHECK(errors(replaced(kGood, "tcp://127.0.0.1:10809", "127.0.0.1:10809")) ==
-        Lines{"f:2:9: listen.nbd[0]: \"127.0.0.1:10809\": expected tcp://HOST:PORT or unix:///PATH"});
+  CHECK(
+      errors(replaced(kGood, "tcp://127.0.0.1:10809", "127.0.0.1:10809")) ==
+      Lines{"f:2:9: listen.nbd[0]: \"127.0.0.1:10809\": expected tcp://HOST:PORT or unix:///PATH, or systemd:NAME"});
   CHECK(errors(replaced(kGood, "\"tcp://127.0.0.1:10809\"", "\"tcp://127.0.0.1:10809\", \"tcp://127.0.0.1\"")) ==
         Lines{"f:2:34: listen.nbd[1]: \"tcp://127.0.0.1\" is in the list twice"});
   CHECK(

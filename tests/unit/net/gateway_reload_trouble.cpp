@@ -115,6 +115,36 @@ TEST_CASE("reload: a client that asks for an export that is being made anew wait
   CHECK(!is_ready(done));
 }
 
+TEST_CASE("reload: an export that is being made anew is missing until it is there") {
+  Reloading all(kImpatient);
+  config::Config next = all.config;
+  next.targets[0].timeouts.command = 2 * proto::kSecond;
+  reload(all.gateway, next);
+  CHECK(view(all.gateway).missing.empty());
+  TestClient client = attach(all.gateway, "other");
+  send_hanging_write(all.a, all.gateway, client, "other", 2);
+  named(next, "other").lun = 3;
+  named(next, "other").required = false;
+  named(next, "far").lun = 2;
+  named(next, "far").read_only = true;
+  add_export(next, "last", 0, 2);  // the unit of "other"
+  auto done = begin_apply(all.gateway, next);
+  until([&] { return all.gateway.config()->exports == next.exports; });
+  const auto missing = [&] {
+    std::vector<std::pair<std::string, bool>> names;
+    for (const net::MissingExport& each : view(all.gateway).missing) names.emplace_back(each.name, each.required);
+    return names;
+  };
+  // The old ones leave; none of the new ones is there before the last of them has gone.
+  CHECK(missing() == std::vector<std::pair<std::string, bool>>{{"other", false}, {"far", true}, {"last", true}});
+  CHECK(export_named(all.gateway, "other").leaving);
+  CHECK(!export_named(all.gateway, "keep").leaving);
+  CHECK(!is_ready(done));
+  CHECK(done.get().outcome == ReloadOutcome::applied);
+  CHECK(missing().empty());
+  for (const net::ExportView& each : exports(all.gateway)) CHECK(!each.leaving);
+}
+
 TEST_CASE("reload: what is in nobody's way is there at once, though something else is slow to go") {
   Reloading all;
   Array c("c");

@@ -1,0 +1,146 @@
+#include "gateway/app/service_manager.hpp"
+
+#include <fmt/core.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#ifdef NBDGW_SYSTEMD
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#endif
+
+#include "gateway/net/gateway.hpp"
+#include "gateway/net/listener.hpp"
+#include "gateway/net/stream_socket.hpp"
+
+namespace nbdgw::app {
+
+#ifdef NBDGW_SYSTEMD
+
+namespace {
+
+void notify(const std::string& text) {
+  if (const int result = ::sd_notify(0, text.c_str()); result < 0)
+    spdlog::debug("cannot notify the service manager: {}", net::error_text(-result));
+}
+
+/// Microseconds of the clock that systemd compares with.
+std::uint64_t monotonic() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000;
+}
+
+/// Which shards have answered since they were asked. Shared with answers that may come late.
+struct Round {
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::size_t missing = 0;
+};
+
+}  // namespace
+
+net::InheritedSockets inherited_sockets() {
+  char** names = nullptr;
+  const int count = ::sd_listen_fds_with_names(1, &names);
+  if (count < 0) throw net::ListenError("cannot take the sockets of systemd: " + net::error_text(-count));
+  std::vector<net::InheritedSockets::Named> sockets;
+  for (int i = 0; i < count; ++i) {
+    sockets.emplace_back(names[i], net::UniqueFd(SD_LISTEN_FDS_START + i));
+    std::free(names[i]);
+  }
+  std::free(names);
+  return net::InheritedSockets(std::move(sockets));
+}
+
+void ServiceManager::ready(net::Gateway& gateway, const std::string& status) {
+  notify("READY=1\nSTATUS=" + status);
+  std::uint64_t limit = 0;
+  if (::sd_watchdog_enabled(1, &limit) <= 0) return;
+  const auto interval = static_cast<proto::Micros>(limit / 3);
+  spdlog::info("the service manager's watchdog hears from this program every {:.1f} s",
+               static_cast<double>(interval) / static_cast<double>(proto::kSecond));
+  watchdog_ = std::thread([this, &gateway, interval] {
+    ::pthread_setname_np(::pthread_self(), "watchdog");
+    watch(gateway, interval);
+  });
+}
+
+/// A shard that does not answer in time is not reported; the next round asks it again.
+void ServiceManager::watch(net::Gateway& gateway, proto::Micros interval) {
+  std::unique_lock lock(mutex_);
+  while (!ending_) {
+    lock.unlock();
+    const auto round = std::make_shared<Round>();
+    round->missing = gateway.worker_count();
+    for (std::uint32_t shard = 0; shard < gateway.worker_count(); ++shard) {
+      gateway.ping(shard, [round] {
+        const std::lock_guard held(round->mutex);
+        --round->missing;
+        round->wake.notify_one();
+      });
+    }
+    const auto next = std::chrono::steady_clock::now() + std::chrono::microseconds(interval);
+    bool all = false;
+    {
+      std::unique_lock held(round->mutex);
+      all = round->wake.wait_until(held, next, [&round] { return round->missing == 0; });
+    }
+    if (all) {
+      notify("WATCHDOG=1");
+    } else {
+      spdlog::error(
+          "a worker has not answered for {:.1f} s; if that goes on, the service manager's watchdog ends this "
+          "program and starts it again",
+          static_cast<double>(interval) / static_cast<double>(proto::kSecond));
+    }
+    lock.lock();
+    wake_.wait_until(lock, next, [this] { return ending_; });
+  }
+}
+
+void ServiceManager::reloading() {
+  notify(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
+}
+
+void ServiceManager::reloaded(const std::string& status) {
+  notify("READY=1\nSTATUS=" + status);
+}
+
+void ServiceManager::stopping(const std::string& status) {
+  notify("STOPPING=1\nSTATUS=" + status);
+  end_watchdog();
+}
+
+#else
+
+net::InheritedSockets inherited_sockets() {
+  return {};
+}
+void ServiceManager::ready(net::Gateway&, const std::string&) {}
+void ServiceManager::reloading() {}
+void ServiceManager::reloaded(const std::string&) {}
+void ServiceManager::stopping(const std::string&) {}
+
+#endif
+
+ServiceManager::~ServiceManager() {
+  end_watchdog();
+}
+
+void ServiceManager::end_watchdog() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  wake_.notify_all();
+  if (watchdog_.joinable()) watchdog_.join();
+}
+
+}  // namespace nbdgw::app

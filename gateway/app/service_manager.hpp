@@ -1,0 +1,50 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "gateway/net/inherited_sockets.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::net {
+class Gateway;
+}
+
+namespace nbdgw::app {
+
+/// The sockets that systemd has passed to this process (LISTEN_FDS, LISTEN_FDNAMES; sd_listen_fds(3)). Once: the
+/// environment does not say so any more after that. Throws net::ListenError.
+net::InheritedSockets inherited_sockets();
+
+/// Tells systemd how the program is (sd_notify(3)), and that it lives: where the unit has WatchdogSec=, a thread asks
+/// every shard again and again, and reports that all have answered. A program that hangs is killed then, and started
+/// again. Does nothing where nobody asked for it (NOTIFY_SOCKET, WATCHDOG_USEC), or built without libsystemd.
+class ServiceManager {
+ public:
+  ServiceManager() = default;
+  ~ServiceManager();
+  ServiceManager(const ServiceManager&) = delete;
+  ServiceManager& operator=(const ServiceManager&) = delete;
+
+  /// The listeners are open. Starts the watchdog; the gateway must be there until stopping().
+  void ready(net::Gateway& gateway, const std::string& status);
+  static void reloading();
+  /// From any thread, after reloading(): done, be it with success or not; `status` says so.
+  static void reloaded(const std::string& status);
+  /// No more is accepted; ends the watchdog.
+  void stopping(const std::string& status);
+
+ private:
+  void watch(net::Gateway& gateway, proto::Micros interval);
+  void end_watchdog();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ending_ = false;
+  std::thread watchdog_;
+};
+
+}  // namespace nbdgw::app

@@ -1,0 +1,183 @@
+"""A machine for nbdgw-attach that is made of files: its /sys, /dev and /proc, and programs that only act as if."""
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "deploy" / "attach" / "nbdgw-attach"
+WAIT_S = 15
+
+# Every fake notes how it was called. $BOX is the folder of the fakes' state.
+NOTE = 'echo "$(basename "$0") $*" >>"$BOX/calls"\n'
+
+# Attaches as the file `mode` says; `mode-nbdN`, if there is one, goes before. It ends when its pid file is gone, as the
+# kernel lets it go then.
+NBD_CLIENT = NOTE + r'''
+for last; do :; done
+disk=$(basename "$last")
+sys=$BOX/root/sys/block/$disk
+case " $* " in
+  *" -d "*)
+    [ -e "$BOX/deaf" ] && exit 1
+    rm -f "$sys/pid"
+    exit 0 ;;
+esac
+mode=$(cat "$BOX/mode-$disk" 2>/dev/null || cat "$BOX/mode")
+case $mode in
+  absent) if [ ! -e "$BOX/present" ]; then echo 'Error: CONNECT failed' >&2; echo 'Exiting.' >&2; exit 1; fi ;;
+  refuse) echo "Negotiation: .."; echo "Error: Unknown error returned by server. Server said: no export has this name" >&2
+    echo 'Exiting.' >&2; exit 1 ;;
+  refuse-silently) echo "Error: Unknown error returned by server." >&2; echo 'Exiting.' >&2; exit 1 ;;
+  taken) echo "Error: Kernel doesn't support multiple connections" >&2; echo 'Exiting.' >&2; exit 1 ;;
+  hang) exec sleep 1000 ;;
+esac
+echo $$ >"$sys/pid"
+echo 524288 >"$sys/size"
+if [ "$mode" = dies ]; then until [ -e "$BOX/die" ]; do sleep 0.02; done; echo "nbd,1: Kernel call returned." >&2; exit 1; fi
+while [ -e "$sys/pid" ]; do sleep 0.02; done
+echo 0 >"$sys/size"
+'''
+
+MOUNT = NOTE + r'''
+[ -e "$BOX/mount-fails" ] && { echo 'mount: wrong fs type' >&2; exit 32; }
+for last; do before=${this-}; this=$last; done
+echo "$before $this ext4 rw 0 0" >>"$BOX/root/proc/self/mounts"
+'''
+
+UMOUNT = NOTE + r'''
+for last; do :; done
+if [ -e "$BOX/busy" ] && [ "$1" != -l ]; then echo "umount: $last: target is busy." >&2; exit 32; fi
+awk -v folder="$last" '{ line[NR] = $0; if ($2 == folder) gone = NR }
+  END { for (i = 1; i <= NR; i++) if (i != gone) print line[i] }' "$BOX/root/proc/self/mounts" >"$BOX/mounts.new"
+cat "$BOX/mounts.new" >"$BOX/root/proc/self/mounts"
+'''
+
+# `blkid` is what it prints and its exit status: "TYPE=ext4" and 0 if the file is there, nothing and 2 if not.
+BLKID = NOTE + r'''
+if [ -e "$BOX/blkid" ]; then cat "$BOX/blkid"; exit "$(cat "$BOX/blkid-status" 2>/dev/null || echo 0)"; fi
+exit 2
+'''
+
+# Copies `disk` as what the device's first MiB holds.
+DD = NOTE + r'''
+[ -e "$BOX/dd-fails" ] && { echo 'dd: error reading: Input/output error' >&2; exit 1; }
+for word; do case $word in of=*) cat "$BOX/disk" >"${word#of=}" ;; esac; done
+'''
+
+MKFS = NOTE + '[ -e "$BOX/mkfs-fails" ] && exit 1\nexit 0\n'
+ONLY_NOTE = NOTE
+
+FAKES = {"nbd-client": NBD_CLIENT, "mount": MOUNT, "umount": UMOUNT, "blkid": BLKID, "dd": DD, "mkfs.ext4": MKFS,
+         "mkfs.xfs": MKFS, "chown": ONLY_NOTE, "sync": ONLY_NOTE}
+NO_APPLETS = ("nbd-client", "mkfs.ext4", "mkfs.xfs")  # busybox has none of these
+NEEDED = ["awk", "basename", "cat", "chmod", "echo", "env", "grep", "head", "mkdir", "mkfifo", "mktemp", "printf", "rm",
+          "sed", "sleep", "tail", "tr", "wc"]
+
+
+class Box:
+    """The machine, and a run of nbdgw-attach on it."""
+
+    def __init__(self, shell, devices=2):
+        self.shell = [shutil.which(shell[0]), *shell[1:]]
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nbdgw-attach-test."))
+        self.root = self.folder / "root"
+        for number in range(devices):
+            self.add_device(number)
+        self.write("root/sys/module/nbd/initstate", "live\n")
+        self.write("root/proc/self/mounts", "/dev/vda / ext4 rw 0 0\n")
+        self.write("mode", "ok")
+        self.write("calls", "")
+        (self.folder / "disk").write_bytes(bytes(1 << 20))
+        self.make_programs()
+        self.process = None
+        self.environment = {"PATH": str(self.folder / "bin"), "BOX": str(self.folder), "TMPDIR": str(self.folder),
+                            "NBDGW_ATTACH_ROOT": str(self.root), "NBDGW_EXPORT": "vol0"}
+
+    def add_device(self, number):
+        self.write(f"root/sys/block/nbd{number}/size", "0\n")
+        (self.root / "dev").mkdir(exist_ok=True)
+        os.mknod(self.root / "dev" / f"nbd{number}", stat.S_IFBLK | 0o600, os.makedev(43, number))
+
+    def make_programs(self):
+        (self.folder / "bin").mkdir()
+        for name in NEEDED:
+            for place in ("/usr/bin", "/bin"):
+                if os.path.exists(f"{place}/{name}"):
+                    (self.folder / "bin" / name).symlink_to(f"{place}/{name}")
+                    break
+        for name, text in FAKES.items():
+            path = self.folder / "bin" / name
+            path.write_text("#!/bin/sh\n" + text)
+            path.chmod(0o755)
+
+    def write(self, name, text=""):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def without(self, name):
+        (self.folder / "bin" / name).unlink()
+
+    def calls(self):
+        return (self.folder / "calls").read_text().splitlines()
+
+    def mounts(self):
+        return [line.split()[:2] for line in (self.root / "proc/self/mounts").read_text().splitlines()]
+
+    def argv(self):
+        """busybox ash takes its applets before what is in PATH; functions it takes before its applets."""
+        if len(self.shell) == 1:
+            return [*self.shell, str(SCRIPT)]
+        functions = "\n".join(f'{name}() {{ "{path}" "$@"; }}' for name in FAKES if name not in NO_APPLETS
+                              and (path := self.folder / "bin" / name).exists())
+        return [*self.shell, "-c", f"{functions}\n. {SCRIPT}", "nbdgw-attach"]
+
+    def start(self, *arguments, **environment):
+        self.process = subprocess.Popen([*self.argv(), *arguments], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        start_new_session=True, env={**self.environment, **environment})
+        return self
+
+    def end(self):
+        """(exit status, what it said, line by line)."""
+        out, err = self.process.communicate(timeout=WAIT_S)
+        return self.process.returncode, (out + err).splitlines()
+
+    def run(self, *arguments, **environment):
+        return self.start(*arguments, **environment).end()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.end()
+
+    def wait_until(self, condition, what):
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            if self.process.poll() is not None:
+                raise AssertionError(f"ended before it was {what}: {self.end()}")
+            if time.monotonic() > end:
+                raise AssertionError(f"not {what} in time; calls: {self.calls()}")
+            time.sleep(0.01)
+
+    def wait_ready(self):
+        ready = self.folder / "ready"
+        self.wait_until(lambda: ready.exists() and ready.read_text(), "ready")
+        return ready.read_text().strip()
+
+    def called(self, program):
+        return [call for call in self.calls() if call.split()[0] == program]
+
+    def close(self):
+        """Ends all that the run started: they are a session of their own."""
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.communicate()
+        shutil.rmtree(self.folder)
