@@ -15,7 +15,7 @@ ROOT = HERE.parents[1]
 CACHE = ROOT / "build/vm"
 ROOTFS = HERE / "rootfs"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-MODULES = ["virtio_pci", "virtio_net", "virtio_console", "crc32c-intel",
+MODULES = ["virtio_pci", "virtio_net", "virtio_console", "crc32c-intel", "sha3_generic",
            "nbd", "xfs",
            "iscsi_target_mod", "target_core_file", "target_core_iblock", "brd", "loop", "dm-mod"]
 PROGRAMS = ["busybox", "dash", "nbd-client", "fio", "blkdiscard", "dd", "dmsetup", "flock", "e2fsck", "mkfs.ext4", "mkfs.xfs", "xfs_repair"]

@@ -1,5 +1,5 @@
 """What the tests of the kernel's own NBD client share: one guest for a class, devices attached and looked at in it."""
-import time
+import json
 
 from guest import HOST, Guest
 from lib import api, case
@@ -61,8 +61,15 @@ class KernelCase(api.Api, case.Case):
         start = taken()
         self.eventually(lambda: taken() >= start + requests, "under load")
 
-    def kernel_log(self, since):
-        """What the kernel has said since a time of monotonic(), as far as the seconds of its log tell."""
-        age = time.monotonic() - since
-        return self.guest.check("read up rest < /proc/uptime; dmesg | awk -v from=$up -v age=" + f"{age:.2f}" +
-                                " -F'[][]' '$2 + 0 >= from - age'")
+    def fio(self, **options):
+        """Runs fio to its end."""
+        return self.finished(self.guest.begin(fio(**options), 120))
+
+    def finished(self, load):
+        """The result of a fio that has seen no error, and has read back what it wrote."""
+        output = load.finish()
+        result = json.loads(output[output.index("{"):])  # notes may come before
+        for job in result["jobs"]:
+            self.assertEqual(job["error"], 0)
+            self.assertGreater(job["read"]["total_ios"], 0, "nothing was read back")
+        return result

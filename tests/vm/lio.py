@@ -1,6 +1,4 @@
 """The kernel's own iSCSI target (LIO), in a guest: what a Gateway of the tests takes as a target."""
-import shlex
-
 from guest import Guest
 from lib.targets import Lun
 
@@ -14,9 +12,8 @@ class Lio:
     more."""
     iqn = "iqn.2026-11.io.nbdgw:lio"
 
-    def __init__(self, chap=None, parameters=None):
-        self.chap = chap
-        self.parameters = parameters or {}
+    def __init__(self):
+        self.chap = None
         self.guest = Guest("lio", forward=[_PORT])
         self.luns = {1: Lun(SIZE), 2: Lun(SIZE)}
 
@@ -26,22 +23,35 @@ class Lio:
 
     def start(self):
         self.guest.start()
-        settings = {"PARAMETERS": " ".join(f"{name}={value}" for name, value in self.parameters.items())}
-        if self.chap:
-            settings["CHAP"] = f"{self.chap.user} {self.chap.secret}"
-            if self.chap.mutual_user:
-                settings["CHAP_MUTUAL"] = f"{self.chap.mutual_user} {self.chap.mutual_secret}"
-        words = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
-        self.guest.check(f"{words} lio {self.iqn} {SIZE // MIB}")
+        self.guest.check(f"lio {self.iqn} {SIZE // MIB}")
         return self
 
     def group(self, path):
         """A file of the portal group in configfs."""
-        return self.guest.check(f"cat /sys/kernel/config/target/iscsi/{self.iqn}/tpgt_1/{path}")
+        return self.guest.check(f"cat {self._group(path)}").strip()
+
+    def set_group(self, **values):
+        """Sets such files, PATH=VALUE with __ for /; sessions that are there keep what they were told. LIO takes a line's
+        end for a part of a secret."""
+        self.guest.check(" && ".join(f"printf %s '{value}' > {self._group(path.replace('__', '/'))}"
+                                     for path, value in values.items()))
+
+    def require_chap(self, chap):
+        """From the next login on; None: of nobody any more."""
+        self.chap = chap
+        if chap is None:
+            return self.set_group(attrib__authentication=0, auth__userid_mutual="NULL", auth__password_mutual="NULL")
+        mutual = {"auth__userid_mutual": chap.mutual_user, "auth__password_mutual": chap.mutual_secret}
+        return self.set_group(attrib__authentication=1, auth__userid=chap.user, auth__password=chap.secret,
+                              **(mutual if chap.mutual_user else {}))
 
     def commands(self, lun):
         """How many SCSI commands the LUN has had, by LIO's own count."""
         return int(self.group(f"lun/lun_{lun}/statistics/scsi_tgt_port/in_cmds"))
+
+    def allocated(self, lun):
+        """How many bytes the LUN takes up in memory."""
+        return 512 * int(self.guest.check(f"stat -c %b /tmp/lun{lun}"))
 
     def hold(self):
         """From now on what LUN 2 is asked for hangs, in the block layer below the target."""
@@ -51,8 +61,8 @@ class Lio:
         """And what hung goes on."""
         self.guest.check("dmsetup resume lun2")
 
-    def kernel_log(self):
-        return self.guest.check("dmesg")
+    def _group(self, path):
+        return f"/sys/kernel/config/target/iscsi/{self.iqn}/tpgt_1/{path}"
 
     def __enter__(self):
         return self.start()

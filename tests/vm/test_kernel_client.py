@@ -1,10 +1,7 @@
 """The kernel's own NBD client, attached by nbd-client: what it makes of the gateway's exports, and of its troubles."""
-import json
-import unittest
-
 from kernel_case import DEVICE, HOST, MIB, KernelCase, fio
 from lib.gateway import Gateway
-from lib.targets import Lun, Tgt
+from lib.targets import Embedded, Lun, Tgt
 
 SIZE = 384 * MIB  # xfs takes no less than 300 MiB
 SMALL = 64 * MIB
@@ -113,14 +110,80 @@ class Attached(KernelCase):
         self.assertIn("there is no export of this name", output)
         self.attach()  # and the device is as free as before
 
-    def fio(self, **options):
-        output = self.guest.check(fio(**options), timeout_s=120)
-        result = json.loads(output[output.index("{"):])  # notes may come before
-        for job in result["jobs"]:
-            self.assertEqual(job["error"], 0)
-            self.assertGreater(job["read"]["total_ios"], 0, "nothing was read back")
-        return result
 
+class Troubles(KernelCase):
+    """What the kernel does when an answer or a connection fails to come. Its timer of requests is set short: 30 s are its
+    own choice, which nbd-client -timeout and queue/io_timeout change."""
+    TIMER_S = 2
 
-if __name__ == "__main__":
-    unittest.main()
+    @classmethod
+    def make_server(cls):
+        cls.target = cls.enterClassContext(Embedded({1: Lun(SMALL)}, control=True))
+        return Gateway({"array": cls.target}, {"vol0": ("array", 1)}, admin="http",
+                       target_options={"timeouts": {"command": "120s"}})
+
+    def attach_impatiently(self, connections):
+        self.attach(connections=connections)
+        self.guest.check(f"echo {self.TIMER_S * 1000} > /sys/block/nbd0/queue/io_timeout")
+
+    def tearDown(self):
+        self.target.faults.clear()
+        super().tearDown()
+
+    def held_write(self, connections):
+        """A write is held by the target for some times the kernel's timer; what the kernel said meanwhile."""
+        self.attach_impatiently(connections)
+        self.guest.check("dd if=/dev/urandom of=/tmp/block bs=4k count=1 2>/dev/null; dmesg -c > /dev/null")
+        fault = self.target.faults.post("hang_task", opcode="write", count=1)
+        write = self.guest.begin(f"dd if=/tmp/block of={DEVICE} bs=4k seek=16 oflag=direct 2>/dev/null")
+        self.eventually(lambda: self.target.faults.hits(fault) == 1, "writing")
+        self.guest.wait_until("[ $(dmesg | grep -cE 'Possible stuck|timed out, retrying') -ge 2 ]", "timed out twice")
+        self.assertFalse(write.done())
+        self.target.faults.delete(fault)
+        write.finish()
+        self.guest.check(f"dd if={DEVICE} of=/tmp/read bs=4k count=1 skip=16 iflag=direct 2>/dev/null && "
+                         "cmp /tmp/block /tmp/read")
+        self.assertEqual(self.get("/v1/exports/vol0")["counters"]["errors"], 0)
+        return self.guest.check("dmesg")
+
+    def test_01_a_request_held_long_over_one_connection(self):
+        """The kernel complains and waits."""
+        said = self.held_write(connections=1)
+        self.assertIn("Possible stuck request", said)
+        self.assertNotIn("I/O error", said)
+        self.assertEqual(len(self.clients()), 1)
+
+    def test_02_a_request_held_long_over_four_connections(self):
+        """The kernel closes the connection and sends the write again over the next, while the first is still at the
+        target. Both are answered, and there is no error, as long as a connection is left."""
+        said = self.held_write(connections=4)
+        self.assertIn("Connection timed out, retrying", said)
+        self.assertNotIn("I/O error", said)
+        self.assertLess(len(self.clients()), 4)
+
+    def test_03_one_of_four_connections_is_lost(self):
+        """Its requests are sent again over another, once the kernel's timer has found them."""
+        self.attach_impatiently(connections=4)
+        load = self.guest.begin(fio(size="2m", rw="randrw", verify_backlog=64, time_based=1, runtime=12), 120)
+        self.flowing()
+        busiest = max(self.clients(), key=lambda client: client["counters"]["requests"])
+        self.begin(f"/v1/clients/{busiest['id']}/disconnect")
+        self.eventually(lambda: len(self.clients()) == 3, "rid of one client")
+        self.flowing()
+        result = self.finished(load)
+        # The timer runs once in its own length: at the worst a request waits for twice that.
+        for way in ("read", "write"):
+            self.assertLess(result["jobs"][0][way]["clat_ns"]["max"] / 1e9, 2 * self.TIMER_S + 2)
+
+    def test_04_all_connections_are_lost(self):
+        """Nobody makes new ones: requests fail, at once, and the device is free again when it has been detached."""
+        self.attach_impatiently(connections=2)
+        for client in self.clients():
+            self.begin(f"/v1/clients/{client['id']}/disconnect")
+        self.gone()
+        status, _ = self.guest.run(f"dd if={DEVICE} of=/dev/null bs=4k count=1 iflag=direct")
+        self.assertEqual(status, 1)
+        self.guest.run(f"nbd-client -d {DEVICE}")
+        self.assertEqual(self.queue("size"), "0")
+        self.attach()
+        self.guest.check(f"dd if={DEVICE} of=/dev/null bs=4k count=1 iflag=direct")
