@@ -30,9 +30,11 @@ esac
 mode=$(cat "$BOX/mode-$disk" 2>/dev/null || cat "$BOX/mode")
 case $mode in
   absent) if [ ! -e "$BOX/present" ]; then echo 'Error: CONNECT failed' >&2; echo 'Exiting.' >&2; exit 1; fi ;;
-  refuse) echo "Negotiation: .."; echo "Error: Unknown error returned by server. Server said: no export has this name" >&2
+  refuse) printf 'Negotiation: ..'
+    echo 'Error: Unknown error returned by server. Server said: no export has this name' >&2
     echo 'Exiting.' >&2; exit 1 ;;
-  refuse-silently) echo "Error: Unknown error returned by server." >&2; echo 'Exiting.' >&2; exit 1 ;;
+  refuse-silently) printf 'Negotiation: ..'; echo 'Error: Unknown error returned by server.' >&2
+    echo 'Exiting.' >&2; exit 1 ;;
   taken) echo "Error: Kernel doesn't support multiple connections" >&2; echo 'Exiting.' >&2; exit 1 ;;
   hang) exec sleep 1000 ;;
 esac
