@@ -198,6 +198,11 @@ def run_deploy(counts):
                 print_line)
 
 
+def run_vm(counts):
+    headline("a kernel's NBD client and iSCSI target, in a guest")
+    run_counted("vm", ["/usr/bin/python3", str(ROOT / "tests/vm/run.py")], interop_environment("release"), counts, print_line)
+
+
 def run_container(counts):
     headline("container images")
     run_counted("container", [str(ROOT / "tests/container/run.sh")], interop_environment("release"), counts, print_line)
@@ -224,6 +229,7 @@ def everything(counts):
         run_interop("release", counts, leave_out=[RECOVERY])
         run_recovery("release", counts)
         run_faults("release", counts)
+        run_vm(counts)
         run_deploy(counts)
         run_container(counts)
     if build("asan", [], counts):
@@ -251,6 +257,8 @@ def only(pattern, counts):
             run_interop("release", counts, [pattern])
         if pattern in "deploy":
             run_deploy(counts)
+        if pattern == "vm":
+            run_vm(counts)
 
 
 def main():
