@@ -30,9 +30,11 @@ esac
 mode=$(cat "$BOX/mode-$disk" 2>/dev/null || cat "$BOX/mode")
 case $mode in
   absent) if [ ! -e "$BOX/present" ]; then echo 'Error: CONNECT failed' >&2; echo 'Exiting.' >&2; exit 1; fi ;;
-  refuse) echo "Negotiation: .."; echo "Error: Unknown error returned by server. Server said: no export has this name" >&2
+  refuse) printf 'Negotiation: ..'
+    echo 'Error: Unknown error returned by server. Server said: no export has this name' >&2
     echo 'Exiting.' >&2; exit 1 ;;
-  refuse-silently) echo "Error: Unknown error returned by server." >&2; echo 'Exiting.' >&2; exit 1 ;;
+  refuse-silently) printf 'Negotiation: ..'; echo 'Error: Unknown error returned by server.' >&2
+    echo 'Exiting.' >&2; exit 1 ;;
   taken) echo "Error: Kernel doesn't support multiple connections" >&2; echo 'Exiting.' >&2; exit 1 ;;
   hang) exec sleep 1000 ;;
 esac
@@ -79,6 +81,18 @@ NEEDED = ["awk", "basename", "cat", "chmod", "echo", "env", "grep", "head", "mkd
           "sed", "sleep", "tail", "tr", "wc"]
 
 
+def group_exists(leader):
+    """Is anybody of this process group alive? Those that have ended, but not for their parent yet, do not count."""
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(group) == leader and state != "Z":
+            return True
+    return False
+
+
 class Box:
     """The machine, and a run of nbdgw-attach on it."""
 
@@ -95,6 +109,7 @@ class Box:
         (self.folder / "disk").write_bytes(bytes(1 << 20))
         self.make_programs()
         self.process = None
+        self.started = []
         self.environment = {"PATH": str(self.folder / "bin"), "BOX": str(self.folder), "TMPDIR": str(self.folder),
                             "NBDGW_ATTACH_ROOT": str(self.root), "NBDGW_EXPORT": "vol0"}
 
@@ -141,6 +156,7 @@ class Box:
         self.process = subprocess.Popen([*self.argv(), *arguments], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         start_new_session=True, env={**self.environment, **environment})
+        self.started.append(self.process)
         return self
 
     def end(self):
@@ -173,11 +189,17 @@ class Box:
         return [call for call in self.calls() if call.split()[0] == program]
 
     def close(self):
-        """Ends all that the run started: they are a session of their own."""
-        if self.process is not None:
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            self.process.communicate()
+        """Ends all that the runs started: each is a session of its own. Those that had ended left nothing behind, but
+        for the short sleeps of a fake that was killed."""
+        left = []
+        for process in self.started:
+            end = time.monotonic() + 1
+            while process.poll() is not None and group_exists(process.pid) and time.monotonic() < end:
+                time.sleep(0.01)
+            if group_exists(process.pid):
+                left += [process.args] if process.poll() is not None else []
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
         shutil.rmtree(self.folder)
+        if left:
+            raise AssertionError(f"processes were left behind by {left}")
