@@ -17,8 +17,9 @@ ROOTFS = HERE / "rootfs"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ["virtio_pci", "virtio_net", "virtio_console", "crc32c-intel", "sha3_generic",
            "nbd", "xfs",
-           "iscsi_target_mod", "target_core_file", "target_core_iblock", "brd", "loop", "dm-mod"]
-PROGRAMS = ["busybox", "dash", "nbd-client", "fio", "blkdiscard", "blkid", "dd", "dmsetup", "flock", "e2fsck", "mkfs.ext4", "mkfs.xfs", "xfs_repair"]
+           "iscsi_target_mod", "target_core_file", "target_core_iblock", "loop", "dm-mod"]
+PROGRAMS = ["busybox", "dash", "nbd-client", "fio", "blkdiscard", "blkid", "dd", "dmsetup", "flock",
+            "e2fsck", "mkfs.ext4", "mkfs.xfs", "xfs_repair"]
 TOOLS = ["qemu-system-x86_64", "cpio", "depmod", "dpkg-deb", "apt-get", *PROGRAMS]  # what must be installed on the host
 # Debian's ordinary users have no sbin in their PATH.
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
