@@ -27,24 +27,19 @@ std::vector<HttpAddress> http_addresses(const config::Config& config, net::Inher
   const auto tls = config.admin.tls ? make_tls_context(*config.admin.tls) : nullptr;
   const auto token = config.admin.token.empty() ? nullptr : std::make_shared<const Token>(config.admin.token);
   std::vector<HttpAddress> addresses;
-  const auto add = [&](const config::Endpoint& endpoint, bool with_tls) -> HttpAddress& {
-    HttpAddress& address = addresses.emplace_back();
-    address.endpoint = endpoint;
-    if (endpoint.kind == config::Endpoint::Kind::unix_socket) return address;
-    if (with_tls) address.tls = tls;
-    address.token = token;
-    address.local_names_only = !with_tls && !token;
-    return address;
-  };
   net::InheritedSockets none;
   for (const config::AdminEndpoint& each : config.listen.admin) {
-    if (each.endpoint.kind != config::Endpoint::Kind::systemd) {
-      add(each.endpoint, each.tls);
-      continue;
-    }
-    for (net::InheritedSocket& socket : (inherited != nullptr ? *inherited : none).take(each.endpoint)) {
-      check_access(config, each, socket.endpoint);
-      add(socket.endpoint, each.tls).inherited = std::make_shared<net::UniqueFd>(std::move(socket.fd));
+    for (net::ListeningPlace& place : (inherited != nullptr ? *inherited : none).places(each.endpoint)) {
+      HttpAddress& address = addresses.emplace_back();
+      address.endpoint = place.endpoint;
+      if (place.inherited) {
+        check_access(config, each, place.endpoint);
+        address.inherited = std::make_shared<net::UniqueFd>(std::move(place.inherited));
+      }
+      if (place.endpoint.kind == config::Endpoint::Kind::unix_socket) continue;
+      if (each.tls) address.tls = tls;
+      address.token = token;
+      address.local_names_only = !each.tls && !token;
     }
   }
   return addresses;

@@ -75,27 +75,19 @@ void Gateway::start() {
 void Gateway::open_listeners() {
   InheritedSockets none;
   InheritedSockets& inherited = options_.inherited != nullptr ? *options_.inherited : none;
-  for (const config::Endpoint& endpoint : config_->listen.nbd) {
-    if (endpoint.kind != config::Endpoint::Kind::systemd) {
-      open_listener(endpoint, {});
-      continue;
-    }
-    for (InheritedSocket& socket : inherited.take(endpoint)) {
-      if (!config::is_local(socket.endpoint))
-        spdlog::warn("{} is {}: whoever gets there can read and write every export", to_string(endpoint),
-                     to_string(socket.endpoint));
-      open_listener(socket.endpoint, std::move(socket.fd));
+  for (const config::Endpoint& named : config_->listen.nbd) {
+    for (ListeningPlace& place : inherited.places(named)) {
+      if (place.inherited && !config::is_local(place.endpoint))
+        spdlog::warn("{} is {}: whoever gets there can read and write every export", to_string(named),
+                     to_string(place.endpoint));
+      listeners_.push_back(std::make_unique<Listener>(
+          control_, place.endpoint, limit_,
+          [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); },
+          ListenerSettings{}, std::move(place.inherited)));
+      addresses_.push_back(listeners_.back()->address());
     }
   }
   inherited.check_all_taken();
-}
-
-void Gateway::open_listener(const config::Endpoint& endpoint, UniqueFd inherited) {
-  listeners_.push_back(std::make_unique<Listener>(
-      control_, endpoint, limit_,
-      [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); },
-      ListenerSettings{}, std::move(inherited)));
-  addresses_.push_back(listeners_.back()->address());
 }
 
 void Gateway::make_workers() {

@@ -119,7 +119,6 @@ class Gateway {
   bool has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept;
 
   void open_listeners();
-  void open_listener(const config::Endpoint& endpoint, UniqueFd inherited);
   void make_workers();
   Worker& least_loaded_worker() noexcept;
   WorkOrder::NewTarget order_target(const config::Config& config, std::uint32_t index, Worker& worker);

@@ -51,15 +51,19 @@ config::Endpoint bound_to(int fd, const std::string& shown) {
 
 }  // namespace
 
-std::vector<InheritedSocket> InheritedSockets::take(const config::Endpoint& wanted) {
+std::vector<ListeningPlace> InheritedSockets::places(const config::Endpoint& wanted) {
+  std::vector<ListeningPlace> taken;
+  if (wanted.kind != config::Endpoint::Kind::systemd) {
+    taken.emplace_back().endpoint = wanted;
+    return taken;
+  }
   const std::string shown = config::to_string(wanted);
-  std::vector<InheritedSocket> taken;
   for (auto& [name, fd] : sockets_) {
     if (name != wanted.path || !fd) continue;
-    InheritedSocket& socket = taken.emplace_back();
-    socket.endpoint = bound_to(fd.get(), shown);
-    socket.fd = std::move(fd);
-    ::fcntl(socket.fd.get(), F_SETFL, ::fcntl(socket.fd.get(), F_GETFL) | O_NONBLOCK);
+    ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
+    ListeningPlace& place = taken.emplace_back();
+    place.endpoint = bound_to(fd.get(), shown);
+    place.inherited = std::move(fd);
   }
   std::erase_if(sockets_, [](const Named& each) { return !each.second; });
   if (!taken.empty()) return taken;

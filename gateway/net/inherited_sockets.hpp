@@ -9,10 +9,10 @@
 
 namespace nbdgw::net {
 
-/// A socket that listened before this program was started.
-struct InheritedSocket {
-  config::Endpoint endpoint;  // what it is bound to: tcp or unix_socket
-  UniqueFd fd;
+/// Where to listen.
+struct ListeningPlace {
+  config::Endpoint endpoint;  // tcp or unix_socket
+  UniqueFd inherited;         // a socket that listened there before this program was started; none: one is to be made
 };
 
 /// What the service manager listens on for us (socket activation, sd_listen_fds(3)), by the names of the sockets. It
@@ -23,9 +23,10 @@ class InheritedSockets {
   InheritedSockets() = default;
   explicit InheritedSockets(std::vector<Named> sockets) noexcept : sockets_(std::move(sockets)) {}
 
-  /// All of that name, each of which can be taken once. Throws ListenError if there is none, or one of them is no
-  /// socket that clients can be accepted from.
-  std::vector<InheritedSocket> take(const config::Endpoint& wanted);
+  /// What an address of the configuration stands for: itself, or, "systemd:NAME", all sockets of that name, each of
+  /// which can be taken once. Throws ListenError if there is none, or one of them is no socket that clients can be
+  /// accepted from.
+  std::vector<ListeningPlace> places(const config::Endpoint& wanted);
   /// Throws ListenError if some have been taken by nobody: their clients would wait for ever.
   void check_all_taken() const;
 

@@ -99,3 +99,11 @@ def one(found, kind, name=None):
     if len(fitting) != 1:
         raise AssertionError(f"{len(fitting)} objects of kind {kind} ({name}), not 1")
     return fitting[0]
+
+
+def check_taken(case, forms):
+    """Kubernetes takes every object of every form: {name: [object]}."""
+    everything = [(form, each) for form, objects in forms.items() for each in objects]
+    for (form, each), found in zip(everything, complaints([each for _, each in everything])):
+        with case.subTest(f"{form}: {each['kind']} {each['metadata']['name']}"):
+            case.assertEqual(found, [])

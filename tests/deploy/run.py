@@ -1,7 +1,6 @@
 #!/usr/bin/python3
-"""What is in deploy/ beside the images: package, units, manual pages, completion, examples, attach script, manifests, chart.
-
-    run.py [-k PATTERN]"""
+"""Tests of what is in deploy/ beside the images: package, units, manual pages, completion, examples, attach script,
+manifests, chart."""
 import pathlib
 import sys
 
@@ -9,7 +8,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from lib import unittests  # noqa: E402
+from lib import case  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(unittests.main(HERE, "Tests of what is in deploy/."))
+    sys.exit(case.run(HERE, "deploy", case.parser(__doc__).parse_args(), may_skip_all=True))

@@ -101,10 +101,7 @@ class Chart(unittest.TestCase):
         cls.forms = {form: render(values) for form, values in FORMS.items()}
 
     def test_kubernetes_takes_every_object(self):
-        everything = [(form, each) for form, objects in self.forms.items() for each in objects]
-        for (form, each), found in zip(everything, kube.complaints([each for _, each in everything])):
-            with self.subTest(f"{form}: {each['kind']} {each['metadata']['name']}"):
-                self.assertEqual(found, [])
+        kube.check_taken(self, self.forms)
 
     def test_pods_are_what_they_must_be(self):
         for form, objects in self.forms.items():

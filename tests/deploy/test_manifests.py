@@ -101,10 +101,7 @@ class Manifests(unittest.TestCase):
         cls.forms = {form: kube.kustomize(kube.MANIFESTS / form) for form in FORMS}
 
     def test_kubernetes_takes_every_object(self):
-        everything = [(form, each) for form, objects in self.forms.items() for each in objects]
-        for (form, each), found in zip(everything, kube.complaints([each for _, each in everything])):
-            with self.subTest(f"{form}: {each['kind']} {each['metadata']['name']}"):
-                self.assertEqual(found, [])
+        kube.check_taken(self, self.forms)
 
     def test_what_kubernetes_would_refuse_is_refused_here_with_its_key(self):
         spoiled = [spoil(self.forms["base"], how) for how, _ in SPOILED]
