@@ -35,18 +35,19 @@ std::string describe(const Stall& stall, const config::Target& target) {
                               (stall.ping > 0 ? ", ping " + format_duration(stall.ping) : "") + ", abort " +
                               format_duration(timeouts.abort) + ", LUN reset " + format_duration(timeouts.lu_reset) +
                               ", target reset " + format_duration(timeouts.target_reset) + ")";
+  // Seen with Debian 12's kernel: with one connection and no timeout it only logs.
   const std::string kernel =
-      ": on a request that times out the kernel's client closes its connection, and without another one I/O fails";
+      " (nbd-client with one connection and without -timeout; with several the kernel takes 30 s, queue/io_timeout): "
+      "on a request that times out the kernel's client closes its connection, and without another one I/O fails";
   if (stall.total == proto::kNever) {
     return "requests wait for as long as there is no path (on_path_loss: hold); a command that is never answered "
            "ends "
            "with an I/O error after " +
-           one_try + ". NBD clients must have no timeout of their own (nbd-client without -timeout)" + kernel;
+           one_try + ". NBD clients must have no timeout of their own" + kernel;
   }
   return "a command that is never answered ends with an I/O error after " + format_duration(stall.total) +
          " at the latest: " + one_try + ", and up to " + format_duration(stall.without) +
-         " without a path before each retry. NBD clients should have no timeout of their own (nbd-client without "
-         "-timeout), or a longer one" +
+         " without a path before each retry. NBD clients should have no timeout of their own, or a longer one" +
          kernel;
 }
 
