@@ -140,6 +140,8 @@ TEST_CASE("reload: with its last export a session ends, and its target may come 
 
 TEST_CASE("reload: the ISID of a session does not depend on the targets around it") {
   Reloading all;
+  TestClient client = attach(all.gateway, "far");
+  CHECK(echoes(client));  // so its session has been logged in: once, as is said below
   const std::string isid = session_named(all.gateway, "b").isid;
   CHECK(session_named(all.gateway, "a").isid != isid);
   config::Config next = all.config;
