@@ -27,8 +27,12 @@ const char* name_of(nbd::Connection::Phase phase) noexcept {
   switch (phase) {
     case Phase::handshake:
       return "handshake";
+    case Phase::resuming:
+      return "resuming";
     case Phase::transmission:
       return "transmission";
+    case Phase::parting:
+      return "parting";
     case Phase::draining:
       return "draining";
     case Phase::disconnecting:

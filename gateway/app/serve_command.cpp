@@ -9,6 +9,7 @@
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
 #include "gateway/app/reloader.hpp"
+#include "gateway/app/restart_store.hpp"
 #include "gateway/app/service_manager.hpp"
 #include "gateway/app/signals.hpp"
 #include "gateway/net/gateway.hpp"
@@ -51,12 +52,14 @@ int serve_command(const std::string& config_file) {
   StopSignals signals(StopSignals::Hangup::waited_for);  // before there is any other thread
   prepare_process();
 
-  net::InheritedSockets inherited = inherited_sockets();
-  net::Gateway gateway(*config, {.inherited = &inherited});
+  PassedDescriptors passed = passed_descriptors();
+  RestartStore store(std::move(passed.stored));
+  net::Gateway gateway(*config,
+                       {.inherited = &passed.sockets, .kept = &store.kept(), .keep_clients = store.is_there()});
   Reloader reloader(config_file, gateway);
   std::optional<admin::AdminServer> admin;
   if (!config->listen.admin.empty()) {
-    admin.emplace(*config, gateway, api_setup(gateway, reloader), admin::HttpLimits{}, &inherited);
+    admin.emplace(*config, gateway, api_setup(gateway, reloader), admin::HttpLimits{}, &passed.sockets);
   }
   gateway.start();
   if (admin) admin->start();
@@ -80,11 +83,12 @@ int serve_command(const std::string& config_file) {
                signal == SIGINT ? "SIGINT" : "SIGTERM");
   manager.stopping("finishing what is in flight");
   signals.run_unless_signalled(
-      [&gateway, &admin] {
+      [&gateway, &admin, &store] {
         if (admin) admin->begin_end();  // first: whoever sends clients looks elsewhere
         gateway.drain();
         gateway.wait();
         if (admin) admin->stop();
+        if (store.is_there()) RestartStore::put(gateway.take_kept());
       },
       "second signal: ended at once; requests in flight are cut off");
   spdlog::info("ended");

@@ -15,6 +15,7 @@
 #include <time.h>
 #endif
 
+#include "gateway/app/restart_store.hpp"
 #include "gateway/net/gateway.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/stream_socket.hpp"
@@ -46,17 +47,18 @@ struct Round {
 
 }  // namespace
 
-net::InheritedSockets inherited_sockets() {
+PassedDescriptors passed_descriptors() {
   char** names = nullptr;
   const int count = ::sd_listen_fds_with_names(1, &names);
   if (count < 0) throw net::ListenError("cannot take the sockets of systemd: " + net::error_text(-count));
-  std::vector<net::InheritedSockets::Named> sockets;
+  std::vector<net::InheritedSockets::Named> sockets, stored;
   for (int i = 0; i < count; ++i) {
-    sockets.emplace_back(names[i], net::UniqueFd(SD_LISTEN_FDS_START + i));
+    (RestartStore::is_stored(names[i]) ? stored : sockets)
+        .emplace_back(names[i], net::UniqueFd(SD_LISTEN_FDS_START + i));
     std::free(names[i]);
   }
   std::free(names);
-  return net::InheritedSockets(std::move(sockets));
+  return {net::InheritedSockets(std::move(sockets)), std::move(stored)};
 }
 
 void ServiceManager::ready(net::Gateway& gateway, const std::string& status) {
@@ -120,7 +122,7 @@ void ServiceManager::stopping(const std::string& status) {
 
 #else
 
-net::InheritedSockets inherited_sockets() {
+PassedDescriptors passed_descriptors() {
   return {};
 }
 void ServiceManager::ready(net::Gateway&, const std::string&) {}

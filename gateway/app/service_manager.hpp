@@ -5,6 +5,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "gateway/net/inherited_sockets.hpp"
 #include "proto/time.hpp"
@@ -15,9 +16,14 @@ class Gateway;
 
 namespace nbdgw::app {
 
-/// The sockets that systemd has passed to this process (LISTEN_FDS, LISTEN_FDNAMES; sd_listen_fds(3)). Once: the
-/// environment does not say so any more after that. Throws net::ListenError.
-net::InheritedSockets inherited_sockets();
+/// The descriptors that systemd has passed to this process (LISTEN_FDS, LISTEN_FDNAMES; sd_listen_fds(3)).
+struct PassedDescriptors {
+  net::InheritedSockets sockets;                     // that it listens on for us
+  std::vector<net::InheritedSockets::Named> stored;  // that a process before this one has left (RestartStore)
+};
+
+/// Once: the environment does not say so any more after that. Throws net::ListenError.
+PassedDescriptors passed_descriptors();
 
 /// Tells systemd how the program is (sd_notify(3)), and that it lives: where the unit has WatchdogSec=, a thread asks
 /// every shard again and again, and reports that all have answered. A program that hangs is killed then, and started

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 namespace nbdgw::bridge {
 
@@ -25,7 +26,32 @@ class CacheLedger {
     std::uint64_t flushed = 0;  // this many writes are on stable storage
     std::uint64_t reports = 0;  // of a loss
   };
-  Known known() const noexcept { return {flushed_, reports_}; }
+  /// All of it, to be written down.
+  struct Numbers {
+    std::uint64_t reports = 0;
+    std::uint64_t acknowledged = 0;
+    std::uint64_t covered = 0;  // of them, by the last flush that began
+    std::uint64_t flushed = 0;
+    std::uint64_t told = 0;        // nobody needs to be told of these again
+    std::uint64_t doubt_from = 0;  // in doubt: above this, up to doubt_to
+    std::uint64_t doubt_to = 0;
+  };
+
+  CacheLedger() = default;
+  /// Nothing: no ledger can have such numbers.
+  static std::optional<CacheLedger> from(const Numbers& numbers) noexcept {
+    const std::uint64_t all = numbers.acknowledged;
+    if (numbers.covered > all || numbers.flushed > numbers.covered || numbers.told > all || numbers.doubt_to > all ||
+        numbers.doubt_from > numbers.doubt_to) {
+      return std::nullopt;
+    }
+    CacheLedger ledger;
+    ledger.numbers_ = numbers;
+    return ledger;
+  }
+  const Numbers& numbers() const noexcept { return numbers_; }
+
+  Known known() const noexcept { return {numbers_.flushed, numbers_.reports}; }
 
   /// More reports than there will be: of a request that has nothing in the cache.
   static constexpr std::uint64_t kNothingCached = ~std::uint64_t{0};
@@ -33,55 +59,49 @@ class CacheLedger {
   /// A request has ended well that has data in the cache; `reports` were known when the first command was sent that
   /// has put some there.
   void count_write(std::uint64_t reports) noexcept {
-    ++acknowledged_;
+    ++numbers_.acknowledged;
     if (!lost_since(reports)) return;
-    if (doubtful() == 0) doubt_from_ = acknowledged_ - 1;
-    doubt_to_ = acknowledged_;
+    if (doubtful() == 0) numbers_.doubt_from = numbers_.acknowledged - 1;
+    numbers_.doubt_to = numbers_.acknowledged;
   }
 
   /// A SYNCHRONIZE CACHE goes out, or none is needed.
-  void flush_begins() noexcept { covered_ = acknowledged_; }
+  void flush_begins() noexcept { numbers_.covered = numbers_.acknowledged; }
   /// What it covers is on stable storage.
-  void flush_succeeds() noexcept { flushed_ = covered_; }
+  void flush_succeeds() noexcept { numbers_.flushed = numbers_.covered; }
 
   /// A command reports that the cache may be lost.
   void report(const Known& when_sent) noexcept {
-    ++reports_;
-    const std::uint64_t safe = std::max(when_sent.flushed, told_);
-    if (safe == acknowledged_) return;
-    doubt_from_ = doubtful() == 0 ? safe : std::min(doubt_from_, safe);
-    doubt_to_ = acknowledged_;
+    ++numbers_.reports;
+    const std::uint64_t safe = std::max(when_sent.flushed, numbers_.told);
+    if (safe == numbers_.acknowledged) return;
+    numbers_.doubt_from = doubtful() == 0 ? safe : std::min(numbers_.doubt_from, safe);
+    numbers_.doubt_to = numbers_.acknowledged;
   }
 
   /// Whether what a command has put into the cache may be gone, for which so many reports were known when it was
   /// sent.
-  bool lost_since(std::uint64_t reports) const noexcept { return reports < reports_; }
+  bool lost_since(std::uint64_t reports) const noexcept { return reports < numbers_.reports; }
 
   /// Whether a FLUSH must fail that came when so many writes were acknowledged().
   bool flush_must_fail(std::uint64_t acknowledged) const noexcept {
-    return doubtful() > 0 && doubt_from_ < acknowledged;
+    return doubtful() > 0 && numbers_.doubt_from < acknowledged;
   }
   /// It has failed.
   void told(std::uint64_t acknowledged) noexcept {
-    told_ = std::max(told_, acknowledged);
-    doubt_from_ = std::max(doubt_from_, std::min(acknowledged, doubt_to_));
+    numbers_.told = std::max(numbers_.told, acknowledged);
+    numbers_.doubt_from = std::max(numbers_.doubt_from, std::min(acknowledged, numbers_.doubt_to));
   }
 
   /// Writes, since the beginning.
-  std::uint64_t acknowledged() const noexcept { return acknowledged_; }
+  std::uint64_t acknowledged() const noexcept { return numbers_.acknowledged; }
   /// Those that are in doubt, and not told yet.
-  std::uint64_t doubtful() const noexcept { return doubt_to_ - doubt_from_; }
+  std::uint64_t doubtful() const noexcept { return numbers_.doubt_to - numbers_.doubt_from; }
   /// Those that a loss of the cache would lose now.
-  std::uint64_t unflushed() const noexcept { return acknowledged_ - flushed_; }
+  std::uint64_t unflushed() const noexcept { return numbers_.acknowledged - numbers_.flushed; }
 
  private:
-  std::uint64_t reports_ = 0;
-  std::uint64_t acknowledged_ = 0;
-  std::uint64_t covered_ = 0;  // of them, by the last flush that began
-  std::uint64_t flushed_ = 0;
-  std::uint64_t told_ = 0;        // nobody needs to be told of these again
-  std::uint64_t doubt_from_ = 0;  // in doubt: above this, up to doubt_to_
-  std::uint64_t doubt_to_ = 0;
+  Numbers numbers_;
 };
 
 }  // namespace nbdgw::bridge

@@ -113,6 +113,7 @@ void Export::accept_facts(const device::Facts& facts, proto::Micros now) {
   }
   known_ = true;
   info_.size = size;
+  info_.disk = facts.identifier.empty() ? facts.serial : facts.identifier;
   info_.read_only = config_.read_only || facts.write_protected;
   info_.rotational = facts.medium == device::Medium::rotating;
   info_.preferred_block =

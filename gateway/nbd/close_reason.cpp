@@ -30,6 +30,8 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"payload_too_long", "A WRITE that had to be refused was too long to be read and dropped (more than 64 MiB)."},
     {"export_gone", "The export was taken away."},
     {"send_timeout", "The client stopped taking replies while the connection was to be closed."},
+    {"resume_timeout", "Its export was not available in time after the gateway's restart."},
+    {"resume_refused", "After the gateway's restart its export is not the disk that it was, or can do less."},
     {"connection_lost", "The client closed the connection without a word, or the network failed."},
 }};
 

@@ -1,5 +1,7 @@
 #include "gateway/nbd/connection.hpp"
 
+#include <algorithm>
+
 #include "proto/assert.hpp"
 
 namespace nbdgw::nbd {
@@ -27,8 +29,13 @@ constexpr bool may_follow(Connection::Phase from, Connection::Phase to) noexcept
   switch (from) {
     case Phase::handshake:
       return to == Phase::transmission || to == Phase::closing || to == Phase::closed;
+    case Phase::resuming:
+      return to == Phase::transmission || to == Phase::parting || to == Phase::closing || to == Phase::closed;
+    case Phase::parting:
+      return to == Phase::closing || to == Phase::closed;
     case Phase::transmission:
-      return to == Phase::draining || to == Phase::disconnecting || to == Phase::closing || to == Phase::closed;
+      return to == Phase::parting || to == Phase::draining || to == Phase::disconnecting || to == Phase::closing ||
+             to == Phase::closed;
     case Phase::draining:
       return to == Phase::disconnecting || to == Phase::closing || to == Phase::closed;
     case Phase::disconnecting:
@@ -106,6 +113,8 @@ void Connection::on_disconnected(proto::Micros now) {
   handshake_.reset();
   handshake_output_.clear();
   handshake_sending_.clear();
+  resumed_.reset();
+  resume_by_ = proto::kNever;
   rx_request_ = nullptr;
   rx_segment_ = nullptr;
   stalled_ = blocked_ = false;
@@ -121,7 +130,9 @@ bool Connection::wants_close() const noexcept {
   if (cut_off_) return phase_ != Phase::closed;
   switch (phase_) {
     case Phase::handshake:
+    case Phase::resuming:
     case Phase::transmission:
+    case Phase::parting:
     case Phase::closed:
       return false;
     case Phase::draining:
@@ -144,6 +155,9 @@ void Connection::begin_drain(proto::Micros now) {
     case Phase::transmission:
       enter(Phase::draining, CloseReason::drained);
       break;
+    case Phase::resuming:
+      return give_up_resuming(CloseReason::drained);
+    case Phase::parting:  // the end is near anyhow, and a better one
     case Phase::draining:
     case Phase::disconnecting:
     case Phase::closing:
@@ -158,10 +172,12 @@ void Connection::on_export_gone(proto::Micros now) {
   const Step step(*this, now);
   switch (phase_) {
     case Phase::handshake:  // not attached to any export
+    case Phase::resuming:
     case Phase::closing:
     case Phase::closed:
       return;
     case Phase::transmission:
+    case Phase::parting:
     case Phase::draining:
     case Phase::disconnecting:
       return enter(Phase::closing, CloseReason::export_gone);
@@ -169,7 +185,8 @@ void Connection::on_export_gone(proto::Micros now) {
 }
 
 proto::Micros Connection::next_deadline() const noexcept {
-  return handshake_ != nullptr && phase_ == Phase::handshake ? handshake_->next_deadline() : send_check_at_;
+  if (handshake_ != nullptr && phase_ == Phase::handshake) return handshake_->next_deadline();
+  return std::min(send_check_at_, resume_by_);
 }
 
 void Connection::on_deadline(proto::Micros now) {
@@ -181,6 +198,7 @@ void Connection::on_deadline(proto::Micros now) {
     cut_off_ = close_reason_ == CloseReason::handshake_timeout;
     return advance(now);
   }
+  if (now >= resume_by_) give_up_resuming(CloseReason::resume_timeout);
   if (now < send_check_at_) return;
   // Nothing was taken since the last look, though there was something to take: it is no use to wait.
   if (sending_at_check_ && output_pending() && counters_.bytes_sent == bytes_sent_at_check_) {
@@ -198,12 +216,14 @@ void Connection::on_deadline(proto::Micros now) {
 // --------------------------------------------------------------------------------------------------------
 
 std::optional<std::string_view> Connection::wants_export() const noexcept {
+  if (phase_ == Phase::resuming) return resumed_->info.name;
   if (phase_ != Phase::handshake) return std::nullopt;
   return handshake_->wants_export();
 }
 
 void Connection::export_found(Backend& backend, proto::Micros now) {
   const Step step(*this, now);
+  if (phase_ == Phase::resuming) return resume_on(backend, now);
   if (phase_ != Phase::handshake) return;
   handshake_->export_found(backend.info(), now);
   if (handshake_->state() == Handshake::State::done) backend_ = &backend;
@@ -213,6 +233,7 @@ void Connection::export_found(Backend& backend, proto::Micros now) {
 
 void Connection::export_unknown(std::string_view text, proto::Micros now) {
   const Step step(*this, now);
+  if (phase_ == Phase::resuming) give_up_resuming(CloseReason::export_gone);
   if (phase_ != Phase::handshake) return;
   handshake_->export_unknown(text, now);
   after_handshake_step();

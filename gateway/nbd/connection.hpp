@@ -16,6 +16,7 @@
 #include "gateway/nbd/directory.hpp"
 #include "gateway/nbd/handshake.hpp"
 #include "gateway/nbd/in_flight.hpp"
+#include "gateway/nbd/kept_connection.hpp"
 #include "gateway/nbd/reply_queue.hpp"
 #include "gateway/nbd/staging.hpp"
 #include "proto/assert.hpp"
@@ -41,6 +42,9 @@ struct ConnectionOptions {
   proto::Micros handshake_timeout = 10 * proto::kSecond;
   /// A connection that is to be closed, and whose client takes no bytes for this long (up to twice), is cut off.
   proto::Micros send_timeout = 10 * proto::kSecond;
+  /// The longest wait for its export of a connection that goes on after a restart. Its client has been served before:
+  /// it is held for as long as requests are by default.
+  proto::Micros resume_timeout = 120 * proto::kSecond;
 };
 
 /// The server side of one NBD connection, from the greeting to the end: protocol only, no I/O.
@@ -74,7 +78,9 @@ class Connection {
 
   enum class Phase : std::uint8_t {
     handshake,
+    resuming,  // goes on after a restart: waits for its export, reads nothing
     transmission,
+    parting,        // restart: requests in flight go on, later ones stay unread for the next process
     draining,       // shutdown: requests in flight go on, later ones get ESHUTDOWN
     disconnecting,  // NBD_CMD_DISC: requests in flight go on, nothing is read any more
     closing,        // what is ready to be sent still goes out, nothing else
@@ -84,6 +90,9 @@ class Connection {
   /// The greeting is ready to be sent at once. The listener must outlive the connection.
   Connection(ExportDirectoryPtr directory, ConnectionListener& listener, const ConnectionOptions& options,
              proto::Micros now);
+  /// Goes on with a connection that another process has kept (handover.cpp): as in a handshake, its export is asked
+  /// for first.
+  Connection(KeptConnection kept, ConnectionListener& listener, const ConnectionOptions& options, proto::Micros now);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -111,7 +120,8 @@ class Connection {
 
   // ---- the shell: exports ----
 
-  /// The name of the export that the handshake has stopped at (never empty: the default export is named).
+  /// The name of the export that the handshake, or the resumption, has stopped at (never empty: the default export is
+  /// named).
   std::optional<std::string_view> wants_export() const noexcept;
   /// It is this one. The backend must outlive the connection, or on_disconnected() must come first.
   void export_found(Backend& backend, proto::Micros now);
@@ -135,6 +145,14 @@ class Connection {
   /// those in flight are finished, and then wants_close() turns true. A client that leaves the handshake, or a
   /// WRITE's payload, half done is not cut off here: the shell has the last word on the time.
   void begin_drain(proto::Micros now);
+
+  /// Restart: the transmission stops between two requests, so that another process can go on with it. Nothing new is
+  /// taken, a WRITE whose payload is on its way is received, what is in flight is finished; then parked() turns true.
+  /// A connection in the handshake is drained.
+  void begin_handover(proto::Micros now);
+  bool parked() const noexcept;
+  /// Of a parked connection.
+  KeptConnection kept() const;
 
   /// The export is taken away: nothing new is read, what is ready goes out, then wants_close() turns true.
   void on_export_gone(proto::Micros now);
@@ -166,7 +184,7 @@ class Connection {
   enum class Rx : std::uint8_t { header, payload, discard };
 
   /// Longest message that is looked at whole: an option with its data.
-  static constexpr std::size_t kStagingLength = proto::nbd::kOptionRequestLength + kMaxOptionLength;
+  static constexpr std::size_t kStagingLength = kMaxUnread;
 
   /// A step of the engine, during which the backend must not call back.
   class Step {
@@ -187,6 +205,10 @@ class Connection {
   void enter(Phase phase, CloseReason reason);
   bool output_pending() const noexcept;
   void wake() noexcept;
+
+  // handover.cpp
+  void resume_on(Backend& backend, proto::Micros now);
+  void give_up_resuming(CloseReason reason);
 
   // receive.cpp
   bool reads() const noexcept;
@@ -217,6 +239,10 @@ class Connection {
   std::string handshake_output_;   // not shown to the shell yet: may still grow
   std::string handshake_sending_;  // shown: stays where it is
   std::size_t handshake_sent_ = 0;
+
+  // Resumption.
+  std::unique_ptr<const KeptConnection> resumed_;  // until the export is there
+  proto::Micros resume_by_ = proto::kNever;
 
   // Receiving.
   Staging staging_;

@@ -36,8 +36,10 @@ bool Connection::reads() const noexcept {
   switch (phase_) {
     case Phase::handshake:
     case Phase::transmission:
+    case Phase::parting:
     case Phase::draining:
       return true;
+    case Phase::resuming:
     case Phase::disconnecting:
     case Phase::closing:
     case Phase::closed:
@@ -49,6 +51,7 @@ bool Connection::reads() const noexcept {
 std::size_t Connection::rx_buffers(std::span<iovec> out) {
   offered_payload_ = offered_staging_ = 0;
   if (!reads() || blocked_ || wants_close() || out.empty()) return 0;
+  if (phase_ == Phase::parting && rx_ == Rx::header) return 0;
 
   std::size_t filled = 0;
   std::size_t room = 0;  // wanted in the staging memory
@@ -147,7 +150,7 @@ void Connection::after_handshake_step() {
 // -------------------------------------------------------------------------------------------------------
 
 bool Connection::take_header(proto::Micros now) {
-  if (staging_.size() < kRequestLength) return false;
+  if (staging_.size() < kRequestLength || phase_ == Phase::parting) return false;
   const auto wire = proto::nbd::Request::decode(staging_.bytes().first<kRequestLength>());
   if (wire.magic != proto::nbd::kRequestMagic) {
     enter(Phase::closing, CloseReason::bad_request_magic);

@@ -65,6 +65,7 @@ void Gateway::start() {
   open_listeners();
   make_workers();
   for (const auto& worker : workers_) worker->shard.start();
+  if (options_.kept != nullptr) resume_clients(std::move(options_.kept->clients));
   for (const auto& listener : listeners_) listener->start();
   control_thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "control");
@@ -108,7 +109,8 @@ void Gateway::make_workers() {
       if (exported.target != i) continue;
       order.new_exports.push_back({.config = export_config(config, exported),
                                    .required = exported.required,
-                                   .target = config.targets[i].name});
+                                   .target = config.targets[i].name,
+                                   .cache = kept_cache(config.targets[i].iqn, exported)});
     }
     note_made(worker, worker.carry_out(std::move(order), resolver_, recovery_, steady_now()));
   }
@@ -180,7 +182,7 @@ void Gateway::drain() {
   on_control([this] {
     ending_ = true;
     for (const auto& listener : listeners_) listener->stop();
-    for (const auto& worker : workers_) worker->shard.drain(options_.drain_limit);
+    for (const auto& worker : workers_) worker->shard.drain(options_.drain_limit, options_.keep_clients);
   });
 }
 

@@ -18,6 +18,7 @@
 #include "config/model.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/inherited_sockets.hpp"
+#include "gateway/net/kept_state.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/recovery_log.hpp"
 #include "gateway/net/reload.hpp"
@@ -35,6 +36,10 @@ struct GatewayOptions {
   proto::Micros drain_limit = 10 * proto::kSecond;
   /// What addresses "systemd:NAME" take. Needed until start() has returned; null: there are none.
   InheritedSockets* inherited = nullptr;
+  /// What the process before this one has left. Needed until start() has returned; null: nothing.
+  KeptState* kept = nullptr;
+  /// At the end clients are kept for the next process (take_kept()), not sent away.
+  bool keep_clients = false;
 };
 
 /// A gateway made from a configuration: its shards with their sessions, exports and clients, and the control thread,
@@ -56,6 +61,8 @@ class Gateway {
   void drain();
   /// Waits for the end.
   void wait();
+  /// After that, once: what the next process needs.
+  KeptState take_kept();
 
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
   const std::vector<std::string>& addresses() const noexcept { return addresses_; }
@@ -125,6 +132,9 @@ class Gateway {
   void note_made(Worker& worker, const WorkDone& made);
   void put_in_force(config::Config config);
   void publish_places();
+  void resume_clients(std::vector<KeptClient> clients);
+  std::optional<bridge::CacheLegacy> kept_cache(const std::string& iqn, const config::Export& exported) const;
+  static void take_kept(Worker& worker, KeptState& state);
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
   void stop_control();
 

@@ -35,6 +35,16 @@ NbdClient::NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket tick
   set_tcp_options(socket_.native());
 }
 
+NbdClient::NbdClient(std::uint64_t id, KeptClient kept, ConnectionLimit::Ticket ticket,
+                     const nbd::ConnectionOptions& options, proto::Micros now)
+    : id_(id),
+      born_at_(now),
+      ticket_(std::move(ticket)),
+      socket_(std::move(kept.fd)),
+      peer_(peer_text(socket_.native())),
+      engine_(std::move(kept.connection), *this, options, now),
+      resumes_(true) {}
+
 NbdClient::~NbdClient() = default;
 
 void NbdClient::enter(Shard& shard, proto::Micros now) {
@@ -105,6 +115,8 @@ void NbdClient::serve(proto::Micros now) {
   if (state_ != State::open) return;
   if (engine_.wants_close()) {
     finish(now);
+  } else if (engine_.parked()) {
+    park();
   } else {
     update_reading();
   }
@@ -147,6 +159,7 @@ bool NbdClient::settle_export(proto::Micros now) {
 
 /// Operators may want no new clients, of this export or of any.
 bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
+  if (resumes_) return false;
   if (!shard_->takes_clients()) {
     engine_.export_shut("the gateway is being drained and takes no new clients", now);
   } else if (slot.admin_state() != AdminState::ready) {
@@ -166,8 +179,8 @@ void NbdClient::move_to(Shard& target) {
 
 void NbdClient::note_attached() {
   ++slot_->past_clients().attached;
-  spdlog::info("{}: attached to export {} ({} replies)", peer_, slot_->name(),
-               engine_.structured_replies() ? "structured" : "simple");
+  spdlog::info("{}: {} export {} ({} replies)", peer_, resumes_ ? "after the restart goes on with" : "attached to",
+               slot_->name(), engine_.structured_replies() ? "structured" : "simple");
 }
 
 bool NbdClient::retry_room(proto::Micros now) {
@@ -208,6 +221,20 @@ void NbdClient::begin_drain(proto::Micros now) {
   if (state_ == State::open) engine_.begin_drain(now);
 }
 
+void NbdClient::begin_handover(proto::Micros now) {
+  if (state_ == State::open) engine_.begin_handover(now);
+}
+
+void NbdClient::park() {
+  state_ = State::parked;
+  socket_.unwatch();
+}
+
+KeptClient NbdClient::kept() {
+  NBDGW_ASSERT(state_ == State::parked, "only what has come to rest is kept");
+  return {.fd = socket_.take_fd(), .connection = engine_.kept(), .iqn = {}, .lun = 0};
+}
+
 void NbdClient::send_away(proto::Micros limit, proto::Micros now) {
   if (state_ != State::open) return;
   engine_.begin_drain(now);
@@ -243,7 +270,7 @@ void NbdClient::cut_off(proto::Micros now, const std::string& why) {
 }
 
 void NbdClient::close(proto::Micros now, const std::string& why) {
-  if (state_ == State::closed || state_ == State::moving) return;
+  if (state_ == State::closed || state_ == State::moving || state_ == State::parked) return;
   const bool was_open = state_ == State::open;
   state_ = State::closed;
   linger_until_ = proto::kNever;
@@ -268,6 +295,7 @@ proto::Micros NbdClient::next_deadline() const noexcept {
     case State::lingering:
       return linger_until_;
     case State::moving:
+    case State::parked:
     case State::closed:
       break;
   }

@@ -6,6 +6,7 @@
 
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/connection_limit.hpp"
+#include "gateway/net/kept_state.hpp"
 #include "gateway/net/poller.hpp"
 #include "gateway/net/stream_socket.hpp"
 
@@ -27,6 +28,9 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   /// `id`: for operators, unique over the gateway.
   NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
             const nbd::ConnectionOptions& options, proto::Micros now);
+  /// One that another process has left.
+  NbdClient(std::uint64_t id, KeptClient kept, ConnectionLimit::Ticket ticket, const nbd::ConnectionOptions& options,
+            proto::Micros now);
   ~NbdClient();
   NbdClient(const NbdClient&) = delete;
   NbdClient& operator=(const NbdClient&) = delete;
@@ -43,6 +47,12 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   /// Payload memory may have been freed. True: the client still waits for some.
   bool retry_room(proto::Micros now);
   void begin_drain(proto::Micros now);
+  /// The process ends and another one goes on with this client: when nothing of it is in flight it is parked(), and
+  /// stays so until it is taken (kept()), or destroyed with its shard.
+  void begin_handover(proto::Micros now);
+  bool parked() const noexcept { return state_ == State::parked; }
+  /// Of a parked client; where its export is the caller knows. Nothing is left here but to destroy it.
+  KeptClient kept();
   /// The same for this client alone, and with an end: what is not finished by then is cut off.
   void send_away(proto::Micros limit, proto::Micros now);
   /// Ends it now, whatever is in flight.
@@ -67,6 +77,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
     open,
     lingering,  // our side is shut, the client reads what we have sent
     moving,     // to another shard
+    parked,     // for another process
     closed,
   };
 
@@ -81,6 +92,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   void detach(proto::Micros now);
   void send(proto::Micros now);
   void update_reading();
+  void park();
   void finish(proto::Micros now);
   void close(proto::Micros now, const std::string& why);
 
@@ -95,6 +107,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   bool touched_ = false;  // is in the shard's list for the end of this turn
   bool stalled_ = false;  // is in the shard's list of those that wait for memory
   bool waits_for_export_ = false;
+  const bool resumes_ = false;  // another process has left it
   bool ended_ = false;          // the peer has closed, or the socket has failed (then lost_ is set)
   bool receive_later_ = false;  // there is more to receive than one turn allows
   int lost_ = 0;                // errno of the failure

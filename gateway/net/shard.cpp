@@ -66,8 +66,8 @@ void Shard::start() {
   thread_ = std::thread([this] { run(); });
 }
 
-void Shard::drain(proto::Micros limit) {
-  post([this, limit](proto::Micros now) { begin_drain(limit, now); });
+void Shard::drain(proto::Micros limit, bool keep_clients) {
+  post([this, limit, keep_clients](proto::Micros now) { begin_drain(limit, keep_clients, now); });
 }
 
 void Shard::stop() {
@@ -212,7 +212,7 @@ void Shard::adopt(std::unique_ptr<NbdClient> client, proto::Micros now) {
   arrived.place_ = clients_.size();
   clients_.push_back(std::move(client));
   arrived.enter(*this, now);
-  if (stage_ != Stage::running) arrived.begin_drain(now);
+  if (stage_ != Stage::running) say_goodbye(arrived, now);
   touch(arrived);
 }
 
@@ -289,8 +289,22 @@ void Shard::cut_off_clients(proto::Micros now) {
   for (const auto& client : clients_) client->cut_off(now, "The gateway stops.");
 }
 
-void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
+void Shard::say_goodbye(NbdClient& client, proto::Micros now) {
+  if (keep_clients_) {
+    client.begin_handover(now);
+  } else {
+    client.begin_drain(now);
+  }
+}
+
+std::size_t Shard::clients_at_work() const noexcept {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(clients_, [](const auto& client) { return !client->parked(); }));
+}
+
+void Shard::begin_drain(proto::Micros limit, bool keep_clients, proto::Micros now) {
   if (stage_ != Stage::running) return;
+  keep_clients_ = keep_clients;
   stage_ = Stage::draining;
   stage_deadline_ = now + limit;
   handshake_deadline_ = now + kHandshakeGrace;
@@ -300,7 +314,7 @@ void Shard::begin_drain(proto::Micros limit, proto::Micros now) {
     touch(*station);
   }
   for (const auto& client : clients_) {
-    client->begin_drain(now);
+    say_goodbye(*client, now);
     touch(*client);
   }
 }
@@ -316,8 +330,9 @@ void Shard::advance_drain(proto::Micros now) {
   }
   if (stage_ == Stage::draining) {
     const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
-    if (!late && !(idle && clients_.empty())) return;
-    if (!clients_.empty()) spdlog::warn("drain: time is up, {} clients are cut off", clients_.size());
+    const std::size_t at_work = clients_at_work();
+    if (!late && !(idle && at_work == 0)) return;
+    if (at_work > 0) spdlog::warn("drain: time is up, {} clients are cut off", at_work);
     stage_ = Stage::closing;
     stage_deadline_ = now + kTeardownLimit;
     note_deadline(stage_deadline_);
@@ -326,7 +341,7 @@ void Shard::advance_drain(proto::Micros now) {
     for (Station* station : stations_) touch(*station);  // they move the bytes of the logouts
     send_off();
   }
-  if (stage_ == Stage::closing && (late || (host_.removed() && clients_.empty()))) stage_ = Stage::ended;
+  if (stage_ == Stage::closing && (late || (host_.removed() && clients_at_work() == 0))) stage_ = Stage::ended;
 }
 
 }  // namespace nbdgw::net

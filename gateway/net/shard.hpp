@@ -82,8 +82,9 @@ class Shard {
   /// Starts the thread.
   void start();
   /// Shutdown in good order, from any thread: what is in flight may finish for `limit`, then the clients are cut off;
-  /// the stations are torn down (sessions log out), and the thread ends.
-  void drain(proto::Micros limit);
+  /// the stations are torn down (sessions log out), and the thread ends. With `keep_clients` those that are attached
+  /// are not sent away but parked, for another process: they are still there when the thread has ended.
+  void drain(proto::Micros limit, bool keep_clients = false);
   /// Cuts off everything and ends the thread. Waits for it; safe to call more than once.
   void stop();
   /// Waits for the end of the thread.
@@ -174,7 +175,9 @@ class Shard {
   void send_off();
   std::unique_ptr<NbdClient> take_out(NbdClient& client) noexcept;
   void cut_off_clients(proto::Micros now);
-  void begin_drain(proto::Micros limit, proto::Micros now);
+  void begin_drain(proto::Micros limit, bool keep_clients, proto::Micros now);
+  void say_goodbye(NbdClient& client, proto::Micros now);
+  std::size_t clients_at_work() const noexcept;
   void advance_drain(proto::Micros now);
   void advance_chores(proto::Micros now);
 
@@ -206,6 +209,7 @@ class Shard {
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
+  bool keep_clients_ = false;  // at the end
   proto::Micros stage_deadline_ = proto::kNever;
   proto::Micros handshake_deadline_ = proto::kNever;  // while draining
   Mailbox mailbox_;                                   // last: what is still in it at the end goes first

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
 
 #include <doctest/doctest.h>
 
@@ -15,8 +16,8 @@ using Phase = nbd::Connection::Phase;
 
 namespace {
 
-constexpr std::array kPhases{Phase::handshake,     Phase::transmission, Phase::draining,
-                             Phase::disconnecting, Phase::closing,      Phase::closed};
+constexpr std::array kPhases{Phase::handshake, Phase::resuming,      Phase::transmission, Phase::parting,
+                             Phase::draining,  Phase::disconnecting, Phase::closing,      Phase::closed};
 
 enum class Event {
   bad_bytes,
@@ -25,23 +26,39 @@ enum class Event {
   room,
   deadline,
   drain,
+  handover,
   export_gone,
   export_found,
   finish,
   disconnected
 };
-constexpr int kEvents = 10;
+constexpr int kEvents = 11;
 
-/// Brings a fresh rig to the phase, with one FLUSH in flight where there can be one.
-void bring_to(Rig& rig, Phase phase) {
+/// A rig in the phase, with one FLUSH in flight where there can be one.
+std::unique_ptr<Rig> rig_in(Phase phase) {
+  if (phase == Phase::resuming) {
+    Rig before;
+    before.feed(attach(false));
+    before.connection.begin_handover(before.now);
+    auto resuming = std::make_unique<Rig>(before.connection.kept());
+    resuming->automatic = false;
+    return resuming;
+  }
+  auto made = std::make_unique<Rig>();
+  Rig& rig = *made;
   rig.automatic = false;
-  if (phase == Phase::handshake) return static_cast<void>(rig.feed(client_flags()));
+  if (phase == Phase::handshake) {
+    rig.feed(client_flags());
+    return made;
+  }
   rig.feed(attach(false) + request(kFlush, 0, 1, 0, 0));
   rig.send();
+  if (phase == Phase::parting) rig.connection.begin_handover(rig.now);
   if (phase == Phase::draining) rig.connection.begin_drain(rig.now);
   if (phase == Phase::disconnecting) rig.feed(disc());
   if (phase == Phase::closing) rig.connection.on_export_gone(rig.now);
   if (phase == Phase::closed) rig.disconnect();
+  return made;
 }
 
 /// Bytes that come in although the engine may not want them: only if it offers room.
@@ -67,6 +84,8 @@ void happen(Rig& rig, Event event) {
       return rig.connection.on_deadline(rig.now);
     case Event::drain:
       return rig.connection.begin_drain(rig.now);
+    case Event::handover:
+      return rig.connection.begin_handover(rig.now);
     case Event::export_gone:
       return rig.connection.on_export_gone(rig.now);
     case Event::export_found:
@@ -80,16 +99,18 @@ void happen(Rig& rig, Event event) {
 }
 
 /// Where each event leads, phase by phase (columns in the order of Event).
-constexpr Phase kHs = Phase::handshake, kTr = Phase::transmission, kDr = Phase::draining, kDi = Phase::disconnecting,
-                kCl = Phase::closing, kEnd = Phase::closed;
+constexpr Phase kHs = Phase::handshake, kRe = Phase::resuming, kTr = Phase::transmission, kPa = Phase::parting,
+                kDr = Phase::draining, kDi = Phase::disconnecting, kCl = Phase::closing, kEnd = Phase::closed;
 constexpr std::array<std::array<Phase, kEvents>, kPhases.size()> kLeadsTo{{
-    //               bad  disc sent room deadl drain gone found finish disconnected
-    /* handshake */ {kCl, kCl, kHs, kHs, kCl, kHs, kHs, kHs, kHs, kEnd},
-    /* transmission */ {kCl, kDi, kTr, kTr, kTr, kDr, kCl, kTr, kTr, kEnd},
-    /* draining */ {kCl, kDi, kDr, kDr, kDr, kDr, kCl, kDr, kDr, kEnd},
-    /* disconnecting */ {kDi, kDi, kDi, kDi, kDi, kDi, kCl, kDi, kDi, kEnd},
-    /* closing */ {kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kEnd},
-    /* closed */ {kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd},
+    //               bad  disc sent room deadl drain handover gone found finish disconnected
+    /* handshake */ {kCl, kCl, kHs, kHs, kCl, kHs, kHs, kHs, kHs, kHs, kEnd},
+    /* resuming */ {kRe, kRe, kRe, kRe, kCl, kCl, kPa, kRe, kTr, kRe, kEnd},
+    /* transmission */ {kCl, kDi, kTr, kTr, kTr, kDr, kPa, kCl, kTr, kTr, kEnd},
+    /* parting */ {kPa, kPa, kPa, kPa, kPa, kPa, kPa, kCl, kPa, kPa, kEnd},
+    /* draining */ {kCl, kDi, kDr, kDr, kDr, kDr, kDr, kCl, kDr, kDr, kEnd},
+    /* disconnecting */ {kDi, kDi, kDi, kDi, kDi, kDi, kDi, kCl, kDi, kDi, kEnd},
+    /* closing */ {kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kEnd},
+    /* closed */ {kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd},
 }};
 
 }  // namespace
@@ -99,20 +120,18 @@ TEST_CASE("phases: every event in every phase") {
     for (int e = 0; e < kEvents; ++e) {
       CAPTURE(p);
       CAPTURE(e);
-      Rig rig;
-      bring_to(rig, kPhases[p]);
-      REQUIRE(rig.connection.phase() == kPhases[p]);
-      happen(rig, static_cast<Event>(e));
-      CHECK(rig.connection.phase() == kLeadsTo[p][static_cast<std::size_t>(e)]);
+      const auto rig = rig_in(kPhases[p]);
+      REQUIRE(rig->connection.phase() == kPhases[p]);
+      happen(*rig, static_cast<Event>(e));
+      CHECK(rig->connection.phase() == kLeadsTo[p][static_cast<std::size_t>(e)]);
       // And any second event behind it does no harm.
       for (int second = 0; second < kEvents; ++second) {
-        Rig other;
-        bring_to(other, kPhases[p]);
-        happen(other, static_cast<Event>(e));
-        happen(other, static_cast<Event>(second));
-        other.disconnect();
-        CHECK(other.connection.phase() == Phase::closed);
-        CHECK(other.backend.requests_out == 0);
+        const auto other = rig_in(kPhases[p]);
+        happen(*other, static_cast<Event>(e));
+        happen(*other, static_cast<Event>(second));
+        other->disconnect();
+        CHECK(other->connection.phase() == Phase::closed);
+        CHECK(other->backend.requests_out == 0);
       }
     }
   }

@@ -22,6 +22,9 @@ nbd::ExportDirectoryPtr two_exports() {
 Rig::Rig(const nbd::ConnectionOptions& options, std::size_t segment_length)
     : backend(1 << 20, segment_length), directory(two_exports()), connection(directory, *this, options, now) {}
 
+Rig::Rig(const nbd::KeptConnection& kept, const nbd::ConnectionOptions& options)
+    : backend(1 << 20, 4096), directory(two_exports()), connection(kept, *this, options, now) {}
+
 Rig::~Rig() {
   connection.on_disconnected(now);
   CHECK(backend.requests_out == 0);

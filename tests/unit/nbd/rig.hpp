@@ -17,6 +17,8 @@ class Rig : public nbd::ConnectionListener {
   static constexpr std::size_t kAll = ~std::size_t{0};
 
   explicit Rig(const nbd::ConnectionOptions& options = {}, std::size_t segment_length = 4096);
+  /// Goes on with a connection that another rig has kept, on a disk of its own.
+  explicit Rig(const nbd::KeptConnection& kept, const nbd::ConnectionOptions& options = {});
   virtual ~Rig();
 
   void output_ready(nbd::Connection&) noexcept override { ++told; }

@@ -1,0 +1,146 @@
+#include "gateway/app/kept_state_text.hpp"
+
+#include <algorithm>
+#include <boost/algorithm/hex.hpp>
+#include <boost/json.hpp>
+#include <iterator>
+#include <stdexcept>
+#include <utility>
+
+namespace nbdgw::app {
+
+namespace json = boost::json;
+
+namespace {
+
+/// Of the format. What another version has written is not guessed at.
+constexpr std::int64_t kVersion = 1;
+
+template <typename Bytes>
+std::string hex(const Bytes& bytes) {
+  std::string text;
+  text.reserve(2 * bytes.size());
+  boost::algorithm::hex_lower(bytes, std::back_inserter(text));
+  return text;
+}
+
+json::object to_json(const nbd::ExportInfo& info) {
+  return {{"name", info.name},
+          {"disk", hex(info.disk)},  // not always text
+          {"size", info.size},
+          {"read_only", info.read_only},
+          {"flush", info.flush},
+          {"fua", info.fua},
+          {"trim", info.trim},
+          {"write_zeroes", info.write_zeroes},
+          {"multi_conn", info.multi_conn},
+          {"min_block", info.min_block},
+          {"max_payload", info.max_payload}};
+}
+
+json::object to_json(const bridge::CacheLegacy& legacy) {
+  const bridge::CacheLedger::Numbers& numbers = legacy.cache.numbers();
+  return {{"seen_at", legacy.seen_at},        {"reports", numbers.reports},  {"acknowledged", numbers.acknowledged},
+          {"covered", numbers.covered},       {"flushed", numbers.flushed},  {"told", numbers.told},
+          {"doubt_from", numbers.doubt_from}, {"doubt_to", numbers.doubt_to}};
+}
+
+template <typename T>
+T get(const json::object& object, const char* key) {
+  return json::value_to<T>(object.at(key));
+}
+
+nbd::ExportInfo parse_info(const json::object& text) {
+  nbd::ExportInfo info;
+  info.name = get<std::string>(text, "name");
+  boost::algorithm::unhex(get<std::string>(text, "disk"), std::back_inserter(info.disk));
+  info.size = get<std::uint64_t>(text, "size");
+  info.read_only = get<bool>(text, "read_only");
+  info.flush = get<bool>(text, "flush");
+  info.fua = get<bool>(text, "fua");
+  info.trim = get<bool>(text, "trim");
+  info.write_zeroes = get<bool>(text, "write_zeroes");
+  info.multi_conn = get<bool>(text, "multi_conn");
+  info.min_block = get<std::uint32_t>(text, "min_block");
+  info.max_payload = get<std::uint32_t>(text, "max_payload");
+  return info;
+}
+
+bridge::CacheLegacy parse_cache(const json::object& text) {
+  const auto ledger = bridge::CacheLedger::from({.reports = get<std::uint64_t>(text, "reports"),
+                                                 .acknowledged = get<std::uint64_t>(text, "acknowledged"),
+                                                 .covered = get<std::uint64_t>(text, "covered"),
+                                                 .flushed = get<std::uint64_t>(text, "flushed"),
+                                                 .told = get<std::uint64_t>(text, "told"),
+                                                 .doubt_from = get<std::uint64_t>(text, "doubt_from"),
+                                                 .doubt_to = get<std::uint64_t>(text, "doubt_to")});
+  if (!ledger) throw std::runtime_error("impossible numbers of writes");
+  return {.cache = *ledger, .seen_at = get<proto::Micros>(text, "seen_at")};
+}
+
+nbd::KeptConnection parse_connection(const json::object& text) {
+  nbd::KeptConnection connection;
+  connection.info = parse_info(text.at("export").as_object());
+  connection.structured = get<bool>(text, "structured");
+  const auto unread = get<std::string>(text, "unread");
+  if (unread.size() > 2 * nbd::kMaxUnread) throw std::runtime_error("more bytes unread than can be");
+  boost::algorithm::unhex(unread, std::back_inserter(connection.unread));
+  return connection;
+}
+
+}  // namespace
+
+std::string client_name(std::size_t number) {
+  return "nbdgw-client-" + std::to_string(number);
+}
+
+std::string kept_state_text(const net::KeptState& state) {
+  json::array clients, exports;
+  for (const net::KeptClient& client : state.clients) {
+    clients.push_back(json::object{{"export", to_json(client.connection.info)},
+                                   {"iqn", client.iqn},
+                                   {"lun", client.lun},
+                                   {"structured", client.connection.structured},
+                                   {"unread", hex(client.connection.unread)}});
+  }
+  for (const net::ExportLegacy& exported : state.exports)
+    exports.push_back(json::object{{"iqn", exported.iqn}, {"lun", exported.lun}, {"cache", to_json(exported.cache)}});
+  return json::serialize(
+      json::object{{"version", kVersion}, {"clients", std::move(clients)}, {"exports", std::move(exports)}});
+}
+
+net::KeptState parse_kept_state(std::string_view text, std::vector<net::InheritedSockets::Named> sockets) {
+  // A wrong type, a key that is not there, or no hex digit: each throws something else.
+  try {
+    const json::value document = json::parse(text);
+    const json::object& all = document.as_object();
+    if (const auto version = get<std::int64_t>(all, "version"); version != kVersion)
+      throw std::runtime_error("version " + std::to_string(version) + ", not " + std::to_string(kVersion));
+    net::KeptState state;
+    std::size_t number = 0;
+    for (const json::value& each : all.at("clients").as_array()) {
+      const json::object& client = each.as_object();
+      nbd::KeptConnection connection = parse_connection(client);
+      const auto socket = std::ranges::find(sockets, client_name(number++), &net::InheritedSockets::Named::first);
+      if (socket == sockets.end()) continue;
+      state.clients.push_back({.fd = std::move(socket->second),
+                               .connection = std::move(connection),
+                               .iqn = get<std::string>(client, "iqn"),
+                               .lun = get<std::uint64_t>(client, "lun")});
+    }
+    for (const json::value& each : all.at("exports").as_array()) {
+      const json::object& exported = each.as_object();
+      state.exports.push_back({.name = {},
+                               .iqn = get<std::string>(exported, "iqn"),
+                               .lun = get<std::uint64_t>(exported, "lun"),
+                               .cache = parse_cache(exported.at("cache").as_object())});
+    }
+    return state;
+  } catch (const std::runtime_error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw std::runtime_error(error.what());
+  }
+}
+
+}  // namespace nbdgw::app

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/net/inherited_sockets.hpp"
+#include "gateway/net/kept_state.hpp"
+
+namespace nbdgw::app {
+
+/// What a gateway has left, as JSON, but for the sockets: client N of it is named client_name(N).
+std::string kept_state_text(const net::KeptState& state);
+
+std::string client_name(std::size_t number);
+
+/// The same back, with the sockets of those names. A client whose socket is not there is left out: it has gone
+/// meanwhile. Throws std::runtime_error, with what is wrong, if it is not ours.
+net::KeptState parse_kept_state(std::string_view text, std::vector<net::InheritedSockets::Named> sockets);
+
+}  // namespace nbdgw::app

@@ -1,0 +1,136 @@
+#include "gateway/app/restart_store.hpp"
+
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#ifdef NBDGW_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "gateway/app/kept_state_text.hpp"
+#include "gateway/net/stream_socket.hpp"
+#include "proto/time.hpp"
+
+namespace nbdgw::app {
+
+#ifdef NBDGW_SYSTEMD
+
+namespace {
+
+using Named = net::InheritedSockets::Named;
+
+constexpr const char* kStateName = "nbdgw-state";
+/// How long systemd may take to say that it has done what we told it.
+constexpr proto::Micros kBarrier = 5 * proto::kSecond;
+/// A state larger than this is none of ours: unread bytes of all clients that a gateway can have.
+constexpr std::size_t kMaxState = std::size_t{1} << 30;
+
+/// systemd has done all that it was told before.
+bool done_by_now() {
+  if (const int result = ::sd_notify_barrier(0, static_cast<std::uint64_t>(kBarrier)); result <= 0) {
+    spdlog::error("the service manager does not answer: {}", net::error_text(-result));
+    return false;
+  }
+  return true;
+}
+
+bool store(const std::string& name, int fd) {
+  const int result = ::sd_pid_notify_with_fds(0, 0, ("FDSTORE=1\nFDNAME=" + name).c_str(), &fd, 1);
+  if (result <= 0) spdlog::error("the service manager does not take {}: {}", name, net::error_text(-result));
+  return result > 0;
+}
+
+/// A file in memory with this content; none if the system has no memory.
+net::UniqueFd memory_file(const std::string& content) {
+  net::UniqueFd file(::memfd_create(kStateName, MFD_CLOEXEC));
+  for (std::size_t written = 0; file && written < content.size();) {
+    const ssize_t n = ::write(file.get(), content.data() + written, content.size() - written);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return {};
+    written += static_cast<std::size_t>(n);
+  }
+  return file;
+}
+
+std::string content_of(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || status.st_size < 0 || static_cast<std::uint64_t>(status.st_size) > kMaxState)
+    throw std::runtime_error("it cannot be read");
+  std::string content(static_cast<std::size_t>(status.st_size), '\0');
+  for (std::size_t got = 0; got < content.size();) {
+    const ssize_t n = ::pread(fd, content.data() + got, content.size() - got, static_cast<off_t>(got));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) throw std::runtime_error("it cannot be read");
+    got += static_cast<std::size_t>(n);
+  }
+  return content;
+}
+
+bool let_go_of(const std::vector<Named>& passed) {
+  for (const auto& [name, fd] : passed) ::sd_notify(0, ("FDSTOREREMOVE=1\nFDNAME=" + name).c_str());
+  return done_by_now();
+}
+
+net::KeptState unpack(std::vector<Named> passed) {
+  const auto state = std::ranges::find(passed, kStateName, &Named::first);
+  if (state == passed.end()) throw std::runtime_error("what they were doing is not there");
+  const std::string text = content_of(state->second.get());
+  return parse_kept_state(text, std::move(passed));
+}
+
+}  // namespace
+
+RestartStore::RestartStore(std::vector<Named> passed) {
+  if (passed.empty()) return;
+  try {
+    if (!let_go_of(passed)) throw std::runtime_error("the store does not let go of them");
+    kept_ = unpack(std::move(passed));
+  } catch (const std::runtime_error& error) {
+    spdlog::error("the process before this one has left clients, but {}: their connections are closed", error.what());
+  }
+}
+
+bool RestartStore::is_there() const noexcept {
+  const char* const places = std::getenv("FDSTORE");
+  return std::getenv("NOTIFY_SOCKET") != nullptr && places != nullptr && std::atoi(places) > 0;
+}
+
+void RestartStore::put(const net::KeptState& state) {
+  if (state.clients.empty() && state.exports.empty()) return;
+  const net::UniqueFd text = memory_file(kept_state_text(state));
+  if (!text) {
+    spdlog::error("no memory to say what {} client(s) were doing: they lose their connections", state.clients.size());
+    return;
+  }
+  bool all = true;
+  for (std::size_t i = 0; i < state.clients.size(); ++i)
+    all = store(client_name(i), state.clients[i].fd.get()) && all;
+  all = store(kStateName, text.get()) && done_by_now() && all;
+  if (all) spdlog::info("{} client(s) are left with the service manager, for the next process", state.clients.size());
+}
+
+#else
+
+RestartStore::RestartStore(std::vector<net::InheritedSockets::Named>) {}
+bool RestartStore::is_there() const noexcept {
+  return false;
+}
+void RestartStore::put(const net::KeptState&) {}
+
+#endif
+
+bool RestartStore::is_stored(const std::string& name) {
+  return name.starts_with("nbdgw-");
+}
+
+}  // namespace nbdgw::app

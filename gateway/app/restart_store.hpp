@@ -1,0 +1,35 @@
+#pragma once
+
+#include <vector>
+
+#include "gateway/net/inherited_sockets.hpp"
+#include "gateway/net/kept_state.hpp"
+
+namespace nbdgw::app {
+
+/// Where what one process leaves lies until the next one comes: systemd's store of descriptors (sd_notify(3),
+/// FDSTORE; FileDescriptorStoreMax= of the unit). It holds the sockets of clients, and one memory file that says what
+/// they are.
+///
+/// It is there where systemd is, and FDSTORE in the environment says that the unit has one: systemd does so from 254
+/// on, for older ones the unit does.
+class RestartStore {
+ public:
+  /// `passed`: of the descriptors that systemd has passed those that its store held (is_stored()).
+  explicit RestartStore(std::vector<net::InheritedSockets::Named> passed);
+
+  static bool is_stored(const std::string& name);
+
+  bool is_there() const noexcept;
+  /// What the process before has left. The store has let go of it: should we be killed, nobody takes it for the state
+  /// of then.
+  net::KeptState& kept() noexcept { return kept_; }
+  /// For the next process; returns when the store has it. If it does not take it, that is logged: these clients lose
+  /// their connections when this process ends.
+  static void put(const net::KeptState& state);
+
+ private:
+  net::KeptState kept_;
+};
+
+}  // namespace nbdgw::app

@@ -1,0 +1,71 @@
+// How a connection passes from a process that ends to the one that comes in its place.
+
+#include <algorithm>
+
+#include "gateway/nbd/connection.hpp"
+#include "proto/assert.hpp"
+
+namespace nbdgw::nbd {
+
+bool keeps_promises(const ExportInfo& now, const ExportInfo& before) noexcept {
+  constexpr std::uint16_t kNoPromises = proto::nbd::kFlagReadOnly | proto::nbd::kFlagRotational;
+  const auto promised = static_cast<std::uint16_t>(transmission_flags(before, true) & ~kNoPromises);
+  return now.disk == before.disk && now.size >= before.size && now.read_only == before.read_only &&
+         (transmission_flags(now, true) & promised) == promised && now.min_block <= before.min_block &&
+         now.max_payload >= before.max_payload;
+}
+
+Connection::Connection(KeptConnection kept, ConnectionListener& listener, const ConnectionOptions& options,
+                       proto::Micros now)
+    : listener_(listener),
+      options_(options),
+      phase_(Phase::resuming),
+      now_(now),
+      resumed_(std::make_unique<const KeptConnection>(std::move(kept))),
+      resume_by_(now + options.resume_timeout),
+      staging_(kStagingLength) {
+  NBDGW_ASSERT(resumed_->unread.size() <= kMaxUnread, "no more is kept than can be received");
+  structured_ = resumed_->structured;
+  replies_.open(structured_);
+}
+
+void Connection::begin_handover(proto::Micros now) {
+  if (phase_ == Phase::handshake) return begin_drain(now);
+  const Step step(*this, now);
+  if (phase_ != Phase::transmission && phase_ != Phase::resuming) return;
+  enter(Phase::parting, CloseReason::none);
+  resume_by_ = proto::kNever;
+  stalled_ = false;  // a request that waits for memory waits for the next process
+  advance(now);
+}
+
+bool Connection::parked() const noexcept {
+  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && !output_pending();
+}
+
+KeptConnection Connection::kept() const {
+  NBDGW_ASSERT(parked(), "only what has come to rest is kept");
+  if (resumed_ != nullptr) return *resumed_;
+  const auto unread = staging_.bytes();
+  return {.info = backend_->info(), .structured = structured_, .unread = {unread.begin(), unread.end()}};
+}
+
+/// The export that it was attached to is there again.
+void Connection::resume_on(Backend& backend, proto::Micros now) {
+  if (!keeps_promises(backend.info(), resumed_->info)) return give_up_resuming(CloseReason::resume_refused);
+  backend_ = &backend;
+  const auto& unread = resumed_->unread;
+  std::ranges::copy(unread, staging_.make_room(unread.size()).begin());
+  staging_.fill(unread.size());
+  resumed_.reset();
+  resume_by_ = proto::kNever;
+  enter(Phase::transmission, CloseReason::none);
+  advance(now);
+}
+
+void Connection::give_up_resuming(CloseReason reason) {
+  resume_by_ = proto::kNever;
+  enter(Phase::closing, reason);
+}
+
+}  // namespace nbdgw::nbd

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "gateway/nbd/backend.hpp"
+#include "gateway/nbd/handshake.hpp"
+#include "proto/nbd/constants.hpp"
+
+namespace nbdgw::nbd {
+
+/// Bytes that a connection has received and not handled, at most.
+inline constexpr std::size_t kMaxUnread = proto::nbd::kOptionRequestLength + kMaxOptionLength;
+
+/// A connection between two requests of its transmission phase: all that another process needs, beside the socket, to
+/// go on with it without its client noticing (Connection::begin_handover()).
+struct KeptConnection {
+  ExportInfo info;                   // as it was for this client
+  bool structured = false;           // replies
+  std::vector<std::uint8_t> unread;  // the begin of its next requests; at most kMaxUnread
+};
+
+/// Whether a client that was told `before` can live with `now`: the same disk, not smaller, and no ability less.
+bool keeps_promises(const ExportInfo& now, const ExportInfo& before) noexcept;
+
+}  // namespace nbdgw::nbd

@@ -1,0 +1,105 @@
+// What one process leaves and the next one reads.
+#include "gateway/app/kept_state_text.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <utility>
+
+using namespace nbdgw;
+using net::InheritedSockets;
+
+namespace {
+
+net::KeptState a_state() {
+  net::KeptState state;
+  net::KeptClient& client = state.clients.emplace_back();
+  client.connection.info.name = "vol \"ä\"";
+  client.connection.info.disk = "t10.\xff\x01";
+  client.connection.info.size = ~std::uint64_t{0} >> 1;
+  client.connection.info.trim = false;
+  client.connection.structured = true;
+  client.connection.unread = {0, 0x25, 0xff};
+  client.iqn = "iqn.2026-11.io.nbdgw:t";
+  client.lun = std::uint64_t{1} << 48;
+  net::ExportLegacy& legacy = state.exports.emplace_back();
+  legacy.iqn = client.iqn;
+  legacy.lun = client.lun;
+  legacy.cache.seen_at = 123;
+  legacy.cache.cache = *bridge::CacheLedger::from(
+      {.reports = 1, .acknowledged = 9, .covered = 5, .flushed = 4, .told = 3, .doubt_from = 6, .doubt_to = 8});
+  return state;
+}
+
+/// As the store would pass them: any descriptors will do.
+std::vector<InheritedSockets::Named> sockets(const std::vector<std::string>& names) {
+  std::vector<InheritedSockets::Named> made;
+  for (const std::string& name : names) made.emplace_back(name, net::UniqueFd(::socket(AF_UNIX, SOCK_STREAM, 0)));
+  return made;
+}
+
+std::string with(std::string text, const std::string& what, const std::string& instead) {
+  const std::size_t at = text.find(what);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, what.size(), instead);
+}
+
+}  // namespace
+
+TEST_CASE("kept state: there and back") {
+  const net::KeptState before = a_state();
+  const net::KeptState after = app::parse_kept_state(app::kept_state_text(before), sockets({app::client_name(0)}));
+  REQUIRE(after.clients.size() == 1);
+  const net::KeptClient &was = before.clients[0], &is = after.clients[0];
+  CHECK(is.fd);
+  CHECK(nbd::keeps_promises(is.connection.info, was.connection.info));
+  CHECK(nbd::keeps_promises(was.connection.info, is.connection.info));
+  CHECK(is.connection.info.name == was.connection.info.name);
+  CHECK(is.connection.structured);
+  CHECK(is.connection.unread == was.connection.unread);
+  CHECK(is.iqn == was.iqn);
+  CHECK(is.lun == was.lun);
+  REQUIRE(after.exports.size() == 1);
+  CHECK(after.exports[0].iqn == before.exports[0].iqn);
+  CHECK(after.exports[0].lun == before.exports[0].lun);
+  CHECK(after.exports[0].cache.seen_at == 123);
+  CHECK(after.exports[0].cache.cache.unflushed() == 5);
+  CHECK(after.exports[0].cache.cache.doubtful() == 2);
+  CHECK(app::kept_state_text(after) == app::kept_state_text(before));
+}
+
+TEST_CASE("kept state: every client finds its own socket") {
+  net::KeptState three = a_state();
+  for (const char* name : {"b", "c"}) three.clients.emplace_back().connection.info.name = name;
+  auto passed = sockets({app::client_name(2), app::client_name(0)});  // one has gone, the others come in any order
+  const int second = passed[0].second.get(), zeroth = passed[1].second.get();
+  const net::KeptState state = app::parse_kept_state(app::kept_state_text(three), std::move(passed));
+  REQUIRE(state.clients.size() == 2);
+  CHECK(state.clients[0].fd.get() == zeroth);
+  CHECK(state.clients[0].connection.info.name == "vol \"ä\"");
+  CHECK(state.clients[1].fd.get() == second);
+  CHECK(state.clients[1].connection.info.name == "c");
+}
+
+TEST_CASE("kept state: what is not ours is refused") {
+  const std::string good = app::kept_state_text(a_state());
+  const auto refused = [](const std::string& text) {
+    CHECK_THROWS_AS(app::parse_kept_state(text, sockets({app::client_name(0)})), std::runtime_error);
+  };
+  refused("");
+  refused("[]");
+  refused("{}");
+  for (std::size_t length = 1; length < good.size(); length += 7) refused(good.substr(0, length));
+  refused(with(good, "\"version\":1", "\"version\":2"));
+  refused(with(good, "\"unread\":\"0025ff\"", "\"unread\":\"0025f\""));
+  refused(with(good, "\"unread\":\"0025ff\"", "\"unread\":\"zz\""));
+  refused(with(good, "\"unread\":\"0025ff\"", "\"unread\":\"" + std::string(2 * nbd::kMaxUnread + 2, '0') + "\""));
+  refused(with(good, "\"structured\":true", "\"structured\":1"));
+  refused(with(good, "\"min_block\":1", "\"min_block\":4294967296"));
+  refused(with(good, "\"flushed\":4", "\"flushed\":6"));
+  refused(with(good, "\"acknowledged\":9", "\"acknowledged\":-1"));
+  refused(with(good, "\"size\"", "\"sizes\""));
+}
