@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,7 +94,11 @@ net::KeptState unpack(std::vector<Named> passed) {
 RestartStore::RestartStore(std::vector<Named> passed) {
   if (passed.empty()) return;
   try {
-    if (!let_go_of(passed)) throw std::runtime_error("the store does not let go of them");
+    if (!let_go_of(passed)) {
+      // It holds the sockets, too, so that to close ours would not end the connections.
+      for (const auto& [name, fd] : passed) ::shutdown(fd.get(), SHUT_RDWR);
+      throw std::runtime_error("the store does not let go of them");
+    }
     kept_ = unpack(std::move(passed));
   } catch (const std::runtime_error& error) {
     spdlog::error("the process before this one has left clients, but {}: their connections are closed", error.what());

@@ -148,7 +148,7 @@ class Connection {
 
   /// Restart: the transmission stops between two requests, so that another process can go on with it. Nothing new is
   /// taken, a WRITE whose payload is on its way is received, what is in flight is finished; then parked() turns true.
-  /// A connection in the handshake is drained.
+  /// A handshake goes on, and parked() turns true when it has ended well; the shell has the last word on the time.
   void begin_handover(proto::Micros now);
   bool parked() const noexcept;
   /// Of a parked connection.
@@ -243,6 +243,7 @@ class Connection {
   // Resumption.
   std::unique_ptr<const KeptConnection> resumed_;  // until the export is there
   proto::Micros resume_by_ = proto::kNever;
+  bool handed_over_ = false;  // begin_handover() was called
 
   // Receiving.
   Staging staging_;

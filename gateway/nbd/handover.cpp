@@ -30,8 +30,8 @@ Connection::Connection(KeptConnection kept, ConnectionListener& listener, const 
 }
 
 void Connection::begin_handover(proto::Micros now) {
-  if (phase_ == Phase::handshake) return begin_drain(now);
   const Step step(*this, now);
+  handed_over_ = true;
   if (phase_ != Phase::transmission && phase_ != Phase::resuming) return;
   enter(Phase::parting, CloseReason::none);
   resume_by_ = proto::kNever;

@@ -142,7 +142,9 @@ void Connection::after_handshake_step() {
       structured_ = handshake_->structured();
       replies_.open(structured_);
       handshake_.reset();
-      return enter(Phase::transmission, CloseReason::none);
+      enter(Phase::transmission, CloseReason::none);
+      if (handed_over_) enter(Phase::parting, CloseReason::none);
+      return;
   }
 }
 

@@ -27,7 +27,7 @@ ASAN_INTEROP = ["Handshake", "Replies", "ReadOnly", "TgtUnsolicited.", "TgtSolic
                 "Commands.test_discover", "test_admin_api.Replay", "BadInput", "test_admin_load"]
 ASAN_RECOVERY = ["TgtCuts", "GhostWrite", "PowerLoss", "PathLoss"]
 TSAN_INTEROP = ["TgtDefaults.test_0", "Restart.test_tgtd_once", "Drain", "TargetDown.test_sigterm",
-                "test_admin_api.Replay", "test_admin_api_verbs", "test_admin_load"]
+                "test_admin_api.Replay", "test_admin_api_verbs", "test_admin_load", "test_restart.Restart.test_fio_over"]
 
 DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.MULTILINE)

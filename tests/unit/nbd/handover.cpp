@@ -144,6 +144,19 @@ TEST_CASE("handover: a request that waits for memory waits for the next process"
   CHECK(second.take() == simple(0, 1, std::string(512, '\0')));
 }
 
+TEST_CASE("handover: a handshake goes on to its end") {
+  Rig first;
+  first.feed(client_flags());
+  first.connection.begin_handover(first.now);
+  CHECK(!first.connection.parked());
+  first.feed(opt_go("vol0"));
+  CHECK(first.take() == attached(false));
+  REQUIRE(first.connection.parked());
+  Rig second(first.connection.kept());
+  second.feed(request(kRead, 0, 1, 0, 512));
+  CHECK(second.take() == simple(0, 1, std::string(512, '\0')));
+}
+
 TEST_CASE("handover: replies that are not sent yet are sent first") {
   Rig rig;
   rig.feed(attach(false));

@@ -130,7 +130,7 @@ TEST_CASE("handover: nobody goes on with another disk") {
   CHECK(at_end(client));
 }
 
-TEST_CASE("handover: who is in the handshake is sent away, and who disconnects is not kept") {
+TEST_CASE("handover: who does not end the handshake is cut off, and who disconnects is not kept") {
   const Target target("t");
   Generations all(config_for({&target}));
   TestClient early(connect_tcp(all.gateway->listeners().front()->port()));

@@ -1,0 +1,178 @@
+"""A restart of the gateway under systemd, whose part lib.socket_unit plays: attached clients do not notice it."""
+import filecmp
+import signal
+import struct
+import time
+from concurrent import futures
+
+import base
+from base import gateway_only
+from lib import clients, nbdwire, targets, workdir
+from lib.clients import Fio
+from lib.service import Service
+
+MIB = 1 << 20
+SIZE = 256 * MIB
+STALL_LIMIT_S = 3  # what a restart may cost a client; it takes some hundredths
+
+
+@gateway_only
+class Restart(base.InteropCase):
+    def serve(self, **more):
+        """A service in front of tgt, whose third LUN is no export."""
+        target = self.use(targets.Tgt({lun: targets.Lun(SIZE) for lun in (1, 2, 3)}, max_connections=4))
+        return self.use(Service({"array": target}, {"vol0": ("array", 1), "vol1": ("array", 2)}, **more))
+
+    def load(self, service, restarts, **options):
+        """Restarts it so often under a load that reads back what it wrote; the longest request in seconds."""
+        load = Fio(service.uri(), rw="randwrite", verify="crc32c", serialize_overlap=1, time_based=True,
+                   runtime=60, **options).start()
+        for _ in range(restarts):
+            time.sleep(1)
+            service.restart()
+        time.sleep(1)
+        load.interrupt()
+        result = load.finish()
+        return max(result[way]["clat_ns"]["max"] for way in ("read", "write")) / 1e9
+
+    def test_fio_over_four_connections(self):
+        service = self.serve()
+        longest = self.load(service, 6, jobs=4, bs="4k", iodepth=8, size="32m", offset_increment="64m")
+        print(f"  the longest request took {longest * 1000:.0f} ms", flush=True)
+        self.assertLess(longest, STALL_LIMIT_S)
+        self.assertEqual(service.child.log().count("after the restart goes on with export vol0"), 4)
+
+    def test_fio_with_large_blocks(self):
+        """Payloads on their way at every restart."""
+        service = self.serve()
+        self.assertLess(self.load(service, 6, bs="1m", iodepth=8, size="128m"), STALL_LIMIT_S)
+
+    def test_istgt(self):
+        service = self.use(Service({"array": self.use(targets.Istgt({0: targets.Lun(SIZE)}))}, {"vol0": ("array", 0)}))
+        self.assertLess(self.load(service, 3, bs="16k", iodepth=8, size="64m"), STALL_LIMIT_S)
+
+    def test_nbdcopy(self):
+        service = self.serve()
+        source, back = workdir.root() / "source.img", workdir.root() / "back.img"
+        workdir.random_file(source, SIZE)
+        restarts = 0
+        with futures.ThreadPoolExecutor(1) as pool:
+            copying = pool.submit(clients.nbdcopy, source, service.uri())
+            while not copying.done():
+                service.restart()
+                restarts += 1
+                time.sleep(0.1)
+            copying.result()
+        self.assertGreater(restarts, 2)
+        clients.nbdcopy(service.uri(), back)
+        self.assertTrue(filecmp.cmp(source, back, shallow=False), "what was copied in is not what came out")
+
+    def test_a_message_cut_in_two(self):
+        """A restart in the middle of a header, of a payload, and behind requests that were not taken yet."""
+        service = self.serve()
+        data = bytes(range(256)) * 1024  # 256 KiB, more than is received at once
+        with nbdwire.Wire(service.port) as wire:
+            wire.enter()
+            self.assertEqual(wire.ask(nbdwire.WRITE, 0, len(data), payload=data)[0], 0)
+        write = struct.pack(">IHHQQI", nbdwire.REQUEST, 0, nbdwire.WRITE, 7, MIB, len(data)) + data
+        for structured in (False, True):
+            for where, patience_s in ((10, 0.1), (28, 0.1), (28 + 100_000, 0.1), (len(write), 0)):
+                with self.subTest(structured=structured, where=where):
+                    with nbdwire.Wire(service.port) as wire:
+                        wire.enter(structured=structured)
+                        wire.send(write[:where])
+                        time.sleep(patience_s)
+                        service.child.send(signal.SIGTERM)
+                        time.sleep(patience_s)  # it waits for the payload that it has begun to take
+                        wire.send(write[where:])
+                        for cookie in range(100, 150):
+                            wire.send_request(nbdwire.READ, cookie, 1, cookie=cookie)
+                        self.assertEqual(service.child.wait(20), 0)
+                        service.launch()
+                        self.assertEqual(dict(self.reply(wire) for _ in range(51)), {7: b""} | {
+                            cookie: data[cookie:cookie + 1] for cookie in range(100, 150)})
+
+    def reply(self, wire):
+        """(cookie, data) of the next one; those with data are READs of one byte."""
+        head = wire.recv(16)
+        if struct.unpack(">I", head[:4])[0] == nbdwire.SIMPLE:
+            error, cookie = struct.unpack(">IQ", head[4:])
+            data = wire.recv(1) if cookie != 7 else b""
+        else:
+            error, cookie = 0, struct.unpack(">Q", head[8:])[0]
+            data = wire.recv(struct.unpack(">I", wire.recv(4))[0])[8:]
+        self.assertEqual(error, 0)
+        return cookie, data
+
+    def test_over_a_unix_socket(self):
+        service = self.serve()
+        with nbdwire.Wire(None, unix=service.socket_path) as wire:
+            wire.enter()
+            for _ in range(5):
+                service.restart()
+                self.assertEqual(wire.ask(nbdwire.READ, 0, 512)[0], 0)
+
+    def test_a_kill_keeps_nobody(self):
+        """And nothing of the restart before it is taken for the state of now."""
+        service = self.serve()
+        with nbdwire.Wire(service.port) as wire:
+            wire.enter()
+            service.restart()
+            self.assertEqual(wire.ask(nbdwire.WRITE, 0, 512, payload=bytes(512))[0], 0)
+            self.assertEqual(service.manager.stored, [])
+            service.restart(signal.SIGKILL)
+            self.assertTrue(wire.closed_by_server())
+        with nbdwire.Wire(service.port) as wire:
+            wire.enter()
+            self.assertEqual(wire.ask(nbdwire.READ, 0, 512)[0], 0)
+
+    def test_another_lun_after_the_restart(self):
+        service = self.serve()
+        with nbdwire.Wire(service.port) as moved, nbdwire.Wire(service.port) as stays:
+            moved.enter()
+            stays.enter(b"vol1")
+            service.end()
+            service.exports["vol0"] = ("array", 3)
+            service.write_config()
+            service.launch()
+            self.assertTrue(moved.closed_by_server())
+            self.assertIn("another LUN", service.child.log())
+            self.assertEqual(stays.ask(nbdwire.READ, 0, 512)[0], 0)
+
+    def test_a_store_that_is_too_small(self):
+        """The state comes last and finds no place: the clients cannot go on, and are told so."""
+        service = self.serve(store=2)
+        wires = [nbdwire.Wire(service.port) for _ in range(2)]
+        for wire in wires:
+            wire.enter()
+        service.restart()
+        for wire in wires:
+            with wire:
+                self.assertTrue(wire.closed_by_server())
+        self.assertIn("what they were doing is not there", service.child.log())
+
+    def test_a_service_manager_that_hangs(self):
+        """It neither holds up the end for long, nor does anybody go on with what it may pass a second time."""
+        service = self.serve()
+        with nbdwire.Wire(service.port) as wire:
+            wire.enter()
+            service.end()
+            stored = list(service.manager.stored)
+            service.manager.deaf = True
+            child = service.manager.start("nbdgw", service.child.argv[4:])
+            child.wait_log("their connections are closed")
+            self.assertTrue(wire.closed_by_server())
+            self.assertEqual(service.manager.stored, stored)
+            begin = time.monotonic()
+            self.assertEqual(child.stop(), 0)
+            self.assertLess(time.monotonic() - begin, 10)
+            service.manager.deaf = False
+            service.launch()
+
+    def test_without_a_store(self):
+        """The clients are sent away, as ever."""
+        service = self.serve(store=0)
+        with nbdwire.Wire(service.port) as wire:
+            wire.enter()
+            service.restart()
+            self.assertTrue(wire.closed_by_server())
