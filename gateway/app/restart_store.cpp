@@ -36,6 +36,12 @@ constexpr proto::Micros kBarrier = 5 * proto::kSecond;
 /// A state larger than this is none of ours: unread bytes of all clients that a gateway can have.
 constexpr std::size_t kMaxState = std::size_t{1} << 30;
 
+/// Descriptors that the store takes.
+std::size_t places() {
+  const char* const told = std::getenv("FDSTORE");
+  return told == nullptr ? 0 : std::strtoul(told, nullptr, 10);
+}
+
 /// systemd has done all that it was told before.
 bool done_by_now() {
   if (const int result = ::sd_notify_barrier(0, static_cast<std::uint64_t>(kBarrier)); result <= 0) {
@@ -106,8 +112,7 @@ RestartStore::RestartStore(std::vector<Named> passed) {
 }
 
 bool RestartStore::is_there() const noexcept {
-  const char* const places = std::getenv("FDSTORE");
-  return std::getenv("NOTIFY_SOCKET") != nullptr && places != nullptr && std::atoi(places) > 0;
+  return std::getenv("NOTIFY_SOCKET") != nullptr && places() > 0;
 }
 
 void RestartStore::put(const net::KeptState& state) {
@@ -117,11 +122,18 @@ void RestartStore::put(const net::KeptState& state) {
     spdlog::error("no memory to say what {} client(s) were doing: they lose their connections", state.clients.size());
     return;
   }
-  bool all = true;
-  for (std::size_t i = 0; i < state.clients.size(); ++i)
-    all = store(client_name(i), state.clients[i].fd.get()) && all;
-  all = store(kStateName, text.get()) && done_by_now() && all;
-  if (all) spdlog::info("{} client(s) are left with the service manager, for the next process", state.clients.size());
+  const std::size_t room = places() - 1;
+  if (state.clients.size() > room) {
+    spdlog::warn(
+        "{} of {} clients lose their connections, as the service manager's store has no room for them "
+        "(FileDescriptorStoreMax={}; it takes limits.connections + 1)",
+        state.clients.size() - room, state.clients.size(), places());
+  }
+  const std::size_t kept = std::min(room, state.clients.size());
+  bool all = store(kStateName, text.get());
+  for (std::size_t i = 0; i < kept; ++i) all = store(client_name(i), state.clients[i].fd.get()) && all;
+  if (done_by_now() && all)
+    spdlog::info("{} client(s) are left with the service manager, for the next process", kept);
 }
 
 #else

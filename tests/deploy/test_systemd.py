@@ -36,6 +36,14 @@ class Units(unittest.TestCase):
             name = re.search(r"^FileDescriptorName=(\S+)$", unit.read_text(), re.M).group(1)
             self.assertIn(f"systemd:{name}", example, unit.name)
 
+    def test_the_store_has_room_for_all_clients(self):
+        """And one more, for what they were doing. The program hears of the store by the environment."""
+        text = (UNITS / "nbdgw.service").read_text()
+        places = int(re.search(r"^FileDescriptorStoreMax=(\d+)$", text, re.M).group(1))
+        self.assertIn(f"Environment=FDSTORE={places}\n", text)
+        most = re.search(r"connections = (\d+);  // NBD clients", (ROOT / "config/model.hpp").read_text()).group(1)
+        self.assertEqual(places, int(most) + 1)
+
     def test_time_to_stop_is_longer_than_the_gateway_takes(self):
         """Clients have 10 s, the logouts 20 s; killed before that, sessions would be left to the targets' timers."""
         limit = re.search(r"^TimeoutStopSec=(\d+)s$", (UNITS / "nbdgw.service").read_text(), re.M)

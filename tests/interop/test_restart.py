@@ -140,16 +140,27 @@ class Restart(base.InteropCase):
             self.assertEqual(stays.ask(nbdwire.READ, 0, 512)[0], 0)
 
     def test_a_store_that_is_too_small(self):
-        """The state comes last and finds no place: the clients cannot go on, and are told so."""
+        """Who finds no place in it is closed, and the log says what to do."""
         service = self.serve(store=2)
-        wires = [nbdwire.Wire(service.port) for _ in range(2)]
-        for wire in wires:
+        with nbdwire.Wire(service.port) as first, nbdwire.Wire(service.port) as second:
+            first.enter()
+            second.enter()
+            before = service.child
+            service.restart()
+            self.assertIn("FileDescriptorStoreMax=2", before.log())
+            self.assertTrue(second.closed_by_server())
+            self.assertEqual(first.ask(nbdwire.READ, 0, 512)[0], 0)
+
+    def test_a_state_that_is_lost(self):
+        """Clients without what they were doing cannot go on, and are told so."""
+        service = self.serve()
+        with nbdwire.Wire(service.port) as wire:
             wire.enter()
-        service.restart()
-        for wire in wires:
-            with wire:
-                self.assertTrue(wire.closed_by_server())
-        self.assertIn("what they were doing is not there", service.child.log())
+            service.end()
+            service.manager.stored = [(name, fd) for name, fd in service.manager.stored if name != "nbdgw-state"]
+            service.launch()
+            self.assertTrue(wire.closed_by_server())
+            self.assertIn("what they were doing is not there", service.child.log())
 
     def test_a_service_manager_that_hangs(self):
         """It neither holds up the end for long, nor does anybody go on with what it may pass a second time."""
