@@ -1,6 +1,7 @@
 #include "gateway/app/ctl_command.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -24,7 +25,14 @@ namespace json = boost::json;
 
 namespace {
 
+/// Where the service's gateway is, if there is one that has this socket; else where one is by the README.
+constexpr const char* kServiceSocket = "/run/nbdgw/admin.sock";
 constexpr const char* kDefaultAddress = "http://127.0.0.1:9810";
+
+std::string default_address() {
+  return ::access(kServiceSocket, F_OK) == 0 ? std::string("unix://") + kServiceSocket : kDefaultAddress;
+}
+
 /// While an operation is under way it is looked at this often.
 constexpr auto kPollInterval = std::chrono::milliseconds(200);
 /// While clients are waited for they are counted this often.
@@ -34,7 +42,7 @@ constexpr unsigned kFollowWait = 20;
 
 /// What all of `ctl` shares.
 struct Ctl {
-  std::string address = kDefaultAddress;
+  std::string address = default_address();
   std::string token_file;
   CtlConnection connection;
   bool as_json = false;

@@ -5,16 +5,14 @@ import shutil
 import subprocess
 import unittest
 
-import debian_root
 import example_files
 import program
-from lib import servers, workdir
+from lib import debian_package, debian_root, servers, workdir
 
 ROOT = servers.ROOT
 BUILD = ROOT / "build/release"
 TIMEOUT_S = 300
 LIMIT = 8 << 20  # bytes installed: a binary that was not stripped, or a file too many
-built = None
 
 
 def output(*words):
@@ -22,26 +20,13 @@ def output(*words):
                           timeout=TIMEOUT_S).stdout
 
 
-def build(directory):
-    """cpack, as the README has it, but into `directory`."""
-    done = subprocess.run(["cpack", "--config", str(BUILD / "CPackConfig.cmake"), "-B", str(directory)],
-                          capture_output=True, text=True, timeout=TIMEOUT_S,
-                          env={**os.environ, "SOURCE_DATE_EPOCH": "1790000000"})
-    if done.returncode != 0:
-        raise AssertionError(f"cpack: {done.stdout}{done.stderr}")
-    [package] = directory.glob("*.deb")
-    return package
-
-
 class PackageCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        global built
         for tool, package in (("cpack", "cmake"), ("dpkg-shlibdeps", "dpkg-dev")):
             program.need(tool, package)
-        built = built or build(workdir.fresh("package"))
-        cls.deb = built
-        cls.depends = output("dpkg-deb", "-f", cls.deb, "Depends").strip()
+        cls.deb = debian_package.built()
+        cls.depends = debian_package.depends(cls.deb)
 
 
 def units():
@@ -102,7 +87,7 @@ class Contents(PackageCase):
                 self.assertFalse(named, f"{path.relative_to(unpacked)} names {ROOT}")
 
     def test_the_same_again(self):
-        again = build(workdir.fresh("package"))
+        again = debian_package.build(workdir.fresh("package"))
         self.assertEqual(again.read_bytes(), self.deb.read_bytes(), "two builds of one tree differ")
 
     def test_maintainer_scripts(self):

@@ -56,13 +56,15 @@ class Command:
 
 
 class Guest:
-    """One running guest. `forward`: ports of the guest that the host shall reach, see port()."""
+    """One running guest. `forward`: ports of the guest that the host shall reach, see port(). `system`: (kernel,
+    initramfs) if not those of image.py."""
 
-    def __init__(self, name="guest", forward=(), memory_mib=1024, cpus=2):
+    def __init__(self, name="guest", forward=(), memory_mib=1024, cpus=2, system=None):
         self.name = name
         self.directory = workdir.fresh(name)
         self.ports = {port: sockets.free_port() for port in forward}
         self.memory_mib, self.cpus = memory_mib, cpus
+        self.system = system
         self.child = None
         self.boot_s = None
         self._socket = None
@@ -89,7 +91,7 @@ class Guest:
 
     def command(self, *more, serial="stdio", kernel_arguments=""):
         """Command line of qemu."""
-        kernel, initramfs = image.build()
+        kernel, initramfs = self.system or image.build()
         forward = "".join(f",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}" for theirs, ours in self.ports.items())
         return ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
                 "-smp", self.cpus, "-m", self.memory_mib, "-nodefaults", "-no-user-config", "-no-reboot",

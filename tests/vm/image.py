@@ -20,7 +20,9 @@ MODULES = ["virtio_pci", "virtio_net", "virtio_console", "crc32c-intel", "sha3_g
            "iscsi_target_mod", "target_core_file", "target_core_iblock", "loop", "dm-mod"]
 PROGRAMS = ["busybox", "dash", "nbd-client", "fio", "blkdiscard", "blkid", "dd", "dmsetup", "flock",
             "e2fsck", "mkfs.ext4", "mkfs.xfs", "xfs_repair"]
-TOOLS = ["qemu-system-x86_64", "cpio", "depmod", "dpkg-deb", "apt-get", *PROGRAMS]  # what must be installed on the host
+# What must be installed on the host; debootstrap and what follows for debian.py.
+TOOLS = ["qemu-system-x86_64", "cpio", "depmod", "dpkg-deb", "apt-get", *PROGRAMS, "debootstrap", "cpack",
+         "dpkg-shlibdeps"]
 # Debian's ordinary users have no sbin in their PATH.
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
@@ -45,7 +47,7 @@ def build():
         if not initramfs.exists():
             for old in CACHE.glob("initramfs-*"):
                 old.unlink()
-            _pack(_stage(tree, files), initramfs)
+            pack(_stage(tree, files), initramfs)
         return next(tree.glob("boot/vmlinuz-*")), initramfs
 
 
@@ -129,11 +131,19 @@ def _stage(tree, files):
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, root / place)
     shutil.copytree(ROOTFS, root, dirs_exist_ok=True)
-    _stage_modules(tree, root)
+    stage_modules(tree, root)
     return root
 
 
-def _stage_modules(tree, root):
+def kernel():
+    """(kernel, folder that it was unpacked into)."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _locked():
+        tree = _unpacked(_kernel_package())
+    return next(tree.glob("boot/vmlinuz-*")), tree
+
+
+def stage_modules(tree, root):
     """The wanted modules and what they need; all of them would only fill the guest's memory."""
     version = next(tree.glob("lib/modules/*")).name
     _run("depmod", "-b", tree, version)
@@ -152,12 +162,12 @@ def _stage_modules(tree, root):
     _run("depmod", "-b", root, version)
 
 
-def _pack(root, initramfs):
-    """Not compressed: unpacking in the guest would take longer than reading it does."""
+def pack(root, initramfs, owners=("-R", "0:0")):
+    """Not compressed: unpacking in the guest would take longer than reading it does. The folder is gone then."""
     partial = initramfs.with_suffix(".partial")
     names = "\0".join(str(path.relative_to(root)) for path in [root, *sorted(root.rglob("*"))])
     with open(partial, "wb") as out:
-        done = subprocess.run(["cpio", "--quiet", "-0", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input=names.encode(),
+        done = subprocess.run(["cpio", "--quiet", "-0", "-o", "-H", "newc", *owners], cwd=root, input=names.encode(),
                               stdout=out, stderr=subprocess.PIPE)
     if done.returncode != 0:
         raise ImageError(f"cpio: {done.stderr.decode()}")

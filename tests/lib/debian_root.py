@@ -1,5 +1,5 @@
 """A small Debian 12 in a folder, to install packages into: made by debootstrap, kept under build/, copied for each
-test. Nothing in it is ever started."""
+test. Nothing in it is ever started here; tests/vm makes a guest of one."""
 import hashlib
 import os
 import pathlib
@@ -7,7 +7,7 @@ import shutil
 import stat
 import subprocess
 
-from lib import servers
+from . import servers
 
 SUITE = "bookworm"
 MIRROR = os.environ.get("NBDGW_DEBIAN_MIRROR", "http://deb.debian.org/debian")
@@ -90,16 +90,16 @@ def _copy(source, target):
     subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True, timeout=TIMEOUT_S)
 
 
-def _pristine(depends):
+def _pristine(kind, depends):
     """The root that is kept, with all that our package depends on."""
     def make(path):
         _copy(_kept("debian", f"{SUITE} {INCLUDE}", _bootstrap), path)
         Root(path).run("apt-get", "satisfy", "-q", "-y", "--no-install-recommends", depends)
         Root(path).run("apt-get", "clean")
-    return _kept("ready", f"{SUITE} {INCLUDE} {depends}", make)
+    return _kept(kind, f"{SUITE} {INCLUDE} {depends}", make)
 
 
-def fresh(depends, directory):
-    """A root of one's own, at `directory`, that meets the dependencies."""
-    _copy(_pristine(depends), directory)
+def fresh(depends, directory, kind="ready"):
+    """A root of one's own, at `directory`, that meets the dependencies. One of each kind is kept to be copied."""
+    _copy(_pristine(kind, depends), directory)
     return Root(directory)

@@ -1,0 +1,114 @@
+"""A fresh Debian 12 with systemd: what the README says, line by line; restarts, an upgrade and a crash under load."""
+import json
+import re
+import time
+
+import debian
+from guest import Guest
+from kernel_case import DEVICE, fio
+from lib import case, servers
+
+README = (servers.ROOT / "README.md").read_text()
+LUN_MIB = 192
+STALL_LIMIT_S = 3  # the guest is emulated, and its disk, too
+READY_LIMIT_S = 2
+ARRAY = f"""[Service]
+ExecStart=/usr/bin/nbdgw target --listen 127.0.0.1:3260 --iqn iqn.2026-11.test:array --lun memory:size={LUN_MIB}MiB
+"""
+CONFIG = """listen: {nbd: ["systemd:nbd"], admin: ["systemd:admin"]}
+initiator: {name: "iqn.2026-11.test:fresh"}
+targets:
+  - {name: array, iqn: "iqn.2026-11.test:array", portals: ["127.0.0.1:3260"]}
+exports:
+  - {name: vol0, target: array, lun: 1}
+"""
+
+
+def lines_of(section, beginning):
+    """The lines of the section's first block whose text begins so."""
+    text = README[README.index(f"\n## {section}\n"):]
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    block = next(each for each in blocks if each.startswith(beginning))
+    return block.splitlines()
+
+
+class FreshMachine(case.Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.guest = cls.enterClassContext(Guest("debian", memory_mib=2560, system=debian.build()))
+        print(f"     the guest was there after {cls.guest.boot_s:.1f} s", flush=True)
+
+    def property(self, name, unit="nbdgw"):
+        return self.guest.check(f"systemctl show --value -p {name} {unit}").strip()
+
+    def active(self, *units):
+        return self.guest.run(f"systemctl is-active {' '.join(units)}")[1].split()
+
+    def size(self):
+        return int(self.guest.check("cat /sys/block/nbd0/size"))
+
+    def test_01_as_a_service(self):
+        self.guest.put("/etc/systemd/system/array.service", ARRAY)
+        self.guest.check("systemctl daemon-reload && systemctl start array")
+        self.guest.put("/etc/nbdgw/nbdgw.yaml", CONFIG, 0o640)
+        self.guest.check("chown root:nbdgw /etc/nbdgw/nbdgw.yaml && nbdgw check -c /etc/nbdgw/nbdgw.yaml")
+        for line in lines_of("As a service", "sudo systemctl enable"):
+            self.guest.check(line, timeout_s=60)
+        self.assertEqual(self.active("nbdgw", "nbdgw.socket", "nbdgw-admin.socket", "nbdgw-attach@nbd0"), ["active"] * 4)
+        self.assertEqual(self.size(), LUN_MIB * 2048)
+        ready = int(self.property("ActiveEnterTimestampMonotonic")) - int(self.property("ExecMainStartTimestampMonotonic"))
+        print(f"     ready {ready / 1000:.0f} ms after its start", flush=True)
+        self.assertLess(ready / 1e6, READY_LIMIT_S)
+        self.assertIn("vol0", self.guest.check("nbdgw ctl exports"))
+
+    def restarted_under_load(self, *commands):
+        """Each is carried out under a fio that reads back what it wrote, and is told nothing; the longest request in s."""
+        load = self.guest.begin(fio(size="16m", bsrange="4k-64k", serialize_overlap=1, time_based=1,
+                                    runtime=5 * len(commands) + 5), 120)
+        for command in commands:
+            time.sleep(4)
+            before = self.property("MainPID")
+            self.guest.check(command, timeout_s=60)
+            self.assertNotEqual(self.property("MainPID"), before)
+        output = load.finish()
+        job = json.loads(output[output.index("{"):])["jobs"][0]
+        self.assertEqual(job["error"], 0)
+        self.assertGreater(job["read"]["total_ios"], 0)
+        self.assertEqual(self.active("nbdgw-attach@nbd0"), ["active"])
+        self.assertEqual(self.property("NRestarts", "nbdgw-attach@nbd0"), "0")
+        return max(job[way]["clat_ns"]["max"] for way in ("read", "write")) / 1e9
+
+    def test_02_restarts(self):
+        longest = self.restarted_under_load(*["systemctl restart nbdgw"] * 4)
+        print(f"     the longest request took {longest:.2f} s", flush=True)
+        self.assertLess(longest, STALL_LIMIT_S)
+
+    def test_03_an_upgrade(self):
+        """The package is unpacked over itself; then the line of the README."""
+        [line] = re.findall(r"`(nbdgw check [^`]* systemctl restart nbdgw)`", README)
+        longest = self.restarted_under_load(f"dpkg -i /root/nbdgw.deb && {line}")
+        self.assertLess(longest, STALL_LIMIT_S)
+
+    def test_04_a_crash(self):
+        """The kernel gives the disk up, systemd starts the gateway again, and the unit attaches the disk again."""
+        self.guest.check("systemctl kill -s KILL nbdgw")
+        self.guest.wait_until("[ $(systemctl show --value -p NRestarts nbdgw-attach@nbd0) != 0 ] && "
+                              "systemctl is-active -q nbdgw-attach@nbd0", "attached again", 60)
+        self.assertEqual(self.active("nbdgw"), ["active"])
+        self.assertEqual(self.size(), LUN_MIB * 2048)
+        self.guest.check(f"dd if={DEVICE} of=/dev/null bs=1M count=4 iflag=direct")
+
+    def test_05_attach(self):
+        """What the README shows first, over TCP."""
+        self.guest.check(f"systemctl disable --now nbdgw-attach@nbd0 && wipefs -a {DEVICE}", timeout_s=60)
+        self.assertEqual(self.size(), 0)
+        for line in lines_of("Attach", "sudo modprobe nbd"):
+            self.guest.check(line, timeout_s=60)
+            if "mount /dev/nbd0 /mnt" in line:
+                self.guest.check("mountpoint -q /mnt && echo hello > /mnt/file && sync")
+        self.assertEqual(self.size(), 0)
+
+    def test_06_removal(self):
+        self.guest.check("dpkg --remove nbdgw", timeout_s=60)
+        self.assertEqual(self.guest.check("systemctl --failed --no-legend"), "")
+        self.guest.check("! test -e /usr/bin/nbdgw && ! test -e /run/nbdgw/nbd.sock && ! test -e /run/nbdgw/admin.sock")
