@@ -63,7 +63,7 @@ inline constexpr Metric nbd_request_duration_seconds{
     "nbdgw_nbd_request_duration_seconds",
     histogram,
     "seconds",
-    "From the header of an NBD request to its reply being ready, held time included.",
+    "From the header of an NBD request to its reply being ready, held time included; from the first such request on.",
     {"export", "command"}};
 inline constexpr Metric nbd_in_flight{
     "nbdgw_nbd_in_flight", gauge, "requests", "NBD requests taken and not answered.", {"export"}};
@@ -249,8 +249,11 @@ inline constexpr Metric recovery_rungs_total{"nbdgw_recovery_rungs_total",
                                              "rungs",
                                              "Rungs of the escalation ladder climbed, by outcome.",
                                              {"session", "rung", "outcome"}};
-inline constexpr Metric recovery_duration_seconds{
-    "nbdgw_recovery_duration_seconds", histogram, "seconds", "How long a rung took.", {"session", "rung"}};
+inline constexpr Metric recovery_duration_seconds{"nbdgw_recovery_duration_seconds",
+                                                  histogram,
+                                                  "seconds",
+                                                  "How long a rung took; from the first time on.",
+                                                  {"session", "rung"}};
 inline constexpr Metric recovery_active{
     "nbdgw_recovery_active", gauge, "bool", "1 while the rung is being climbed.", {"session", "rung"}};
 

@@ -5,11 +5,13 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/admin/json_text.hpp"
 #include "gateway/initiator/counters.hpp"
 #include "gateway/nbd/close_reason.hpp"
+#include "proto/assert.hpp"
 #include "proto/iscsi/names.hpp"
 #include "proto/nbd/names.hpp"
 #include "proto/scsi/names.hpp"
@@ -46,6 +48,51 @@ void put_table(MetricSeries& series, const Metric& metric, const Table& table,
   series.put(metric, number(counts[Table::kOther]), "other");
 }
 
+/// Histograms of one metric, each with the value of its label. They are most of the text, and most of them belong to
+/// what never happens (a TRIM of this export, a rung of that session): so a histogram comes with its first duration.
+class Durations {
+ public:
+  void add(const proto::DurationHistogram& histogram, const char* label) noexcept {
+    NBDGW_ASSERT(offered_ < all_.size(), "as many as there are commands, or rungs");
+    if (histogram.count() > 0) {
+      all_[count_++] = {&histogram, label};
+      shape_ |= std::size_t{1} << offered_;
+    }
+    ++offered_;
+  }
+  void put(MetricSeries& series, const Metric& metric) const {
+    for (const auto& [histogram, label] : std::span(all_).first(count_)) series.put(metric, *histogram, label);
+  }
+  /// Which of them there are, below kShapes.
+  std::size_t shape() const noexcept { return shape_; }
+
+  static constexpr std::size_t kMost = 16;
+  static constexpr std::size_t kShapes = std::size_t{1} << kMost;
+
+ private:
+  std::array<std::pair<const proto::DurationHistogram*, const char*>, kMost> all_{};
+  std::size_t count_ = 0;
+  std::size_t offered_ = 0;
+  std::size_t shape_ = 0;
+};
+
+Durations request_durations(const bridge::ExportCounters& counters) {
+  Durations durations;
+  durations.add(counters.durations.read, "read");
+  durations.add(counters.durations.write, "write");
+  durations.add(counters.durations.flush, "flush");
+  durations.add(counters.durations.trim, "trim");
+  durations.add(counters.durations.write_zeroes, "write_zeroes");
+  return durations;
+}
+
+Durations rung_durations(const initiator::SessionCounters& counters) {
+  Durations durations;
+  for (std::size_t rung = 0; rung < initiator::kRungCount; ++rung)
+    durations.add(counters.rung_durations[rung], to_string(static_cast<initiator::Rung>(rung)));
+  return durations;
+}
+
 void put_requests(MetricSeries& series, const nbd::Counters& counters) {
   for (std::size_t i = 0; i < nbd::Counters::kCommands; ++i) {
     const auto command = static_cast<proto::nbd::Command>(i);  // the last one stands for all others, and is called so
@@ -70,7 +117,7 @@ void put_tasks(MetricSeries& series, const net::ExportView& view) {
   series.put(scsi_queue_full_total, number(counters.queue_full));
 }
 
-void put_recovery(MetricSeries& series, const net::SessionView& view) {
+void put_recovery(MetricSeries& series, const net::SessionView& view, const Durations& durations) {
   using initiator::Rung;
   using initiator::RungOutcome;
   const initiator::SessionCounters& counters = view.counters;
@@ -81,9 +128,7 @@ void put_recovery(MetricSeries& series, const net::SessionView& view) {
                  to_string(static_cast<Rung>(rung)), to_string(static_cast<RungOutcome>(outcome)));
     }
   }
-  for (std::size_t rung = 0; rung < initiator::kRungCount; ++rung) {
-    series.put(metric::recovery_duration_seconds, counters.rung_durations[rung], to_string(static_cast<Rung>(rung)));
-  }
+  durations.put(series, metric::recovery_duration_seconds);
   for (std::size_t rung = 0; rung < initiator::kRungCount; ++rung) {
     const auto each = static_cast<Rung>(rung);
     series.put(metric::recovery_active, view.climb && view.climb->rung == each ? 1 : 0, to_string(each));
@@ -166,17 +211,14 @@ void collect(const net::ExportView& view, MetricSeries& series) {
   using bridge::ExportState;
   using net::AdminState;
   const bridge::ExportCounters& counters = view.counters;
-  series.begin();
+  const Durations durations = request_durations(counters);
+  series.begin(durations.shape());
   series.put(nbd_connections, view.clients);
   series.put(nbd_connections_total, number(view.clients_total));
   put_requests(series, view.nbd);
   series.put(nbd_read_bytes_total, number(view.nbd.bytes_read));
   series.put(nbd_written_bytes_total, number(view.nbd.bytes_written));
-  series.put(nbd_request_duration_seconds, counters.durations.read, "read");
-  series.put(nbd_request_duration_seconds, counters.durations.write, "write");
-  series.put(nbd_request_duration_seconds, counters.durations.flush, "flush");
-  series.put(nbd_request_duration_seconds, counters.durations.trim, "trim");
-  series.put(nbd_request_duration_seconds, counters.durations.write_zeroes, "write_zeroes");
+  durations.put(series, nbd_request_duration_seconds);
   series.put(nbd_in_flight, view.in_flight);
   series.put(nbd_held, view.held);
   series.put(nbd_oldest_request_seconds, seconds(view.oldest_request));
@@ -206,7 +248,8 @@ void collect(const net::SessionView& view, MetricSeries& series) {
   using namespace metric;
   using initiator::SessionState;
   const initiator::SessionCounters& counters = view.counters;
-  series.begin(view.connections.size());
+  const Durations durations = rung_durations(counters);
+  series.begin(view.connections.size() * Durations::kShapes + durations.shape());
   series.put(iscsi_session_up, view.state == SessionState::logged_in ? 1 : 0);
   put_state(series, iscsi_session_state,
             std::array{SessionState::free, SessionState::logging_in, SessionState::logged_in, SessionState::failed,
@@ -225,7 +268,7 @@ void collect(const net::SessionView& view, MetricSeries& series) {
   series.put(iscsi_ping_timeouts_total, number(counters.ping_timeouts));
   series.put(iscsi_late_answers_total, number(counters.late_answers));
   put_commands(series, counters);
-  put_recovery(series, view);
+  put_recovery(series, view, durations);
   series.end();
 }
 
