@@ -5,7 +5,7 @@ import threading
 import nbd
 
 from base import MIB, InteropCase, gateway_only
-from lib import admin, clients, gateway, metrics, unaligned, workdir
+from lib import admin, clients, gateway, metrics, nbdwire, servers, unaligned, workdir
 from lib.targets import Embedded, Lun
 from recovery import LADDER_TIMEOUTS
 
@@ -145,7 +145,15 @@ class Judged(MetricsCase):
             self.assertEqual(server.stop(), 0)
 
     def test_dashboards_and_alerts_ask_for_what_is_there(self):
+        """Once every command was served, and a rung climbed: histograms come with their first duration."""
         server = self.serve(self.use(Embedded({1: Lun(DISK)})))
+        with nbdwire.Wire(server.port) as wire:
+            wire.enter()
+            for command in (nbdwire.READ, nbdwire.WRITE, nbdwire.FLUSH, nbdwire.TRIM, nbdwire.WRITE_ZEROES):
+                payload = bytes(4096) if command == nbdwire.WRITE else b""
+                length = 0 if command == nbdwire.FLUSH else 4096
+                self.assertEqual(wire.ask(command, 0, length, payload=payload)[0], 0)
+        clients.run(servers.gateway_command("ctl", "-a", server.admin_url(), "reset", "session", "array"))
         shown = workdir.fresh("scrape") / "metrics.txt"
         shown.write_text(metrics.Scrape(server.admin_port).text)
         clients.run(["/usr/bin/python3", DASHBOARDS, "--scrape", shown])
