@@ -57,6 +57,7 @@ void Connection::enter(Phase phase, CloseReason reason) {
   const bool watched = phase == Phase::disconnecting || phase == Phase::closing;
   send_check_at_ = watched ? now_ + options_.send_timeout : proto::kNever;
   sending_at_check_ = false;
+  resume_by_ = proto::kNever;  // nothing leads back to resuming
 }
 
 bool Connection::output_pending() const noexcept {
@@ -114,7 +115,6 @@ void Connection::on_disconnected(proto::Micros now) {
   handshake_output_.clear();
   handshake_sending_.clear();
   resumed_.reset();
-  resume_by_ = proto::kNever;
   rx_request_ = nullptr;
   rx_segment_ = nullptr;
   stalled_ = blocked_ = false;
@@ -156,7 +156,7 @@ void Connection::begin_drain(proto::Micros now) {
       enter(Phase::draining, CloseReason::drained);
       break;
     case Phase::resuming:
-      return give_up_resuming(CloseReason::drained);
+      return enter(Phase::closing, CloseReason::drained);
     case Phase::parting:  // the end is near anyhow, and a better one
     case Phase::draining:
     case Phase::disconnecting:
@@ -198,7 +198,7 @@ void Connection::on_deadline(proto::Micros now) {
     cut_off_ = close_reason_ == CloseReason::handshake_timeout;
     return advance(now);
   }
-  if (now >= resume_by_) give_up_resuming(CloseReason::resume_timeout);
+  if (now >= resume_by_) enter(Phase::closing, CloseReason::resume_timeout);
   if (now < send_check_at_) return;
   // Nothing was taken since the last look, though there was something to take: it is no use to wait.
   if (sending_at_check_ && output_pending() && counters_.bytes_sent == bytes_sent_at_check_) {
@@ -233,7 +233,7 @@ void Connection::export_found(Backend& backend, proto::Micros now) {
 
 void Connection::export_unknown(std::string_view text, proto::Micros now) {
   const Step step(*this, now);
-  if (phase_ == Phase::resuming) give_up_resuming(CloseReason::export_gone);
+  if (phase_ == Phase::resuming) enter(Phase::closing, CloseReason::export_gone);
   if (phase_ != Phase::handshake) return;
   handshake_->export_unknown(text, now);
   after_handshake_step();

@@ -208,7 +208,6 @@ class Connection {
 
   // handover.cpp
   void resume_on(Backend& backend, proto::Micros now);
-  void give_up_resuming(CloseReason reason);
 
   // receive.cpp
   bool reads() const noexcept;

@@ -34,7 +34,6 @@ void Connection::begin_handover(proto::Micros now) {
   handed_over_ = true;
   if (phase_ != Phase::transmission && phase_ != Phase::resuming) return;
   enter(Phase::parting, CloseReason::none);
-  resume_by_ = proto::kNever;
   stalled_ = false;  // a request that waits for memory waits for the next process
   advance(now);
 }
@@ -52,20 +51,14 @@ KeptConnection Connection::kept() const {
 
 /// The export that it was attached to is there again.
 void Connection::resume_on(Backend& backend, proto::Micros now) {
-  if (!keeps_promises(backend.info(), resumed_->info)) return give_up_resuming(CloseReason::resume_refused);
+  if (!keeps_promises(backend.info(), resumed_->info)) return enter(Phase::closing, CloseReason::resume_refused);
   backend_ = &backend;
   const auto& unread = resumed_->unread;
   std::ranges::copy(unread, staging_.make_room(unread.size()).begin());
   staging_.fill(unread.size());
   resumed_.reset();
-  resume_by_ = proto::kNever;
   enter(Phase::transmission, CloseReason::none);
   advance(now);
-}
-
-void Connection::give_up_resuming(CloseReason reason) {
-  resume_by_ = proto::kNever;
-  enter(Phase::closing, reason);
 }
 
 }  // namespace nbdgw::nbd

@@ -172,10 +172,8 @@ void Gateway::publish_places() {
 
 void Gateway::take_client(UniqueFd fd, ConnectionLimit::Ticket ticket) {
   Shard& shard = workers_[next_worker_++ % workers_.size()]->shard;
-  auto client = std::make_unique<NbdClient>(++last_client_, std::move(fd), std::move(ticket), directory_,
-                                            client_options_, steady_now());
-  shard.post(
-      [&shard, moving = std::move(client)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
+  shard.send_here(std::make_unique<NbdClient>(++last_client_, std::move(fd), std::move(ticket), directory_,
+                                              client_options_, steady_now()));
 }
 
 void Gateway::drain() {

@@ -43,11 +43,8 @@ void Gateway::resume_clients(std::vector<KeptClient> clients) {
           peer, name);
       continue;
     }
-    Shard& shard = exports_[name].worker->shard;
-    auto client =
-        std::make_unique<NbdClient>(++last_client_, std::move(kept), std::move(ticket), client_options_, now);
-    shard.post(
-        [&shard, moving = std::move(client)](proto::Micros at) mutable { shard.adopt(std::move(moving), at); });
+    exports_[name].worker->shard.send_here(
+        std::make_unique<NbdClient>(++last_client_, std::move(kept), std::move(ticket), client_options_, now));
   }
 }
 
@@ -80,11 +77,7 @@ void Gateway::take_kept(Worker& worker, KeptState& state) {
   for (const auto& slot : worker.exports) {
     const bridge::Export& exported = slot->exported();
     if (exported.cache().unflushed() == 0 && exported.cache().doubtful() == 0) continue;
-    state.exports.push_back({.name = slot->name(),
-                             .iqn = slot->driver().session().settings().target_name,
-                             .lun = exported.unit().lun(),
-                             .admin_state = slot->admin_state(),
-                             .cache = exported.cache_legacy(steady_now())});
+    state.exports.push_back(legacy_of(*slot, steady_now()));
   }
 }
 

@@ -30,6 +30,15 @@ Retirement::Retirement(Shard& shard, Drivers& drivers, Exports& exports, Leavers
   }
 }
 
+ExportLegacy legacy_of(const SessionExport& slot, proto::Micros now) {
+  const bridge::Export& exported = slot.exported();
+  return {.name = slot.name(),
+          .iqn = slot.driver().session().settings().target_name,
+          .lun = exported.unit().lun(),
+          .admin_state = slot.admin_state(),
+          .cache = exported.cache_legacy(now)};
+}
+
 bool Retirement::advance(proto::Micros now) {
   late_ = now >= deadline_;
   std::erase_if(leavers_.exports, [&](SessionExport* slot) { return free_if_idle(*slot, now); });
@@ -43,11 +52,7 @@ bool Retirement::free_if_idle(SessionExport& slot, proto::Micros now) {
   bridge::Export& exported = slot.exported();
   if (shard_.client_count(slot) > 0 || !exported.idle()) return false;
   SessionDriver& driver = slot.driver();
-  legacies_.push_back({.name = slot.name(),
-                       .iqn = driver.session().settings().target_name,
-                       .lun = exported.unit().lun(),
-                       .admin_state = slot.admin_state(),
-                       .cache = exported.cache_legacy(now)});
+  legacies_.push_back(legacy_of(slot, now));
   spdlog::info("export {}: gone", slot.name());
   driver.remove_export(exported);
   erase_owned(exports_, slot);

@@ -24,6 +24,8 @@ struct ExportLegacy {
   bridge::CacheLegacy cache;
 };
 
+ExportLegacy legacy_of(const SessionExport& slot, proto::Micros now);
+
 /// Takes exports, and sessions with their drivers, off a shard that runs, in good order and without a look at the
 /// others: the clients finish what is in flight and are sent away; when nothing of an export is with its session any
 /// more it is destroyed; a session whose exports have no clients any more logs out, and is destroyed with its driver.

@@ -207,6 +207,10 @@ void Shard::serve_stalled(proto::Micros now) {
   stalled_.resize(kept);
 }
 
+void Shard::send_here(std::unique_ptr<NbdClient> client) {
+  post([this, moving = std::move(client)](proto::Micros now) mutable { adopt(std::move(moving), now); });
+}
+
 void Shard::adopt(std::unique_ptr<NbdClient> client, proto::Micros now) {
   NbdClient& arrived = *client;
   arrived.place_ = clients_.size();
@@ -265,8 +269,7 @@ void Shard::send_off() {
   for (const auto& [client, target] : leaving_) {
     std::unique_ptr<NbdClient> taken = take_out(*client);
     if (target == nullptr) continue;
-    target->post(
-        [target, moving = std::move(taken)](proto::Micros now) mutable { target->adopt(std::move(moving), now); });
+    target->send_here(std::move(taken));
   }
   leaving_.clear();
 }

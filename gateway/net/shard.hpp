@@ -100,6 +100,9 @@ class Shard {
     mailbox_.post(std::move(work));
   }
 
+  /// From any thread: the client lives here from the next turn on.
+  void send_here(std::unique_ptr<NbdClient> client);
+
   // ---- on the shard's thread only ----
 
   /// Makes the sessions of this shard (before it starts), and logs them all out when it closes.
