@@ -38,17 +38,15 @@ def missing_tools():
 @functools.cache
 def build():
     """(kernel, initramfs), from the cache if they are there."""
-    CACHE.mkdir(parents=True, exist_ok=True)
+    vmlinuz, tree = kernel()
     with _locked():
-        package = _kernel_package()
         files = _host_files()
-        initramfs = CACHE / f"initramfs-{_digest(package, files)}.cpio"
-        tree = _unpacked(package)
+        initramfs = CACHE / f"initramfs-{_digest(tree.name, files)}.cpio"
         if not initramfs.exists():
             for old in CACHE.glob("initramfs-*"):
                 old.unlink()
             pack(_stage(tree, files), initramfs)
-        return next(tree.glob("boot/vmlinuz-*")), initramfs
+        return vmlinuz, initramfs
 
 
 @contextlib.contextmanager
@@ -107,12 +105,12 @@ def _host_files():
     return files
 
 
-def _digest(package, files):
+def _digest(kernel_version, files):
     digest = hashlib.sha256()
     for path in [pathlib.Path(__file__), *sorted(ROOTFS.rglob("*"))]:
         if path.is_file():
             digest.update(f"{path.relative_to(HERE)} {path.stat().st_mode}\0".encode() + path.read_bytes())
-    digest.update(package.name.encode())
+    digest.update(kernel_version.encode())
     for place, path in sorted(files.items()):
         digest.update(place.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

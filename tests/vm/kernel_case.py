@@ -16,6 +16,17 @@ def fio(device=DEVICE, **options):
     return f"fio --name=load --filename={device} --ioengine=libaio --direct=1 --output-format=json {' '.join(words)}"
 
 
+def result_of(load):
+    """What fio has come to, by its JSON; notes may come before."""
+    output = load.finish()
+    return json.loads(output[output.index("{"):])
+
+
+def longest_s(result):
+    """The longest request of all jobs."""
+    return max(job[way]["clat_ns"]["max"] for job in result["jobs"] for way in ("read", "write")) / 1e9
+
+
 class KernelCase(api.Api, case.Case):
     """Tests of one gateway and one guest, which are started once. Subclasses say in front of what, by make_server()."""
 
@@ -67,8 +78,7 @@ class KernelCase(api.Api, case.Case):
 
     def finished(self, load):
         """The result of a fio that has seen no error, and has read back what it wrote."""
-        output = load.finish()
-        result = json.loads(output[output.index("{"):])  # notes may come before
+        result = result_of(load)
         for job in result["jobs"]:
             self.assertEqual(job["error"], 0)
             self.assertGreater(job["read"]["total_ios"], 0, "nothing was read back")

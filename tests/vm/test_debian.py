@@ -1,11 +1,10 @@
 """A fresh Debian 12 with systemd: what the README says, line by line; restarts, an upgrade and a crash under load."""
-import json
 import re
 import time
 
 import debian
 from guest import Guest
-from kernel_case import DEVICE, fio
+from kernel_case import DEVICE, fio, longest_s, result_of
 from lib import case, servers
 
 README = (servers.ROOT / "README.md").read_text()
@@ -70,13 +69,13 @@ class FreshMachine(case.Case):
             before = self.property("MainPID")
             self.guest.check(command, timeout_s=60)
             self.assertNotEqual(self.property("MainPID"), before)
-        output = load.finish()
-        job = json.loads(output[output.index("{"):])["jobs"][0]
+        result = result_of(load)
+        job = result["jobs"][0]
         self.assertEqual(job["error"], 0)
         self.assertGreater(job["read"]["total_ios"], 0)
         self.assertEqual(self.active("nbdgw-attach@nbd0"), ["active"])
         self.assertEqual(self.property("NRestarts", "nbdgw-attach@nbd0"), "0")
-        return max(job[way]["clat_ns"]["max"] for way in ("read", "write")) / 1e9
+        return longest_s(result)
 
     def test_02_restarts(self):
         longest = self.restarted_under_load(*["systemctl restart nbdgw"] * 4)

@@ -2,7 +2,7 @@
 nbd-client: its connections stay as they are."""
 import time
 
-from kernel_case import DEVICE, MIB, KernelCase, fio
+from kernel_case import DEVICE, MIB, KernelCase, fio, longest_s
 from lib.service import Service
 from lib.targets import Lun, Tgt
 
@@ -28,7 +28,7 @@ class Restart(KernelCase):
                     time.sleep(1)
                     away.append(self.server.restart())
                 result = self.finished(load)
-                longest = max(job[way]["clat_ns"]["max"] for job in result["jobs"] for way in ("read", "write")) / 1e9
+                longest = longest_s(result)
                 print(f"     restarts took up to {max(away) * 1000:.0f} ms, the longest request {longest:.2f} s", flush=True)
                 self.assertLess(longest, STALL_LIMIT_S)
                 self.assertEqual(len(self.clients()), connections)
