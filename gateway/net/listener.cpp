@@ -15,6 +15,7 @@
 #include "config/address.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/stream_socket.hpp"
+#include "gateway/net/tcp_options.hpp"
 
 namespace nbdgw::net {
 namespace {
@@ -93,9 +94,9 @@ void Listener::listen_tcp(const config::Endpoint& endpoint) {
   if (!fd) fail(endpoint, error_text(errno));
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) {
-    fail(endpoint, advice(errno));
-  }
+  if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0) fail(endpoint, advice(errno));
+  set_options_to_listen(fd.get());
+  if (::listen(fd.get(), SOMAXCONN) != 0) fail(endpoint, advice(errno));
   sockaddr_storage bound{};
   socklen_t length = sizeof bound;
   ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &length);
@@ -134,6 +135,7 @@ void Listener::listen_unix(const config::Endpoint& endpoint) {
 void Listener::take(const config::Endpoint& endpoint, UniqueFd inherited) {
   address_ = config::to_string(endpoint);
   port_ = endpoint.port;
+  set_options_to_listen(inherited.get());
   socket_.assign(inherited.release());
 }
 

@@ -8,6 +8,7 @@
 
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/shard.hpp"
+#include "gateway/net/tcp_options.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::net {

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "gateway/net/tcp_options.hpp"
+
 namespace nbdgw::net {
 
 namespace {
@@ -57,6 +59,7 @@ bool PortalSocket::try_address(const Address& address) {
     note(address, errno);
     return false;
   }
+  set_options_to_connect(fd.get(), address.get(), address.length);
   if (::connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) {
     note(address, errno);
     return false;

@@ -2,13 +2,10 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <span>
-#include <string_view>
 #include <system_error>
 
 #include "proto/assert.hpp"
@@ -94,49 +91,6 @@ ssize_t StreamSocket::write_some(iovec* buffers, std::size_t count) noexcept {
     error_ = errno;
     return -1;
   }
-}
-
-namespace {
-
-/// The address without the port; an IPv4 address that is mapped into IPv6 stays what it is. Empty: none.
-std::span<const std::uint8_t> bytes_of(const sockaddr_storage& address) noexcept {
-  if (address.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address).sin_addr;
-    return {reinterpret_cast<const std::uint8_t*>(&v4), sizeof v4};
-  }
-  if (address.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-    return {reinterpret_cast<const std::uint8_t*>(&v6), sizeof v6};
-  }
-  return {};
-}
-
-/// Whether the bytes of the connection never leave this machine: a client beside a sidecar, mostly.
-bool stays_here(int fd) noexcept {
-  sockaddr_storage here{}, there{};
-  socklen_t here_length = sizeof here, there_length = sizeof there;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&here), &here_length) != 0 ||
-      ::getpeername(fd, reinterpret_cast<sockaddr*>(&there), &there_length) != 0) {
-    return false;
-  }
-  const auto near = bytes_of(here), far = bytes_of(there);
-  return !near.empty() && std::ranges::equal(near, far);
-}
-
-}  // namespace
-
-void set_tcp_options(int fd) noexcept {
-  const int on = 1;
-  if (::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) return;  // no TCP socket
-  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &kKeepAliveIdleS, sizeof kKeepAliveIdleS);
-  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &kKeepAliveIntervalS, sizeof kKeepAliveIntervalS);
-  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &kKeepAliveProbes, sizeof kKeepAliveProbes);
-  // Where the system's congestion control is BBR, TCP paces what it sends by timers, which costs a sixth of the CPU
-  // of large writes on a virtual machine. There is no network to be spared inside a machine. Reno does not pace, and
-  // is in every kernel.
-  constexpr std::string_view kUnpaced = "reno";
-  if (stays_here(fd)) ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(), kUnpaced.size());
 }
 
 std::string address_text(const sockaddr* address, socklen_t length) {

@@ -28,11 +28,6 @@ inline constexpr std::size_t kRxIovecs = 64;
 /// Entries offered to an engine's tx_buffers(): what sendmsg(2) takes at once (UIO_MAXIOV).
 inline constexpr std::size_t kTxIovecs = 1024;
 
-/// Keepalive of TCP connections: a peer that vanished without a word is noticed after about two minutes.
-inline constexpr int kKeepAliveIdleS = 60;
-inline constexpr int kKeepAliveIntervalS = 10;
-inline constexpr int kKeepAliveProbes = 6;
-
 /// What became of a receive or a send.
 enum class Transfer : std::uint8_t {
   done,         // nothing more to receive, or to send, for now
@@ -144,10 +139,6 @@ class StreamSocket {
   int low_water_ = 1;
   int error_ = 0;
 };
-
-/// For a connected socket: TCP_NODELAY, keepalive with the times above, and no pacing where both ends are on this
-/// machine. Does nothing to other kinds of sockets than TCP.
-void set_tcp_options(int fd) noexcept;
 
 /// The peer for log lines: "192.0.2.1:4711", "[2001:db8::1]:4711", or for a UNIX socket "unix, pid 17, uid 0".
 std::string peer_text(int fd);

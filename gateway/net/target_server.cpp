@@ -11,6 +11,7 @@
 
 #include "gateway/net/clock.hpp"
 #include "gateway/net/target_client.hpp"
+#include "gateway/net/tcp_options.hpp"
 
 namespace nbdgw::net {
 
@@ -73,6 +74,7 @@ void TargetServer::listen(const std::string& host, std::uint16_t port) {
   if (!listener_)
     throw TargetError("cannot listen on " + where + ": " + error_text(error) +
                       (error == EADDRINUSE ? "; another program has the port" : ""));
+  set_options_to_listen(listener_.get());
   address_ = local_address(listener_.get());
   port_ = static_cast<std::uint16_t>(std::stoul(address_.substr(address_.rfind(':') + 1)));
 }
