@@ -3,17 +3,26 @@
 #include <ctime>
 
 namespace nbdgw::net {
+namespace {
+
+std::int64_t read(clockid_t clock) noexcept {
+  timespec time{};
+  ::clock_gettime(clock, &time);
+  return static_cast<std::int64_t>(time.tv_sec) * proto::kSecond + time.tv_nsec / 1000;
+}
+
+}  // namespace
 
 proto::Micros steady_now() noexcept {
-  timespec time{};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<proto::Micros>(time.tv_sec) * proto::kSecond + time.tv_nsec / 1000;
+  return read(CLOCK_MONOTONIC);
+}
+
+proto::Micros thread_cpu_time() noexcept {
+  return read(CLOCK_THREAD_CPUTIME_ID);
 }
 
 std::int64_t wall_now() noexcept {
-  timespec time{};
-  ::clock_gettime(CLOCK_REALTIME, &time);
-  return static_cast<std::int64_t>(time.tv_sec) * proto::kSecond + time.tv_nsec / 1000;
+  return read(CLOCK_REALTIME);
 }
 
 }  // namespace nbdgw::net

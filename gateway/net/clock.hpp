@@ -10,6 +10,9 @@ namespace nbdgw::net {
 /// virtual machines a clock read is a system call.
 proto::Micros steady_now() noexcept;
 
+/// The processor's time that the calling thread has used in its life: always a system call.
+proto::Micros thread_cpu_time() noexcept;
+
 /// The wall clock, microseconds since the epoch: for people, never for deadlines.
 std::int64_t wall_now() noexcept;
 

@@ -59,12 +59,11 @@ class Shard {
   /// How long a client that an operator sends away may take to finish what is in flight.
   static constexpr proto::Micros kSendAwayLimit = 10 * proto::kSecond;
   /// Commands with the targets from which on more of them at a time are worth a little patience.
-  static constexpr std::uint32_t kDeepQueue = 8;
-  /// Who is given the processor and keeps it for longer does not work for us: then it is not given away for some
-  /// turns, for more of them each time, and for fewer again once it came back soon.
-  static constexpr proto::Micros kLongYield = 500;
-  static constexpr std::uint32_t kMinTurnsAfterLongYield = 16;
-  static constexpr std::uint32_t kMaxTurnsAfterLongYield = 1024;
+  static constexpr std::uint32_t kDeepQueue = 2;
+  /// The processor's time that this thread has used and not given away yet counts up to here, and what was given too
+  /// much (the process was stopped for a while, say) down to there.
+  static constexpr proto::Micros kMaxToGive = 10 * proto::kMillisecond;
+  static constexpr proto::Micros kMaxGivenTooMuch = proto::kSecond;
   /// Times that one end of a turn goes around before it lets the sockets have a look in.
   static constexpr int kRoundsPerTurn = 8;
 
@@ -207,8 +206,8 @@ class Shard {
   std::array<std::uint64_t, nbd::kCloseReasons> closed_{};
   std::uint64_t turns_ = 0;
 
-  std::uint32_t turns_without_yield_ = 0;  // still to come
-  std::uint32_t turns_after_long_yield_ = kMinTurnsAfterLongYield;
+  proto::Micros to_give_ = 0;              // of the processor's time, to others; below 0: too much was given already
+  proto::Micros used_ = 0;                 // of it, by this thread in its life, when that was last looked at
   proto::Micros now_ = 0;                  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
