@@ -5,7 +5,7 @@
 namespace nbdgw::net {
 namespace {
 
-std::int64_t read(clockid_t clock) noexcept {
+std::int64_t read_clock(clockid_t clock) noexcept {
   timespec time{};
   ::clock_gettime(clock, &time);
   return static_cast<std::int64_t>(time.tv_sec) * proto::kSecond + time.tv_nsec / 1000;
@@ -14,15 +14,15 @@ std::int64_t read(clockid_t clock) noexcept {
 }  // namespace
 
 proto::Micros steady_now() noexcept {
-  return read(CLOCK_MONOTONIC);
+  return read_clock(CLOCK_MONOTONIC);
 }
 
 proto::Micros thread_cpu_time() noexcept {
-  return read(CLOCK_THREAD_CPUTIME_ID);
+  return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 std::int64_t wall_now() noexcept {
-  return read(CLOCK_REALTIME);
+  return read_clock(CLOCK_REALTIME);
 }
 
 }  // namespace nbdgw::net
