@@ -164,7 +164,7 @@ void Connection::begin_drain(proto::Micros now) {
     case Phase::closed:
       return;
   }
-  stalled_ = false;  // a request that waits for memory is refused now
+  stalled_ = false;  // a request that waits for memory is not begun any more
   advance(now);
 }
 

@@ -81,7 +81,7 @@ class Connection {
     resuming,  // goes on after a restart: waits for its export, reads nothing
     transmission,
     parting,        // restart: requests in flight go on, later ones stay unread for the next process
-    draining,       // shutdown: requests in flight go on, later ones get ESHUTDOWN
+    draining,       // shutdown: requests in flight go on, later ones stay unread, so that a client may ask elsewhere
     disconnecting,  // NBD_CMD_DISC: requests in flight go on, nothing is read any more
     closing,        // what is ready to be sent still goes out, nothing else
     closed,         // after on_disconnected(): no request is held any more
@@ -141,9 +141,11 @@ class Connection {
   /// There may be memory again: asks once more.
   void on_room(proto::Micros now);
 
-  /// Shutdown: in the handshake every option but ABORT gets ERR_SHUTDOWN; later, no new request is taken (ESHUTDOWN),
-  /// those in flight are finished, and then wants_close() turns true. A client that leaves the handshake, or a
-  /// WRITE's payload, half done is not cut off here: the shell has the last word on the time.
+  /// Shutdown: in the handshake every option but ABORT gets ERR_SHUTDOWN; later, no new request is read, those in
+  /// flight are finished, and then wants_close() turns true. ESHUTDOWN would be allowed for what comes meanwhile, but
+  /// a kernel makes an I/O error of any error, while it sends again over its other connections what was not answered
+  /// when one ends, as qemu does over its next. A client that leaves the handshake, or a WRITE's payload, half done
+  /// is not cut off here: the shell has the last word on the time.
   void begin_drain(proto::Micros now);
 
   /// Restart: the transmission stops between two requests, so that another process can go on with it. Nothing new is
@@ -211,6 +213,8 @@ class Connection {
 
   // receive.cpp
   bool reads() const noexcept;
+  /// Payloads on their way are read, but no new request.
+  bool leaves_requests() const noexcept { return phase_ == Phase::parting || phase_ == Phase::draining; }
   std::size_t room_for_headers() const noexcept;
   void advance(proto::Micros now);
   bool advance_handshake(proto::Micros now);

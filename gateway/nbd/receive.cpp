@@ -51,7 +51,7 @@ bool Connection::reads() const noexcept {
 std::size_t Connection::rx_buffers(std::span<iovec> out) {
   offered_payload_ = offered_staging_ = 0;
   if (!reads() || blocked_ || wants_close() || out.empty()) return 0;
-  if (phase_ == Phase::parting && rx_ == Rx::header) return 0;
+  if (leaves_requests() && rx_ == Rx::header) return 0;
 
   std::size_t filled = 0;
   std::size_t room = 0;  // wanted in the staging memory
@@ -152,7 +152,7 @@ void Connection::after_handshake_step() {
 // -------------------------------------------------------------------------------------------------------
 
 bool Connection::take_header(proto::Micros now) {
-  if (staging_.size() < kRequestLength || phase_ == Phase::parting) return false;
+  if (staging_.size() < kRequestLength || leaves_requests()) return false;
   const auto wire = proto::nbd::Request::decode(staging_.bytes().first<kRequestLength>());
   if (wire.magic != proto::nbd::kRequestMagic) {
     enter(Phase::closing, CloseReason::bad_request_magic);
@@ -169,8 +169,6 @@ bool Connection::take_header(proto::Micros now) {
 
 /// False: the header stays where it is, and is looked at again later.
 bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
-  if (phase_ == Phase::draining)
-    return answer_at_once(header, Error::eshutdown, "The server takes no new requests on this connection.");
   const Verdict verdict = validate_request(header, backend_->info(), structured_);
   if (verdict.error != Error::none) return answer_at_once(header, verdict.error, verdict.text);
   if (header.length == 0 && header.command != Command::flush) return answer_at_once(header, Error::none, nullptr);

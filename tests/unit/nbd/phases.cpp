@@ -107,7 +107,7 @@ constexpr std::array<std::array<Phase, kEvents>, kPhases.size()> kLeadsTo{{
     /* resuming */ {kRe, kRe, kRe, kRe, kCl, kCl, kPa, kRe, kTr, kRe, kEnd},
     /* transmission */ {kCl, kDi, kTr, kTr, kTr, kDr, kPa, kCl, kTr, kTr, kEnd},
     /* parting */ {kPa, kPa, kPa, kPa, kPa, kPa, kPa, kCl, kPa, kPa, kEnd},
-    /* draining */ {kCl, kDi, kDr, kDr, kDr, kDr, kDr, kCl, kDr, kDr, kEnd},
+    /* draining */ {kDr, kDr, kDr, kDr, kDr, kDr, kDr, kCl, kDr, kDr, kEnd},
     /* disconnecting */ {kDi, kDi, kDi, kDi, kDi, kDi, kDi, kCl, kDi, kDi, kEnd},
     /* closing */ {kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kCl, kEnd},
     /* closed */ {kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd, kEnd},

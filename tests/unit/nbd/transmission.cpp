@@ -350,14 +350,13 @@ TEST_CASE("transmission: the client vanishes") {
   CHECK(!rig.connection.wants_close());
 }
 
-TEST_CASE("transmission: shutdown finishes what is in flight and refuses the rest") {
+TEST_CASE("transmission: shutdown finishes what is in flight, and leaves the rest unanswered") {
   Attached rig(true);
-  const std::string text = "The server takes no new requests on this connection.";
   rig.feed(request(kFlush, 0, 1, 0, 0) + request(kWrite, 0, 2, 0, 5000) + pattern(1000));
   rig.connection.begin_drain(rig.now);
   CHECK(!rig.connection.wants_close());
   rig.feed(pattern(4000) + request(kWrite, 0, 3, 0, 100) + pattern(100) + request(kRead, 0, 4, 0, 8));
-  CHECK(rig.sent() == error_chunk(3, 108, text) + error_chunk(4, 108, text));
+  CHECK(rig.sent().empty());
   REQUIRE(rig.backend.running().size() == 2);
   rig.backend.complete(rig.running(0));
   CHECK(rig.sent() == simple(0, 1));
@@ -375,7 +374,7 @@ TEST_CASE("transmission: shutdown with a request that waits for memory, and of a
   CHECK(rig.connection.stalled());
   rig.connection.begin_drain(rig.now);
   CHECK(!rig.connection.stalled());
-  CHECK(rig.sent() == simple(108, 1));
+  CHECK(rig.sent().empty());
   CHECK(rig.connection.wants_close());
 
   Attached idle(false);

@@ -34,7 +34,7 @@ config::Config without(config::Config config, const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("reload: what is in flight is answered, what comes after it is told to go") {
+TEST_CASE("reload: what is in flight is answered, what comes after it is left unanswered") {
   Reloading all;
   TestClient client = attach(all.gateway, "other");
   for (std::uint64_t cookie = 0; cookie < 20; ++cookie) client.send_request(Command::read, cookie, 0, 65536);
@@ -45,12 +45,11 @@ TEST_CASE("reload: what is in flight is answered, what comes after it is told to
   int answers = 0;
   while (client.read_reply(cookie, error)) {
     ++answers;
-    const bool told_to_go = error == static_cast<std::uint32_t>(Error::eshutdown);
-    CHECK((error == 0 || told_to_go));
-    if (error == 0) REQUIRE(client.read(data));
+    CHECK(error == 0);
+    REQUIRE(client.read(data));
   }
   CHECK(done.get().outcome == ReloadOutcome::applied);
-  CHECK(answers == 20);
+  CHECK(answers <= 20);
 }
 
 TEST_CASE("reload: while one is going on another one is told so, and a dry run, too") {

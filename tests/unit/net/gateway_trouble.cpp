@@ -95,8 +95,7 @@ TEST_CASE(
   CHECK(session_of(rig.gateway).counters.losses == 0);
 }
 
-TEST_CASE(
-    "maintenance while a request hangs: later ones get ESHUTDOWN, it is answered, and then the client is gone") {
+TEST_CASE("maintenance while a request hangs: it is answered, later ones are not, and then the client is gone") {
   Rig rig;
   TestClient client = attach(rig.gateway, "vol-t");
   hang_next_read(rig.target);
@@ -104,14 +103,11 @@ TEST_CASE(
   until([&] { return tasks_of(rig.gateway).size() == 1; });
   REQUIRE(set_state(rig.gateway, AdminState::maint).code == VerdictCode::ok);
   client.send_request(Command::read, 2, 0, 4096);
-  std::uint64_t cookie = 0;
-  std::uint32_t error = 0;
-  REQUIRE(client.read_reply(cookie, error));
-  CHECK(cookie == 2);
-  CHECK(error == static_cast<std::uint32_t>(proto::nbd::Error::eshutdown));
   CHECK(set_state(rig.gateway, AdminState::ready).code == VerdictCode::ok);  // comes too late for this client
   TestClient other = attach(rig.gateway, "vol-t");
   recover(rig.gateway, {.rung = Rung::abort_task, .itt = tasks_of(rig.gateway).at(0).itt});
+  std::uint64_t cookie = 0;
+  std::uint32_t error = 0;
   REQUIRE(client.read_reply(cookie, error));
   CHECK(cookie == 1);
   CHECK(error == 0);
