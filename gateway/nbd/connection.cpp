@@ -31,13 +31,11 @@ constexpr bool may_follow(Connection::Phase from, Connection::Phase to) noexcept
       return to == Phase::transmission || to == Phase::closing || to == Phase::closed;
     case Phase::resuming:
       return to == Phase::transmission || to == Phase::parting || to == Phase::closing || to == Phase::closed;
-    case Phase::parting:
-      return to == Phase::closing || to == Phase::closed;
     case Phase::transmission:
       return to == Phase::parting || to == Phase::draining || to == Phase::disconnecting || to == Phase::closing ||
              to == Phase::closed;
+    case Phase::parting:
     case Phase::draining:
-      return to == Phase::disconnecting || to == Phase::closing || to == Phase::closed;
     case Phase::disconnecting:
       return to == Phase::closing || to == Phase::closed;
     case Phase::closing:
