@@ -13,8 +13,9 @@ file(COPY ${CPACK_NBDGW_DEBIAN}/copyright ${CPACK_NBDGW_DEBIAN}/changelog ${CPAC
 file(GLOB pages ${root}/usr/share/man/man*/*)
 compress(${docs}/changelog ${pages})
 
-# dpkg reads units where Debian 12 has them.
-if(EXISTS ${root}/usr/lib/systemd)
+# In Debian 12 all units are in /lib, and a package of 13 may have nothing there, for that is a link to /usr/lib.
+cmake_host_system_information(RESULT debian QUERY DISTRIB_VERSION_ID)
+if(debian STREQUAL "12")
   file(MAKE_DIRECTORY ${root}/lib)
   file(RENAME ${root}/usr/lib/systemd ${root}/lib/systemd)
 endif()

@@ -40,9 +40,9 @@ void parse_listen(const Section& section, Listen& listen) {
     if (!text) continue;
     Endpoint endpoint;
     if (const std::string wrong = parse_listen_address(*text, endpoint); !wrong.empty()) {
-      value.error(quoted(*text) + ": " + wrong);
+      value.error(in_quotes(*text) + ": " + wrong);
     } else if (std::find(listen.nbd.begin(), listen.nbd.end(), endpoint) != listen.nbd.end()) {
-      value.error(quoted(*text) + " is in the list twice");
+      value.error(in_quotes(*text) + " is in the list twice");
     } else {
       if (!is_local(endpoint)) {
         value.warning(
@@ -84,7 +84,7 @@ void parse_initiator(const Section& top, Initiator& initiator) {
   auto text = name.text();
   if (!text) return;
   if (const std::string wrong = check_iscsi_name(*text, NameOf::initiator); !wrong.empty()) {
-    name.error(quoted(*text) + ": " + wrong);
+    name.error(in_quotes(*text) + ": " + wrong);
   }
   initiator.name = *std::move(text);
 }
@@ -99,11 +99,11 @@ void parse_targets(const Section& top, const std::string& file, const FileReader
     Target target = section ? parse_target(*section, file, reader) : Target{};
     for (const Target& other : targets) {
       if (!target.name.empty() && target.name == other.name) {
-        section->get("name").error("another target is called " + quoted(target.name) + "; give each its own name");
+        section->get("name").error("another target is called " + in_quotes(target.name) + "; give each its own name");
       }
       if (!target.iqn.empty() && target.iqn == other.iqn) {
         section->get("iqn").error(
-            "this is target " + quoted(other.name) +
+            "this is target " + in_quotes(other.name) +
             " again; name all of its portals there: with two sessions to the same disks, writes "
             "through one would not wait for overlapping writes through the other");
       }
@@ -122,7 +122,7 @@ std::optional<std::uint32_t> find_target(const Value& value, const std::vector<T
     known.push_back(target.name);
   }
   const std::string_view near = nearest(*name, known);
-  value.error("no target is called " + quoted(*name) +
+  value.error("no target is called " + in_quotes(*name) +
               (near.empty() ? "; name one of those under `targets`" : "; did you mean " + std::string(near) + "?"));
   return std::nullopt;
 }
@@ -141,7 +141,7 @@ void parse_exports(const Section& top, Config& config) {
     assign(exported.name, name.text());
     if (name.given() && !exported.name.empty()) {
       if (const std::string wrong = check_export_name(exported.name); !wrong.empty()) name.error(wrong);
-      if (!names.insert(exported.name).second) name.error("another export is called " + quoted(exported.name));
+      if (!names.insert(exported.name).second) name.error("another export is called " + in_quotes(exported.name));
     }
     const Value description = section->get("description");
     assign(exported.description, description.text());
@@ -157,7 +157,7 @@ void parse_exports(const Section& top, Config& config) {
       exported.target = *target;
       const auto [first, fresh] = taken.try_emplace({*target, *number}, exported.name);
       if (!fresh) {
-        lun.error("export " + quoted(first->second) +
+        lun.error("export " + in_quotes(first->second) +
                   " is this logical unit already; overlapping writes are kept apart within one export only");
       }
     }
@@ -171,7 +171,7 @@ void warn_of_unused_targets(const Section& top, const Config& config, Report& re
                                   [i](const Export& exported) { return exported.target == i; });
     if (!used) {
       report.warning(top.get("targets").element_mark(i), "targets[" + std::to_string(i) + "]",
-                     "no export uses target " + quoted(config.targets[i].name) + "; it will not be logged in to");
+                     "no export uses target " + in_quotes(config.targets[i].name) + "; it will not be logged in to");
     }
   }
 }

@@ -118,9 +118,9 @@ void parse_admin(const Value& addresses, const Value& admin, const std::string& 
       if (!text) continue;
       AdminEndpoint address;
       if (const std::string wrong = parse_admin_listen_address(*text, address); !wrong.empty()) {
-        value.error(quoted(*text) + ": " + wrong);
+        value.error(in_quotes(*text) + ": " + wrong);
       } else if (std::ranges::find(list, address.endpoint, &AdminEndpoint::endpoint) != list.end()) {
-        value.error(quoted(*text) + " is in the list twice");
+        value.error(in_quotes(*text) + " is in the list twice");
       } else {
         check_access(value, address, has_tls, has_token, has_client_ca);
         list.push_back(std::move(address));

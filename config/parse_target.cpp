@@ -53,9 +53,9 @@ void parse_portals(const Section& section, Target& target) {
     if (!text) continue;
     Portal portal;
     if (const std::string wrong = parse_portal(*text, portal); !wrong.empty()) {
-      value.error(quoted(*text) + ": " + wrong);
+      value.error(in_quotes(*text) + ": " + wrong);
     } else if (std::find(target.portals.begin(), target.portals.end(), portal) != target.portals.end()) {
-      value.error(quoted(*text) + " is in the list twice; for more connections raise `connections`");
+      value.error(in_quotes(*text) + " is in the list twice; for more connections raise `connections`");
     } else {
       target.portals.push_back(portal);
     }
@@ -165,13 +165,14 @@ Target parse_target(const Section& section, const std::string& config_file, cons
   Target target;
   const Value name = section.required("name", "array");
   if (auto text = name.text()) {
-    if (const std::string wrong = check_target_name(*text); !wrong.empty()) name.error(quoted(*text) + ": " + wrong);
+    if (const std::string wrong = check_target_name(*text); !wrong.empty())
+      name.error(in_quotes(*text) + ": " + wrong);
     target.name = *std::move(text);
   }
   const Value iqn = section.required("iqn", "iqn.2003-01.org.linux-iscsi.array:t1");
   if (auto text = iqn.text()) {
     if (const std::string wrong = check_iscsi_name(*text, NameOf::target); !wrong.empty()) {
-      iqn.error(quoted(*text) + ": " + wrong);
+      iqn.error(in_quotes(*text) + ": " + wrong);
     }
     target.iqn = *std::move(text);
   }

@@ -28,7 +28,7 @@ void Report::hand_over(ParseResult& result) {
   result.warnings = std::move(warnings_);
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t kLongest = 60;
   std::string out = "\"";
   for (char c : text.substr(0, kLongest)) {

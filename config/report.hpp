@@ -37,6 +37,6 @@ class Report {
 };
 
 /// `text` in double quotes, shortened and with control characters made visible, to stand in a message.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 }  // namespace nbdgw::config

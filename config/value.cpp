@@ -37,7 +37,7 @@ std::string Value::describe() const {
     case YAML::NodeType::Sequence:
       return "a list";
     case YAML::NodeType::Scalar:
-      return quoted(node_.Scalar());
+      return in_quotes(node_.Scalar());
     default:
       return "no value";
   }
@@ -76,7 +76,7 @@ std::optional<bool> Value::boolean() const {
   if (!word) return std::nullopt;
   if (*word == "true") return true;
   if (*word == "false") return false;
-  error("expected true or false, found " + quoted(*word));
+  error("expected true or false, found " + in_quotes(*word));
   return std::nullopt;
 }
 
@@ -90,7 +90,7 @@ std::optional<std::uint64_t> Value::integer(std::uint64_t min, std::uint64_t max
   if (!word) return std::nullopt;
   const auto number = parse_integer(*word);
   if (number && *number >= min && *number <= max) return number;
-  error("expected " + expected + ", found " + quoted(*word));
+  error("expected " + expected + ", found " + in_quotes(*word));
   return std::nullopt;
 }
 
@@ -100,7 +100,7 @@ std::optional<std::uint64_t> Value::size(std::uint64_t min, std::uint64_t max) c
   if (!word) return std::nullopt;
   const auto bytes = parse_size(*word);
   if (bytes && *bytes >= min && *bytes <= max) return bytes;
-  error("expected " + expected + ", found " + quoted(*word) +
+  error("expected " + expected + ", found " + in_quotes(*word) +
         (bytes ? "" : " (a whole number with B, KiB, MiB, GiB or TiB right behind it)"));
   return std::nullopt;
 }
@@ -121,7 +121,7 @@ std::optional<proto::Micros> Value::duration(const std::string& expected, bool z
   if (!word) return std::nullopt;
   const auto micros = parse_duration(*word);
   if (micros && ((zero && *micros == 0) || (*micros >= min && *micros <= max))) return micros;
-  error("expected " + expected + ", found " + quoted(*word) +
+  error("expected " + expected + ", found " + in_quotes(*word) +
         (micros ? "" : " (a whole number with us, ms, s, min or h right behind it)"));
   return std::nullopt;
 }
@@ -132,7 +132,7 @@ std::optional<std::size_t> Value::choice(std::span<const std::string_view> words
   const auto found = std::find(words.begin(), words.end(), *word);
   if (found != words.end()) return static_cast<std::size_t>(found - words.begin());
   const std::string_view near = nearest(*word, words);
-  error("expected " + join(words) + ", found " + quoted(*word) +
+  error("expected " + join(words) + ", found " + in_quotes(*word) +
         (near.empty() ? "" : "; did you mean " + std::string(near) + "?"));
   return std::nullopt;
 }
@@ -222,7 +222,7 @@ void Section::unknown_key(const YAML::Node& key) const {
   } else {
     text += "here may stand " + join(keys_);
   }
-  std::string shown = quoted(word);
+  std::string shown = in_quotes(word);
   report_->error(key.Mark(), path_of(shown.substr(1, shown.size() - 2)), std::move(text));
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test that this machine can run, on a fresh Debian 12 too: installs what is missing, builds, tests. The
-# last line counts: "N passed, N failed" (and "N skipped", if any). Exit status 1 if anything failed or nothing ran.
+# Runs every test that this machine can run, on a fresh Debian 12 or 13 too: installs what is missing, builds, tests.
+# The last line counts: "N passed, N failed" (and "N skipped", if any). Exit status 1 if anything failed or nothing ran.
 #
 #   tests/run.sh                  everything
 #   tests/run.sh --quick          the unit tests, release build only, and the dashboards
@@ -9,16 +9,14 @@
 # Needs root or sudo: for the packages, and because tgtd keeps its control socket in /run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. deploy/packages.sh
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# The packages of our lists that are not installed.
-missing_packages() {
-  sed -e 's/#.*//' -e '/^[[:space:]]*$/d' deploy/packages-build.txt tests/packages.txt | while read -r name; do
-    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ]; then echo "$name"; fi
-  done
+missing_of_ours() {
+  missing_lines deploy/packages-build.txt tests/packages.txt
   # Where Node.js came in another way than Debian's, that one is good enough.
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
@@ -33,10 +31,9 @@ remove_policy() {
 }
 
 install_packages() {
-  local missing daemon
-  mapfile -t missing < <(missing_packages)
-  if [ ${#missing[@]} = 0 ]; then return; fi
-  echo "installing ${#missing[@]} packages: ${missing[*]}"
+  local lines missing daemon
+  lines=$(missing_of_ours)
+  if [ -z "$lines" ]; then return; fi
   # tgt, istgt, haproxy and prometheus start daemons when they are installed, and at every boot. The tests run their
   # own; so these neither start now nor later, unless they were there before.
   if [ ! -e "$policy" ]; then
@@ -46,6 +43,8 @@ install_packages() {
     as_root chmod 755 "$policy"
   fi
   as_root apt-get update -q
+  mapfile -t missing < <(choose_packages <<<"$lines")
+  echo "installing ${#missing[@]} packages: ${missing[*]}"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
   remove_policy
   for daemon in tgt istgt haproxy prometheus; do
@@ -56,7 +55,10 @@ install_packages() {
 }
 
 case " $* " in *" --help "* | *" -h "*) ;; *)
-  command -v dpkg-query >/dev/null || { echo "this is for Debian 12; see CONTRIBUTING.md for other systems" >&2; exit 1; }
+  if ! command -v dpkg-query >/dev/null; then
+    echo "this is for Debian 12 and 13; see CONTRIBUTING.md for other systems" >&2
+    exit 1
+  fi
   install_packages
 esac
 export PYTHONDONTWRITEBYTECODE=1

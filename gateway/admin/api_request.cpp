@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kMaxShown = 64;  // of what is quoted back
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return json::serialize(
       json::string(text.size() > kMaxShown ? std::string(text.substr(0, kMaxShown)) + "..." : std::string(text)));
 }
@@ -124,18 +124,18 @@ Fields::Fields(const Request& request, std::initializer_list<std::string_view> k
     return;
   }
   if (!document.is_object()) {
-    refuse("bad_json", {}, "the body is no object: " + quoted(to_text(document)));
+    refuse("bad_json", {}, "the body is no object: " + in_quotes(to_text(document)));
     return;
   }
   if (const auto twice = duplicate_member(request.body)) {
-    refuse("duplicate_field", *twice, quoted(*twice) + " is there twice");
+    refuse("duplicate_field", *twice, in_quotes(*twice) + " is there twice");
     return;
   }
   object_ = std::move(document.get_object());
   for (const auto& member : object_) {
     const std::string_view name(member.key().data(), member.key().size());
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      refuse("unknown_field", name, quoted(name) + " is not known here; known are: " + list(known));
+      refuse("unknown_field", name, in_quotes(name) + " is not known here; known are: " + list(known));
       return;
     }
   }
@@ -150,7 +150,7 @@ void Fields::refuse(std::string_view name, std::string_view text) {
 }
 
 void Fields::wrong(std::string_view name, std::string_view wanted) {
-  refuse(name, "expected " + std::string(wanted) + ", found " + quoted(to_text(object_.at(name))));
+  refuse(name, "expected " + std::string(wanted) + ", found " + in_quotes(to_text(object_.at(name))));
 }
 
 void Fields::require(std::string_view name) {
@@ -209,8 +209,8 @@ Query::Query(const Request& request, std::initializer_list<std::string_view> kno
     if (!name || !value) {
       refusal_ = Refusal{400, "bad_parameter", "the query has a broken %-encoding"};
     } else if (std::find(known.begin(), known.end(), *name) == known.end()) {
-      refusal_ =
-          Refusal{400, "unknown_parameter", quoted(*name) + " is not known here; known are: " + list(known), *name};
+      refusal_ = Refusal{400, "unknown_parameter", in_quotes(*name) + " is not known here; known are: " + list(known),
+                         *name};
     } else if (find(*name) != nullptr) {
       refusal_ = Refusal{400, "bad_parameter", *name + " is there twice", *name};
     } else {
@@ -227,7 +227,7 @@ const std::string* Query::find(std::string_view name) const noexcept {
 void Query::wrong(std::string_view name, std::string_view wanted) {
   if (refusal_) return;
   refusal_ = Refusal{400, "bad_parameter",
-                     std::string(name) + ": expected " + std::string(wanted) + ", found " + quoted(*find(name)),
+                     std::string(name) + ": expected " + std::string(wanted) + ", found " + in_quotes(*find(name)),
                      std::string(name)};
 }
 

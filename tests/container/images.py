@@ -4,6 +4,7 @@ import fnmatch
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ SOURCES = [f"deb http://deb.debian.org/{path} main"
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "nbdgw-tests"
 BASE_AGE_S = 7 * 24 * 3600  # then it is made anew, for the updates of its packages
 BUILD_TIMEOUT_S = 1500
-FULL = os.environ.get("NBDGW_CONTAINER_FULL") == "1"
+# What was built on another Debian than the images' does not find its libraries in them.
+FULL = os.environ.get("NBDGW_CONTAINER_FULL") == "1" or platform.freedesktop_os_release().get("VERSION_ID") != "12"
 
 
 def need():

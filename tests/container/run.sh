@@ -3,7 +3,7 @@
 # container would: no registry, no daemon. The last line counts.
 #
 #   tests/container/run.sh          the program is the release build; the stage that compiles is checked, not run
-#   tests/container/run.sh --full   that stage, too: all of the Dockerfile as it is
+#   tests/container/run.sh --full   that stage, too: all of the Dockerfile as it is; on another Debian always
 #
 # Needs root, buildah, mmdebstrap and apt's servers.
 set -euo pipefail

@@ -1,15 +1,16 @@
-"""A small Debian 12 in a folder, to install packages into: made by debootstrap, kept under build/, copied for each
-test. Nothing in it is ever started here; tests/vm makes a guest of one."""
+"""A small Debian, the same as this machine's, in a folder, to install packages into: made by debootstrap, kept under
+build/, copied for each test. Nothing in it is ever started here; tests/vm makes a guest of one."""
 import hashlib
 import os
 import pathlib
+import platform
 import shutil
 import stat
 import subprocess
 
 from . import servers
 
-SUITE = "bookworm"
+SUITE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 MIRROR = os.environ.get("NBDGW_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 # systemd: its tools look at the units and enable them. nbd-client: our files must get on with its.
 INCLUDE = "systemd,nbd-client"

@@ -208,11 +208,24 @@ def run_container(counts):
     run_counted("container", [str(ROOT / "tests/container/run.sh")], interop_environment("release"), counts, print_line)
 
 
+def clang_format():
+    """Debian 12's; another version has another opinion of what is the right layout."""
+    for name in filter(shutil.which, ("clang-format-14", "clang-format")):
+        if " version 14." in subprocess.run([name, "--version"], capture_output=True, text=True).stdout:
+            return name
+    return None
+
+
 def check_format(counts):
     headline("format")
+    program = clang_format()
+    if program is None:
+        print("skip: clang-format 14 is not there", flush=True)
+        counts.add("format", 0, 0, 1)
+        return
     sources = sorted(str(path) for top in ("gateway", "proto", "config", "tests")
                      for path in (ROOT / top).rglob("*.[ch]pp"))
-    done = subprocess.run([shutil.which("clang-format-14") or "clang-format", "--dry-run", "-Werror", *sources],
+    done = subprocess.run([program, "--dry-run", "-Werror", *sources],
                           cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode == 0:
         print(f"ok   {len(sources)} files", flush=True)
