@@ -5,6 +5,7 @@
 #   tests/run.sh                  everything
 #   tests/run.sh --quick          the unit tests, release build only, and the dashboards
 #   tests/run.sh --only PATTERN   tests whose name contains PATTERN
+#   tests/run.sh --lane NAME      one lane of the whole run, with what is built already
 #
 # Needs root or sudo: for the packages, and because tgtd keeps its control socket in /run.
 set -euo pipefail

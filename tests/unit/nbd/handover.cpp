@@ -109,12 +109,13 @@ TEST_CASE("handover: at every byte, with everything in flight") {
       first.connection.begin_handover(first.now);
       first.automatic = true;
       first.serve();
-      while (!first.connection.parked()) {  // a payload is on its way
-        const std::size_t taken = first.feed(std::string_view(all).substr(fed, 1));
-        REQUIRE(taken == 1);
+      const std::size_t piece = cut % 16 == 0 ? 1 : 97;  // single bytes are slow: not after each cut
+      while (!first.connection.parked()) {               // a payload is on its way
+        const std::size_t taken = first.feed(std::string_view(all).substr(fed, piece));
+        REQUIRE(taken > 0);
         fed += taken;
       }
-      CHECK(fed <= cut + 5000);
+      CHECK(fed < cut + 5000 + piece);
       std::array<iovec, 4> room;
       CHECK(first.connection.rx_buffers(room) == 0);
       CHECK(!first.connection.wants_close());
