@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "config/address.hpp"
+#include "gateway/admin/http_framing.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/stream_socket.hpp"
 
@@ -121,6 +122,11 @@ void HttpConnection::on_header(const Error& error) {
   if (spdlog::should_log(spdlog::level::debug)) {
     const auto target = header.target();
     asked_ = text(header.method_string()) + " " + text(target.substr(0, target.find('?')));
+  }
+  // Before anything that could leave the connection open: what follows may be a body.
+  if (auto wrong = framing_problem(header)) {
+    keep_alive_ = false;
+    return send(*std::move(wrong));
   }
   if (!is_welcome()) return;
   if (error) return refuse(error);

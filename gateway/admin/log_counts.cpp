@@ -9,14 +9,14 @@ namespace nbdgw::admin {
 
 namespace {
 
-std::array<std::atomic<std::uint64_t>, LogCounts::kLevels.size()> counts;
+std::array<std::atomic<std::uint64_t>, LogCounts::kLevels.size()> messages_by_level;
 
 class CountingSink final : public spdlog::sinks::sink {
  public:
   void log(const spdlog::details::log_msg& message) override {
     // What is worse than an error counts as one.
-    const auto level = std::min<std::size_t>(static_cast<std::size_t>(message.level), counts.size() - 1);
-    counts[level].fetch_add(1, std::memory_order_relaxed);
+    const auto level = std::min<std::size_t>(static_cast<std::size_t>(message.level), messages_by_level.size() - 1);
+    messages_by_level[level].fetch_add(1, std::memory_order_relaxed);
   }
   void flush() override {}
   void set_pattern(const std::string&) override {}
@@ -33,7 +33,8 @@ std::shared_ptr<spdlog::sinks::sink> make_counting_sink() {
 
 LogCounts log_counts() noexcept {
   LogCounts copy;
-  for (std::size_t i = 0; i < counts.size(); ++i) copy.messages[i] = counts[i].load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < messages_by_level.size(); ++i)
+    copy.messages[i] = messages_by_level[i].load(std::memory_order_relaxed);
   return copy;
 }
 

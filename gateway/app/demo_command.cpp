@@ -7,6 +7,7 @@
 #include "gateway/admin/admin_server.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/demo_data.hpp"
+#include "gateway/app/demo_room.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/nbdcopy.hpp"
 #include "gateway/app/signals.hpp"
@@ -116,6 +117,11 @@ int demo_command(const DemoOptions& options) {
   if (const std::string missing = missing_nbdcopy(); !missing.empty()) {
     fmt::print(stderr, "nbdgw: {}\n", missing);
     return kFailed;
+  }
+  // A disk or a memory that is full is felt by everybody on the machine.
+  if (const std::string missing = missing_room(options.size, look_for_room(temporary_place())); !missing.empty()) {
+    fmt::print(stderr, "nbdgw: {}\n", missing);
+    return kBadUsage;
   }
   set_up_logging(config::LogLevel::warn);
   StopSignals signals;  // before there is any other thread

@@ -40,9 +40,13 @@ std::size_t read_chunk(const File& file, const std::string& path, std::vector<ch
 
 }  // namespace
 
-TemporaryFolder::TemporaryFolder() {
+std::string temporary_place() {
   const char* folder = std::getenv("TMPDIR");
-  path_ = std::string(folder != nullptr ? folder : "/var/tmp") + "/nbdgw-XXXXXX";
+  return folder != nullptr && *folder != '\0' ? folder : "/var/tmp";
+}
+
+TemporaryFolder::TemporaryFolder() {
+  path_ = temporary_place() + "/nbdgw-XXXXXX";
   if (::mkdtemp(path_.data()) == nullptr) give_up(path_);
 }
 

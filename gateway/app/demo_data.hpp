@@ -8,8 +8,10 @@
 
 namespace nbdgw::app {
 
-/// A new folder for large files, removed with all that is in it. In $TMPDIR, or else in /var/tmp, which unlike /tmp
-/// is seldom memory.
+/// The folder for large files: $TMPDIR, or else /var/tmp, which unlike /tmp is seldom memory.
+std::string temporary_place();
+
+/// A new folder in temporary_place(), removed with all that is in it.
 class TemporaryFolder {
  public:
   TemporaryFolder();

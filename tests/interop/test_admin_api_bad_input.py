@@ -1,5 +1,7 @@
 """What is wrong with a request for the admin API is refused, and changes nothing."""
+import json
 import re
+import socket
 
 from admin_api import CONTRACT, ApiCase
 from base import gateway_only
@@ -79,6 +81,62 @@ class BadInput(ApiCase):
         for kind in ("application/json", "Application/JSON;charset=utf-8", "application/json ; x=y"):
             self.assertEqual(admin.post(self.port, "/v1/drain", {"dry_run": True}, content_type=kind).status, 200)
         self.unchanged()
+
+    def said_to(self, text):
+        """All that is answered to these bytes until the gateway closes, one pair of head and body for each answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as stream:
+            stream.sendall(text)
+            said = b""
+            while more := stream.recv(65536):
+                said += more
+        answers = []
+        while said:
+            head, _, rest = said.decode().partition("\r\n\r\n")
+            length = int(re.search(r"(?im)^Content-Length: (\d+)", head)[1])
+            answers.append((head, rest[:length]))
+            said = rest[length:].encode()
+        return answers
+
+    def test_bodies_without_a_certain_end(self):
+        """Nothing is done, and what follows is not taken for a request: whoever passed it on may have seen a body."""
+        drain = (b"POST /v1/drain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n%b\r\n\r\n"
+                 b'10\r\n{"dry_run":true}\r\n0\r\n\r\n')
+        second = (b"POST /v1/drain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                  b'Content-Length: 16\r\nConnection: close\r\n\r\n{"dry_run":true}')
+        for spelling in (b"Transfer-Encoding: chunked", b"transfer-encoding:\tChunked "):
+            answers = self.said_to(drain % spelling + second)
+            self.assertEqual([head.split()[1] for head, _ in answers], ["200", "200"], answers)
+        for status, fields in (
+                (400, b"Transfer-Encoding: xchunked"),
+                (400, b"Transfer-Encoding: identity"),
+                (400, b"Transfer-Encoding: chunked, identity"),
+                (400, b"Transfer-Encoding: chunked, chunked"),
+                (501, b"Transfer-Encoding: gzip, chunked"),
+                (400, b"Transfer-Encoding: chunked;param"),
+                (400, b'Transfer-Encoding: "chunked"'),
+                (400, b"Transfer-Encoding:"),
+                (400, b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked"),
+                (400, b"Transfer-Encoding: chunked\r\nContent-Length: 27"),
+                (400, b"Content-Length: 27\r\nTransfer-Encoding: xchunked"),
+                (400, b"Content-Length: 0\r\nContent-Length: 27"),
+                (400, b"Content-Length: +27"),
+                (400, b"Content-Length: 27, 27"),
+                (413, b"Content-Length: 99999999999")):
+            with self.subTest(fields=fields):
+                answers = self.said_to(drain % fields + second)
+                self.assertEqual([int(head.split()[1]) for head, _ in answers], [status], answers)
+                head, body = answers[0]
+                self.assertRegex(head, r"(?im)^Content-Type: application/problem\+json")
+                self.assertRegex(head, r"(?im)^Connection: close")
+                CONTRACT.validate(json.loads(body), CONTRACT.schema("Problem"))
+        bare = drain[:drain.index(b"\r\n\r\n") + 4]
+        for body in (b"", b'{"dry_run":true}'):
+            answers = self.said_to(bare % b"Transfer-Encoding: xchunked" + body + second)
+            self.assertEqual([int(head.split()[1]) for head, _ in answers], [400], answers)
+        old = (drain % b"Transfer-Encoding: chunked").replace(b"HTTP/1.1", b"HTTP/1.0")
+        self.assertEqual([int(head.split()[1]) for head, _ in self.said_to(old + second)], [400])
+        self.unchanged()
+        self.assertEqual(["dry_run=true" in line for line in self.audit("drain")], [True] * 4)  # the good ones
 
     def test_methods_and_paths(self):
         for method, path in (("GET", "/v1/drain"), ("POST", "/v1/exports"), ("DELETE", "/v1/clients/1"),

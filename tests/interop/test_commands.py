@@ -120,6 +120,26 @@ class Commands(InteropCase):
         done = nbdgw("demo", "--once", timeout_s=180)
         self.assertIn("nbd", done.stdout)
 
+    def demo_refused(self, status, size, folder):
+        """What a demo says that starts nothing."""
+        done = clients.run(["env", f"TMPDIR={folder}", *servers.gateway_command("demo", "--once", "--size", size)],
+                           check=False, timeout_s=20)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertEqual(done.stdout, "", "neither target nor gateway was there")
+        return done.stderr
+
+    def test_demo_larger_than_the_machine(self):
+        folder = workdir.fresh("demo")
+        said = self.demo_refused(2, "1024TiB", folder)
+        self.assertRegex(said, r"(?m)^  memory: 1\.0 PiB .* but \d+\.\d [KMGT]iB available ")
+        self.assertRegex(said, rf"(?m)^  disk: 2\.1 PiB .* but \d+\.\d [KMGT]iB available in {folder}$")
+        self.assertRegex(said, r"There is room for --size \d+[MG]iB\.|Not even --size 1MiB has room")
+        self.assertIn("TMPDIR=FOLDER", said)
+        self.assertEqual(os.listdir(folder), [])
+
+    def test_demo_without_its_folder(self):
+        self.assertRegex(self.demo_refused(1, "1MiB", "/nonexistent/folder"), r"/nonexistent/folder.*TMPDIR.*No such file")
+
     def test_port_in_use(self):
         target = self.use(Tgt())
         server = gateway.Gateway({"array": target}, {"vol0": ("array", 1)})
