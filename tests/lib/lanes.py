@@ -128,7 +128,8 @@ def environment_of(preset):
 
 
 def print_line(line):
-    print(line, end="", flush=True)
+    if not COUNTS.match(line):  # the lane's own comes last
+        print(line, end="", flush=True)
 
 
 def run_counted(what, argv, environment, counts, show=print_line):
@@ -174,7 +175,7 @@ def run_recovery(preset, counts, wanted=lambda name: True):
     def run_class(name):
         lines = []
         run_counted(f"{name} ({preset})", [*INTEROP, "--only", name], environment_of(preset), counts, lines.append)
-        print("".join(line for line in lines if not COUNTS.match(line)), end="", flush=True)
+        print_line("".join(line for line in lines if not COUNTS.match(line)))
 
     with concurrent.futures.ThreadPoolExecutor(RECOVERY_JOBS) as pool:
         list(pool.map(run_class, classes))
