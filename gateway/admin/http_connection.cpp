@@ -47,8 +47,9 @@ bool is_local_name(std::string_view host) {
   std::string name;
   std::uint16_t port = 0;
   if (!config::parse_host_port(host, 0, name, port).empty()) return false;
-  return name == "localhost" || name.find(':') != std::string::npos ||
-         name.find_first_not_of("0123456789.") == std::string::npos;
+  const std::string_view address = name;
+  return address == "localhost" || address.find_first_of(':') != address.npos ||
+         address.find_first_not_of("0123456789.") == address.npos;
 }
 
 }  // namespace
