@@ -84,7 +84,11 @@ class Schedule:
 
     def _follow(self, lane, process):
         start = time.monotonic()
-        lines = list(process.stdout)
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("FAIL"):  # the rest comes when the lane has ended
+                print(f"-- {lane.name}: {line.rstrip()}", flush=True)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         minutes = (time.monotonic() - start) / 60
