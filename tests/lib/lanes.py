@@ -215,6 +215,8 @@ class Lane:
     after: str = ""  # the build whose programs it runs
     builds: bool = False  # mostly compiles: one such lane at a time, beside those that test
     gives_way: bool = False  # takes what processor time the others leave
+    # Its times are looked at, and it can use both cores: no other lane that tests beside it.
+    alone: bool = False
 
 
 LANES = [
@@ -228,7 +230,8 @@ LANES = [
          run_program("tests/debian/run.py"), builds=True),
     Lane("format", "layout of the sources", 0.5, check_format),
     Lane("dashboards", "dashboards, alerts, runbooks", 1, run_program("tests/dashboards/run.py")),
-    Lane("vm", "a kernel's NBD client and iSCSI target, in guests", 10, run_program("tests/vm/run.py"), "build-release"),
+    Lane("vm", "a kernel's NBD client and iSCSI target, in guests", 10, run_program("tests/vm/run.py"), "build-release",
+         alone=True),
     Lane("interop", "between clients and targets of others", 8,
          lambda c: run_interop("release", c, leave_out=[RECOVERY]), "build-release"),
     Lane("recovery", "connections cut, targets restarted and hung, under load", 6,

@@ -41,7 +41,7 @@ def give_way():
 
 class Schedule:
     def __init__(self, wanted):
-        self.waiting = list(wanted)
+        self.waiting = list(wanted)  # in this order, as far as they may
         self.names = {lane.name for lane in wanted}
         self.running = {}
         self.done = []
@@ -56,6 +56,8 @@ class Schedule:
                     for lane in list(self.waiting):
                         if self._may_begin(lane):
                             self._begin(lane)
+                        elif lane.alone and self._is_built(lane):
+                            break  # or there would always be something beside it
                     if self.running:
                         self.change.wait()
         finally:
@@ -63,11 +65,16 @@ class Schedule:
                 os.killpg(process.pid, signal.SIGTERM)
         return self.done
 
+    def _is_built(self, lane):
+        return lane.after not in self.names or any(done.lane.name == lane.after for done in self.done)
+
     def _may_begin(self, lane):
-        if lane.after in self.names and not any(done.lane.name == lane.after for done in self.done):
+        if not self._is_built(lane):
             return False
         beside = [other for other in self.running if other.builds == lane.builds]
-        return len(beside) < (1 if lane.builds else TEST_LANES)
+        if lane.builds or lane.alone or any(other.alone for other in beside):
+            return not beside
+        return len(beside) < TEST_LANES
 
     def _begin(self, lane):
         self.waiting.remove(lane)
