@@ -99,10 +99,10 @@ TEST_CASE("late answers: ignored and counted, on each connection, in pieces of a
           CAPTURE(chunk);
           CAPTURE(cid);
           AfterReset peer(digests);
+          const std::uint32_t before = peer.wire(cid).stat_sn;
           const Pdu pdu = late.pdu(peer, cid);
           // Byte by byte only what is short: each piece is a turn of the session.
           peer.rx_chunk = chunk == 1 && pdu.data.size() > 20'000 ? 61 : chunk;
-          const std::uint32_t before = peer.wire(cid).stat_sn;
           peer.deliver(cid, pdu);
           CHECK(peer.session.counters().late_answers == 1);
           CHECK(peer.session.state() == SessionState::logged_in);
