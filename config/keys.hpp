@@ -18,7 +18,7 @@ inline constexpr std::array<Key, 3> kAdminTls{"certificate_file", "key_file", "c
 inline constexpr std::array<Key, 4> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory"};
 inline constexpr std::array<Key, 1> kLog{"level"};
 inline constexpr std::array<Key, 1> kInitiator{"name"};
-inline constexpr std::array<Key, 18> kTarget{"name",
+inline constexpr std::array<Key, 20> kTarget{"name",
                                              "iqn",
                                              "portals",
                                              "connections",
@@ -33,6 +33,8 @@ inline constexpr std::array<Key, 18> kTarget{"name",
                                              "queue_depth",
                                              "retries",
                                              "fast_abort",
+                                             "after_reinstatement",
+                                             "other_group",
                                              "on_path_loss",
                                              "power_on_attention",
                                              "timeouts"};

@@ -153,6 +153,19 @@ enum class PowerOnAttention : std::uint8_t {
   ignore,      // nothing: this target raises it for lesser reasons, and its cache is known to survive
 };
 
+/// What is taken for the end of writes that were under way, with all of their data sent, when a session was lost that is
+/// there again.
+enum class AfterReinstatement : std::uint8_t {
+  reset,  // the login, and a LOGICAL UNIT RESET after it: some targets leave alone what is inside SCSI already
+  trust,  // the login: this target is known to end them, or to have them done before it answers the login
+};
+
+/// The same, where the next login leads to another target portal group, that is to another controller.
+enum class OtherGroup : std::uint8_t {
+  prove,  // a LOGICAL UNIT RESET there, for those that were acknowledged; the others are held
+  trust,  // the login: this target is known to end, in all groups, what an initiator had under way in another
+};
+
 /// One iSCSI target: one session with up to `connections` TCP connections.
 struct Target {
   std::string name;               // how this file, log lines and metrics call it
@@ -170,6 +183,8 @@ struct Target {
   std::uint32_t queue_depth = 128;                   // SCSI commands at a time to each of its LUNs
   std::uint32_t retries = 5;  // of a command that failed in a way that may pass, or that was never answered
   bool fast_abort = true;     // withhold data that the target asked for while a reset is under way
+  AfterReinstatement after_reinstatement = AfterReinstatement::reset;
+  OtherGroup other_group = OtherGroup::prove;
   PathLoss on_path_loss = PathLoss::fail;
   PowerOnAttention power_on_attention = PowerOnAttention::fail_flush;
   TargetTimeouts timeouts;

@@ -36,6 +36,10 @@ constexpr std::array<std::string_view, 2> kPathLossWords{"fail", "hold"};
 constexpr std::array kPathLosses{PathLoss::fail, PathLoss::hold};
 constexpr std::array<std::string_view, 2> kPowerOnWords{"fail_flush", "ignore"};
 constexpr std::array kPowerOns{PowerOnAttention::fail_flush, PowerOnAttention::ignore};
+constexpr std::array<std::string_view, 2> kReinstatementWords{"reset", "trust"};
+constexpr std::array kReinstatements{AfterReinstatement::reset, AfterReinstatement::trust};
+constexpr std::array<std::string_view, 2> kOtherGroupWords{"prove", "trust"};
+constexpr std::array kOtherGroups{OtherGroup::prove, OtherGroup::trust};
 constexpr std::array<std::string_view, 4> kAlgorithmWords{"sha3-256", "sha256", "sha1", "md5"};
 constexpr std::array kAlgorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
                                  ChapAlgorithm::md5};
@@ -145,6 +149,12 @@ void parse_timeouts(const Section& section, TargetTimeouts& timeouts) {
 void parse_recovery(const Section& section, Target& target) {
   assign(target.retries, section.get("retries").integer(1, kMaxRetries));
   assign(target.fast_abort, section.get("fast_abort").boolean());
+  if (const auto index = section.get("after_reinstatement").choice(kReinstatementWords)) {
+    target.after_reinstatement = kReinstatements[*index];
+  }
+  if (const auto index = section.get("other_group").choice(kOtherGroupWords)) {
+    target.other_group = kOtherGroups[*index];
+  }
   if (const auto index = section.get("on_path_loss").choice(kPathLossWords))
     target.on_path_loss = kPathLosses[*index];
   if (const auto index = section.get("power_on_attention").choice(kPowerOnWords)) {

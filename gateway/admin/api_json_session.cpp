@@ -80,6 +80,7 @@ void add(const RecoveryEvent& event, json::object& out) {
   out["scope"] = initiator::to_string(event.scope);
   out["tasks"] = event.tasks;
   out["outcome"] = initiator::to_string(event.outcome);
+  if (!event.proof.empty()) out["proof"] = event.proof;
   out["duration_seconds"] = seconds(event.duration);
 }
 

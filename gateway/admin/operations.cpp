@@ -32,7 +32,9 @@ const char* name_of(Operation::State state) noexcept {
 std::string describe(const RecoveryEvent& event) {
   std::string text = fmt::format("{}: {}, {} task(s) handed back", initiator::to_string(event.rung),
                                  initiator::to_string(event.outcome), event.tasks);
-  if (event.outcome != RungOutcome::success && !event.cause.empty()) text += ": " + event.cause;
+  if (!event.proof.empty()) text += ": " + event.proof;
+  const bool proves_nothing = event.outcome == RungOutcome::success && event.tasks == 0 && event.proof.empty();
+  if ((event.outcome != RungOutcome::success || proves_nothing) && !event.cause.empty()) text += ": " + event.cause;
   return text;
 }
 

@@ -302,6 +302,7 @@ std::string event_text(const json::value& event) {
   }
   out += fmt::format("  {} {} in {}, {} task(s): {}", text(event, "rung"), text(event, "outcome"),
                      seconds(event, "duration_seconds"), text(event, "tasks"), text(event, "cause"));
+  if (const json::value& proof = at(event, "proof"); !proof.is_null()) out += "; proof: " + plain(proof);
   if (const json::value& operation = at(event, "operation"); !operation.is_null()) {
     out += fmt::format(" (operation {})", plain(operation));
   }

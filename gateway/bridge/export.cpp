@@ -107,7 +107,10 @@ void Export::release(nbd::Request&, nbd::Segment& segment) {
 
 void Export::release(nbd::Request& request) {
   NBDGW_ASSERT(io(request).progress == IoRequest::State::answered, "a request is released after its reply");
-  free_request(io(request));
+  if (io(request).active == 0) return free_request(io(request));
+  // Answered early: the rest runs to its end like that of a client who went away.
+  io(request).connection = nullptr;
+  io(request).abandoned = true;
 }
 
 void Export::abandon(nbd::Request& nbd_request) {
@@ -129,6 +132,10 @@ void Export::abandon(nbd::Request& nbd_request) {
 /// True: it may run now. False: it waits for the fence, and run() comes later.
 bool Export::begins_fenced(IoRequest& request, BlockRange range) {
   if (fence_.enter(request.fence, range.first, range.end)) return true;
+  if (stuck_) {
+    const bool at_once = fails_now() || config_.hold_timeout == proto::kNever;
+    stuck_at_ = std::min(stuck_at_, at_once ? request.arrived_at : request.arrived_at + config_.hold_timeout);
+  }
   request.progress = IoRequest::State::fenced;
   ++counters_.fenced;
   return false;
@@ -188,6 +195,9 @@ void Export::settle(Segment& segment, bool good) {
 
 /// Goes on with a request that may have nothing more to wait for.
 void Export::conclude(IoRequest& request) {
+  if (request.early && request.not_received == 0 && !request.abandoned && request.progress < IoRequest::State::finished) {
+    finish(request);
+  }
   const bool over = request.error != Error::none || request.abandoned;
   if (request.active > 0 || (!over && (request.not_received > 0 || request.cursor < request.range_end))) return;
   if (request.fence.state() != Fence::State::outside) {
@@ -199,7 +209,8 @@ void Export::conclude(IoRequest& request) {
     return;
   }
   if (request.error != Error::none) {
-    if (request.not_received == 0) finish(request);  // else the rest of the payload still needs its place
+    // Else the rest of the payload still needs its place, or it was answered early.
+    if (request.not_received == 0 && request.progress < IoRequest::State::finished) finish(request);
     return;
   }
   if (request.cached_at != CacheLedger::kNothingCached) {

@@ -31,6 +31,7 @@ nbd::Request* Export::admit(const nbd::RequestHeader& header, nbd::Connection& c
   request->arrived_at = now;
   request->progress = IoRequest::State::admitted;
   request->abandoned = false;
+  request->early = false;
   request->fua = (header.flags & proto::nbd::kCmdFlagFua) != 0;
   request->fua_bit = request->fua && can_.cache && can_.fua_bit && header.command == Command::write;
   request->text = nullptr;

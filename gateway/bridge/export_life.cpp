@@ -41,6 +41,7 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
     hold_expired_ = false;
     hold_expired_ = hold_expiry() <= now;
   }
+  look_at_stuck(now);
   pump(now);
 }
 
@@ -71,6 +72,7 @@ void Export::on_session_up(proto::Micros outage, proto::Micros now) {
 void Export::on_session_down(const std::string& reason, proto::Micros now) {
   session_up_ = false;
   enter(ExportState::offline, reason, now);
+  look_at_stuck(now);
   pump(now);
 }
 
@@ -186,7 +188,7 @@ proto::Micros Export::hold_expiry() const noexcept {
 }
 
 proto::Micros Export::next_deadline() const noexcept {
-  return std::min({queue_.next_due(), recheck_at_, unit_.next_deadline(), hold_expiry()});
+  return std::min({queue_.next_due(), recheck_at_, stuck_at_, unit_.next_deadline(), hold_expiry()});
 }
 
 void Export::on_deadline(proto::Micros now) {
@@ -199,6 +201,7 @@ void Export::on_deadline(proto::Micros now) {
     hold_expired_ = true;
     ++counters_.hold_timeouts;
   }
+  if (stuck_at_ <= now) look_at_stuck(now);
   queue_.release_due(now);
   pump(now);
 }

@@ -35,11 +35,17 @@ CommandKind kind_of(const Task& task) noexcept {
   return CommandKind::other;
 }
 
+initiator::Proof proof_of(const Task& task) noexcept {
+  NBDGW_ASSERT(task.proof.has_value(), "what may be sent again came back with a proof");
+  return *task.proof;
+}
+
 }  // namespace
 
 /// Sends what may be sent.
 void Export::pump(proto::Micros now) {
   if (fails_now()) {
+    if (stuck_at_ != proto::kNever) look_at_stuck(now);
     fail_held();
     return;
   }
@@ -79,7 +85,9 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
   // whatever else waits, even if this command has come back once too often.
   if (command.outcome == initiator::Outcome::transport_disrupted) {
     ++counters_.held;
-    if (state_ == ExportState::online || state_ == ExportState::probing) {
+    // One that was held in the session comes back later, when there is another one.
+    const bool news = command.proof->came_with_the_loss();
+    if (news && (state_ == ExportState::online || state_ == ExportState::probing)) {
       enter(ExportState::offline, "the session with the target was lost", now);
     }
   }
@@ -95,10 +103,10 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
     if (task.role == Task::Role::segment) settle(static_cast<Segment&>(task), false);
   } else if (disposition.action == Action::retry_later) {
     ++counters_.retries_delayed;
-    queue_.delay(task, now + disposition.delay);
+    queue_.again(task, proof_of(task), now + disposition.delay);
   } else {
     if (disposition.action == Action::retry_now) ++counters_.retries_at_once;
-    queue_.push_front(task);
+    queue_.again(task, proof_of(task));
   }
   pump(now);
 }

@@ -116,6 +116,7 @@ struct IoRequest : nbd::Request {
 
   State progress = State::free;
   bool abandoned = false;
+  bool early = false;    // is answered, with its error, although the session holds tasks of it
   bool fua = false;      // to be on stable storage before the reply
   bool fua_bit = false;  // WRITE: the tasks carry the FUA bit, so no flush is needed
   const char* text = nullptr;

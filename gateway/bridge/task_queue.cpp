@@ -18,6 +18,14 @@ void TaskQueue::push_front(Task& task) noexcept {
   ready_.push_front(task);
 }
 
+void TaskQueue::again(Task& task, const initiator::Proof&) noexcept {
+  push_front(task);
+}
+
+void TaskQueue::again(Task& task, const initiator::Proof&, proto::Micros due) noexcept {
+  delay(task, due);
+}
+
 void TaskQueue::delay(Task& task, proto::Micros due) noexcept {
   NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
   task.state = Task::State::delayed;

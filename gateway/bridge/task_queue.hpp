@@ -14,11 +14,14 @@ class TaskQueue {
  public:
   explicit TaskQueue(std::uint32_t depth) : depth_(depth), configured_depth_(depth) {}
 
-  /// New work goes to the back; work that had its turn and must be sent again, and flushes, go to the front.
+  /// New work goes to the back; the next command of work that had its turn, and flushes, go to the front.
   void push_back(Task& task) noexcept;
   void push_front(Task& task) noexcept;
-  /// Not before `due`; release_due() then moves it to the front of the queue.
-  void delay(Task& task, proto::Micros due) noexcept;
+  /// The same command once more, also in front. Whoever asks for that has a proof in hand that the target does not run
+  /// it any more.
+  void again(Task& task, const initiator::Proof& proof) noexcept;
+  /// The same, not before `due`; release_due() then moves it to the front of the queue.
+  void again(Task& task, const initiator::Proof& proof, proto::Micros due) noexcept;
   /// Takes out a task that is ready or delayed.
   void remove(Task& task) noexcept;
 
@@ -46,6 +49,8 @@ class TaskQueue {
   bool idle() const noexcept { return lent_ == 0 && ready_.empty() && delayed_.empty(); }
 
  private:
+  void delay(Task& task, proto::Micros due) noexcept;
+
   ReadyQueue ready_;
   DelayQueue delayed_;
   std::uint32_t lent_ = 0;

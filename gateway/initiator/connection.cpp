@@ -1,5 +1,6 @@
 #include "gateway/initiator/connection.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "gateway/initiator/session.hpp"
@@ -49,20 +50,23 @@ void Connection::enter(ConnectionState state, proto::Micros now) {
   state_since_ = now;
 }
 
-void Connection::setup(const Portal& portal, proto::Micros now) {
+void Connection::setup(const Portal& portal, const std::string& address, proto::Micros now) {
   enter(ConnectionState::connecting, now);
   portal_ = portal;
+  address_.clear();
   reader_.reset();
   parameters_ = {};
   send_header_digest_ = send_data_digest_ = false;
   exp_stat_sn_ = 0;
   start_tx();
   detail_.clear();
-  session_.request_socket({.kind = SocketRequest::Kind::connect, .connection = cid_, .portal = portal});
+  session_.request_socket(
+      {.kind = SocketRequest::Kind::connect, .connection = cid_, .portal = portal, .address = address});
 }
 
-void Connection::on_connected(proto::Micros now) {
+void Connection::on_connected(proto::Micros now, std::string address) {
   if (state_ != ConnectionState::connecting) return;  // given up meanwhile; its close is on the way
+  address_ = std::move(address);
   enter(ConnectionState::login, now);
   last_received_ = now;
   LoginIdentity identity{.isid = session_.isid_, .cid = cid_};
@@ -101,7 +105,10 @@ ConnectionError Connection::login_response(const ReceivedPdu& received, proto::M
   if (pdu.itt != login_itt()) return ConnectionError::bad_itt;
   exp_stat_sn_ = pdu.sequence.stat_sn + 1;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
-  switch (login_->on_response(pdu, text)) {
+  const Login::Step step = login_->on_response(pdu, text);
+  const bool told = login_->portal_group_tag().has_value() || step == Login::Step::done;
+  if (cid_ != 0 && told && !belongs_to_session()) return ConnectionError::login_refused;
+  switch (step) {
     case Login::Step::send:
       send_login_request();
       return ConnectionError::none;
@@ -130,11 +137,23 @@ ConnectionError Connection::login_response(const ReceivedPdu& received, proto::M
   return ConnectionError::none;
 }
 
+PortalGroup Connection::group() const {
+  return {login_->portal_group_tag(), portal_, address_};
+}
+
+/// Whether it leads to the portal group of the session. Another controller would not know the session, or worse.
+bool Connection::belongs_to_session() {
+  if (same_group(group(), session_.group())) return true;
+  detail_ = "it leads to " + group_text(group()) + ", the session is in " + group_text(session_.group());
+  return false;
+}
+
 void Connection::start(proto::Micros now) {
   parameters_ = login_->connection();
   if (cid_ == 0) {
     session_.parameters_ = login_->session();
     session_.tsih_ = login_->tsih();
+    session_.group_ = group();
   }
   login_.reset();
   const bool header = parameters_.header_digest == proto::iscsi::Digest::crc32c;
@@ -159,13 +178,15 @@ void Connection::stop(proto::Micros now) {
   });
   if (receiving_ != nullptr) session_.put_task(*std::exchange(receiving_, nullptr));
   login_.reset();
-  for (Task** task : {&ping_, &logout_}) {
+  for (Task** task : {&ping_, &round_ping_, &logout_}) {
     if (*task != nullptr) session_.complete_task(*std::exchange(*task, nullptr), TaskState::abrt_sess_recov);
   }
   pinging_ = false;
+  round_deadline_ = proto::kNever;
   session_.request_socket({.kind = leave ? SocketRequest::Kind::leave : SocketRequest::Kind::close,
                            .connection = cid_,
                            .portal = {},
+                           .address = {},
                            .patient = leave && session_.answers_});
 }
 
@@ -228,7 +249,7 @@ proto::Micros Connection::next_deadline() const noexcept {
     case ConnectionState::started:
       // After a Logout nothing new may be asked (RFC 7143 section 11.14); its own deadline watches over it.
       if (settings.nop_interval == 0 || session_.state_ != SessionState::logged_in) return proto::kNever;
-      return last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0);
+      return std::min(round_deadline_, last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0));
     case ConnectionState::free:
     case ConnectionState::stopped:
       return proto::kNever;
@@ -239,7 +260,8 @@ proto::Micros Connection::next_deadline() const noexcept {
 void Connection::on_deadline(proto::Micros now) {
   if (now < next_deadline()) return;
   if (state_ == ConnectionState::started) {
-    if (pinging_) {
+    if (now >= round_deadline_) detail_ = "asked whether all that was sent had arrived";
+    if (pinging_ || now >= round_deadline_) {
       failure(ConnectionError::nop_timed_out, now);
     } else {
       send_ping(now);

@@ -9,6 +9,7 @@
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/login.hpp"
 #include "gateway/initiator/pdu_reader.hpp"
+#include "gateway/initiator/portal_group.hpp"
 #include "gateway/initiator/send_queue.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/task.hpp"
@@ -43,7 +44,8 @@ class Connection final : private PduHandler {
   Connection& operator=(const Connection&) = delete;
 
   // The shell's side.
-  void on_connected(proto::Micros now);
+  /// `address`: of the portal, in the shell's words; the session knows it again by that (SocketRequest::address).
+  void on_connected(proto::Micros now, std::string address = {});
   /// The connect failed or the socket is gone; `why` is the system's text. Also the answer to SocketRequest close
   /// and leave.
   void on_disconnected(const std::string& why, proto::Micros now);
@@ -64,6 +66,7 @@ class Connection final : private PduHandler {
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
   // For views.
   const Portal& portal() const noexcept { return portal_; }  // where it is, or was last, connected to
+  const std::string& address() const noexcept { return address_; }
   proto::Micros state_since() const noexcept { return state_since_; }
   proto::Micros last_received() const noexcept { return last_received_; }
   bool pinging() const noexcept { return ping_ != nullptr; }
@@ -75,12 +78,14 @@ class Connection final : private PduHandler {
   void enter(ConnectionState state, proto::Micros now);
 
   // Life (iscsi_conn_setup, _start, _stop, _failure).
-  void setup(const Portal& portal, proto::Micros now);
+  void setup(const Portal& portal, const std::string& address, proto::Micros now);
   void start(proto::Micros now);
   void stop(proto::Micros now);
   void failure(ConnectionError error, proto::Micros now);
 
   // Login exchange.
+  PortalGroup group() const;
+  bool belongs_to_session();
   std::uint32_t login_itt() const noexcept;
   void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
@@ -113,6 +118,9 @@ class Connection final : private PduHandler {
   void fill_send_queue();
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);
   void send_ping(proto::Micros now);
+  void send_round_ping(std::uint32_t round, proto::Micros now);
+  Task* send_nop_task(proto::Micros now);
+  void pong(Task& task);
   void send_tmf(const TaskManagement& tmf);
   void send_logout(proto::iscsi::LogoutReason reason, proto::Micros now);
 
@@ -139,6 +147,7 @@ class Connection final : private PduHandler {
   SendQueue send_queue_;
   std::unique_ptr<Login> login_;  // while state is login
   Portal portal_;
+  std::string address_;
 
   Task* data_first_ = nullptr;  // tasks with Data-Out to send
   Task* data_last_ = nullptr;
@@ -148,6 +157,11 @@ class Connection final : private PduHandler {
   Task* receiving_ = nullptr;  // the task whose memory takes a Data-In at this moment; holds a reference
   Task* ping_ = nullptr;       // the NOP-Out that waits for its answer
   bool pinging_ = false;       // a ping was due: sent, or stuck behind a socket that takes nothing
+  /// The NOP-Out of a round: when it is answered the target has received all that was sent before it. The number is of
+  /// the last round that asked this connection.
+  Task* round_ping_ = nullptr;
+  std::uint32_t round_ = 0;
+  proto::Micros round_deadline_ = proto::kNever;
   Task* logout_ = nullptr;
   proto::Micros state_since_ = 0;
   proto::Micros last_received_ = 0;

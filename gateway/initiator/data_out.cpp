@@ -58,8 +58,7 @@ void Connection::fill_send_queue() {
   for (Task* task = data_first_; task != nullptr && send_queue_.room(); task = next) {
     next = task->next;
     // One whose data is withheld does not hold up those behind it.
-    const bool withheld =
-        !session_.escalation_.may_send(proto::iscsi::Opcode::data_out, task->command->lun, task->itt);
+    const bool withheld = !session_.escalation_.may_send_data(*task);
     while (task->sequence_count > 0 && send_queue_.room()) {
       DataOutSequence& sequence = task->sequences[task->first_sequence];
       // Unsolicited data has been promised with the command, and that of later commands may not go before it (RFC

@@ -17,7 +17,7 @@ std::string seconds(proto::Micros duration) {
 
 proto::Micros Escalation::next_deadline() const noexcept {
   if (session_.state_ != SessionState::logged_in) return proto::kNever;
-  proto::Micros deadline = std::min({tmf_.deadline, tmf_.held_until, window_deadline_});
+  proto::Micros deadline = std::min(tmf_.deadline, window_deadline_);
   if (const Task* task = session_.running_.front()) deadline = std::min(deadline, task->deadline);
   return deadline;
 }
@@ -26,9 +26,8 @@ void Escalation::on_deadline(proto::Micros now) {
   if (session_.state_ != SessionState::logged_in) return;
   if (tmf_.state == TmfState::queued && now >= tmf_.deadline) {
     tmf_.state = TmfState::timedout;
-    tmf_.deadline = tmf_.held_until = proto::kNever;
+    tmf_.deadline = proto::kNever;
   }
-  if (now >= tmf_.held_until) tmf_.held_until = proto::kNever;
   check_commands(now);
   check_window(now);
 }

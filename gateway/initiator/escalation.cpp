@@ -42,7 +42,7 @@ bool can_be_asked_for(const RecoveryRequest& request) noexcept {
   return scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun;
 }
 
-Escalation::Escalation(Session& session) noexcept : session_(session) {
+Escalation::Escalation(Session& session) noexcept : session_(session), held_(session) {
   requests_.reserve(kMaxRequests);
   events_.reserve(kEventsReserved);
 }
@@ -73,7 +73,11 @@ void Escalation::step(proto::Micros now) {
   if (session_.state_ != SessionState::logged_in) return;
   if (tmf_.state == TmfState::queued) {
     if (tmf_.task != nullptr) return;
-    if (climb_->itt == proto::iscsi::kReservedTag || !is_over(*climb_)) return send_tmf(now);
+    if (climb_->itt == proto::iscsi::kReservedTag || !is_over(*climb_)) {
+      send_tmf(now);
+      if (tmf_.state != TmfState::initial) return;
+    }
+    if (!climb_) return;  // the session was dropped instead
     // What it is for has ended before it was sent (iscsi_eh_abort: a command without a task).
     Climb climb = *std::exchange(climb_, std::nullopt);
     tmf_ = {};
@@ -82,6 +86,10 @@ void Escalation::step(proto::Micros now) {
   }
   if (tmf_.state != TmfState::initial) tmf_done(now);
   while (tmf_.state == TmfState::initial && session_.state_ == SessionState::logged_in) {
+    if (const auto lun = held_.next_reset()) {
+      reset_for_held(*lun, now);
+      continue;
+    }
     if (!requests_.empty()) {
       const RecoveryRequest request = requests_.front();
       requests_.erase(requests_.begin());
@@ -151,6 +159,16 @@ void Escalation::eh_target_reset(Climb climb, proto::Micros now) {
   exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::target_warm_reset, nullptr, now);
 }
 
+/// Writes of a lost session may still be at work at this LUN.
+void Escalation::reset_for_held(std::uint64_t lun, proto::Micros now) {
+  eh_device_reset({.lun = lun,
+                   .cause = "writes were under way when the session was lost",
+                   .started_at = now,
+                   .for_held = true,
+                   .held_lun = lun},
+                  now);
+}
+
 /// Target reset; what follows if it is refused, tmf_done() knows.
 void Escalation::eh_recover_target(Climb climb, proto::Micros now) {
   eh_target_reset(std::move(climb), now);
@@ -161,6 +179,8 @@ void Escalation::eh_session_reset(Climb climb, proto::Micros now) {
   climb.scope = RungScope::session;
   climb.lun = RecoveryEvent::kNoLun;
   climb.started_at = now;
+  // However much else the session did: it did not what it must, so the next login waits longer.
+  if (climb.for_held) session_.progress_ = false;
   const auto tasks = session_.scsi_tasks_running();
   tell(climb, RungOutcome::success, tasks, now);
   Connection& connection = *session_.connections_[climb.cid];
@@ -169,8 +189,9 @@ void Escalation::eh_session_reset(Climb climb, proto::Micros now) {
   dropped.failure(ConnectionError::session_reset, now);
 }
 
-/// Whether the task that the rung was climbed for is over; true as well where it was for none.
+/// Whether what the rung was climbed for is over; true as well where it was for nothing.
 bool Escalation::is_over(const Climb& climb) const noexcept {
+  if (climb.for_held) return !held_.awaits_reset(climb.held_lun);
   return climb.itt == proto::iscsi::kReservedTag || session_.tasks_.itt_to_ctask(climb.itt) == nullptr;
 }
 
@@ -185,28 +206,44 @@ void Escalation::tmf_done(proto::Micros now) {
     climb.request_id = 0;  // its event has been told
     return eh_session_reset(std::move(climb), now);
   }
-  std::uint32_t tasks = 0;
-  if (state == TmfState::success) {
-    tasks = end_covered_tasks();
-    const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
-    if (unit_reset) session_.tell_unit_reset(climb.lun);
-  }
+  if (state == TmfState::success) return tmf_succeeded(std::move(climb), now);
   tmf_ = {};
-  if (state == TmfState::success || (climb.rung == Rung::abort_task && is_over(climb))) {
-    tell(climb, RungOutcome::success, tasks, now);
-    if (!is_over(climb))
-      climb_on(std::move(climb), "did not cover the task: it may not have reached the target", now);
-    return;
-  }
+  if (climb.rung == Rung::abort_task && is_over(climb)) return tell(climb, RungOutcome::success, 0, now);
   const bool not_found = state == TmfState::not_found;
   tell(climb, not_found ? RungOutcome::not_found : RungOutcome::refused, 0, now);
   climb_on(std::move(climb), not_found ? "was answered \"task does not exist\", which proves nothing" : "was refused",
            now);
 }
 
+/// The function completed. What it covers, the target has forgotten; but only what cannot reach it any more stays so.
+void Escalation::tmf_succeeded(Climb climb, proto::Micros now) {
+  std::string proof;
+  const bool proves = !tmf_.data_flowed && !tmf_.unasked;
+  std::uint32_t tasks = proves ? end_covered_tasks(proof) : 0;
+  if (ends_all_nexuses()) tasks += held_.on_reset(climb.lun, tmf_.function, proof);
+  // A LUN that is reset for what is held has had no command in this session, so nobody there needs to know.
+  const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
+  if (unit_reset && !(climb.for_held && climb.rung == Rung::lu_reset)) session_.tell_unit_reset(climb.lun);
+  const bool again = tmf_.data_flowed && is_about_tasks();
+  if (!proves) {
+    climb.cause += tmf_.data_flowed ? "; data flowed meanwhile, so it proves nothing, and no task is handed back"
+                                    : "; without pings it proves nothing, and no task is handed back";
+  }
+  tmf_ = {};
+  tell(climb, RungOutcome::success, tasks, now, std::move(proof));
+  if (climb.request_id != 0) return;
+  if (again) {
+    climb.again = true;
+    climb.cause = std::string(to_string(climb.rung)) + " completed while data flowed";
+    return climb.rung == Rung::lu_reset ? eh_device_reset(std::move(climb), now) : eh_target_reset(std::move(climb), now);
+  }
+  if (!is_over(climb)) climb_on(std::move(climb), "did not cover the task: it may not have reached the target", now);
+}
+
 void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
   if (climb.request_id != 0 || is_over(climb)) return;
   climb.cause = std::string(to_string(climb.rung)) + " " + answer;
+  climb.again = false;
   switch (climb.rung) {
     case Rung::abort_task:
       return eh_device_reset(std::move(climb), now);
@@ -217,9 +254,9 @@ void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
   }
 }
 
-/// The function completed: what it covers, the target has forgotten (design section 5.3). Returns how many tasks that
-/// were.
-std::uint32_t Escalation::end_covered_tasks() {
+/// Returns how many tasks that were.
+std::uint32_t Escalation::end_covered_tasks(std::string& text) {
+  const Proof proof(Proof::Kind::task_management, session_.group_.number(), tmf_.function, tmf_.round);
   for (const auto& connection : session_.connections_) connection->suspend_tx();
   std::uint32_t count = 0;
   Task* next = nullptr;
@@ -228,9 +265,10 @@ std::uint32_t Escalation::end_covered_tasks() {
     if (!in_scope(*task)) continue;
     const bool one = tmf_.function == TaskManagementFunction::abort_task;
     if (!one && !proto::serial_less(task->cmd_sn, tmf_.covers_below)) continue;
-    session_.fail_scsi_task(*task, Outcome::aborted);
+    session_.abort_scsi_task(*task, proof);
     ++count;
   }
+  if (count > 0) text = proof.text();
   for (const auto& connection : session_.connections_) connection->start_tx();
   return count;
 }
@@ -249,6 +287,7 @@ void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, pr
   requests_.clear();
   if (tmf_.task != nullptr) session_.complete_task(*tmf_.task, TaskState::abrt_sess_recov);
   tmf_ = {};
+  held_.on_session_lost();
   commands_blocked(false, now);
   if (lost_at_ != proto::kNever) return;
   lost_at_ = now;
@@ -257,12 +296,15 @@ void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, pr
 }
 
 void Escalation::on_session_up(proto::Micros now) {
+  std::string proof;
+  held_.on_session_up(session_.group_, proof);
   if (lost_at_ == proto::kNever) return;
-  tell(relogin(), RungOutcome::success, lost_tasks_, now);
+  tell(relogin(), RungOutcome::success, lost_tasks_, now, std::move(proof));
   lost_at_ = proto::kNever;
 }
 
-void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now) {
+void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now,
+                      std::string proof) {
   const auto rung = static_cast<std::size_t>(climb.rung);
   ++session_.counters_.rungs[rung][static_cast<std::size_t>(outcome)];
   session_.counters_.rung_durations[rung].add(now - climb.started_at);
@@ -276,7 +318,8 @@ void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tas
                      .outcome = outcome,
                      .tasks = tasks,
                      .request_id = climb.request_id,
-                     .cause = climb.cause});
+                     .cause = climb.cause,
+                     .proof = std::move(proof)});
 }
 
 bool Escalation::next_event(RecoveryEvent& event) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gateway/initiator/error.hpp"
+#include "gateway/initiator/held_commands.hpp"
 #include "gateway/initiator/recovery_event.hpp"
 #include "gateway/initiator/tmf.hpp"
 #include "proto/iscsi/pdu.hpp"
@@ -37,10 +38,16 @@ bool can_be_asked_for(const RecoveryRequest& request) noexcept;
 /// A function that is not answered in time drops the session at once; one that is refused, or that did not end the
 /// task it was for, climbs one rung.
 ///
-/// With several connections a reset may overtake a command that is still on its way over another one, and the target
-/// would then execute it after the reset. So a reset covers only what the target is known to receive before it; it
-/// waits a little until that is all that it is about, and what it does not cover even then stays, and is answered or
-/// becomes overdue itself.
+/// What a function ends is handed back only if nothing of it can reach the target behind the function: a command, or
+/// data, that is still on its way over another connection would be executed, and some targets write data for a task
+/// that they have ended. So, in this order: Data-Out of the tasks that it is about stops; what is queued of it goes
+/// out; every other connection that carries such a task is asked with a NOP-Out behind that whether all has arrived (a
+/// round); when all have answered the function leaves; and no Data-Out of those tasks leaves after it. Where data has
+/// to flow meanwhile (`fast_abort` off) the function proves nothing, and is repeated without; where pings are off and
+/// other connections carry such tasks, none of this can be known, and the session is dropped instead.
+///
+/// After a loss the ladder also resets the LUNs of writes that may still be at work at the target (HeldCommands), before
+/// anything else is sent there.
 class Escalation {
  public:
   /// Rungs asked for by hand that wait for their turn.
@@ -49,8 +56,11 @@ class Escalation {
   explicit Escalation(Session& session) noexcept;
 
   /// Whether a PDU may leave now, as far as the ladder goes.
-  bool may_send(proto::iscsi::Opcode opcode, std::uint64_t lun, std::uint32_t itt) const noexcept {
-    return tmf_.state == TmfState::initial || restricted_may_send(opcode, lun, itt);
+  bool may_send_command(std::uint64_t lun) const noexcept {
+    return (tmf_.state == TmfState::initial && !held_.awaits_reset()) || restricted_may_send_command(lun);
+  }
+  bool may_send_data(const Task& task) noexcept {
+    return tmf_.state == TmfState::initial || restricted_may_send_data(task);
   }
 
   /// False: too many are waiting, or the session is not logged in.
@@ -79,6 +89,8 @@ class Escalation {
   void on_session_up(proto::Micros now);
 
   const TaskManagement& tmf() const noexcept { return tmf_; }
+  HeldCommands& held() noexcept { return held_; }
+  const HeldCommands& held() const noexcept { return held_; }
   bool next_event(RecoveryEvent& event);
 
   /// A rung that is being climbed.
@@ -91,6 +103,9 @@ class Escalation {
     std::uint32_t request_id = 0;  // by hand
     std::string cause{};
     proto::Micros started_at = 0;
+    bool again = false;     // data flowed while the function was under way: now it is withheld, whatever the settings say
+    bool for_held = false;  // for commands of a session that was lost
+    std::uint64_t held_lun = RecoveryEvent::kNoLun;  // whose
   };
   /// The one that is being climbed now, for views: a function under way, or the way back to a lost session.
   std::optional<Climb> climbing() const;
@@ -98,7 +113,8 @@ class Escalation {
   bool takes_requests() const noexcept;
 
  private:
-  bool restricted_may_send(proto::iscsi::Opcode opcode, std::uint64_t lun, std::uint32_t itt) const noexcept;
+  bool restricted_may_send_command(std::uint64_t lun) const noexcept;
+  bool restricted_may_send_data(const Task& task) noexcept;
 
   // Deadlines (deadlines.cpp).
   std::optional<proto::Micros> eh_cmd_timed_out(Task& task, proto::Micros now);
@@ -116,19 +132,30 @@ class Escalation {
   void exec_task_mgmt_fn(Climb climb, proto::iscsi::TaskManagementFunction function, const Task* task,
                          proto::Micros now);
   void send_tmf(proto::Micros now);
+  void drop_instead(proto::Micros now);
+  Connection* way_for_tmf() noexcept;
+  bool carries_scope(const Connection& connection) const noexcept;
+  bool owes_promised_data(const Connection& connection) const noexcept;
+  bool may_ask() const noexcept;
+  bool round_is_over(proto::Micros now);
+  std::uint32_t highest_cmd_sn_in_scope() const noexcept;
   std::uint32_t arrived_below(const Connection& way) const noexcept;
-  bool overtakes_tasks(std::uint32_t covers_below) const noexcept;
-  bool hold_back(proto::Micros now);
+  bool is_about_tasks() const noexcept;
+  bool ends_all_nexuses() const noexcept;
+  void reset_for_held(std::uint64_t lun, proto::Micros now);
   void tmf_done(proto::Micros now);
-  std::uint32_t end_covered_tasks();
+  void tmf_succeeded(Climb climb, proto::Micros now);
+  std::uint32_t end_covered_tasks(std::string& proof);
   void climb_on(Climb climb, const char* answer, proto::Micros now);
   bool is_over(const Climb& climb) const noexcept;
   Climb relogin() const;
 
-  void tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now);
+  void tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now, std::string proof = {});
 
   Session& session_;
   TaskManagement tmf_;
+  std::uint32_t rounds_ = 0;  // of NOP-Outs ahead of functions, ever
+  HeldCommands held_;
   std::optional<Climb> climb_;
   std::vector<RecoveryRequest> requests_;
   std::vector<RecoveryEvent> events_;

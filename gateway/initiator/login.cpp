@@ -132,6 +132,10 @@ Login::Step Login::on_response(const proto::iscsi::LoginResponse& response, std:
   out_.clear();
   if (!read_pairs(in_.text())) return Step::failed;
   in_.clear();
+  if (const std::string* tag = find(Key::target_portal_group_tag)) {
+    const auto number = proto::iscsi::parse_number(*tag, 0, 0xffff);
+    if (number && !portal_group_tag_) portal_group_tag_ = static_cast<std::uint16_t>(number.value);
+  }
   return step(response);
 }
 

@@ -49,6 +49,8 @@ class Login {
   ConnectionError error() const noexcept { return error_; }
   const std::string& detail() const noexcept { return detail_; }
   proto::iscsi::LoginStatus status() const noexcept { return status_; }
+  /// Of the target's end, once its first response has told it.
+  std::optional<std::uint16_t> portal_group_tag() const noexcept { return portal_group_tag_; }
   // Step::redirected.
   const Portal& redirect() const noexcept { return redirect_; }
   bool redirect_is_permanent() const noexcept { return status_ == proto::iscsi::LoginStatus::redirect_permanent; }
@@ -94,6 +96,7 @@ class Login {
   std::string detail_;
   proto::iscsi::LoginStatus status_ = proto::iscsi::LoginStatus::success;
   Portal redirect_;
+  std::optional<std::uint16_t> portal_group_tag_;
 };
 
 /// What a target's refusal means, for people.

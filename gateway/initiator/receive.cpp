@@ -251,9 +251,7 @@ ConnectionError Connection::nop_in(const ReceivedPdu& received) {
   }
   if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
-  ping_ = nullptr;
-  pinging_ = false;
-  session_.complete_task(*task, TaskState::completed);
+  pong(*task);
   return ConnectionError::none;
 }
 
@@ -280,10 +278,8 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received) {
       ++session_.counters_.late_answers;  // the target has ended the task, and its word of that is on its way
       return ConnectionError::none;
     }
-    if (task->kind == TaskKind::nop) {  // rejected, but alive: that is all a ping wants to know
-      ping_ = nullptr;
-      pinging_ = false;
-      session_.complete_task(*task, TaskState::completed);
+    if (task->kind == TaskKind::nop) {  // rejected, but it has arrived: that is all a ping wants to know
+      pong(*task);
       return ConnectionError::none;
     }
     if (task->kind == TaskKind::scsi && opcode == Opcode::scsi_command &&

@@ -52,9 +52,12 @@ struct RecoveryEvent {
   Rung rung{};
   RungScope scope{};
   RungOutcome outcome{};
-  std::uint32_t tasks = 0;       // handed back by it; timeout: that were overdue
+  /// That it has handed back. timeout: that were overdue; session_reset and relogin: that were under way at the loss,
+  /// of which some may be held still.
+  std::uint32_t tasks = 0;
   std::uint32_t request_id = 0;  // of a RecoveryRequest; 0: the ladder's own doing
   std::string cause;             // for people
+  std::string proof{};           // why those tasks cannot run at the target any more; empty: none was handed back by it
 };
 
 }  // namespace nbdgw::initiator

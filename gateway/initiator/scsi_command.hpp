@@ -4,8 +4,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 
+#include "gateway/initiator/proof.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::initiator {
@@ -17,11 +19,11 @@ enum class Outcome : std::uint8_t {
   pending,
   /// The target answered: `status` is valid, and `sense` for CHECK CONDITION.
   completed,
-  /// The session was lost and has been, or will be, reinstated before anything else is sent: the command may or may
-  /// not have run, but the target runs it no more. Safe to queue again.
+  /// The session was lost, and `proof` tells why the target cannot run it any more, or does no harm by it. It may or
+  /// may not have run. Safe to queue again.
   transport_disrupted,
-  /// A task management function over it completed: the target runs it no more (RFC 7143 section 11.5). It may or may
-  /// not have run. Safe to queue again.
+  /// A task management function over it completed: the target runs it no more (RFC 7143 section 11.5), as `proof`
+  /// tells. It may or may not have run. Safe to queue again.
   aborted,
   /// The target answered, but nonsense: an iSCSI response other than "completed at target", sense that does not fit,
   /// a residual beyond the transfer (reference 1.2, iscsi_scsi_cmd_rsp). The command is over at the target.
@@ -67,8 +69,15 @@ struct ScsiCommand {
   /// It was not answered within the command timeout, and the ladder was climbed for it: with `aborted` and
   /// `transport_disrupted`, tells a command that caused trouble from those that only suffered from it.
   bool overdue = false;
+  /// Why the target cannot run it any more: there whenever it comes back, but as path_lost.
+  std::optional<Proof> proof;
   static constexpr proto::Micros kNotStarted = -1;
   proto::Micros started_at = kNotStarted;  // when it was given to a connection, the last time it was queued
+
+  /// Since when it is held in the session, because that was lost while the target had it, and nothing proves yet that it
+  /// will not run it any more. To be read while it is lent: it will come back, but nobody knows when.
+  static constexpr proto::Micros kNotHeld = proto::kNever;
+  proto::Micros held_since = kNotHeld;
 
   // Link of the session's queues while the command is lent to it.
   ScsiCommand* next = nullptr;
@@ -79,7 +88,9 @@ class CommandTransport {
  public:
   /// Takes the command; it is never refused. It waits inside for a login that is under way, for the command window
   /// and for a free task. If the session is lost, or the login fails, before it was sent, it comes back as
-  /// transport_disrupted like those that were. Its end is told by CommandSink::on_command_done().
+  /// transport_disrupted; so it does if it was queued before the loss was told (Session::next_event()), for somebody has
+  /// to look at the LUN before anything is sent to it in a new session. Its end is told by
+  /// CommandSink::on_command_done().
   virtual void queuecommand(ScsiCommand& command, proto::Micros now) = 0;
 
  protected:

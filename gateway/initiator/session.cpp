@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/assert.hpp"
+#include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
 namespace {
@@ -77,6 +78,8 @@ void Session::retune(const SessionSettings& settings) {
   settings_.lu_reset_timeout = settings.lu_reset_timeout;
   settings_.target_reset_timeout = settings.target_reset_timeout;
   settings_.fast_abort = settings.fast_abort;
+  settings_.after_reinstatement = settings.after_reinstatement;
+  settings_.other_group = settings.other_group;
   settings_.login_timeout = settings.login_timeout;
   settings_.logout_timeout = settings.logout_timeout;
   settings_.nop_interval = settings.nop_interval;
@@ -100,6 +103,9 @@ bool Session::next_event(SessionEvent& event) {
   if (events_.empty()) return false;
   event = std::move(events_.front());
   events_.erase(events_.begin());
+  // What was queued until now comes from somebody who did not know of it. Kept, it would be the first to be sent after the
+  // next login, before anybody has looked whether that leads to the same LUN.
+  if (event.kind == SessionEvent::Kind::lost) fail_pending(Outcome::transport_disrupted);
   return true;
 }
 
@@ -142,17 +148,48 @@ void Session::on_deadline(proto::Micros now) {
   if (state_ == SessionState::logged_in) join_connections(now);
 }
 
-/// Ends a task without its answer.
-void Session::fail_scsi_task(Task& task, Outcome outcome) {
-  if (outcome == Outcome::aborted) {
-    tasks_.expect_late_answer(task);
-    task.connection->drop_unsent_data(task);
-  }
-  complete_scsi_task(task, outcome);
+/// Ends a task without its answer: a function over it has completed.
+void Session::abort_scsi_task(Task& task, const Proof& proof) {
+  tasks_.expect_late_answer(task);
+  task.connection->drop_unsent_data(task);
+  task.command->proof = proof;
+  complete_scsi_task(task, Outcome::aborted);
 }
 
-void Session::fail_scsi_tasks(Outcome outcome) {
-  while (Task* task = running_.front()) fail_scsi_task(*task, outcome);
+/// The session is about to lose its connections. Once their send queues are gone nobody knows any more what had left.
+void Session::note_how_far_tasks_went() noexcept {
+  for (Task* task = running_.front(); task != nullptr; task = task->list_next) {
+    const bool write = task->command->direction == Direction::write;
+    task->all_data_left = task->references == 0 && (!write || task->bytes_sent >= task->command->data_length);
+  }
+  for (const auto& connection : connections_) {
+    connection->send_queue_.for_each_unsent_command([](Task& task) { task.left = false; });
+  }
+}
+
+/// Its connection is gone. What could still do harm at the target is held until there is a proof that it cannot.
+void Session::lose_scsi_task(Task& task, proto::Micros now) {
+  ScsiCommand& command = *task.command;
+  if (!task.left || writes_nothing(command)) {
+    command.proof = Proof(task.left ? Proof::Kind::harmless : Proof::Kind::never_sent);
+    return complete_scsi_task(task, Outcome::transport_disrupted);
+  }
+  escalation_.held().hold(
+      command, group_,
+      {.acknowledged = proto::serial_less(task.cmd_sn, exp_cmd_sn_), .all_data_sent = task.all_data_left}, now);
+  task.command = nullptr;
+  complete_task(task, TaskState::abrt_sess_recov);
+}
+
+void Session::lose_scsi_tasks(proto::Micros now) {
+  while (Task* task = running_.front()) lose_scsi_task(*task, now);
+}
+
+/// The end, for all commands wherever they are.
+void Session::give_up_commands() {
+  while (Task* task = running_.front()) complete_scsi_task(*task, Outcome::path_lost);
+  fail_pending(Outcome::path_lost);
+  escalation_.held().give_up();
 }
 
 std::uint32_t Session::scsi_tasks_running() const noexcept {
@@ -172,6 +209,7 @@ void Session::fail_pending(Outcome outcome) {
     ScsiCommand& command = *pending_first_;
     pending_first_ = command.next;
     command.outcome = outcome;
+    if (outcome == Outcome::transport_disrupted) command.proof = Proof(Proof::Kind::never_sent);
     done(command);
   }
   pending_last_ = nullptr;

@@ -13,6 +13,7 @@
 #include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/escalation.hpp"
+#include "gateway/initiator/portal_group.hpp"
 #include "gateway/initiator/recovery_event.hpp"
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/initiator/settings.hpp"
@@ -43,12 +44,17 @@ struct SocketRequest {
     close,
     /// Our side of it, and the socket once the target has closed its own or cannot be reached. Until then the target
     /// may still be at work for the connection, and a new session could overtake what that comes to. Targets take
-    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections).
+    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections). If the target has not closed
+    /// its side by then, the socket is reset: what is still in it must not arrive later, and the next session may be
+    /// with another controller, which could not end it there.
     leave,
   };
   Kind kind{};
   std::uint16_t connection = 0;  // index, as for Session::connection()
   Portal portal;                 // connect: where to
+  /// connect: the one of the portal's addresses to begin with, as Connection::on_connected() told of it, if it still has
+  /// it. Another one may lead to another controller, where the session is not known. Empty: any.
+  std::string address;
   bool patient = false;          // leave: the target answers, so that it closes its side may be waited for
 };
 
@@ -57,7 +63,7 @@ struct SessionEvent {
   enum class Kind : std::uint8_t {
     logged_in,          // the leading connection is in full feature phase
     connection_joined,  // a further connection is
-    lost,               // every task was handed back; a login follows
+    lost,               // a login follows
     login_failed,       // one attempt; another follows
     unit_reset,         // we have reset a LUN, or all (RecoveryEvent::kNoLun): unit attentions follow from it
     notice,             // worth knowing, nothing changes (async message, connection not granted, ...)
@@ -77,9 +83,11 @@ struct SessionEvent {
 /// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
 /// data_xmit().
 ///
-/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, every
-/// task comes back as Outcome::transport_disrupted, and a new login with the same ISID reinstates the session, which
-/// ends whatever the target still had of the old one (RFC 7143 section 6.3.5).
+/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, and a new
+/// login with the same ISID follows. In the same portal group that reinstates the session, which ends what the target
+/// still had of the old one (RFC 7143 section 6.3.5), as far as iSCSI goes. The commands come back as
+/// Outcome::transport_disrupted, each with its Proof: at once what was never sent or writes nothing, and the rest when a
+/// login, or a reset after it, proves that it cannot run any more (HeldCommands).
 class Session final : public CommandTransport {
  public:
   /// The longest that a target may have us wait before the next login, whatever it asks for: the largest
@@ -138,6 +146,10 @@ class Session final : public CommandTransport {
   proto::Micros state_since() const noexcept { return state_since_; }
   std::uint16_t tsih() const noexcept { return tsih_; }
   const proto::iscsi::Isid& isid() const noexcept { return isid_; }
+  /// Where it is, or was last.
+  const PortalGroup& group() const noexcept { return group_; }
+  /// Commands of lost sessions that wait for a proof.
+  std::size_t held_commands() const noexcept { return escalation_.held().count(); }
   std::uint32_t cmd_sn() const noexcept { return cmd_sn_; }
   std::uint32_t exp_cmd_sn() const noexcept { return exp_cmd_sn_; }
   std::uint32_t max_cmd_sn() const noexcept { return max_cmd_sn_; }
@@ -154,6 +166,7 @@ class Session final : public CommandTransport {
  private:
   friend class Connection;
   friend class Escalation;
+  friend class HeldCommands;
 
   /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
   using JoinTimes = std::vector<proto::Micros>;
@@ -178,8 +191,12 @@ class Session final : public CommandTransport {
   void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = std::min(length, kMaxTime2Wait); }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
-  void fail_scsi_task(Task& task, Outcome outcome);
-  void fail_scsi_tasks(Outcome outcome);
+  void abort_scsi_task(Task& task, const Proof& proof);
+  void note_how_far_tasks_went() noexcept;
+  void lose_scsi_tasks(proto::Micros now);
+  void lose_scsi_task(Task& task, proto::Micros now);
+  void give_up_commands();
+  void tell_of_held_commands();
   std::uint32_t scsi_tasks_running() const noexcept;
   proto::Micros last_sign_of_life() const noexcept;
   void fail_pending(Outcome outcome);
@@ -209,6 +226,7 @@ class Session final : public CommandTransport {
   std::string trouble_;
   proto::iscsi::SessionParameters parameters_;
   std::uint16_t tsih_ = 0;
+  PortalGroup group_;
   std::uint32_t cmd_sn_ = 1;
   std::uint32_t exp_cmd_sn_ = 1;
   std::uint32_t max_cmd_sn_ = 1;
@@ -229,6 +247,7 @@ class Session final : public CommandTransport {
   std::size_t portal_index_ = 0;
   std::optional<Portal> redirect_;  // where the target sent us; else the configured portals are tried in turn
   bool redirect_is_permanent_ = false;
+  bool try_same_address_ = false;  // of the portal, where the session was
   std::uint8_t redirects_ = 0;  // in a row, without a login between them
   bool progress_ = false;       // a command was answered since the last login
   proto::Micros reopen_at_ = proto::kNever;

@@ -18,11 +18,6 @@ constexpr proto::Micros kJoinRetry = 2 * proto::kSecond;
 /// Redirects followed in a row before we say that they lead nowhere.
 constexpr std::uint8_t kMaxRedirects = 8;
 
-std::string to_text(const Portal& portal) {
-  const bool v6 = portal.host.find(':') != std::string::npos;
-  return (v6 ? "[" + portal.host + "]" : portal.host) + ":" + std::to_string(portal.port);
-}
-
 /// A refusal that trying again in the same session will not change.
 bool is_final_for_session(LoginStatus status) noexcept {
   return (static_cast<std::uint16_t>(status) >> 8) == 2;
@@ -41,41 +36,53 @@ void Session::open_leading(proto::Micros now) {
   time2wait_ = 0;
   tsih_ = 0;
   progress_ = false;
-  connections_[0]->setup(redirect_ ? *redirect_ : settings_.portals[portal_index_], now);
+  const Portal& portal = redirect_ ? *redirect_ : settings_.portals[portal_index_];
+  connections_[0]->setup(portal, try_same_address_ && portal == group_.portal ? group_.address : "", now);
 }
 
 void Session::join_connections(proto::Micros now) {
   for (std::size_t i = 1; i < connections_.size(); ++i) {
     if (connections_[i]->state_ != ConnectionState::free || now < join_at_[i]) continue;
     join_at_[i] = proto::kNever;
-    connections_[i]->setup(connections_[0]->portal_, now);
+    connections_[i]->setup(connections_[0]->portal_, connections_[0]->address_, now);
   }
 }
 
 void Session::login_done(Connection& connection, proto::Micros now) {
   if (connection.cid_ != 0) {
-    tell(SessionEvent::Kind::connection_joined, connection.cid_, "joined, to " + to_text(connection.portal_));
+    tell(SessionEvent::Kind::connection_joined, connection.cid_, "joined, to " + portal_text(connection.portal_));
     return;
   }
   enter(SessionState::logged_in, now);
   ++counters_.logins;
   redirects_ = 0;
   trouble_.clear();
+  try_same_address_ = true;
   resume_queue();
   escalation_.on_session_up(now);
   const auto granted = std::min<std::size_t>(parameters_.max_connections, connections_.size());
   for (std::size_t i = 1; i < connections_.size(); ++i) join_at_[i] = i < granted ? now : proto::kNever;
   tell(SessionEvent::Kind::logged_in, 0,
-       "logged in to " + settings_.target_name + " at " + to_text(connection.portal_) + ", connections granted " +
+       "logged in to " + settings_.target_name + " at " + portal_text(connection.portal_) + ", connections granted " +
            std::to_string(granted) + " of " + std::to_string(connections_.size()));
   if (silent_since_ != proto::kNever) events_.back().outage = now - silent_since_;
   silent_since_ = proto::kNever;
+  tell_of_held_commands();
   join_connections(now);
+}
+
+void Session::tell_of_held_commands() {
+  const std::size_t count = escalation_.held().count_elsewhere();
+  if (count == 0) return;
+  tell(SessionEvent::Kind::notice, 0,
+       std::to_string(count) + " write(s) are held: they were under way in " + group_text(escalation_.held().elsewhere()) +
+           ", and nothing that can be done from " + group_text(group_) +
+           " proves that they will not run there any more; they wait for a session with the former");
 }
 
 void Session::conn_failure(Connection& connection, ConnectionError error, proto::Micros now) {
   std::string why =
-      "connection " + std::to_string(connection.cid_) + " to " + to_text(connection.portal_) + ": " + describe(error);
+      "connection " + std::to_string(connection.cid_) + " to " + portal_text(connection.portal_) + ": " + describe(error);
   if (!connection.detail_.empty()) why += " (" + connection.detail_ + ")";
 
   if (connection.cid_ != 0 && connection.state_ != ConnectionState::started) {
@@ -101,6 +108,7 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
   } else {
     ++counters_.login_failures;
     tell(SessionEvent::Kind::login_failed, connection.cid_, std::move(why));
+    try_same_address_ = false;
     if (redirect_) {
       redirect_.reset();
     } else {
@@ -138,8 +146,9 @@ void Session::recover(proto::Micros now) {
   if (was_up) silent_since_ = std::min(silent_since_, last_sign_of_life());
   const std::uint32_t tasks = scsi_tasks_running();
   suspend_queue();
+  note_how_far_tasks_went();
   for (const auto& connection : connections_) connection->stop(now);
-  fail_scsi_tasks(Outcome::transport_disrupted);
+  lose_scsi_tasks(now);
   // Those not sent yet go back too. Kept here they would be the first to be sent after the next login, before anybody
   // has looked whether it leads to the same LUN.
   fail_pending(Outcome::transport_disrupted);
@@ -192,8 +201,7 @@ void Session::logged_out(proto::Micros now) {
   }
   escalation_.on_session_lost(trouble_, scsi_tasks_running(), now);
   for (const auto& connection : connections_) connection->stop(now);
-  fail_scsi_tasks(Outcome::path_lost);
-  fail_pending(Outcome::path_lost);
+  give_up_commands();
 }
 
 bool Session::drop_connection(std::uint16_t index, const std::string& why, proto::Micros now) {

@@ -32,6 +32,15 @@ struct ChapSettings {
                                                       proto::iscsi::kAllChapAlgorithms.end()};
 };
 
+/// Whether a login that reinstates the session is believed to have ended the writes that were under way with all of
+/// their data sent, or their LUNs are reset first. Some targets close the old connections, but leave alone what is
+/// inside SCSI already.
+enum class AfterReinstatement : std::uint8_t { reset, trust };
+
+/// Whether a login into another target portal group is believed to have ended the writes of the session before. By
+/// itself it ends nothing: that is another controller.
+enum class OtherGroup : std::uint8_t { prove, trust };
+
 /// Everything that a session to one target is set up with. Lengths in bytes.
 struct SessionSettings {
   std::string label;  // the configuration's name of the target, for logs
@@ -57,6 +66,8 @@ struct SessionSettings {
   /// Whether Data-Out that the target asked for is withheld while a reset is under way. Some targets answer a reset
   /// only once they have the data (reference 6.3).
   bool fast_abort = true;
+  AfterReinstatement after_reinstatement = AfterReinstatement::reset;
+  OtherGroup other_group = OtherGroup::prove;
   proto::Micros login_timeout = 15 * proto::kSecond;
   proto::Micros logout_timeout = 15 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;

@@ -65,6 +65,10 @@ struct Task {
   bool checked_connection = false;  // its connection was asked for a sign of life, after a deadline had passed
   bool overdue = false;             // waits for a rung, or is on one
 
+  // When its session is lost: how far it has gone by then.
+  bool left = true;            // some of its command has
+  bool all_data_left = false;  // and all of its data
+
   Task* next = nullptr;       // in the pool's free list, or in the connection's list of tasks with data to send
   Task* list_next = nullptr;  // in the session's TaskList
   Task* list_previous = nullptr;

@@ -61,6 +61,8 @@ Task* TaskPool::alloc(TaskKind kind) noexcept {
   task.deadline = proto::kNever;
   task.checked_connection = false;
   task.overdue = false;
+  task.left = true;
+  task.all_data_left = false;
   task.next = nullptr;
   return &task;
 }

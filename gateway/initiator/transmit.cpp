@@ -74,7 +74,7 @@ bool Session::data_xmit(proto::Micros now) {
     for (ScsiCommand* command = pending_first_; command != nullptr; command = next) {
       next = command->next;
       // A LUN that is being reset does not hold up the others.
-      if (!escalation_.may_send(Opcode::scsi_command, command->lun, kReservedTag)) {
+      if (!escalation_.may_send_command(command->lun)) {
         previous = command;
         continue;
       }
@@ -117,6 +117,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.sense_length = 0;
   command.residual_underflow = command.residual_overflow = 0;
   command.overdue = false;
+  command.proof.reset();
   command.started_at = ScsiCommand::kNotStarted;
   if (stopping_) {
     command.outcome = Outcome::path_lost;
@@ -148,15 +149,40 @@ void Connection::send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_
   counters_.sent(Opcode::nop_out);
 }
 
-void Connection::send_ping(proto::Micros now) {
-  pinging_ = true;
+/// A NOP-Out that is to be answered; nullptr: there is no room for it.
+Task* Connection::send_nop_task(proto::Micros now) {
   Task* task = send_queue_.management_room() ? session_.tasks_.alloc(TaskKind::nop) : nullptr;
-  if (task == nullptr) return;  // nothing gets out: if nothing comes in either, the deadline gives the connection up
+  if (task == nullptr) return nullptr;
   task->connection = this;
   task->started_at = now;
-  ping_ = task;
   ++session_.counters_.pings;
   send_nop_out(task->itt, proto::iscsi::kReservedTag, 0);
+  return task;
+}
+
+void Connection::send_ping(proto::Micros now) {
+  pinging_ = true;
+  ping_ = send_nop_task(now);  // none: if nothing comes in either, the deadline gives the connection up
+}
+
+/// One at a time: a second one waits until the first, of a round that is not needed any more, is answered.
+void Connection::send_round_ping(std::uint32_t round, proto::Micros now) {
+  if (round_ping_ != nullptr) return;
+  round_ping_ = send_nop_task(now);
+  if (round_ping_ == nullptr) return;
+  round_ = round;
+  round_deadline_ = now + session_.settings_.nop_timeout;
+}
+
+void Connection::pong(Task& task) {
+  if (&task == ping_) {
+    ping_ = nullptr;
+    pinging_ = false;
+  } else if (&task == round_ping_) {
+    round_ping_ = nullptr;
+    round_deadline_ = proto::kNever;
+  }
+  session_.complete_task(task, TaskState::completed);
 }
 
 void Connection::send_logout(proto::iscsi::LogoutReason reason, proto::Micros now) {

@@ -60,6 +60,8 @@ Keys target_keys(const config::Target& a, const config::Target& b) {
   keys.compare("queue_depth", a.queue_depth, b.queue_depth, kEffect)
       .compare("retries", a.retries, b.retries, kEffect)
       .compare("fast_abort", a.fast_abort, b.fast_abort, kEffect)
+      .compare("after_reinstatement", a.after_reinstatement, b.after_reinstatement, kEffect)
+      .compare("other_group", a.other_group, b.other_group, kEffect)
       .compare("on_path_loss", a.on_path_loss, b.on_path_loss, kEffect)
       .compare("power_on_attention", a.power_on_attention, b.power_on_attention, kEffect)
       .compare("timeouts.command", s.command, t.command, kEffect)

@@ -23,8 +23,9 @@ bool goodbye_has_arrived(int fd) noexcept {
 
 }  // namespace
 
-void PortalSocket::connect(const std::string& host, std::uint16_t port) {
+void PortalSocket::connect(const std::string& host, std::uint16_t port, const std::string& first) {
   close();
+  first_ = first;
   host_ = host;
   port_ = port;
   troubles_.clear();
@@ -41,6 +42,8 @@ void PortalSocket::on_resolved(std::uint64_t attempt, std::vector<Address> addre
     return;
   }
   addresses_ = std::move(addresses);
+  const auto wanted = std::ranges::find(addresses_, first_, [](const Address& address) { return address.text(); });
+  if (wanted != addresses_.end()) rotation_ = static_cast<std::size_t>(wanted - addresses_.begin());
   try_next();
 }
 
@@ -86,8 +89,14 @@ void PortalSocket::close() noexcept {
   ++attempt_;
 }
 
+void PortalSocket::reset_at_close() noexcept {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket_.native(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
   if (state_ != State::connected || failed() || ::shutdown(socket_.native(), SHUT_WR) != 0) {
+    if (socket_.is_open()) reset_at_close();
     close();
     return false;
   }
@@ -101,9 +110,12 @@ bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
 }
 
 bool PortalSocket::left(proto::Micros now) noexcept {
-  if (peer_left_ || now >= leave_end_) return true;
+  if (peer_left_) return true;
   if (now < leave_check_) return false;
-  if (!goodbye_has_arrived(socket_.native())) return true;
+  if (now >= leave_end_ || !goodbye_has_arrived(socket_.native())) {
+    reset_at_close();
+    return true;
+  }
   leave_check_ = leave_end_;
   return false;
 }
@@ -119,6 +131,7 @@ void PortalSocket::on_ready(std::uint32_t events, proto::Micros now) {
     ::getsockopt(socket_.native(), SOL_SOCKET, SO_ERROR, &error, &length);
     if (error == 0) {
       state_ = State::connected;
+      address_ = addresses_[(rotation_ - 1) % addresses_.size()].text();
       set_tcp_options(socket_.native());
       socket_.set_interest(EPOLLIN);
     } else {

@@ -41,11 +41,12 @@ std::string in_quotes(std::string_view text) {
 }
 
 std::string describe(const std::string& target, const RecoveryEvent& event) {
-  return fmt::format(
+  const std::string text = fmt::format(
       "target={} session={} cid={} lun={} rung={} cause={} scope={} tasks={} outcome={} duration={:.1f}ms", target,
       event.tsih, event.cid, lun_text(event.lun), to_string(event.rung), in_quotes(event.cause),
       to_string(event.scope), event.tasks, to_string(event.outcome),
       static_cast<double>(event.duration) / proto::kMillisecond);
+  return event.proof.empty() ? text : text + " proof=" + in_quotes(event.proof);
 }
 
 std::string describe(const std::string& target, const std::string& exported, const CacheEvent& event) {

@@ -59,7 +59,7 @@ void SessionDriver::receive(std::uint16_t index, proto::Micros now) {
 
 void SessionDriver::deliver(proto::Micros now) {
   settle_links(now);
-  session_.deliver(now);  // before the exports are told of a loss: they must have their tasks back by then
+  session_.deliver(now);  // before the exports are told of a loss or a login: what comes back with it goes first
   serve_events(now);
   serve_socket_requests(now);
   serve_events(now);
@@ -108,7 +108,7 @@ void SessionDriver::settle_links(proto::Micros now) {
       connection.on_disconnected(why, now);
     } else if (link->socket.state() == PortalSocket::State::connected && !link->told_connected) {
       link->told_connected = true;
-      connection.on_connected(now);
+      connection.on_connected(now, link->socket.address());
     }
   }
 }
@@ -124,7 +124,7 @@ void SessionDriver::serve_socket_requests(proto::Micros now) {
       session_.connection(request.connection).on_disconnected("closed", now);
       continue;
     }
-    link.socket.connect(request.portal.host, request.portal.port);
+    link.socket.connect(request.portal.host, request.portal.port, request.address);
     if (link.socket.wants_addresses()) look_up(request.connection);
     if (link.socket.failed()) shard_.touch(*this);
   }

@@ -68,6 +68,11 @@ initiator::SessionSettings session_settings(const config::Config& config, std::u
   settings.lu_reset_timeout = target.timeouts.lu_reset;
   settings.target_reset_timeout = target.timeouts.target_reset;
   settings.fast_abort = target.fast_abort;
+  settings.after_reinstatement = target.after_reinstatement == config::AfterReinstatement::trust
+                                     ? initiator::AfterReinstatement::trust
+                                     : initiator::AfterReinstatement::reset;
+  settings.other_group = target.other_group == config::OtherGroup::trust ? initiator::OtherGroup::trust
+                                                                         : initiator::OtherGroup::prove;
   settings.login_timeout = target.timeouts.login;
   settings.logout_timeout = target.timeouts.logout;
   settings.nop_interval = target.timeouts.nop_interval;

@@ -138,6 +138,8 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
   std::get<RecoveryEvent>(record.event).lun = RecoveryEvent::kNoLun;
   CHECK_FALSE(to_json(record, 0).contains("lun"));
   CHECK_FALSE(to_json(record, 0).contains("operation"));
+  std::get<RecoveryEvent>(record.event).proof = "ABORT TASK completed";
+  CHECK(to_json(record, 0).at("proof") == "ABORT TASK completed");
   record.exported = "vol0";
   bridge::CacheEvent cache;
   cache.kind = bridge::CacheEvent::Kind::in_doubt;

@@ -34,6 +34,8 @@ targets:
     portals: ["192.0.2.10:3260", "[2001:db8::10]:3261"]
     data_digest: prefer-crc32c
     auth: {chap: {user: gw, secret_file: /etc/secret, algorithms: [md5, sha3-256]}}
+    after_reinstatement: trust
+    other_group: trust
     on_path_loss: hold
     power_on_attention: ignore
     timeouts: {command: 90s, nop_interval: 0s}

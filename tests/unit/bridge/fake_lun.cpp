@@ -11,6 +11,7 @@
 #include "proto/scsi/inquiry.hpp"
 #include "proto/scsi/mode.hpp"
 #include "proto/scsi/unmap.hpp"
+#include "tests/unit/proofs.hpp"
 
 namespace scsi = nbdgw::proto::scsi;
 using nbdgw::initiator::Direction;
@@ -34,6 +35,8 @@ FakeLun::FakeLun(LunOptions lun_options) : options(lun_options), disk(options.bl
 void FakeLun::queuecommand(Command& command, nbdgw::proto::Micros) {
   REQUIRE(command.outcome == Outcome::pending);
   REQUIRE(command.sink != nullptr);
+  command.proof.reset();
+  command.held_since = Command::kNotHeld;
   REQUIRE(nbdgw::proto::total_length(command.data) == command.data_length);
   REQUIRE((command.direction == Direction::none) == (command.data_length == 0));
   waiting.push_back(&command);
@@ -61,6 +64,16 @@ FakeLun::Command& FakeLun::take(std::size_t i) {
 }
 
 void FakeLun::end(Command& command, nbdgw::proto::Micros now) {
+  using Kind = nbdgw::initiator::Proof::Kind;
+  command.held_since = Command::kNotHeld;
+  if (command.outcome == Outcome::path_lost) {
+    command.proof.reset();
+  } else if (!command.proof) {
+    command.proof = nbdgw::initiator::ProofMaker::make(command.outcome == Outcome::aborted ? Kind::task_management
+                                                       : command.outcome == Outcome::transport_disrupted
+                                                           ? Kind::harmless
+                                                           : Kind::answered);
+  }
   command.sink->on_command_done(command, now);
 }
 
@@ -151,9 +164,34 @@ void FakeLun::disrupt(const std::function<bool(const Command&)>& executed, nbdgw
   }
 }
 
+void FakeLun::disrupt_and_hold(nbdgw::proto::Micros now) {
+  std::vector<Command*> lost;
+  lost.swap(waiting);
+  for (Command* command : lost) {
+    executed_.erase(command);
+    if (command->direction == Direction::write) {
+      command->held_since = now;
+      held.push_back(command);
+    } else {
+      command->outcome = Outcome::transport_disrupted;
+      end(*command, now);
+    }
+  }
+}
+
+void FakeLun::later(std::size_t i, nbdgw::proto::Micros now) {
+  Command& command = *held.at(i);
+  held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
+  command.outcome = Outcome::transport_disrupted;
+  command.proof = nbdgw::initiator::ProofMaker::make(nbdgw::initiator::Proof::Kind::reinstated_and_reset);
+  end(command, now);
+}
+
 void FakeLun::lose_path(nbdgw::proto::Micros now) {
   std::vector<Command*> lost;
   lost.swap(waiting);
+  lost.insert(lost.end(), held.begin(), held.end());
+  held.clear();
   for (Command* command : lost) {
     command->outcome = Outcome::path_lost;
     executed_.erase(command);

@@ -73,6 +73,10 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   std::optional<std::size_t> attention_on_the_way() const;
   /// The session breaks: all waiting commands come back, each executed before if `executed(command)` says so.
   void disrupt(const std::function<bool(const Command&)>& executed, nbdgw::proto::Micros now);
+  /// The session breaks, and holds those that write, for want of a proof; the others come back. later() hands the i-th
+  /// of the held ones back when there is a proof.
+  void disrupt_and_hold(nbdgw::proto::Micros now);
+  void later(std::size_t i, nbdgw::proto::Micros now);
   /// The session ends for good: all waiting commands come back.
   void lose_path(nbdgw::proto::Micros now);
 
@@ -82,6 +86,7 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
 
   LunOptions options;
   std::vector<Command*> waiting;  // in the order of their arrival
+  std::vector<Command*> held;     // by the session, after a loss
   std::vector<std::uint8_t> disk;
   std::vector<std::uint8_t> log;  // operation codes, in the order of execution
   std::size_t sent = 0;           // commands taken

@@ -34,6 +34,8 @@ TEST_CASE("recovery: the defaults are those of the design") {
   CHECK(target.queue_depth == 128);
   CHECK(target.retries == 5);
   CHECK(target.fast_abort);
+  CHECK(target.after_reinstatement == AfterReinstatement::reset);
+  CHECK(target.other_group == OtherGroup::prove);
   CHECK(target.on_path_loss == PathLoss::fail);
   CHECK(target.power_on_attention == PowerOnAttention::fail_flush);
   const TargetTimeouts& timeouts = target.timeouts;
@@ -110,6 +112,14 @@ TEST_CASE("recovery: retries, queue depth and the words") {
   CHECK(target_of("on_path_loss: fail").on_path_loss == PathLoss::fail);
   CHECK(errors_of("on_path_loss: held") ==
         Lines{"f:9:19: targets[0].on_path_loss: expected fail or hold, found \"held\"; did you mean hold?"});
+  CHECK(target_of("after_reinstatement: trust").after_reinstatement == AfterReinstatement::trust);
+  CHECK(target_of("after_reinstatement: reset").after_reinstatement == AfterReinstatement::reset);
+  CHECK(errors_of("after_reinstatement: prove") ==
+        Lines{"f:9:26: targets[0].after_reinstatement: expected reset or trust, found \"prove\""});
+  CHECK(target_of("other_group: trust").other_group == OtherGroup::trust);
+  CHECK(target_of("other_group: prove").other_group == OtherGroup::prove);
+  CHECK(errors_of("other_group: reset") ==
+        Lines{"f:9:18: targets[0].other_group: expected prove or trust, found \"reset\""});
   CHECK(target_of("power_on_attention: ignore").power_on_attention == PowerOnAttention::ignore);
   CHECK(target_of("power_on_attention: fail_flush").power_on_attention == PowerOnAttention::fail_flush);
   CHECK(errors_of("power_on_attention: 1") ==

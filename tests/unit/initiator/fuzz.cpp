@@ -113,6 +113,11 @@ class Babbler {
       case Opcode::logout_request:
         peer_.send(cid, make_pdu(LogoutResponse{.itt = itt, .sequence = peer_.status_sequence(cid)}));
         return;
+      case Opcode::task_management_request:
+        if (quiet || below(3) != 0) {
+          peer_.send(cid, make_pdu(TaskManagementResponse{.itt = itt, .sequence = peer_.status_sequence(cid)}));
+        }
+        return;
       case Opcode::data_out:
         if (pdu.as<DataOut>().final && pdu.as<DataOut>().ttt == 0x77) {
           peer_.send(cid, peer_.response(cid, itt));

@@ -36,6 +36,13 @@ LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : P
   start();
 }
 
+void LadderPeer::answer_pings() {
+  for (const auto& [cid, ping] : std::exchange(unanswered_pings, {})) {
+    send(cid, make_pdu(NopIn{.itt = ping.as<NopOut>().itt, .sequence = status_sequence(cid)}));
+  }
+  pump();
+}
+
 Job& LadderPeer::queue(Direction direction, std::uint32_t length, std::uint64_t lun) {
   Job& job = jobs.make(direction, length, length > 0 ? 2 : 1);
   job.lun = lun;

@@ -29,10 +29,17 @@ SessionSettings two_connections(bool digests) {
   return settings;
 }
 
+/// Pings only where a reset asks for them.
+SessionSettings asking(bool digests) {
+  auto settings = two_connections(digests);
+  settings.nop_interval = 1000 * kSecond;
+  return settings;
+}
+
 /// On each of two connections a read and a write that hang; then the LUN is reset, over connection 0, and the tasks
 /// are handed back.
 struct AfterReset : LadderPeer {
-  explicit AfterReset(bool digests = false) : LadderPeer(two_connections(digests), solicited_only(digests)) {
+  explicit AfterReset(bool digests = false) : LadderPeer(asking(digests), solicited_only(digests)) {
     for (const Direction direction : {Direction::read, Direction::write}) {
       for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
         jobs_there.push_back(&queue(direction, 200'000));
@@ -182,7 +189,7 @@ TEST_CASE("late answers: a Data-In that the end of its task overtakes") {
   for (const bool digests : {false, true}) {
     for (const std::size_t first : {std::size_t{10}, std::size_t{60}, std::size_t{4000}, std::size_t{9990}}) {
       CAPTURE(first);
-      LadderPeer peer(two_connections(digests), solicited_only(digests));
+      LadderPeer peer(asking(digests), solicited_only(digests));
       Job& job = peer.queue(Direction::read, 200'000);
       const std::uint32_t itt = peer.take_command(job);
       Job& other = peer.queue(Direction::read, 10, kLun2);
@@ -217,7 +224,7 @@ TEST_CASE("late answers: a Data-In that the end of its task overtakes") {
 }
 
 TEST_CASE("late answers: while a Data-In of an ended task is half there its connection is lost") {
-  LadderPeer peer(two_connections(false), solicited_only(false));
+  LadderPeer peer(asking(false), solicited_only(false));
   Job& job = peer.queue(Direction::read, 200'000);
   const std::uint32_t itt = peer.take_command(job);
   peer.acknowledge(1);

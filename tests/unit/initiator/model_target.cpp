@@ -13,10 +13,62 @@ using proto::serial_less;
 ModelTarget::ModelTarget(Peer& peer, std::uint64_t seed) : peer_(peer), random_(seed) {
   peer.on_pdu = [this](std::uint16_t cid, const Pdu& pdu) { on_pdu(cid, pdu); };
   peer.on_connect = [this](std::uint16_t cid) { on_connect(cid); };
-  // Handed back as aborted: then the target has forgotten it, and nothing of it is on its way.
-  peer.jobs.on_aborted = [this](const Job& job) {
-    for (const auto& [itt, work] : work_) CHECK(work.number != job.number);
-  };
+  peer.jobs.on_aborted = peer.jobs.on_disrupted = [this](const Job& job) { check_over(job); };
+}
+
+/// Handed back: then the target has forgotten it, and nothing of it is on its way, or it does no harm.
+void ModelTarget::check_over(const Job& job) {
+  using Kind = initiator::Proof::Kind;
+  REQUIRE(job.proof.has_value());
+  const Kind kind = job.proof->kind();
+  CHECK(inside_.count(job.number) == 0);
+  if (job.outcome == initiator::Outcome::aborted) {
+    CHECK(kind == Kind::task_management);
+  } else if (kind == Kind::harmless) {
+    CHECK(job.direction != initiator::Direction::write);
+    return;
+  } else if (kind == Kind::never_sent) {
+    return;  // an earlier sending of it may be over long ago, but is not in anybody's hands
+  }
+  for (const auto& [itt, work] : work_) CHECK(work.number != job.number);
+  for (const auto& [cid, pdus] : socket_) {
+    for (const Pdu& pdu : pdus) {
+      if (pdu.opcode() == Opcode::scsi_command) CHECK(proto::load_be64(&pdu.as<ScsiCommandPdu>().cdb[2]) != job.number);
+      if (pdu.opcode() == Opcode::data_out) CHECK_FALSE(belongs_to(pdu, job));
+    }
+  }
+}
+
+bool ModelTarget::belongs_to(const Pdu& pdu, const Job& job) const {
+  const auto owner = number_of_.find(pdu.as<DataOut>().itt);
+  return owner != number_of_.end() && owner->second == job.number;
+}
+
+void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
+  if (pdu.opcode() == Opcode::scsi_command) {
+    const auto header = pdu.as<ScsiCommandPdu>();
+    number_of_[header.itt] = proto::load_be64(&header.cdb[2]);
+  }
+  if (lags || !socket_[cid].empty()) {
+    socket_[cid].push_back(pdu);
+  } else {
+    take(cid, pdu);
+  }
+}
+
+/// False: there is nothing to be read.
+bool ModelTarget::read_socket() {
+  bool any = false;
+  for (auto& [cid, pdus] : socket_) {
+    if (!peer_.wire(cid).open) pdus.clear();
+    for (; !pdus.empty() && (!lags || random_() % 3 == 0);) {
+      const Pdu pdu = std::move(pdus.front());
+      pdus.pop_front();
+      take(cid, pdu);
+    }
+    any = any || !pdus.empty();
+  }
+  return any;
 }
 
 TargetKeys ModelTarget::keys(std::uint16_t connections) const {
@@ -31,7 +83,14 @@ TargetKeys ModelTarget::keys(std::uint16_t connections) const {
 }
 
 void ModelTarget::on_connect(std::uint16_t cid) {
+  socket_[cid].clear();
   if (cid != 0) return;
+  socket_.clear();
+  for (const auto& [itt, work] : work_) {
+    if (!goes_on_inside || !work.write || work.fails || work.data.size() < work.length) continue;
+    ++went_on;
+    inside_[work.number] = work.lun;
+  }
   // The login that follows reinstates the session: its tasks are forgotten.
   work_.clear();
   unsolicited_.clear();
@@ -41,7 +100,7 @@ void ModelTarget::on_connect(std::uint16_t cid) {
   later_.clear();
 }
 
-void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
+void ModelTarget::take(std::uint16_t cid, const Pdu& pdu) {
   const std::uint32_t itt = proto::load_be32(&pdu.bhs[16]);
   switch (pdu.opcode()) {
     case Opcode::login_request:
@@ -194,6 +253,7 @@ void ModelTarget::finish(Work& work) {
 }
 
 bool ModelTarget::act() {
+  if (read_socket() && random_() % 2 == 0) return true;
   if (!later_.empty() && random_() % 3 == 0) {
     const auto answer = std::move(later_.front());
     later_.erase(later_.begin());
@@ -207,7 +267,7 @@ bool ModelTarget::act() {
                        (work.asked == work.length || work.bursts.size() >= max_outstanding_r2t);
     if (!waits && !work.hangs) able.push_back(&work);
   }
-  if (able.empty()) return !later_.empty();
+  if (able.empty()) return !later_.empty() || read_socket();
   Work& work = *able[random_() % able.size()];
   if (!work.write && work.sent < work.length) {
     go_on_with_read(work);

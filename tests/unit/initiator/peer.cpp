@@ -60,7 +60,7 @@ void Peer::connect(std::uint16_t cid) {
   end.stat_sn = 0xfffffffcU + cid;  // so that it wraps soon
   end.header_digest = end.data_digest = end.full_feature = false;
   if (on_connect) on_connect(cid);
-  connection(cid).on_connected(now);
+  connection(cid).on_connected(now, address);
 }
 
 void Peer::disconnect(std::uint16_t cid, const std::string& why) {
@@ -188,7 +188,7 @@ bool Peer::answer_login(std::uint16_t cid, const Pdu& request) {
   if (header.tsih == 0) exp_cmd_sn = header.cmd_sn;
   Keys out;
   if (security) {
-    out.emplace_back("TargetPortalGroupTag", "1");
+    if (!keys.portal_group.empty()) out.emplace_back("TargetPortalGroupTag", keys.portal_group);
     if (value_of(request, "AuthMethod") != "(none)") out.emplace_back("AuthMethod", "None");
   } else {
     for (const auto& [key, value] : to_keys(request.text())) {

@@ -42,6 +42,7 @@ struct TargetKeys {
       {"MaxOutstandingR2T", "3"},    {"DataPDUInOrder", "Yes"}, {"DataSequenceInOrder", "Yes"},
       {"ErrorRecoveryLevel", "0"},
   };
+  std::string portal_group = "1";  // TargetPortalGroupTag; empty: it tells none
   std::uint32_t max_recv = 8192;  // MaxRecvDataSegmentLength that it declares
 
   bool header_digest() const { return answers.at("HeaderDigest") == "CRC32C"; }
@@ -93,6 +94,8 @@ class Peer {
   std::size_t tx_chunk = 1 << 16;
   std::size_t rx_iovecs = 8;
   std::size_t tx_iovecs = 8;
+  /// What the shell says that it connected to; empty: nothing.
+  std::string address;
   bool auto_connect = true;
   bool auto_close = true;
   std::uint32_t exp_cmd_sn = 1;  // what the target's PDUs tell

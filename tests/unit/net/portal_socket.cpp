@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -117,6 +118,55 @@ TEST_CASE("a goodbye that does not arrive is not waited for") {
   REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
   CHECK_FALSE(pair.socket.left(Pair::kNow + kGoodbyeReached - 1));
   CHECK(pair.socket.left(Pair::kNow + kGoodbyeReached));
+}
+
+TEST_CASE("a peer that has not said goodbye in time gets a reset: what is still to be sent never arrives") {
+  for (const bool in_time : {false, true}) {
+    CAPTURE(in_time);
+    Pair pair;
+    const std::string much(1 << 20, 'x');
+    if (!in_time) {
+      while (::send(pair.socket.socket().native(), much.data(), much.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
+      }
+    }
+    REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
+    if (in_time) {
+      CHECK(pair.received() == "");
+      REQUIRE(::shutdown(pair.peer.get(), SHUT_WR) == 0);
+      for (int i = 0; i < 20 && !pair.socket.left(Pair::kNow); ++i) pair.turn();
+    }
+    REQUIRE(pair.socket.left(Pair::kNow + kGoodbyeReached));
+    pair.socket.close();
+    for (int i = 0; i < 200; ++i) {
+      std::array<char, 65536> buffer{};
+      const ssize_t n = ::recv(pair.peer.get(), buffer.data(), buffer.size(), 0);
+      if (n > 0) continue;
+      CHECK((n < 0 && errno == ECONNRESET) == !in_time);
+      break;
+    }
+  }
+}
+
+TEST_CASE("a connect begins with the address that is asked for, and tells which it was") {
+  Pair pair;
+  const std::string first = "127.0.0.1:" + std::to_string(pair.socket.port());
+  CHECK(pair.socket.address() == first);
+  Address one;
+  Address other;
+  REQUIRE(parse_literal("127.0.0.1", pair.socket.port(), one));
+  REQUIRE(parse_literal("127.0.0.2", pair.socket.port(), other));
+  // Nobody listens any more: that it was tried first shows in what is told.
+  for (const bool asked : {true, false}) {
+    pair.socket.connect("a name", pair.socket.port(), asked ? other.text() : "");
+    REQUIRE(pair.socket.wants_addresses());
+    pair.socket.on_resolved(pair.socket.attempt(), {one, other}, {});
+    for (int i = 0; i < 20 && !pair.socket.failed(); ++i) pair.turn();
+    REQUIRE(pair.socket.failed());
+    const auto at_one = pair.socket.failure().find(one.text());
+    const auto at_other = pair.socket.failure().find(other.text());
+    if (asked) CHECK(at_other < at_one);
+    CHECK(pair.socket.address() == first);
+  }
 }
 
 TEST_CASE("there is nobody to wait for") {

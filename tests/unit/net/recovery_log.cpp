@@ -48,6 +48,8 @@ TEST_CASE("recovery log: the line for people and scripts") {
   CHECK(net::describe("array", event) ==
         "target=array session=7 cid=2 lun=300 rung=abort_task cause=\"a command is overdue\" scope=task "
         "tasks=1 outcome=not_found duration=12.3ms");
+  event.proof = "ABORT TASK completed";
+  CHECK(net::describe("array", event).ends_with(" duration=12.3ms proof=\"ABORT TASK completed\""));
   event.cause = "a \"lie\"\n";
   CHECK(net::describe("array", event).find(" cause=\"a \\\"lie\\\"\\x0a\" ") != std::string::npos);
   event.lun = RecoveryEvent::kNoLun;
