@@ -153,8 +153,8 @@ enum class PowerOnAttention : std::uint8_t {
   ignore,      // nothing: this target raises it for lesser reasons, and its cache is known to survive
 };
 
-/// What is taken for the end of writes that were under way, with all of their data sent, when a session was lost that is
-/// there again.
+/// What is taken for the end of writes that were under way, with all of their data sent, when a session was lost that
+/// is there again.
 enum class AfterReinstatement : std::uint8_t {
   reset,  // the login, and a LOGICAL UNIT RESET after it: some targets leave alone what is inside SCSI already
   trust,  // the login: this target is known to end them, or to have them done before it answers the login

@@ -108,8 +108,7 @@ json::object target(const config::Target& section) {
   out["queue_depth"] = section.queue_depth;
   out["retries"] = section.retries;
   out["fast_abort"] = section.fast_abort;
-  out["after_reinstatement"] =
-      section.after_reinstatement == config::AfterReinstatement::trust ? "trust" : "reset";
+  out["after_reinstatement"] = section.after_reinstatement == config::AfterReinstatement::trust ? "trust" : "reset";
   out["other_group"] = section.other_group == config::OtherGroup::trust ? "trust" : "prove";
   out["on_path_loss"] = section.on_path_loss == config::PathLoss::hold ? "hold" : "fail";
   out["power_on_attention"] =

@@ -195,7 +195,8 @@ void Export::settle(Segment& segment, bool good) {
 
 /// Goes on with a request that may have nothing more to wait for.
 void Export::conclude(IoRequest& request) {
-  if (request.early && request.not_received == 0 && !request.abandoned && request.progress < IoRequest::State::finished) {
+  if (request.early && request.not_received == 0 && !request.abandoned &&
+      request.progress < IoRequest::State::finished) {
     finish(request);
   }
   const bool over = request.error != Error::none || request.abandoned;

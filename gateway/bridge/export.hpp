@@ -80,10 +80,10 @@ struct CacheLegacy {
 /// protocol engine is never called from inside one of its own calls. When room() has changed, connections that
 /// stalled are worth an on_room().
 ///
-/// Nothing may reach a new session before the LUN there was probed, for it might be another disk; so a session that is
-/// lost hands back what it has not sent. Of what it has sent, it keeps a write for as long as that might still run at the
-/// target, and a request has no end before that: it stays in the fence, with its memory. But after the hold timeout its
-/// client is answered EIO, and so is, each in its time, whoever waits behind it.
+/// Nothing may reach a new session before the LUN there was probed, for it might be another disk; so a session that
+/// is lost hands back what it has not sent. Of what it has sent, it keeps a write for as long as that might still run
+/// at the target, and a request has no end before that: it stays in the fence, with its memory. But after the hold
+/// timeout its client is answered EIO, and so is, each in its time, whoever waits behind it.
 ///
 /// The life of a request: admitted, then (WRITE, TRIM, WRITE_ZEROES) through the fence, running, flushing where FUA
 /// needs a SYNCHRONIZE CACHE, finished, answered, free. Its tasks wait in a queue for the path and for queue depth.
@@ -260,7 +260,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   bool hold_expired_ = false;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
   bool stuck_ = false;  // the session holds tasks of requests, for want of a proof that they are over at the target
-  proto::Micros stuck_at_ = proto::kNever;    // when one of these, or what waits behind it, has waited long enough
+  proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough
   proto::Micros recheck_at_ = proto::kNever;
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
 };

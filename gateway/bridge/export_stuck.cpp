@@ -3,8 +3,9 @@
 
 #include "gateway/bridge/export.hpp"
 
-/// Requests whose tasks the session holds, for want of a proof that the target does not run them any more, and those that
-/// wait behind them in the fence. Nobody knows how long that takes, so after the hold timeout the clients are answered.
+/// Requests whose tasks the session holds, for want of a proof that the target does not run them any more, and those
+/// that wait behind them in the fence. Nobody knows how long that takes, so after the hold timeout the clients are
+/// answered.
 namespace nbdgw::bridge {
 
 using proto::nbd::Error;
@@ -15,7 +16,7 @@ constexpr const char* kNoProof = "no path to the target, and no proof that it wi
 constexpr const char* kBehind = "an earlier write there may still be run by the target, which cannot be asked";
 
 /// Since when the session has held the request's tasks; kNotHeld: it holds none.
-proto::Micros held_since(const IoRequest& request) noexcept {
+proto::Micros since_when_held(const IoRequest& request) noexcept {
   proto::Micros since = initiator::ScsiCommand::kNotHeld;
   for (const Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
     if (segment->Task::state == Task::State::lent) since = std::min(since, segment->held_since);
@@ -40,7 +41,7 @@ void Export::look_at_stuck(proto::Micros now) {
   };
   requests_.for_each([&](IoRequest& request) {
     if (request.progress == IoRequest::State::free) return;
-    const proto::Micros since = held_since(request);
+    const proto::Micros since = since_when_held(request);
     request.fence.set_stuck(since != initiator::ScsiCommand::kNotHeld);
     if (since == initiator::ScsiCommand::kNotHeld) return;
     stuck_ = true;
@@ -54,7 +55,7 @@ void Export::look_at_stuck(proto::Micros now) {
   for (IoRequest* const request : over) {
     // One that waited behind another of them may run by now.
     if (request->progress == IoRequest::State::running) {
-      if (held_since(*request) != initiator::ScsiCommand::kNotHeld) answer_early(*request);
+      if (since_when_held(*request) != initiator::ScsiCommand::kNotHeld) answer_early(*request);
     } else if (request->progress == IoRequest::State::fenced) {
       fail(*request, Error::eio, kBehind);
       conclude(*request);

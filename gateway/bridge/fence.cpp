@@ -54,7 +54,8 @@ std::uint32_t Fence::count_overlapping_active(std::uint64_t first, std::uint64_t
 /// Those that wait before it have been looked at already.
 bool Fence::waits_for_stuck(WaitingList::iterator waiter) noexcept {
   bool stuck = false;
-  for_each_overlapping_active(waiter->first_, waiter->end_, [&](const Entry& entry) { stuck = stuck || entry.stuck_; });
+  for_each_overlapping_active(waiter->first_, waiter->end_,
+                              [&](const Entry& entry) { stuck = stuck || entry.stuck_; });
   for (auto earlier = waiting_.begin(); !stuck && earlier != waiter; ++earlier) {
     stuck = earlier->behind_stuck_ && overlap(*earlier, *waiter);
   }

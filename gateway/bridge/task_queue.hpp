@@ -17,8 +17,8 @@ class TaskQueue {
   /// New work goes to the back; the next command of work that had its turn, and flushes, go to the front.
   void push_back(Task& task) noexcept;
   void push_front(Task& task) noexcept;
-  /// The same command once more, also in front. Whoever asks for that has a proof in hand that the target does not run
-  /// it any more.
+  /// The same command once more, also in front. Whoever asks for that has a proof in hand that the target does not
+  /// run it any more.
   void again(Task& task, const initiator::Proof& proof) noexcept;
   /// The same, not before `due`; release_due() then moves it to the front of the queue.
   void again(Task& task, const initiator::Proof& proof, proto::Micros due) noexcept;

@@ -249,7 +249,8 @@ proto::Micros Connection::next_deadline() const noexcept {
     case ConnectionState::started:
       // After a Logout nothing new may be asked (RFC 7143 section 11.14); its own deadline watches over it.
       if (settings.nop_interval == 0 || session_.state_ != SessionState::logged_in) return proto::kNever;
-      return std::min(round_deadline_, last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0));
+      return std::min(round_deadline_,
+                      last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0));
     case ConnectionState::free:
     case ConnectionState::stopped:
       return proto::kNever;

@@ -157,8 +157,8 @@ class Connection final : private PduHandler {
   Task* receiving_ = nullptr;  // the task whose memory takes a Data-In at this moment; holds a reference
   Task* ping_ = nullptr;       // the NOP-Out that waits for its answer
   bool pinging_ = false;       // a ping was due: sent, or stuck behind a socket that takes nothing
-  /// The NOP-Out of a round: when it is answered the target has received all that was sent before it. The number is of
-  /// the last round that asked this connection.
+  /// The NOP-Out of a round: when it is answered the target has received all that was sent before it. The number is
+  /// of the last round that asked this connection.
   Task* round_ping_ = nullptr;
   std::uint32_t round_ = 0;
   proto::Micros round_deadline_ = proto::kNever;

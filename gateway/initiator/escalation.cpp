@@ -235,7 +235,8 @@ void Escalation::tmf_succeeded(Climb climb, proto::Micros now) {
   if (again) {
     climb.again = true;
     climb.cause = std::string(to_string(climb.rung)) + " completed while data flowed";
-    return climb.rung == Rung::lu_reset ? eh_device_reset(std::move(climb), now) : eh_target_reset(std::move(climb), now);
+    return climb.rung == Rung::lu_reset ? eh_device_reset(std::move(climb), now)
+                                        : eh_target_reset(std::move(climb), now);
   }
   if (!is_over(climb)) climb_on(std::move(climb), "did not cover the task: it may not have reached the target", now);
 }

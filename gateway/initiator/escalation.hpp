@@ -41,13 +41,13 @@ bool can_be_asked_for(const RecoveryRequest& request) noexcept;
 /// What a function ends is handed back only if nothing of it can reach the target behind the function: a command, or
 /// data, that is still on its way over another connection would be executed, and some targets write data for a task
 /// that they have ended. So, in this order: Data-Out of the tasks that it is about stops; what is queued of it goes
-/// out; every other connection that carries such a task is asked with a NOP-Out behind that whether all has arrived (a
-/// round); when all have answered the function leaves; and no Data-Out of those tasks leaves after it. Where data has
-/// to flow meanwhile (`fast_abort` off) the function proves nothing, and is repeated without; where pings are off and
-/// other connections carry such tasks, none of this can be known, and the session is dropped instead.
+/// out; every other connection that carries such a task is asked with a NOP-Out behind that whether all has arrived
+/// (a round); when all have answered the function leaves; and no Data-Out of those tasks leaves after it. Where data
+/// has to flow meanwhile (`fast_abort` off) the function proves nothing, and is repeated without; where pings are off
+/// and other connections carry such tasks, none of this can be known, and the session is dropped instead.
 ///
-/// After a loss the ladder also resets the LUNs of writes that may still be at work at the target (HeldCommands), before
-/// anything else is sent there.
+/// After a loss the ladder also resets the LUNs of writes that may still be at work at the target (HeldCommands),
+/// before anything else is sent there.
 class Escalation {
  public:
   /// Rungs asked for by hand that wait for their turn.
@@ -103,8 +103,9 @@ class Escalation {
     std::uint32_t request_id = 0;  // by hand
     std::string cause{};
     proto::Micros started_at = 0;
-    bool again = false;     // data flowed while the function was under way: now it is withheld, whatever the settings say
-    bool for_held = false;  // for commands of a session that was lost
+    bool again =
+        false;  // data flowed while the function was under way: now it is withheld, whatever the settings say
+    bool for_held = false;                           // for commands of a session that was lost
     std::uint64_t held_lun = RecoveryEvent::kNoLun;  // whose
   };
   /// The one that is being climbed now, for views: a function under way, or the way back to a lost session.

@@ -8,8 +8,8 @@
 namespace nbdgw::initiator {
 
 void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Known& known, proto::Micros now) {
-  const auto found =
-      std::find_if(groups_.begin(), groups_.end(), [&](const PortalGroup& other) { return same_group(other, group); });
+  const auto found = std::find_if(groups_.begin(), groups_.end(),
+                                  [&](const PortalGroup& other) { return same_group(other, group); });
   const auto index = static_cast<std::size_t>(found - groups_.begin());
   if (found == groups_.end()) groups_.push_back(group);
   command.held_since = now;

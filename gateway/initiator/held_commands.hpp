@@ -13,9 +13,9 @@ namespace nbdgw::initiator {
 
 class Session;
 
-/// Commands that were with the target when their session was lost, and of which nothing proves yet that it will not run
-/// them any more. They are not handed back: each waits here for its proof, through as many logins and losses as it
-/// takes. A command remembers in which portal group it was, for another group's session ends nothing there.
+/// Commands that were with the target when their session was lost, and of which nothing proves yet that it will not
+/// run them any more. They are not handed back: each waits here for its proof, through as many logins and losses as
+/// it takes. A command remembers in which portal group it was, for another group's session ends nothing there.
 class HeldCommands {
  public:
   explicit HeldCommands(Session& session) noexcept : session_(session) {}

@@ -12,10 +12,10 @@ class HeldCommands;
 class Session;
 struct ScsiCommand;
 
-/// Why the target cannot run a command any more, or why it would do no harm: what must be in hand before the command is
-/// sent again, or anything else is written where it writes. Only the initiator can make one, and only when one of the
-/// events has come about that are proofs. None of them is: a timeout, a socket that is closed, the answer "task does
-/// not exist", a login elsewhere, or a unit attention.
+/// Why the target cannot run a command any more, or why it would do no harm: what must be in hand before the command
+/// is sent again, or anything else is written where it writes. Only the initiator can make one, and only when one of
+/// the events has come about that are proofs. None of them is: a timeout, a socket that is closed, the answer "task
+/// does not exist", a login elsewhere, or a unit attention.
 class Proof {
  public:
   enum class Kind : std::uint8_t {
@@ -39,7 +39,8 @@ class Proof {
   static constexpr std::int32_t kNoGroup = -1;
 
   Kind kind() const noexcept { return kind_; }
-  /// TargetPortalGroupTag of the session that it was shown in; kNoGroup: the target did not tell, or it is about none.
+  /// TargetPortalGroupTag of the session that it was shown in; kNoGroup: the target did not tell, or it is about
+  /// none.
   std::int32_t group() const noexcept { return group_; }
   /// task_management, reinstated_and_reset, reset_elsewhere: the function that completed.
   proto::iscsi::TaskManagementFunction function() const noexcept { return function_; }
@@ -68,8 +69,8 @@ class Proof {
 
 const char* to_string(Proof::Kind kind) noexcept;
 
-/// Whether the command changes no data and no state of the LUN, so that it may run late, or twice. Decided by a list of
-/// operation codes: what is not known to be harmless is not.
+/// Whether the command changes no data and no state of the LUN, so that it may run late, or twice. Decided by a list
+/// of operation codes: what is not known to be harmless is not.
 bool writes_nothing(const ScsiCommand& command) noexcept;
 
 }  // namespace nbdgw::initiator

@@ -57,7 +57,7 @@ struct RecoveryEvent {
   std::uint32_t tasks = 0;
   std::uint32_t request_id = 0;  // of a RecoveryRequest; 0: the ladder's own doing
   std::string cause;             // for people
-  std::string proof{};           // why those tasks cannot run at the target any more; empty: none was handed back by it
+  std::string proof{};  // why those tasks cannot run at the target any more; empty: none was handed back by it
 };
 
 }  // namespace nbdgw::initiator

@@ -74,8 +74,8 @@ struct ScsiCommand {
   static constexpr proto::Micros kNotStarted = -1;
   proto::Micros started_at = kNotStarted;  // when it was given to a connection, the last time it was queued
 
-  /// Since when it is held in the session, because that was lost while the target had it, and nothing proves yet that it
-  /// will not run it any more. To be read while it is lent: it will come back, but nobody knows when.
+  /// Since when it is held in the session, because that was lost while the target had it, and nothing proves yet that
+  /// it will not run it any more. To be read while it is lent: it will come back, but nobody knows when.
   static constexpr proto::Micros kNotHeld = proto::kNever;
   proto::Micros held_since = kNotHeld;
 
@@ -88,8 +88,8 @@ class CommandTransport {
  public:
   /// Takes the command; it is never refused. It waits inside for a login that is under way, for the command window
   /// and for a free task. If the session is lost, or the login fails, before it was sent, it comes back as
-  /// transport_disrupted; so it does if it was queued before the loss was told (Session::next_event()), for somebody has
-  /// to look at the LUN before anything is sent to it in a new session. Its end is told by
+  /// transport_disrupted; so it does if it was queued before the loss was told (Session::next_event()), for somebody
+  /// has to look at the LUN before anything is sent to it in a new session. Its end is told by
   /// CommandSink::on_command_done().
   virtual void queuecommand(ScsiCommand& command, proto::Micros now) = 0;
 

@@ -103,8 +103,8 @@ bool Session::next_event(SessionEvent& event) {
   if (events_.empty()) return false;
   event = std::move(events_.front());
   events_.erase(events_.begin());
-  // What was queued until now comes from somebody who did not know of it. Kept, it would be the first to be sent after the
-  // next login, before anybody has looked whether that leads to the same LUN.
+  // What was queued until now comes from somebody who did not know of it. Kept, it would be the first to be sent
+  // after the next login, before anybody has looked whether that leads to the same LUN.
   if (event.kind == SessionEvent::Kind::lost) fail_pending(Outcome::transport_disrupted);
   return true;
 }

@@ -44,18 +44,18 @@ struct SocketRequest {
     close,
     /// Our side of it, and the socket once the target has closed its own or cannot be reached. Until then the target
     /// may still be at work for the connection, and a new session could overtake what that comes to. Targets take
-    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections). If the target has not closed
-    /// its side by then, the socket is reset: what is still in it must not arrive later, and the next session may be
-    /// with another controller, which could not end it there.
+    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections). If the target has not
+    /// closed its side by then, the socket is reset: what is still in it must not arrive later, and the next session
+    /// may be with another controller, which could not end it there.
     leave,
   };
   Kind kind{};
   std::uint16_t connection = 0;  // index, as for Session::connection()
   Portal portal;                 // connect: where to
-  /// connect: the one of the portal's addresses to begin with, as Connection::on_connected() told of it, if it still has
-  /// it. Another one may lead to another controller, where the session is not known. Empty: any.
+  /// connect: the one of the portal's addresses to begin with, as Connection::on_connected() told of it, if it still
+  /// has it. Another one may lead to another controller, where the session is not known. Empty: any.
   std::string address;
-  bool patient = false;          // leave: the target answers, so that it closes its side may be waited for
+  bool patient = false;  // leave: the target answers, so that it closes its side may be waited for
 };
 
 /// Something worth a log line, and for the layers above. `text` is for people.
@@ -83,11 +83,11 @@ struct SessionEvent {
 /// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
 /// data_xmit().
 ///
-/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, and a new
-/// login with the same ISID follows. In the same portal group that reinstates the session, which ends what the target
-/// still had of the old one (RFC 7143 section 6.3.5), as far as iSCSI goes. The commands come back as
-/// Outcome::transport_disrupted, each with its Proof: at once what was never sent or writes nothing, and the rest when a
-/// login, or a reset after it, proves that it cannot run any more (HeldCommands).
+/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, and a
+/// new login with the same ISID follows. In the same portal group that reinstates the session, which ends what the
+/// target still had of the old one (RFC 7143 section 6.3.5), as far as iSCSI goes. The commands come back as
+/// Outcome::transport_disrupted, each with its Proof: at once what was never sent or writes nothing, and the rest
+/// when a login, or a reset after it, proves that it cannot run any more (HeldCommands).
 class Session final : public CommandTransport {
  public:
   /// The longest that a target may have us wait before the next login, whatever it asks for: the largest
@@ -248,8 +248,8 @@ class Session final : public CommandTransport {
   std::optional<Portal> redirect_;  // where the target sent us; else the configured portals are tried in turn
   bool redirect_is_permanent_ = false;
   bool try_same_address_ = false;  // of the portal, where the session was
-  std::uint8_t redirects_ = 0;  // in a row, without a login between them
-  bool progress_ = false;       // a command was answered since the last login
+  std::uint8_t redirects_ = 0;     // in a row, without a login between them
+  bool progress_ = false;          // a command was answered since the last login
   proto::Micros reopen_at_ = proto::kNever;
   proto::Micros backoff_ = 0;
   proto::Micros time2wait_ = 0;  // asked for by the target, before the next login

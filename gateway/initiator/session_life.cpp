@@ -75,14 +75,14 @@ void Session::tell_of_held_commands() {
   const std::size_t count = escalation_.held().count_elsewhere();
   if (count == 0) return;
   tell(SessionEvent::Kind::notice, 0,
-       std::to_string(count) + " write(s) are held: they were under way in " + group_text(escalation_.held().elsewhere()) +
-           ", and nothing that can be done from " + group_text(group_) +
+       std::to_string(count) + " write(s) are held: they were under way in " +
+           group_text(escalation_.held().elsewhere()) + ", and nothing that can be done from " + group_text(group_) +
            " proves that they will not run there any more; they wait for a session with the former");
 }
 
 void Session::conn_failure(Connection& connection, ConnectionError error, proto::Micros now) {
-  std::string why =
-      "connection " + std::to_string(connection.cid_) + " to " + portal_text(connection.portal_) + ": " + describe(error);
+  std::string why = "connection " + std::to_string(connection.cid_) + " to " + portal_text(connection.portal_) +
+                    ": " + describe(error);
   if (!connection.detail_.empty()) why += " (" + connection.detail_ + ")";
 
   if (connection.cid_ != 0 && connection.state_ != ConnectionState::started) {

@@ -55,8 +55,8 @@ bool check_tmf_restrictions(const TaskManagement& tmf, bool withhold, Opcode abo
   const bool data = about_to_be_sent == Opcode::data_out;
   switch (tmf.function) {
     case TaskManagementFunction::abort_task:
-      // Whatever is asked for: a target that has answered "task does not exist" may still execute the write once it has
-      // its data.
+      // Whatever is asked for: a target that has answered "task does not exist" may still execute the write once it
+      // has its data.
       return !(data && itt == tmf.referenced_itt);
     case TaskManagementFunction::logical_unit_reset:
     case TaskManagementFunction::abort_task_set:
@@ -133,8 +133,9 @@ bool Escalation::carries_scope(const Connection& connection) const noexcept {
   return false;
 }
 
-/// Whether unsolicited data of a task that the function is about has no room in the send queue yet. It has been promised
-/// with the command, and that of later commands may not go before it (RFC 7143 section 4.2.5.2), so it goes out first.
+/// Whether unsolicited data of a task that the function is about has no room in the send queue yet. It has been
+/// promised with the command, and that of later commands may not go before it (RFC 7143 section 4.2.5.2), so it goes
+/// out first.
 bool Escalation::owes_promised_data(const Connection& connection) const noexcept {
   for (const Task* task = connection.data_first_; task != nullptr; task = task->next) {
     if (task->sequence_count == 0 || !in_scope(*task)) continue;
@@ -167,16 +168,18 @@ std::uint32_t Escalation::highest_cmd_sn_in_scope() const noexcept {
   return highest;
 }
 
-/// Whether all that was sent before now on other connections, of the tasks that the function is about, has arrived. Asks
-/// for it with a NOP-Out behind what is queued there; only one that is sent from now on counts. Also where a command is
-/// missing before one of theirs: behind such a gap a target may keep a command aside, where no function finds it.
+/// Whether all that was sent before now on other connections, of the tasks that the function is about, has arrived.
+/// Asks for it with a NOP-Out behind what is queued there; only one that is sent from now on counts. Also where a
+/// command is missing before one of theirs: behind such a gap a target may keep a command aside, where no function
+/// finds it.
 bool Escalation::round_is_over(proto::Micros now) {
   const std::uint32_t highest = highest_cmd_sn_in_scope();
   const auto concerns = [&](const Connection& connection) {
     for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
       if (task->connection != &connection) continue;
       if (in_scope(*task)) return true;
-      if (proto::serial_less(task->cmd_sn, highest) && !proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) return true;
+      if (proto::serial_less(task->cmd_sn, highest) && !proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_))
+        return true;
     }
     return false;
   };
@@ -203,8 +206,8 @@ std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
   return below;
 }
 
-/// Puts the request into a send queue, once all that must go before it has gone and there is room; else it is tried again
-/// until its time is up.
+/// Puts the request into a send queue, once all that must go before it has gone and there is room; else it is tried
+/// again until its time is up.
 void Escalation::send_tmf(proto::Micros now) {
   tmf_.connection = way_for_tmf();
   Connection* connection = tmf_.connection;

@@ -17,8 +17,8 @@ inline constexpr proto::Micros kGoodbyeReached = 500 * proto::kMillisecond;
 inline constexpr proto::Micros kGoodbyeAnswered = 60 * proto::kSecond;
 
 /// An outgoing TCP connection on a shard, from the name of the portal to the connected socket. A name's addresses are
-/// tried in turn, beginning after the one that was tried last, unless one is asked for: one that swallows packets is then
-/// not tried first forever.
+/// tried in turn, beginning after the one that was tried last, unless one is asked for: one that swallows packets is
+/// then not tried first forever.
 class PortalSocket final : public Watcher {
  public:
   enum class State : std::uint8_t {
@@ -43,8 +43,8 @@ class PortalSocket final : public Watcher {
 
   std::uint16_t index() const noexcept { return index_; }
 
-  /// Begins. A name must be looked up by the owner (wants_addresses()), who brings the result by on_resolved(). `first`:
-  /// the address to begin with (as address() told of it), if the name still has it; empty: the next one.
+  /// Begins. A name must be looked up by the owner (wants_addresses()), who brings the result by on_resolved().
+  /// `first`: the address to begin with (as address() told of it), if the name still has it; empty: the next one.
   void connect(const std::string& host, std::uint16_t port, const std::string& first = {});
   /// True while addresses are wanted for host() and port(). `attempt()` tells a late result from the right one.
   bool wants_addresses() const noexcept { return state_ == State::resolving; }

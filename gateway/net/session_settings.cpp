@@ -71,8 +71,8 @@ initiator::SessionSettings session_settings(const config::Config& config, std::u
   settings.after_reinstatement = target.after_reinstatement == config::AfterReinstatement::trust
                                      ? initiator::AfterReinstatement::trust
                                      : initiator::AfterReinstatement::reset;
-  settings.other_group = target.other_group == config::OtherGroup::trust ? initiator::OtherGroup::trust
-                                                                         : initiator::OtherGroup::prove;
+  settings.other_group =
+      target.other_group == config::OtherGroup::trust ? initiator::OtherGroup::trust : initiator::OtherGroup::prove;
   settings.login_timeout = target.timeouts.login;
   settings.logout_timeout = target.timeouts.logout;
   settings.nop_interval = target.timeouts.nop_interval;

@@ -5,6 +5,7 @@
 
 #include "bench.hpp"
 #include "tests/unit/allocations.hpp"
+#include "tests/unit/proofs.hpp"
 
 using nbdgw::test::Allocations;
 
@@ -29,6 +30,7 @@ struct QuickLun final : nbdgw::initiator::CommandTransport {
     if (first == nullptr) last = nullptr;
     command.outcome = Outcome::completed;
     command.status = status;
+    command.proof = nbdgw::initiator::ProofMaker::make(nbdgw::initiator::Proof::Kind::answered);
     command.sink->on_command_done(command, 0);
     return true;
   }

@@ -69,10 +69,10 @@ void FakeLun::end(Command& command, nbdgw::proto::Micros now) {
   if (command.outcome == Outcome::path_lost) {
     command.proof.reset();
   } else if (!command.proof) {
-    command.proof = nbdgw::initiator::ProofMaker::make(command.outcome == Outcome::aborted ? Kind::task_management
-                                                       : command.outcome == Outcome::transport_disrupted
-                                                           ? Kind::harmless
-                                                           : Kind::answered);
+    command.proof =
+        nbdgw::initiator::ProofMaker::make(command.outcome == Outcome::aborted               ? Kind::task_management
+                                           : command.outcome == Outcome::transport_disrupted ? Kind::harmless
+                                                                                             : Kind::answered);
   }
   command.sink->on_command_done(command, now);
 }

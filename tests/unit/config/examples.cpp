@@ -100,7 +100,7 @@ TEST_CASE("the schema's defaults are the model's") {
   CHECK(spell_out(properties["log"], file["log"]) == 1);
   file["workers"] = properties["workers"]["default"];
   const YAML::Node target = properties["targets"]["items"];
-  CHECK(spell_out(target, file["targets"][0]) == 11);
+  CHECK(spell_out(target, file["targets"][0]) == 13);
   CHECK(spell_out(target["properties"]["timeouts"], file["targets"][0]["timeouts"]) == 9);
   file["targets"][0]["header_digest"] = schema()["$defs"]["digest"]["default"];
   CHECK(spell_out(properties["exports"]["items"], file["exports"][0]) == 2);

@@ -33,7 +33,8 @@ void ModelTarget::check_over(const Job& job) {
   for (const auto& [itt, work] : work_) CHECK(work.number != job.number);
   for (const auto& [cid, pdus] : socket_) {
     for (const Pdu& pdu : pdus) {
-      if (pdu.opcode() == Opcode::scsi_command) CHECK(proto::load_be64(&pdu.as<ScsiCommandPdu>().cdb[2]) != job.number);
+      if (pdu.opcode() == Opcode::scsi_command)
+        CHECK(proto::load_be64(&pdu.as<ScsiCommandPdu>().cdb[2]) != job.number);
       if (pdu.opcode() == Opcode::data_out) CHECK_FALSE(belongs_to(pdu, job));
     }
   }

@@ -119,9 +119,9 @@ class ModelTarget {
   std::map<std::uint16_t, std::uint32_t> last_cmd_sn_;              // by connection
   std::set<std::uint32_t> over_;  // tags of what ended before its data was there: that may still be coming
   std::map<std::uint32_t, std::uint64_t> number_of_;  // of the job, by its last task tag
-  std::map<std::uint16_t, std::deque<Pdu>> socket_;  // what was sent to it, and not read yet
-  std::map<std::uint64_t, std::uint64_t> inside_;    // LUNs, by the job's number: what a lost session has left behind
-  std::vector<std::function<void()>> later_;  // answers that wait
+  std::map<std::uint16_t, std::deque<Pdu>> socket_;   // what was sent to it, and not read yet
+  std::map<std::uint64_t, std::uint64_t> inside_;  // LUNs, by the job's number: what a lost session has left behind
+  std::vector<std::function<void()>> later_;       // answers that wait
   std::uint32_t next_ttt_ = 1;
 };
 

@@ -43,7 +43,7 @@ struct TargetKeys {
       {"ErrorRecoveryLevel", "0"},
   };
   std::string portal_group = "1";  // TargetPortalGroupTag; empty: it tells none
-  std::uint32_t max_recv = 8192;  // MaxRecvDataSegmentLength that it declares
+  std::uint32_t max_recv = 8192;   // MaxRecvDataSegmentLength that it declares
 
   bool header_digest() const { return answers.at("HeaderDigest") == "CRC32C"; }
   bool data_digest() const { return answers.at("DataDigest") == "CRC32C"; }

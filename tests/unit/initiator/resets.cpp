@@ -317,6 +317,9 @@ TEST_CASE("queuecommand: in every state of the session") {
   };
   peer.disconnect(1);
   REQUIRE(peer.session.state() == SessionState::failed);  // a socket closes still
+  Job& unaware = peer.queue(Direction::none, 0);          // by somebody who has not been told of the loss
+  peer.pump();
+  CHECK(unaware.outcome == Outcome::transport_disrupted);
   Job* first = held();
   peer.disconnect(0);
   REQUIRE(peer.session.state() == SessionState::logging_in);

@@ -25,8 +25,8 @@ struct Row {
   bool may_send;
 };
 
-// What the kernel does (iscsi_check_tmf_restrictions), and the functions that it does not use like its resets. What no
-// row names may be sent.
+// What the kernel does (iscsi_check_tmf_restrictions), and the functions that it does not use like its resets. What
+// no row names may be sent.
 const Row kRows[] = {
     {Function::logical_unit_reset, Opcode::scsi_command, Is::same, Is::any, Fast::any, false},
     {Function::logical_unit_reset, Opcode::data_out, Is::same, Is::any, Fast::yes, false},

@@ -94,16 +94,11 @@ struct Row {
 };
 
 const Row kRows[] = {
-    {Rung::abort_task, true, ".ddd", "12"},
-    {Rung::abort_task, false, ".ddd", "12"},
-    {Rung::lu_reset, true, "..dd", "2"},
-    {Rung::lu_reset, false, "dddd", "2"},
-    {Rung::target_warm_reset, true, "....", ""},
-    {Rung::target_warm_reset, false, "dddd", ""},
-    {Rung::abort_task_set, true, "..dd", "2"},
-    {Rung::clear_task_set, true, "..dd", "2"},
-    {Rung::clear_task_set, false, "dddd", "2"},
-    {Rung::target_cold_reset, true, "....", ""},
+    {Rung::abort_task, true, ".ddd", "12"},       {Rung::abort_task, false, ".ddd", "12"},
+    {Rung::lu_reset, true, "..dd", "2"},          {Rung::lu_reset, false, "dddd", "2"},
+    {Rung::target_warm_reset, true, "....", ""},  {Rung::target_warm_reset, false, "dddd", ""},
+    {Rung::abort_task_set, true, "..dd", "2"},    {Rung::clear_task_set, true, "..dd", "2"},
+    {Rung::clear_task_set, false, "dddd", "2"},   {Rung::target_cold_reset, true, "....", ""},
     {Rung::target_cold_reset, false, "dddd", ""},
 };
 
@@ -271,8 +266,7 @@ TEST_CASE("withheld: a reset while whose data flows proves nothing, and is repea
   for (const Rung rung : {Rung::lu_reset, Rung::target_warm_reset}) {
     const std::string name = to_string(rung);
     CAPTURE(name);
-    const Function function =
-        rung == Rung::lu_reset ? Function::logical_unit_reset : Function::target_warm_reset;
+    const Function function = rung == Rung::lu_reset ? Function::logical_unit_reset : Function::target_warm_reset;
     LadderPeer peer(settings_with(false, 1), solicited_only());
     Job& job = peer.queue(Direction::write, 30'000);
     const std::uint32_t itt = peer.take_command(job);
