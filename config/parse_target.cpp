@@ -34,8 +34,8 @@ constexpr std::array<std::string_view, 3> kDigestWords{"none", "prefer-crc32c", 
 constexpr std::array kDigests{Digest::none, Digest::prefer_crc32c, Digest::crc32c};
 constexpr std::array<std::string_view, 2> kPathLossWords{"fail", "hold"};
 constexpr std::array kPathLosses{PathLoss::fail, PathLoss::hold};
-constexpr std::array<std::string_view, 2> kPowerOnWords{"fail_flush", "ignore"};
-constexpr std::array kPowerOns{PowerOnAttention::fail_flush, PowerOnAttention::ignore};
+constexpr std::array<std::string_view, 3> kPowerOnWords{"fail_flush", "ignore", "always"};
+constexpr std::array kPowerOns{PowerOnAttention::fail_flush, PowerOnAttention::ignore, PowerOnAttention::always};
 constexpr std::array<std::string_view, 4> kAlgorithmWords{"sha3-256", "sha256", "sha1", "md5"};
 constexpr std::array kAlgorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
                                  ChapAlgorithm::md5};

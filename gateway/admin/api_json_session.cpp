@@ -83,13 +83,32 @@ void add(const RecoveryEvent& event, json::object& out) {
   out["duration_seconds"] = seconds(event.duration);
 }
 
+const char* kind_name(bridge::CacheEvent::Kind kind) {
+  using Kind = bridge::CacheEvent::Kind;
+  switch (kind) {
+    case Kind::in_doubt:
+      return "cache_in_doubt";
+    case Kind::told:
+      return "cache_told";
+    case Kind::in_question:
+      return "lun_in_question";
+    case Kind::confirmed:
+      return "lun_confirmed";
+    case Kind::refused:
+      return "lun_refused";
+    case Kind::threshold:
+      return "lun_threshold";
+  }
+  return "unknown";
+}
+
 void add(const bridge::CacheEvent& event, json::object& out) {
-  const bool told = event.kind == bridge::CacheEvent::Kind::told;
-  out["kind"] = told ? "cache_told" : "cache_in_doubt";
+  using Kind = bridge::CacheEvent::Kind;
+  out["kind"] = kind_name(event.kind);
   out["lun"] = lun_number(event.lun);
   out["cause"] = event.cause;
-  out["writes"] = event.writes;
-  if (told) out["requests"] = event.requests;
+  if (event.kind == Kind::in_doubt || event.kind == Kind::told) out["writes"] = event.writes;
+  if (event.kind == Kind::told) out["requests"] = event.requests;
 }
 
 }  // namespace

@@ -12,6 +12,18 @@ namespace json = boost::json;
 
 namespace {
 
+const char* name_of(config::PowerOnAttention meaning) noexcept {
+  switch (meaning) {
+    case config::PowerOnAttention::fail_flush:
+      return "fail_flush";
+    case config::PowerOnAttention::ignore:
+      return "ignore";
+    case config::PowerOnAttention::always:
+      return "always";
+  }
+  return "unknown";
+}
+
 const char* name_of(config::Digest digest) noexcept {
   switch (digest) {
     case config::Digest::none:
@@ -109,8 +121,7 @@ json::object target(const config::Target& section) {
   out["retries"] = section.retries;
   out["fast_abort"] = section.fast_abort;
   out["on_path_loss"] = section.on_path_loss == config::PathLoss::hold ? "hold" : "fail";
-  out["power_on_attention"] =
-      section.power_on_attention == config::PowerOnAttention::ignore ? "ignore" : "fail_flush";
+  out["power_on_attention"] = name_of(section.power_on_attention);
   out["timeouts"] = timeouts(section.timeouts);
   return out;
 }

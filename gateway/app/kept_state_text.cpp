@@ -14,7 +14,7 @@ namespace json = boost::json;
 namespace {
 
 /// Of the format. What another version has written is not guessed at.
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 
 template <typename Bytes>
 std::string hex(const Bytes& bytes) {
@@ -24,9 +24,13 @@ std::string hex(const Bytes& bytes) {
   return text;
 }
 
+json::object to_json(const proto::DiskIdentity& disk) {  // not always text
+  return {{"designator", hex(disk.designator)}, {"serial", hex(disk.serial)}};
+}
+
 json::object to_json(const nbd::ExportInfo& info) {
   return {{"name", info.name},
-          {"disk", hex(info.disk)},  // not always text
+          {"disk", to_json(info.disk)},
           {"size", info.size},
           {"read_only", info.read_only},
           {"flush", info.flush},
@@ -40,9 +44,18 @@ json::object to_json(const nbd::ExportInfo& info) {
 
 json::object to_json(const bridge::CacheLegacy& legacy) {
   const bridge::CacheLedger::Numbers& numbers = legacy.cache.numbers();
-  return {{"seen_at", legacy.seen_at},        {"reports", numbers.reports},  {"acknowledged", numbers.acknowledged},
-          {"covered", numbers.covered},       {"flushed", numbers.flushed},  {"told", numbers.told},
-          {"doubt_from", numbers.doubt_from}, {"doubt_to", numbers.doubt_to}};
+  return {{"seen_at", legacy.seen_at},
+          {"reports", numbers.reports},
+          {"acknowledged", numbers.acknowledged},
+          {"covered", numbers.covered},
+          {"flushed", numbers.flushed},
+          {"told", numbers.told},
+          {"doubt_from", numbers.doubt_from},
+          {"doubt_to", numbers.doubt_to},
+          {"disk", to_json(legacy.disk)},
+          {"path_was_up", legacy.path_was_up},
+          {"login_is_silent", legacy.power_on.login_is_silent},
+          {"reset_is_silent", legacy.power_on.reset_is_silent}};
 }
 
 template <typename T>
@@ -50,10 +63,17 @@ T get(const json::object& object, const char* key) {
   return json::value_to<T>(object.at(key));
 }
 
+proto::DiskIdentity parse_disk(const json::object& text) {
+  proto::DiskIdentity disk;
+  boost::algorithm::unhex(get<std::string>(text, "designator"), std::back_inserter(disk.designator));
+  boost::algorithm::unhex(get<std::string>(text, "serial"), std::back_inserter(disk.serial));
+  return disk;
+}
+
 nbd::ExportInfo parse_info(const json::object& text) {
   nbd::ExportInfo info;
   info.name = get<std::string>(text, "name");
-  boost::algorithm::unhex(get<std::string>(text, "disk"), std::back_inserter(info.disk));
+  info.disk = parse_disk(text.at("disk").as_object());
   info.size = get<std::uint64_t>(text, "size");
   info.read_only = get<bool>(text, "read_only");
   info.flush = get<bool>(text, "flush");
@@ -75,7 +95,12 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
                                                  .doubt_from = get<std::uint64_t>(text, "doubt_from"),
                                                  .doubt_to = get<std::uint64_t>(text, "doubt_to")});
   if (!ledger) throw std::runtime_error("impossible numbers of writes");
-  return {.cache = *ledger, .seen_at = get<proto::Micros>(text, "seen_at")};
+  return {.cache = *ledger,
+          .seen_at = get<proto::Micros>(text, "seen_at"),
+          .path_was_up = get<bool>(text, "path_was_up"),
+          .disk = parse_disk(text.at("disk").as_object()),
+          .power_on = {.login_is_silent = get<bool>(text, "login_is_silent"),
+                       .reset_is_silent = get<bool>(text, "reset_is_silent")}};
 }
 
 nbd::KeptConnection parse_connection(const json::object& text) {

@@ -59,8 +59,11 @@ struct ExportCounters {
   std::uint64_t short_transfers = 0;  // ended well, but less data moved than asked for
   std::uint64_t queue_full = 0;       // BUSY or TASK SET FULL
   std::uint64_t unit_attentions = 0;
-  std::uint64_t power_on_explained = 0;             // 29/00 and 29/02 after a reset or login of our own
-  std::uint64_t cache_loss_reports = 0;             // signs that a volatile cache may be gone
+  std::uint64_t identity_doubts = 0;     // times that another disk, or none, may have come in the LUN's place
+  std::uint64_t disbelieved = 0;         // commands sent again because that happened while they were under way
+  std::uint64_t threshold_reports = 0;   // the thin pool runs low
+  std::uint64_t power_on_explained = 0;  // 29/00 and 29/02 after a reset or login of our own
+  std::uint64_t cache_loss_reports = 0;  // signs that a volatile cache may be gone
   std::uint64_t flushes_failed_for_lost_cache = 0;  // FLUSHes, and FUA writes without a FUA bit
   std::uint64_t flush_tasks = 0;                    // SYNCHRONIZE CACHE commands that came to an end
   std::uint64_t refusals = 0;                       // commands that the LUN does not know, against its probe

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/bridge/abilities.hpp"
@@ -12,6 +13,7 @@
 #include "gateway/bridge/fence.hpp"
 #include "gateway/bridge/flush_group.hpp"
 #include "gateway/bridge/limits.hpp"
+#include "gateway/bridge/power_on.hpp"
 #include "gateway/bridge/request.hpp"
 #include "gateway/bridge/slab.hpp"
 #include "gateway/bridge/split.hpp"
@@ -35,8 +37,7 @@ struct ExportConfig {
   std::uint32_t max_payload = kMaxPayload;    // bytes of one READ or WRITE; the pool holds memory_for() them
   proto::Micros hold_timeout = kHoldTimeout;  // proto::kNever: requests never fail for want of a path
   std::uint8_t retries = device::kDefaultRetries;
-  /// 29/00 and 29/02 without an explanation mean that the cache may be lost; else they mean nothing.
-  bool power_on_fails_flush = true;
+  PowerOnPolicy power_on = PowerOnPolicy::unexplained;
 };
 
 /// Where outcomes go, so that this layer need not know the protocol engine: in production ConnectionReplies.
@@ -65,11 +66,28 @@ struct ExportStatus {
   bool known = false;  // has been online once: info() is valid
 };
 
-/// What an export that goes knows of its LUN's volatile cache, for the one that comes in its place: writes that were
-/// acknowledged and not flushed stay so, whoever serves the LUN.
+/// What an export that goes knows of its LUN, for the one that comes in its place: writes that were acknowledged and
+/// not flushed stay so, whoever serves the LUN, and the disk stays who it was.
 struct CacheLegacy {
   CacheLedger cache;
-  proto::Micros seen_at = 0;  // when there was still a path to the LUN
+  proto::Micros seen_at = 0;   // when there was still a path to the LUN
+  bool path_was_up = false;    // at the end: it was given up by us, and not lost
+  proto::DiskIdentity disk{};  // as far as known
+  PowerOnJudge::Learnt power_on{};
+};
+
+/// How a session that is there now has come about, for what follows from it.
+enum class Login : std::uint8_t {
+  after_loss,  // or the first one
+  after_own,   // we have ended the session before ourselves
+  long_ago,    // the export is new, the session is not
+};
+
+/// What an export has heard of its LUN that concerns other exports of the same session.
+enum class UnitNews : std::uint8_t {
+  none,
+  unit,       // those of the same LUN: another disk may be there, or none
+  inventory,  // all: LUNs came or went
 };
 
 /// One export: a LUN, as the NBD protocol engine sees it. Turns NBD requests into SCSI tasks and their ends into
@@ -82,6 +100,12 @@ struct CacheLegacy {
 ///
 /// A session that is lost hands back every task it holds, sent or not, before it tells of the next login: nothing may
 /// reach the new session before the LUN there was probed, for it might be another disk.
+///
+/// Inside a session the same: once the LUN has said that it may be another disk now, or none, nothing is sent to it
+/// before it was probed. What waits in the session without a CmdSN is taken back; what has one is under way. A target
+/// tells such a change to one command, and executes those behind it: what was under way may have met either disk, so
+/// its end is not believed, and it is sent again when the probe has found the disk that it was. It cannot be known
+/// whether it has written to the other one before.
 ///
 /// The life of a request: admitted, then (WRITE, TRIM, WRITE_ZEROES) through the fence, running, flushing where FUA
 /// needs a SYNCHRONIZE CACHE, finished, answered, free. Its tasks wait in a queue for the path and for queue depth.
@@ -114,12 +138,19 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
 
   // For the shell.
   /// `outage`: how long the target may have been away (initiator::SessionEvent::outage).
-  void on_session_up(proto::Micros outage, proto::Micros now);
+  void on_session_up(proto::Micros outage, proto::Micros now, Login login = Login::after_loss);
   void on_session_down(const std::string& reason, proto::Micros now);
   /// The ladder has reset the LUN, or the whole target. The LUN is probed again: its mode parameters may be others
   /// now, and the unit attentions of the reset are met by the probe.
   void on_unit_reset(proto::Micros now);
-  /// What has happened to the LUN's cache; for the log.
+  /// Another disk may be behind the LUN now, or none: so says somebody else than a command of this export. Requests
+  /// are held, and the LUN is probed.
+  void on_unit_event(const std::string& why, proto::Micros now);
+  /// What the other exports of the session have to be told by on_unit_event(); none after that.
+  UnitNews take_news() noexcept { return std::exchange(news_, UnitNews::none); }
+  /// No other export of the session has the same LUN.
+  void set_alone(bool alone) noexcept { power_on_.set_alone(alone); }
+  /// What has happened to the LUN and its cache; for the log.
   bool next_event(CacheEvent& event);
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
@@ -127,7 +158,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void deliver(Replies& replies, proto::Micros now);
 
   /// Takes over what may change while there are clients: description, queue_depth, hold_timeout, retries and
-  /// power_on_fails_flush. What is under way goes on by the new values.
+  /// power_on. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
 
   CacheLegacy cache_legacy(proto::Micros now) const noexcept;
@@ -151,6 +182,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   const TaskQueue& queue() const noexcept { return queue_; }
   /// Acknowledged writes, and those of them that may be lost, see CacheLedger.
   const CacheLedger& cache() const noexcept { return cache_; }
+  const PowerOnJudge& power_on() const noexcept { return power_on_; }
   /// Since when requests wait for the path; proto::kNever: there is one, or there has never been one.
   proto::Micros held_since() const noexcept { return held_since_; }
 
@@ -188,6 +220,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void pump(proto::Micros now);
   void send(Task& task, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
+  void disbelieve(Task& task, device::Disposition& disposition) noexcept;
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void task_over(Task& task, const device::Disposition& disposition);
   void task_failed(Task& task, proto::nbd::Error error, const char* text);
@@ -206,16 +239,14 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void conclude_cached_write(IoRequest& request);
   void cache_may_be_lost(const CacheLedger::Known& when_sent, std::string cause);
   void tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests);
+  void tell(CacheEvent::Kind kind, std::string cause);
 
   // The path and the LUN (export_life.cpp).
   void on_probe_done(device::LogicalUnit& unit, proto::Micros now) override;
   void on_unit_notes(device::LogicalUnit& unit, const device::Notes& notes, proto::Micros now) override;
-  void count_notes(const device::Notes& notes) noexcept;
-  /// "Power on or reset" is ambiguous: after a reset or login of our own it follows from that, unless the target may
-  /// have lost its power before.
-  bool power_on_explained() const noexcept { return attentions_expected_ && !power_cycle_possible_; }
-  bool means_lost_cache(const device::Notes& notes) const noexcept;
-  void look_again(const device::Notes& notes, proto::Micros now);
+  void take_notes(const device::Notes& notes, const initiator::ScsiCommand& command, const CacheLedger::Known& sent);
+  void look_again(const device::Notes& notes, const initiator::ScsiCommand& command, proto::Micros now);
+  void doubt_identity(const std::string& why, proto::Micros now);
   void accept_facts(const device::Facts& facts, proto::Micros now);
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;
@@ -250,12 +281,15 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::string reason_ = "not connected yet";
   bool known_ = false;  // has been online: info_ and can_ hold
   bool session_up_ = false;
-  bool attentions_expected_ = false;   // a reset or login of our own has raised unit attentions, not met yet
-  bool power_cycle_possible_ = false;  // the target was away for long enough, and the LUN has not answered since
+  PowerOnJudge power_on_;
+  std::uint64_t doubts_ = 0;  // how often another disk may have come in the LUN's place; see Task::doubts
+  bool in_question_ = false;  // that was told as an event, and the answer was not yet
+  UnitNews news_ = UnitNews::none;
   bool hold_expired_ = false;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
   proto::Micros recheck_at_ = proto::kNever;
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
+  bool inherited_path_ = false;                   // CacheLegacy::path_was_up
 };
 
 }  // namespace nbdgw::bridge

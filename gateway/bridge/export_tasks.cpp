@@ -57,6 +57,7 @@ void Export::send(Task& task, proto::Micros now) {
     }
   }
   task.known = cache_.known();
+  task.doubts = doubts_;
   if (task.role == Task::Role::flush) {
     flush_.cover_all();
     cache_.flush_begins();
@@ -72,13 +73,14 @@ void Export::send(Task& task, proto::Micros now) {
 void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now) {
   Task& task = static_cast<Task&>(command);
   queue_.returned(task);
-  task.attempts.attentions_expected = attentions_expected_;
-  const device::Disposition disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
+  task.attempts.attentions_expected = power_on_.expected();
+  const bool believed = task.doubts == doubts_;
+  device::Disposition disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
   if (disposition.notes.any()) {
-    count_notes(disposition.notes);
-    if (means_lost_cache(disposition.notes)) cache_may_be_lost(task.known, device::explain(command));
-    look_again(disposition.notes, now);
+    take_notes(disposition.notes, command, task.known);
+    look_again(disposition.notes, command, now);
   }
+  if (!believed) disbelieve(task, disposition);
   if (disposition.short_transfer) {
     ++counters_.short_transfers;
     if (task.role == Task::Role::segment) keep_moved(static_cast<Segment&>(task), disposition.moved);
@@ -109,6 +111,20 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
     queue_.push_front(task);
   }
   pump(now);
+}
+
+/// Another disk may have come while the command was under way, so nobody knows which one has answered: it is sent
+/// again once that is known. Counted as a unit attention, so that it ends even if the target reports such changes for
+/// ever.
+void Export::disbelieve(Task& task, device::Disposition& disposition) noexcept {
+  disposition.moved = 0;
+  const bool over = disposition.action == Action::done || disposition.action == Action::error;
+  if (!over || task.outcome != initiator::Outcome::completed) return;
+  ++counters_.disbelieved;
+  const bool enough = task.attempts.unit_attentions >= device::kMaxUnitAttentions;
+  if (!enough) ++task.attempts.unit_attentions;
+  disposition.action = enough ? Action::error : Action::hold;
+  disposition.error = enough ? device::Error::io : device::Error::none;
 }
 
 /// A command has moved less than it should. What it has moved for sure is not sent again, if it is whole blocks.

@@ -36,6 +36,7 @@ struct Task : initiator::ScsiCommand {
   Role role = Role::segment;
   device::Attempts attempts;
   CacheLedger::Known known;  // when it was last sent
+  std::uint64_t doubts = 0;  // the same: how often another disk may have come in the LUN's place
   proto::Micros due = 0;
   boost::intrusive::list_member_hook<> ready_hook;
   boost::intrusive::set_member_hook<> delay_hook;

@@ -19,6 +19,7 @@ using scsi::SenseKey;
 enum class Verdict : std::uint8_t {
   done,
   attention,  // a unit attention: the command did not run, send it again
+  absent,     // there is no such unit: to be sent again once it is back
   retry,      // an error that may pass
   wait,       // the unit cannot now
   io,
@@ -37,6 +38,8 @@ struct SenseRule {
   Verdict verdict;
   Notes notes = {};
 };
+
+constexpr Notes kAnotherDisk{.identity_in_doubt = true};
 
 /// The first row that fits counts (design 5.7; reference nbd-server.md section 7, conclusion 2). Codes: SPC-5 annex
 /// F.
@@ -72,32 +75,43 @@ constexpr SenseRule kSenseRules[] = {
     // The range was checked against the capacity, so the capacity is not what it was.
     {SenseKey::illegal_request, 0x21, kAny, Verdict::out_of_range, {.capacity_changed = true}},
     {SenseKey::illegal_request, 0x24, kAny, Verdict::unsupported},  // field in CDB
-    {SenseKey::illegal_request,
-     0x25,
-     kAny,
-     Verdict::io,
-     {.inventory_changed = true}},                                  // unit is not there (any more)
+    {SenseKey::illegal_request, 0x25, kAny, Verdict::absent, {.identity_in_doubt = true}},
     {SenseKey::illegal_request, 0x26, kAny, Verdict::unsupported},  // field in parameter list
     {SenseKey::illegal_request, kAny, kAny, Verdict::io},
 
-    {SenseKey::unit_attention, 0x28, kAny, Verdict::attention, {.facts_changed = true}},  // medium may have changed
+    {SenseKey::unit_attention, 0x28, 0x00, Verdict::attention, kAnotherDisk},  // medium may have changed
     // Power on and internal reset: memory may have been lost. "Power on, or reset of any kind" and bus reset: as
     // well,
     // but many targets say so after a LOGICAL UNIT RESET or a login. Not so a reset of the logical unit (03h), nor
     // the
-    // loss of a nexus (07h).
-    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.power_on = true}},
-    {SenseKey::unit_attention, 0x29, 0x01, Verdict::attention, {.cache_may_be_lost = true}},
-    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.power_on = true}},
-    {SenseKey::unit_attention, 0x29, 0x04, Verdict::attention, {.cache_may_be_lost = true}},
+    // loss of a nexus (07h). After each of them it may be another disk: a target that was started anew, or a unit
+    // that
+    // was made anew.
+    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.power_on = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention,
+     0x29,
+     0x01,
+     Verdict::attention,
+     {.cache_may_be_lost = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.power_on = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention,
+     0x29,
+     0x04,
+     Verdict::attention,
+     {.cache_may_be_lost = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention, 0x29, kAny, Verdict::attention, kAnotherDisk},
     {SenseKey::unit_attention, 0x2a, 0x01, Verdict::attention, {.facts_changed = true}},  // mode parameters
     {SenseKey::unit_attention, 0x2a, 0x09, Verdict::attention, {.capacity_changed = true}},
     {SenseKey::unit_attention, 0x38, 0x07, Verdict::attention, {.threshold_reached = true}},
     {SenseKey::unit_attention, 0x3f, 0x01, Verdict::attention, {.facts_changed = true}},  // microcode
     {SenseKey::unit_attention, 0x3f, 0x02, Verdict::attention, {.facts_changed = true}},  // operating definition
-    {SenseKey::unit_attention, 0x3f, 0x03, Verdict::attention, {.facts_changed = true}},  // INQUIRY data
-    {SenseKey::unit_attention, 0x3f, 0x05, Verdict::attention, {.facts_changed = true}},  // device identifier
-    {SenseKey::unit_attention, 0x3f, 0x0e, Verdict::attention, {.inventory_changed = true}},
+    {SenseKey::unit_attention, 0x3f, 0x03, Verdict::attention, kAnotherDisk},             // INQUIRY data
+    {SenseKey::unit_attention, 0x3f, 0x05, Verdict::attention, kAnotherDisk},             // device identifier
+    {SenseKey::unit_attention,
+     0x3f,
+     0x0e,
+     Verdict::attention,
+     {.identity_in_doubt = true, .inventory_changed = true}},
     {SenseKey::unit_attention, kAny, kAny, Verdict::attention},
 
     {SenseKey::data_protect, 0x27, 0x07, Verdict::no_space},  // space allocation failed: the thin pool is full
@@ -216,6 +230,14 @@ Disposition retry_after_attention(Notes notes, Attempts& attempts) noexcept {
   return retry_now(notes);
 }
 
+/// The unit's owner looks at it before the retry, so that this waits for as long as there is none. Counted all the
+/// same: a unit that is there for the probe only would never come to an end. A probe's own command fails.
+Disposition retry_when_back(const Notes& notes, CommandKind kind, Attempts& attempts) noexcept {
+  if (kind == CommandKind::other || attempts.unit_attentions >= kMaxUnitAttentions) return error(Error::io, notes);
+  ++attempts.unit_attentions;
+  return retry_now(notes);
+}
+
 Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attempts, std::uint8_t retries) noexcept {
   const Notes& notes = judgement.notes;
   switch (judgement.verdict) {
@@ -223,6 +245,8 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
       return {.action = Action::done, .error = Error::none, .delay = 0, .notes = notes};
     case Verdict::attention:
       return retry_after_attention(notes, attempts);
+    case Verdict::absent:
+      return retry_when_back(notes, kind, attempts);
     case Verdict::retry:
       return retry_after_error(notes, attempts, retries);
     case Verdict::wait:
@@ -265,8 +289,8 @@ Disposition decide_answered(const ScsiCommand& command, CommandKind kind, Attemp
 }  // namespace
 
 bool Notes::any() const noexcept {
-  return unit_attention || cache_may_be_lost || power_on || capacity_changed || facts_changed || inventory_changed ||
-         threshold_reached || queue_full;
+  return unit_attention || cache_may_be_lost || power_on || capacity_changed || facts_changed || identity_in_doubt ||
+         inventory_changed || threshold_reached || queue_full;
 }
 
 Notes& Notes::operator|=(const Notes& other) noexcept {
@@ -275,6 +299,7 @@ Notes& Notes::operator|=(const Notes& other) noexcept {
   power_on = power_on || other.power_on;
   capacity_changed = capacity_changed || other.capacity_changed;
   facts_changed = facts_changed || other.facts_changed;
+  identity_in_doubt = identity_in_doubt || other.identity_in_doubt;
   inventory_changed = inventory_changed || other.inventory_changed;
   threshold_reached = threshold_reached || other.threshold_reached;
   queue_full = queue_full || other.queue_full;
@@ -298,6 +323,8 @@ Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attem
       return decide_answered(command, kind, attempts, retries);
     case Outcome::transport_disrupted:
       return hold(command, attempts, retries);
+    case Outcome::recalled:
+      return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
     case Outcome::aborted:
       if (!command.overdue) return retry_now({});
       return retry_after_error({}, attempts, retries);
@@ -319,6 +346,8 @@ std::string explain(const ScsiCommand& command) {
     case Outcome::aborted:
       return command.overdue ? "it was not answered in time and had to be aborted"
                              : "it was aborted by a reset that another command made necessary";
+    case Outcome::recalled:
+      return "it was taken back before it was sent";
     case Outcome::bad_target:
       return "the target's answer broke the rules of iSCSI";
     case Outcome::path_lost:
@@ -345,40 +374,6 @@ std::string explain(const ScsiCommand& command) {
             std::to_string(command.data_length) + " expected";
   }
   return text;
-}
-
-const char* to_string(Error error) noexcept {
-  switch (error) {
-    case Error::none:
-      return "none";
-    case Error::io:
-      return "io";
-    case Error::no_space:
-      return "no_space";
-    case Error::invalid:
-      return "invalid";
-    case Error::not_permitted:
-      return "not_permitted";
-    case Error::unsupported:
-      return "unsupported";
-  }
-  return "unknown";
-}
-
-const char* to_string(Action action) noexcept {
-  switch (action) {
-    case Action::done:
-      return "done";
-    case Action::retry_now:
-      return "retry_now";
-    case Action::retry_later:
-      return "retry_later";
-    case Action::hold:
-      return "hold";
-    case Action::error:
-      return "error";
-  }
-  return "unknown";
 }
 
 }  // namespace nbdgw::device

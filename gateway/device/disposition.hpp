@@ -38,7 +38,10 @@ struct Notes {
   bool power_on = false;           // the same, unless a reset or login of our own explains it (29/00, 29/02)
   bool capacity_changed = false;   // read the capacity again
   bool facts_changed = false;      // probe again: mode parameters, INQUIRY data or the medium changed
-  bool inventory_changed = false;  // LUNs came or went
+  /// Another disk may be behind the LUN now, or none: nothing may be sent before it was looked at, and nothing is
+  /// worth anything that comes of what is under way.
+  bool identity_in_doubt = false;
+  bool inventory_changed = false;  // LUNs came or went: that holds for all LUNs of the session
   bool threshold_reached = false;  // the thin pool runs low
   bool queue_full = false;         // fewer commands at a time, please
 

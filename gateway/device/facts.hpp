@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "proto/disk_identity.hpp"
+
 /// What is known about a logical unit, and what follows from it for those who send commands to it.
 namespace nbdgw::device {
 
@@ -44,6 +46,7 @@ struct Facts {
   /// WRITE SAME(16) is worth trying: nothing tells beforehand, so true until the unit has refused one.
   bool write_same = true;
 
+  proto::DiskIdentity identity() const { return {identifier, serial}; }
   std::uint64_t capacity_bytes() const noexcept { return blocks * block_length; }
 };
 

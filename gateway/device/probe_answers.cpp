@@ -90,10 +90,24 @@ std::string LogicalUnit::lun_text() const {
   return text.data();
 }
 
+/// The end of the last command says that there is no such unit.
+bool LogicalUnit::is_absent() const noexcept {
+  const auto sense = sense_of(runner_.command());
+  return sense && sense->key == scsi::SenseKey::illegal_request &&
+         sense->asc == scsi::asc::kLogicalUnitNotSupported.asc;
+}
+
+void LogicalUnit::gone(unsigned qualifier, proto::Micros now) {
+  fail(Failure::not_there,
+       "the target has no unit there (peripheral qualifier " + std::to_string(qualifier) +
+           "); check the LUN and its mapping",
+       now);
+}
+
 void LogicalUnit::required_step_failed(Error error, proto::Micros now) {
   const auto sense = sense_of(runner_.command());
   const std::string answer = explain(runner_.command());
-  if (sense && sense->is(scsi::SenseKey::illegal_request, scsi::asc::kLogicalUnitNotSupported))
+  if (is_absent())
     return fail(Failure::not_there, "the target has no such unit (" + answer + "); check the LUN and its mapping",
                 now);
   if (sense && sense->key == scsi::SenseKey::not_ready)
@@ -113,10 +127,7 @@ void LogicalUnit::inquiry_done(std::span<const std::uint8_t> data, proto::Micros
                 now);
   }
   if (inquiry->qualifier != scsi::peripheral::kConnected || inquiry->device_type == scsi::peripheral::kUnknown) {
-    return fail(Failure::not_there,
-                "the target has no unit there (peripheral qualifier " + std::to_string(inquiry->qualifier) +
-                    "); check the LUN and its mapping",
-                now);
+    return gone(inquiry->qualifier, now);
   }
   if (inquiry->device_type != scsi::peripheral::kDirectAccess) {
     return fail(Failure::not_a_disk,
@@ -230,9 +241,37 @@ void LogicalUnit::mode_done(std::span<const std::uint8_t> data, proto::Micros no
   finish(now);
 }
 
-bool LogicalUnit::same_identity() const noexcept {
-  if (!facts_.identifier.empty() && !found_.identifier.empty()) return facts_.identifier == found_.identifier;
-  if (!facts_.serial.empty() && !found_.serial.empty()) return facts_.serial == found_.serial;
+/// False: it is not, or not provably, the unit that was here before, and the probe has failed for it.
+bool LogicalUnit::check_identity(proto::Micros now) {
+  const auto name = [](const proto::DiskIdentity& unit) {
+    return unit.designator.empty() ? unit.serial : unit.designator;
+  };
+  proto::DiskIdentity found = found_.identity();
+  switch (proto::same_disk(known_, found)) {
+    case proto::SameDisk::yes:
+      // What it has not told this time is not forgotten.
+      if (found.designator.empty()) found.designator = known_.designator;
+      if (found.serial.empty()) found.serial = known_.serial;
+      break;
+    case proto::SameDisk::no:
+      if (!has_facts_) break;  // expected only: nobody has been served from this one yet
+      fail(Failure::identity_changed,
+           "this is another unit now (" + name(found) + ", serial " + found.serial + ") than at first (" +
+               name(known_) + ", serial " + known_.serial +
+               "), and is not touched; map the old one back, or restart the export if this is wanted",
+           now);
+      return false;
+    case proto::SameDisk::cannot_tell:
+      fail(Failure::identity_unread,
+           "it does not say which unit it is (VPD pages 80h and 83h); at first it was " + name(known_) +
+               ". It is asked again, and not touched meanwhile; if this is how it is meant to be, stop and start the "
+               "gateway",
+           now);
+      return false;
+  }
+  found_.identifier = found.designator;
+  found_.serial = found.serial;
+  known_ = std::move(found);
   return true;
 }
 

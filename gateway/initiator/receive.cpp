@@ -307,7 +307,7 @@ ConnectionError Connection::async_message(const ReceivedPdu& received, proto::Mi
   const auto notice = [&](const char* text) { session_.tell(SessionEvent::Kind::notice, cid_, text); };
   switch (pdu.event) {
     case AsyncEvent::scsi:
-      notice("the target reports a SCSI event");
+      session_.tell_unit_event(cid_, pdu.lun, received.data);
       return ConnectionError::none;
     case AsyncEvent::logout_request:
       notice("the target asks for a logout: logging out, and in again");

@@ -26,6 +26,9 @@ enum class Outcome : std::uint8_t {
   /// The target answered, but nonsense: an iSCSI response other than "completed at target", sense that does not fit,
   /// a residual beyond the transfer (reference 1.2, iscsi_scsi_cmd_rsp). The command is over at the target.
   bad_target,
+  /// Taken back by recall() before it was given to a connection: the target has never heard of it. Safe to queue
+  /// again.
+  recalled,
   /// The session is being closed for good, or could not be had within the replacement timeout. Not running anywhere.
   path_lost,
 };
@@ -85,6 +88,11 @@ class CommandTransport {
   /// and for a free task. If the session is lost, or the login fails, before it was sent, it comes back as
   /// transport_disrupted like those that were. Its end is told by CommandSink::on_command_done().
   virtual void queuecommand(ScsiCommand& command, proto::Micros now) = 0;
+
+  /// Takes back what waits inside for this LUN and was not given to a connection: those commands come back as
+  /// Outcome::recalled. What has its CmdSN cannot be taken back any more. A transport in which nothing waits has
+  /// nothing to do.
+  virtual void recall(std::uint64_t lun) { static_cast<void>(lun); }
 
  protected:
   ~CommandTransport() = default;

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "proto/assert.hpp"
+#include "proto/bytes/endian.hpp"
+#include "proto/scsi/sense.hpp"
 
 namespace nbdgw::initiator {
 namespace {
@@ -89,6 +91,22 @@ void Session::tell_unit_reset(std::uint64_t lun) {
   SessionEvent event;
   event.kind = SessionEvent::Kind::unit_reset;
   event.lun = lun;
+  events_.push_back(std::move(event));
+}
+
+void Session::tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::span<const std::uint8_t> data) {
+  // Sense behind its length, as with a SCSI Response (RFC 7143 section 11.9.4). That the list of LUNs has changed is
+  // told by whichever unit comes first.
+  const std::size_t length =
+      data.size() < 2 ? 0 : std::min<std::size_t>(proto::load_be16(data.data()), data.size() - 2);
+  const auto sense = proto::scsi::parse_sense(length == 0 ? data.first(0) : data.subspan(2, length));
+  const bool whole_target = sense && sense->asc == 0x3f && sense->ascq == 0x0e;
+  SessionEvent event;
+  event.kind = SessionEvent::Kind::unit_event;
+  event.connection = connection;
+  event.lun = whole_target ? RecoveryEvent::kNoLun : lun;
+  event.text =
+      "the target reports an event of a LUN" + (sense ? ": " + proto::scsi::describe(*sense) : std::string());
   events_.push_back(std::move(event));
 }
 

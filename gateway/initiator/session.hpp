@@ -60,16 +60,20 @@ struct SessionEvent {
     lost,               // every task was handed back; a login follows
     login_failed,       // one attempt; another follows
     unit_reset,         // we have reset a LUN, or all (RecoveryEvent::kNoLun): unit attentions follow from it
+    unit_event,         // the target says, unasked, that something has happened to a LUN (SCSI asynchronous event)
     notice,             // worth knowing, nothing changes (async message, connection not granted, ...)
     terminated,
   };
   Kind kind{};
   std::uint16_t connection = 0;
   std::string text;
-  std::uint64_t lun = RecoveryEvent::kNoLun;  // unit_reset
+  std::uint64_t lun = RecoveryEvent::kNoLun;  // unit_reset, unit_event (kNoLun: may concern any of the target's)
   /// logged_in: from the last sign of life of the session before to this login; 0 for the first login. What was in a
   /// target's volatile cache may be gone if it was away for long.
   proto::Micros outage = 0;
+  /// logged_in: we have ended the session before ourselves (session reset, connection dropped by hand), and the first
+  /// login after it has succeeded.
+  bool own_doing = false;
 };
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
@@ -98,6 +102,7 @@ class Session final : public CommandTransport {
   void teardown(proto::Micros now);
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
+  void recall(std::uint64_t lun) override;
 
   /// Takes over what may change while the session lives: the timeouts, fast_abort, and a larger queue_depth (a
   /// smaller one is not). What is under way keeps the deadline that it was given.
@@ -161,6 +166,7 @@ class Session final : public CommandTransport {
   void enter(SessionState state, proto::Micros now);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
   void tell_unit_reset(std::uint64_t lun);
+  void tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::span<const std::uint8_t> data);
   void request_socket(SocketRequest request) { socket_requests_.push_back(std::move(request)); }
   void forget_socket_request(std::uint16_t connection);
   bool all_free() const noexcept;
@@ -236,6 +242,7 @@ class Session final : public CommandTransport {
   proto::Micros time2wait_ = 0;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
   proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
+  bool own_doing_ = false;                      // we have ended the last session ourselves
   bool stopping_ = false;
   bool answers_ = false;  // when the session was lost the target answered pings
 

@@ -70,6 +70,7 @@ void Session::login_done(Connection& connection, proto::Micros now) {
            std::to_string(granted) + " of " + std::to_string(connections_.size()));
   if (silent_since_ != proto::kNever) events_.back().outage = now - silent_since_;
   silent_since_ = proto::kNever;
+  events_.back().own_doing = std::exchange(own_doing_, false);
   join_connections(now);
 }
 
@@ -87,6 +88,7 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
     return;
   }
   trouble_ = why;
+  own_doing_ = error == ConnectionError::session_reset || error == ConnectionError::dropped;
   answers_ = settings_.nop_interval != 0 && error != ConnectionError::nop_timed_out;
   if (error == ConnectionError::redirected) {  // sent on, not failed
     tell(SessionEvent::Kind::notice, connection.cid_, std::move(why));

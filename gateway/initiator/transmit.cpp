@@ -1,5 +1,6 @@
 // What is sent next, and where (iscsi_data_xmit, and the command window).
 #include <algorithm>
+#include <utility>
 
 #include "gateway/initiator/session.hpp"
 #include "proto/serial.hpp"
@@ -127,6 +128,22 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.next = nullptr;
   (pending_last_ != nullptr ? pending_last_->next : pending_first_) = &command;
   pending_last_ = &command;
+}
+
+void Session::recall(std::uint64_t lun) {
+  ScsiCommand* command = std::exchange(pending_first_, nullptr);
+  pending_last_ = nullptr;
+  while (command != nullptr) {
+    ScsiCommand& each = *command;
+    command = std::exchange(each.next, nullptr);
+    if (each.lun == lun) {
+      each.outcome = Outcome::recalled;
+      done(each);
+    } else {
+      (pending_last_ != nullptr ? pending_last_->next : pending_first_) = &each;
+      pending_last_ = &each;
+    }
+  }
 }
 
 void Session::deliver(proto::Micros now) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "proto/disk_identity.hpp"
 #include "proto/nbd/constants.hpp"
 #include "proto/time.hpp"
 
@@ -18,8 +19,8 @@ struct Request;
 struct ExportInfo {
   std::string name;
   std::string description;
-  /// What tells the disk behind it from others (the LUN's designator, or its serial number); empty: nothing does.
-  std::string disk;
+  /// What tells the disk behind it from others.
+  proto::DiskIdentity disk;
   std::uint64_t size = 0;  // bytes
   bool read_only = false;
   bool flush = true;            // NBD_FLAG_SEND_FLUSH

@@ -10,9 +10,9 @@ namespace nbdgw::nbd {
 bool keeps_promises(const ExportInfo& now, const ExportInfo& before) noexcept {
   constexpr std::uint16_t kNoPromises = proto::nbd::kFlagReadOnly | proto::nbd::kFlagRotational;
   const auto promised = static_cast<std::uint16_t>(transmission_flags(before, true) & ~kNoPromises);
-  return now.disk == before.disk && now.size >= before.size && now.read_only == before.read_only &&
-         (transmission_flags(now, true) & promised) == promised && now.min_block <= before.min_block &&
-         now.max_payload >= before.max_payload;
+  return proto::same_disk(before.disk, now.disk) == proto::SameDisk::yes && now.size >= before.size &&
+         now.read_only == before.read_only && (transmission_flags(now, true) & promised) == promised &&
+         now.min_block <= before.min_block && now.max_payload >= before.max_payload;
 }
 
 Connection::Connection(KeptConnection kept, ConnectionListener& listener, const ConnectionOptions& options,

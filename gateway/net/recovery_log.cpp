@@ -23,6 +23,21 @@ std::string lun_text(std::uint64_t lun) {
   return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
 }
 
+spdlog::level::level_enum level_of(CacheEvent::Kind kind) {
+  switch (kind) {
+    case CacheEvent::Kind::confirmed:
+      return spdlog::level::info;
+    case CacheEvent::Kind::in_question:
+    case CacheEvent::Kind::threshold:
+      return spdlog::level::warn;
+    case CacheEvent::Kind::in_doubt:
+    case CacheEvent::Kind::told:
+    case CacheEvent::Kind::refused:
+      break;
+  }
+  return spdlog::level::err;
+}
+
 }  // namespace
 
 std::string in_quotes(std::string_view text) {
@@ -50,6 +65,24 @@ std::string describe(const std::string& target, const RecoveryEvent& event) {
 
 std::string describe(const std::string& target, const std::string& exported, const CacheEvent& event) {
   const std::string where = fmt::format("export {} (target {}, LUN {})", exported, target, lun_text(event.lun));
+  switch (event.kind) {
+    case CacheEvent::Kind::in_question:
+      return fmt::format(
+          "{}: another disk, or none, may be behind the LUN now: {}. Requests are held until it was probed", where,
+          event.cause);
+    case CacheEvent::Kind::confirmed:
+      return fmt::format("{}: the LUN is the disk that it was; requests go on", where);
+    case CacheEvent::Kind::refused:
+      return fmt::format("{}: the LUN must not be used: {}. Requests fail, and nothing is sent to it", where,
+                         event.cause);
+    case CacheEvent::Kind::threshold:
+      return fmt::format(
+          "{}: the thin pool behind the LUN runs low: {}. Writes fail once it is full; extend it, or free some of it",
+          where, event.cause);
+    case CacheEvent::Kind::in_doubt:
+    case CacheEvent::Kind::told:
+      break;
+  }
   if (event.kind == CacheEvent::Kind::in_doubt) {
     return fmt::format(
         "{}: the target may have lost what was in its volatile cache: {}. {} write(s) that clients have been told "
@@ -71,7 +104,7 @@ void RecoveryLog::add(const std::string& target, const RecoveryEvent& event) {
 }
 
 void RecoveryLog::add(const std::string& target, const std::string& exported, const CacheEvent& event) {
-  spdlog::error("{}", describe(target, exported, event));
+  spdlog::log(level_of(event.kind), "{}", describe(target, exported, event));
   keep({.at = wall_now(), .target = target, .exported = exported, .event = event});
 }
 

@@ -14,7 +14,7 @@
 
 namespace nbdgw::net {
 
-/// What the gateway did about a misbehaving target, or what has become of the cache of one of its LUNs.
+/// What the gateway did about a misbehaving target, or what has become of one of its LUNs, or of that one's cache.
 struct RecoveryRecord {
   std::uint64_t sequence = 0;  // 1, 2, 3, ... over the whole gateway
   std::int64_t at = 0;         // wall clock, microseconds since the epoch

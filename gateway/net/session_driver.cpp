@@ -22,8 +22,9 @@ SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& reco
 
 void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   exports_.push_back(&exported);
+  note_shared_luns();
   states_seen_.push_back(exported.state());
-  if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now);
+  if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now, bridge::Login::long_ago);
 }
 
 void SessionDriver::remove_export(bridge::Export& exported) {
@@ -32,6 +33,27 @@ void SessionDriver::remove_export(bridge::Export& exported) {
   NBDGW_ASSERT(place != exports_.end(), "an export of this driver");
   states_seen_.erase(states_seen_.begin() + (place - exports_.begin()));
   exports_.erase(place);
+  note_shared_luns();
+}
+
+void SessionDriver::note_shared_luns() {
+  for (bridge::Export* exported : exports_) {
+    const auto same = [&](const bridge::Export* other) { return other->unit().lun() == exported->unit().lun(); };
+    exported->set_alone(std::ranges::count_if(exports_, same) == 1);
+  }
+}
+
+/// A target tells each change of a LUN to one command of the session: whoever has sent it passes it on.
+void SessionDriver::spread_news(proto::Micros now) {
+  for (bridge::Export* teller : exports_) {
+    const bridge::UnitNews news = teller->take_news();
+    if (news == bridge::UnitNews::none) continue;
+    for (bridge::Export* exported : exports_) {
+      if (exported == teller) continue;
+      if (news != bridge::UnitNews::inventory && exported->unit().lun() != teller->unit().lun()) continue;
+      exported->on_unit_event("as export " + teller->info().name + " was told", now);
+    }
+  }
 }
 
 void SessionDriver::on_portal_socket(PortalSocket& socket, proto::Micros now) {
@@ -63,6 +85,7 @@ void SessionDriver::deliver(proto::Micros now) {
   serve_events(now);
   serve_socket_requests(now);
   serve_events(now);
+  spread_news(now);
   for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
   serve_recovery_events();
   note_export_changes();
@@ -157,7 +180,16 @@ void SessionDriver::serve_events(proto::Micros now) {
 void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
-      for (bridge::Export* exported : exports_) exported->on_session_up(event.outage, now);
+      for (bridge::Export* exported : exports_) {
+        exported->on_session_up(event.outage, now,
+                                event.own_doing ? bridge::Login::after_own : bridge::Login::after_loss);
+      }
+      return;
+    case SessionEvent::Kind::unit_event:
+      for (bridge::Export* exported : exports_) {
+        const bool all = event.lun == initiator::RecoveryEvent::kNoLun;
+        if (all || event.lun == exported->unit().lun()) exported->on_unit_event(event.text, now);
+      }
       return;
     case SessionEvent::Kind::unit_reset:
       for (bridge::Export* exported : exports_) {
@@ -206,6 +238,7 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
       return;
     case SessionEvent::Kind::unit_reset:
       return;
+    case SessionEvent::Kind::unit_event:
     case SessionEvent::Kind::notice:
     case SessionEvent::Kind::login_failed:
       break;

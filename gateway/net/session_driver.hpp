@@ -61,6 +61,8 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void look_up(std::uint16_t index);
   void serve_events(proto::Micros now);
   void serve(const initiator::SessionEvent& event, proto::Micros now);
+  void note_shared_luns();
+  void spread_news(proto::Micros now);
   void serve_recovery_events();
   void log(const initiator::SessionEvent& event, proto::Micros now);
   void note_export_changes();

@@ -75,6 +75,22 @@ initiator::SessionSettings session_settings(const config::Config& config, std::u
   return settings;
 }
 
+namespace {
+
+bridge::PowerOnPolicy power_on_policy(config::PowerOnAttention meaning) noexcept {
+  switch (meaning) {
+    case config::PowerOnAttention::fail_flush:
+      return bridge::PowerOnPolicy::unexplained;
+    case config::PowerOnAttention::ignore:
+      return bridge::PowerOnPolicy::ignore;
+    case config::PowerOnAttention::always:
+      return bridge::PowerOnPolicy::always;
+  }
+  return bridge::PowerOnPolicy::unexplained;
+}
+
+}  // namespace
+
 bridge::ExportConfig export_config(const config::Config& config, const config::Export& exported) {
   const config::Target& target = config.targets[exported.target];
   const bool hold = target.on_path_loss == config::PathLoss::hold;
@@ -86,7 +102,7 @@ bridge::ExportConfig export_config(const config::Config& config, const config::E
   settings.queue_depth = target.queue_depth;
   settings.hold_timeout = hold ? proto::kNever : target.timeouts.replacement;
   settings.retries = static_cast<std::uint8_t>(target.retries);
-  settings.power_on_fails_flush = target.power_on_attention == config::PowerOnAttention::fail_flush;
+  settings.power_on = power_on_policy(target.power_on_attention);
   return settings;
 }
 

@@ -151,6 +151,15 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
   record.event = cache;
   CHECK(to_json(record, 0).at("kind") == "cache_told");
   CHECK(to_json(record, 0).at("requests") == 0);
+  for (const auto& [kind, name] : {std::pair{bridge::CacheEvent::Kind::in_question, "lun_in_question"},
+                                   {bridge::CacheEvent::Kind::confirmed, "lun_confirmed"},
+                                   {bridge::CacheEvent::Kind::refused, "lun_refused"},
+                                   {bridge::CacheEvent::Kind::threshold, "lun_threshold"}}) {
+    cache.kind = kind;
+    record.event = cache;
+    CHECK(to_json(record, 0).at("kind") == name);
+    CHECK_FALSE(to_json(record, 0).contains("writes"));
+  }
 }
 
 TEST_CASE("API JSON: lists are in the same order whatever the shards are") {

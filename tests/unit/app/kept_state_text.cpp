@@ -18,7 +18,7 @@ net::KeptState a_state() {
   net::KeptState state;
   net::KeptClient& client = state.clients.emplace_back();
   client.connection.info.name = "vol \"ä\"";
-  client.connection.info.disk = "t10.\xff\x01";
+  client.connection.info.disk = {.designator = "t10.\xff\x01", .serial = "\xfe"};
   client.connection.info.size = ~std::uint64_t{0} >> 1;
   client.connection.info.trim = false;
   client.connection.structured = true;

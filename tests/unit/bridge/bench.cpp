@@ -41,10 +41,17 @@ void Bench::lose_session() {
   deliver();
 }
 
-std::vector<nbdgw::bridge::CacheEvent> Bench::events() {
-  std::vector<nbdgw::bridge::CacheEvent> all;
-  for (nbdgw::bridge::CacheEvent event; target->next_event(event);) all.push_back(event);
-  return all;
+std::vector<nbdgw::bridge::CacheEvent> Bench::take_events(bool of_cache) {
+  using nbdgw::bridge::CacheEvent;
+  for (CacheEvent event; target->next_event(event);) told.push_back(event);
+  std::vector<CacheEvent> wanted;
+  std::vector<CacheEvent> rest;
+  for (const CacheEvent& event : told) {
+    const bool cache = event.kind == CacheEvent::Kind::in_doubt || event.kind == CacheEvent::Kind::told;
+    (cache == of_cache ? wanted : rest).push_back(event);
+  }
+  told = std::move(rest);
+  return wanted;
 }
 
 void Bench::run() {

@@ -31,8 +31,9 @@ class Bench final : public nbdgw::bridge::Replies {
   void connect(nbdgw::proto::Micros outage = 0);
   /// The session breaks; nothing that waits is executed.
   void lose_session();
-  /// What the export has told of its cache since the last call.
-  std::vector<nbdgw::bridge::CacheEvent> events();
+  /// What the export has told of its cache since the last call; of the LUN itself: unit_events().
+  std::vector<nbdgw::bridge::CacheEvent> events() { return take_events(true); }
+  std::vector<nbdgw::bridge::CacheEvent> unit_events() { return take_events(false); }
   /// Ends all waiting commands, and those that follow, until nothing is left to do, as they should.
   void run();
   void deliver() { target->deliver(*this, now); }
@@ -61,6 +62,8 @@ class Bench final : public nbdgw::bridge::Replies {
   void segment_done(nbdgw::nbd::Request& request, nbdgw::nbd::Segment& segment) override;
   void finish(nbdgw::nbd::Request& request, nbdgw::proto::nbd::Error error, const char* text) override;
 
+  std::vector<nbdgw::bridge::CacheEvent> take_events(bool of_cache);
+
   /// Everything came back: checks it.
   void check_idle() const;
 
@@ -70,5 +73,6 @@ class Bench final : public nbdgw::bridge::Replies {
   std::unique_ptr<nbdgw::bridge::Export> target;
   nbdgw::proto::Micros now = 1'000'000;
   std::vector<std::unique_ptr<Reply>> replies;
+  std::vector<nbdgw::bridge::CacheEvent> told;
   bool release_at_once = true;  // the requests, as soon as they are answered
 };

@@ -183,6 +183,7 @@ TEST_CASE("retries: unit attentions of our own resets do not wear a command out"
   Reply* const never = bench.read(0, 512);
   for (int i = 0; i < 100 && !never->finished; ++i) {
     bench.lun.refuse(0, make_sense(scsi::SenseKey::unit_attention, 0x29, 0x00), bench.now);
+    while (bench.target->state() == ExportState::probing) bench.lun.complete(0, bench.now);
     bench.deliver();
   }
   CHECK(never->error == Error::eio);

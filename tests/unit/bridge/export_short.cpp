@@ -17,28 +17,28 @@ constexpr std::uint32_t kBlock = 512;
 constexpr std::uint32_t kLength = 64 * 1024;
 
 /// A disk of ones and twos behind a pool that is full of another client's data.
-struct StaleBench : Bench {
-  explicit StaleBench(LunOptions options = {.blocks = 4096}) : Bench(options) {
-    std::fill(arena.begin(), arena.end(), std::byte{kStale});
-    for (std::size_t i = 0; i < lun.disk.size(); ++i) lun.disk[i] = static_cast<std::uint8_t>(1 + i / 512 % 2);
-    connect();
+void make_stale(Bench& bench) {
+  std::fill(bench.arena.begin(), bench.arena.end(), std::byte{kStale});
+  for (std::size_t i = 0; i < bench.lun.disk.size(); ++i) {
+    bench.lun.disk[i] = static_cast<std::uint8_t>(1 + i / 512 % 2);
   }
+  bench.connect();
+}
 
-  std::vector<std::uint8_t> on_disk(std::uint64_t offset, std::size_t length) const {
-    const auto at = lun.disk.begin() + static_cast<std::ptrdiff_t>(offset);
-    return {at, at + static_cast<std::ptrdiff_t>(length)};
+std::vector<std::uint8_t> on_disk(const Bench& bench, std::uint64_t offset, std::size_t length) {
+  const auto at = bench.lun.disk.begin() + static_cast<std::ptrdiff_t>(offset);
+  return {at, at + static_cast<std::ptrdiff_t>(length)};
+}
+bool stale(const std::vector<std::uint8_t>& bytes) {
+  return std::find(bytes.begin(), bytes.end(), kStale) != bytes.end();
+}
+/// Lets retries that wait have their turn.
+void wait(Bench& bench) {
+  while (bench.lun.waiting.empty() && bench.target->next_deadline() != nbdgw::proto::kNever) {
+    bench.now = bench.target->next_deadline();
+    bench.target->on_deadline(bench.now);
   }
-  bool stale(const std::vector<std::uint8_t>& bytes) const {
-    return std::find(bytes.begin(), bytes.end(), kStale) != bytes.end();
-  }
-  /// Lets retries that wait have their turn.
-  void wait() {
-    while (lun.waiting.empty() && target->next_deadline() != nbdgw::proto::kNever) {
-      now = target->next_deadline();
-      target->on_deadline(now);
-    }
-  }
-};
+}
 
 /// Shortfalls of a command of `length` bytes, and whether what has moved need not be moved again.
 struct Case {
@@ -67,13 +67,14 @@ TEST_CASE("short: no byte of the pool passes as read, and what is missing is rea
     CAPTURE(each.shortfall.residual);
     CAPTURE(each.shortfall.recovered);
     if (each.shortfall.residual > kLength) continue;  // the session does not let that through
-    StaleBench bench;
+    Bench bench;
+    make_stale(bench);
     Reply* const reply = bench.read(kBlock, kLength);
     REQUIRE(bench.lun.waiting.size() == 1);
     bench.lun.complete_partly(0, each.shortfall, bench.now);
     bench.deliver();
     CHECK_FALSE(reply->finished);
-    CHECK(reply->data.empty());
+    CHECK(reply->bytes == 0);
     CHECK(bench.target->counters().short_transfers == 1);
     REQUIRE(bench.lun.waiting.size() == 1);
     const std::uint32_t done = each.plain ? each.shortfall.moved : 0;
@@ -82,8 +83,8 @@ TEST_CASE("short: no byte of the pool passes as read, and what is missing is rea
     bench.run();
     REQUIRE(reply->finished);
     CHECK(reply->error == Error::none);
-    CHECK(reply->data == bench.on_disk(kBlock, kLength));
-    CHECK_FALSE(bench.stale(reply->data));
+    CHECK(reply->data == on_disk(bench, kBlock, kLength));
+    CHECK_FALSE(stale(reply->data));
     bench.check_idle();
   }
 }
@@ -93,7 +94,8 @@ TEST_CASE("short: nothing passes as written that the target did not take") {
     CAPTURE(each.shortfall.moved);
     CAPTURE(each.shortfall.residual);
     if (each.shortfall.residual > kLength) continue;
-    StaleBench bench;
+    Bench bench;
+    make_stale(bench);
     Reply* const reply = bench.write(kBlock, kLength, 0x77);
     bench.lun.complete_partly(0, each.shortfall, bench.now);
     bench.deliver();
@@ -105,14 +107,15 @@ TEST_CASE("short: nothing passes as written that the target did not take") {
     bench.run();
     REQUIRE(reply->finished);
     CHECK(reply->error == Error::none);
-    CHECK(bench.on_disk(kBlock, kLength) == std::vector<std::uint8_t>(kLength, 0x77));
+    CHECK(on_disk(bench, kBlock, kLength) == std::vector<std::uint8_t>(kLength, 0x77));
     CHECK(bench.target->cache().unflushed() == 1);
     bench.check_idle();
   }
 }
 
 TEST_CASE("short: the pool is not written to the disk at the ends of an unaligned write") {
-  StaleBench bench;
+  Bench bench;
+  make_stale(bench);
   Reply* const reply = bench.write(kBlock + 100, kBlock, 0x77);
   for (int step = 0; step < 2; ++step) {  // the first block, the last one
     REQUIRE(bench.lun.waiting.size() == 1);
@@ -124,15 +127,16 @@ TEST_CASE("short: the pool is not written to the disk at the ends of an unaligne
   bench.run();
   REQUIRE(reply->finished);
   CHECK(reply->error == Error::none);
-  CHECK_FALSE(bench.stale(bench.lun.disk));
-  CHECK(bench.on_disk(kBlock, 100) == std::vector<std::uint8_t>(100, 2));
+  CHECK_FALSE(stale(bench.lun.disk));
+  CHECK(on_disk(bench, kBlock, 100) == std::vector<std::uint8_t>(100, 2));
   bench.check_idle();
 }
 
 TEST_CASE("short: a LUN that never moves all ends in an error, and others go on meanwhile") {
   for (const bool write : {false, true}) {
     for (const bool recovered : {false, true}) {
-      StaleBench bench;
+      Bench bench;
+      make_stale(bench);
       Reply* const reply = write ? bench.write(0, kLength, 0x77) : bench.read(0, kLength);
       int sent = 0;
       while (!reply->finished) {
@@ -144,13 +148,13 @@ TEST_CASE("short: a LUN that never moves all ends in an error, and others go on 
         bench.deliver();
         CHECK(other->error == Error::none);
         CHECK(other->data.size() == kBlock);
-        bench.wait();
+        wait(bench);
         bench.deliver();
       }
       CHECK(sent == kDefaultRetries + 1);
       CHECK(reply->error == Error::eio);
       CHECK(reply->text == "the target moves less data than it should");
-      CHECK(reply->data.empty());
+      CHECK(reply->bytes == 0);
       bench.check_idle();
     }
   }
@@ -158,7 +162,8 @@ TEST_CASE("short: a LUN that never moves all ends in an error, and others go on 
 
 TEST_CASE("short: an UNMAP or WRITE SAME whose data nobody asked for has done nothing") {
   for (const bool trim : {true, false}) {
-    StaleBench bench({.blocks = 4096, .write_cache = false});
+    Bench bench({.blocks = 4096, .write_cache = false});
+    make_stale(bench);
     Reply* const reply = trim ? bench.trim(0, kLength) : bench.zero(0, kLength);
     REQUIRE(bench.lun.waiting.size() == 1);
     bench.lun.complete_partly(0, {}, bench.now);
@@ -166,14 +171,14 @@ TEST_CASE("short: an UNMAP or WRITE SAME whose data nobody asked for has done no
     CHECK_FALSE(reply->finished);
     bench.run();
     CHECK(reply->error == Error::none);
-    CHECK(bench.on_disk(0, kLength) == std::vector<std::uint8_t>(kLength, 0));
+    CHECK(on_disk(bench, 0, kLength) == std::vector<std::uint8_t>(kLength, 0));
 
     Reply* const never = trim ? bench.trim(0, kLength) : bench.zero(0, kLength);
     for (int i = 0; i <= kDefaultRetries; ++i) {
       REQUIRE(bench.lun.waiting.size() == 1);
       bench.lun.complete_partly(0, {}, bench.now);
       bench.deliver();
-      if (i < kDefaultRetries) bench.wait();
+      if (i < kDefaultRetries) wait(bench);
     }
     CHECK(never->finished);
     CHECK(never->error == Error::eio);

@@ -136,6 +136,7 @@ TEST_CASE("retries: unit attentions are absorbed, short transfers never pass as 
   bench.lun.refuse(0, make_sense(SenseKey::unit_attention, 0x29, 0x00), bench.now);
   CHECK(bench.target->counters().unit_attentions == 1);
   CHECK(bench.target->counters().cache_loss_reports == 1);
+  while (bench.target->status().state == ExportState::probing) bench.lun.complete(0, bench.now);
   REQUIRE(bench.lun.waiting.size() == 1);
   bench.lun.complete_short(0, 512, bench.now);
   CHECK(bench.target->counters().short_transfers == 1);

@@ -36,9 +36,23 @@ void FakeLun::queuecommand(Command& command, nbdgw::proto::Micros) {
   REQUIRE(command.sink != nullptr);
   REQUIRE(nbdgw::proto::total_length(command.data) == command.data_length);
   REQUIRE((command.direction == Direction::none) == (command.data_length == 0));
-  waiting.push_back(&command);
+  (window_closed ? unsent : waiting).push_back(&command);
   ++sent;
   most_waiting = std::max(most_waiting, waiting.size());
+}
+
+void FakeLun::recall(std::uint64_t) {
+  recalled_.insert(recalled_.end(), unsent.begin(), unsent.end());
+  unsent.clear();
+}
+
+void FakeLun::give_back(nbdgw::proto::Micros now) {
+  std::vector<Command*> back;
+  back.swap(recalled_);
+  for (Command* command : back) {
+    command->outcome = Outcome::recalled;
+    end(*command, now);
+  }
 }
 
 std::uint64_t FakeLun::lba(const Command& command) {
@@ -114,25 +128,22 @@ std::optional<std::size_t> FakeLun::attention_on_the_way() const {
 }
 
 void FakeLun::complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now) {
-  Command& command = take(i);
-  command.outcome = Outcome::completed;
-  command.status = 0;
-  command.residual_underflow = std::min(missing, command.data_length);
-  command.transferred = command.data_length - command.residual_underflow;
-  executed_.erase(&command);
-  end(command, now);
+  REQUIRE(i < waiting.size());
+  const std::uint32_t residual = std::min(missing, waiting[i]->data_length);
+  complete_partly(i, {.moved = waiting[i]->data_length - residual, .residual = residual}, now);
 }
 
 void FakeLun::complete_partly(std::size_t i, const Shortfall& shortfall, nbdgw::proto::Micros now) {
   Command& command = take(i);
   REQUIRE(shortfall.moved <= command.data_length);
+  executed_.erase(&command);
   if (const auto cdb = scsi::ReadWrite::parse(cdb_of(command))) {
     std::uint8_t* const at = disk.data() + cdb->lba * options.block;
     if (!cdb->write) {
       if (shortfall.moved > 0) nbdgw::proto::copy_in(command.data, 0, at, shortfall.moved);
-    } else if (shortfall.moved > 0) {
-      nbdgw::proto::copy_out(command.data, 0, at, shortfall.moved);
-      wrote(command, cdb->lba, shortfall.moved / options.block, false);
+    } else if (const std::uint32_t blocks = shortfall.moved / options.block; blocks > 0) {
+      nbdgw::proto::copy_out(command.data, 0, at, std::size_t{blocks} * options.block);
+      wrote(command, cdb->lba, blocks, false);
     }
   }
   command.outcome = Outcome::completed;
@@ -148,6 +159,8 @@ void FakeLun::refuse(std::size_t i, std::uint8_t status, nbdgw::proto::Micros no
   REQUIRE_FALSE(executed_.contains(&command));
   command.outcome = Outcome::completed;
   command.status = status;
+  command.transferred =
+      status == 0 ? command.data_length : 0;  // GOOD, and nothing done: for disks that are too large
   end(command, now);
 }
 
@@ -228,11 +241,16 @@ void FakeLun::harden(std::uint64_t block) {
 
 std::optional<FakeLun::Sense> FakeLun::carry_out(Command& command) {
   const auto code = static_cast<Opcode>(opcode(command));
+  if (options.absent && code != Opcode::inquiry) return illegal(scsi::asc::kLogicalUnitNotSupported);
   log.push_back(opcode(command));
   switch (code) {
     case Opcode::test_unit_ready:
       return std::nullopt;
     case Opcode::inquiry:
+      if (const auto cdb = scsi::Inquiry::parse(cdb_of(command));
+          cdb && cdb->evpd && cdb->page == scsi::vpd::kUnitSerialNumber && !options.tells_serial) {
+        return illegal(scsi::asc::kInvalidFieldInCdb);
+      }
       answer(command, inquiry(command));
       return std::nullopt;
     case Opcode::service_action_in_16: {
@@ -276,6 +294,7 @@ std::optional<FakeLun::Sense> FakeLun::carry_out(Command& command) {
 std::vector<std::uint8_t> FakeLun::inquiry(const Command& command) const {
   const auto cdb = scsi::Inquiry::parse(cdb_of(command));
   REQUIRE(cdb);
+  if (options.absent) return std::vector<std::uint8_t>(36, 0x7f);
   if (!cdb->evpd) return scsi::StandardInquiry{.vendor = "TEST", .product = "DISK", .revision = "1"}.build();
   switch (cdb->page) {
     case scsi::vpd::kSupportedPages: {

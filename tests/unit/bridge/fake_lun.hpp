@@ -33,6 +33,8 @@ struct LunOptions {
   std::uint32_t alignment = 0;
   std::uint64_t max_write_same = 128;  // blocks
   std::string serial = "disk-1";
+  bool tells_serial = true;  // else VPD 80h is refused
+  bool absent = false;       // no such LUN
 };
 
 inline nbdgw::proto::scsi::Sense make_sense(nbdgw::proto::scsi::SenseKey key, std::uint8_t asc,
@@ -55,6 +57,11 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   explicit FakeLun(LunOptions lun_options);
 
   void queuecommand(Command& command, nbdgw::proto::Micros now) override;
+  /// What was queued while `window_closed` comes back with give_back(); in a real session that is a later step, too.
+  void recall(std::uint64_t lun) override;
+  void give_back(nbdgw::proto::Micros now);
+  bool window_closed = false;
+  std::vector<Command*> unsent;  // without a CmdSN
 
   /// Ends the i-th waiting command as it should.
   void complete(std::size_t i, nbdgw::proto::Micros now);
@@ -110,6 +117,7 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
       [](const Command&, std::uint64_t, std::uint64_t) {};
 
  private:
+  std::vector<Command*> recalled_;
   Command& take(std::size_t i);
   void end(Command& command, nbdgw::proto::Micros now);
   void check_condition(Command& command, const Sense& sense);

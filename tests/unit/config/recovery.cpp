@@ -112,8 +112,9 @@ TEST_CASE("recovery: retries, queue depth and the words") {
         Lines{"f:9:19: targets[0].on_path_loss: expected fail or hold, found \"held\"; did you mean hold?"});
   CHECK(target_of("power_on_attention: ignore").power_on_attention == PowerOnAttention::ignore);
   CHECK(target_of("power_on_attention: fail_flush").power_on_attention == PowerOnAttention::fail_flush);
+  CHECK(target_of("power_on_attention: always").power_on_attention == PowerOnAttention::always);
   CHECK(errors_of("power_on_attention: 1") ==
-        Lines{"f:9:25: targets[0].power_on_attention: expected fail_flush or ignore, found \"1\""});
+        Lines{"f:9:25: targets[0].power_on_attention: expected fail_flush, ignore or always, found \"1\""});
 }
 
 TEST_CASE("recovery: a replacement timeout that nothing waits for is pointed out") {

@@ -47,8 +47,8 @@ Disposition first(const ScsiCommand& command, CommandKind kind) {
 bool same(const Notes& a, const Notes& b) {
   return a.unit_attention == b.unit_attention && a.cache_may_be_lost == b.cache_may_be_lost &&
          a.power_on == b.power_on && a.capacity_changed == b.capacity_changed && a.facts_changed == b.facts_changed &&
-         a.inventory_changed == b.inventory_changed && a.threshold_reached == b.threshold_reached &&
-         a.queue_full == b.queue_full;
+         a.identity_in_doubt == b.identity_in_doubt && a.inventory_changed == b.inventory_changed &&
+         a.threshold_reached == b.threshold_reached && a.queue_full == b.queue_full;
 }
 
 /// Decides again and again about the same answer; the delays that were asked for, until it is given up.
@@ -80,8 +80,9 @@ TEST_CASE("disposition: every row of the sense table") {
   };
   const Notes ua{.unit_attention = true};
   const auto attention = [&](Notes notes) { return notes |= ua; };
-  const Notes lost = attention({.cache_may_be_lost = true});
-  const Notes power_on = attention({.power_on = true});
+  const Notes lost = attention({.cache_may_be_lost = true, .identity_in_doubt = true});
+  const Notes power_on = attention({.power_on = true, .identity_in_doubt = true});
+  const Notes doubt = attention({.identity_in_doubt = true});
   const Notes facts = attention({.facts_changed = true});
   constexpr Error kNone = Error::none;
   constexpr Error kIo = Error::io;
@@ -108,15 +109,14 @@ TEST_CASE("disposition: every row of the sense table") {
        Error::no_space,
        Error::invalid,
        {.capacity_changed = true}},
-      {SenseKey::illegal_request, 0x25, 0x00, Action::error, kIo, kIo, kIo, {.inventory_changed = true}},
       {SenseKey::illegal_request, 0x49, 0x00, Action::error, kIo, kIo, kIo},
-      {SenseKey::unit_attention, 0x28, 0x00, Action::retry_now, kNone, kNone, kNone, facts},
+      {SenseKey::unit_attention, 0x28, 0x00, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x29, 0x00, Action::retry_now, kNone, kNone, kNone, power_on},
       {SenseKey::unit_attention, 0x29, 0x01, Action::retry_now, kNone, kNone, kNone, lost},
       {SenseKey::unit_attention, 0x29, 0x02, Action::retry_now, kNone, kNone, kNone, power_on},
-      {SenseKey::unit_attention, 0x29, 0x03, Action::retry_now, kNone, kNone, kNone, ua},
+      {SenseKey::unit_attention, 0x29, 0x03, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x29, 0x04, Action::retry_now, kNone, kNone, kNone, lost},
-      {SenseKey::unit_attention, 0x29, 0x07, Action::retry_now, kNone, kNone, kNone, ua},
+      {SenseKey::unit_attention, 0x29, 0x07, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x2a, 0x01, Action::retry_now, kNone, kNone, kNone, facts},
       {SenseKey::unit_attention, 0x2a, 0x06, Action::retry_now, kNone, kNone, kNone, ua},
       {SenseKey::unit_attention, 0x2a, 0x09, Action::retry_now, kNone, kNone, kNone,
@@ -126,10 +126,10 @@ TEST_CASE("disposition: every row of the sense table") {
        attention({.threshold_reached = true})},
       {SenseKey::unit_attention, 0x3f, 0x01, Action::retry_now, kNone, kNone, kNone, facts},
       {SenseKey::unit_attention, 0x3f, 0x02, Action::retry_now, kNone, kNone, kNone, facts},
-      {SenseKey::unit_attention, 0x3f, 0x03, Action::retry_now, kNone, kNone, kNone, facts},
-      {SenseKey::unit_attention, 0x3f, 0x05, Action::retry_now, kNone, kNone, kNone, facts},
+      {SenseKey::unit_attention, 0x3f, 0x03, Action::retry_now, kNone, kNone, kNone, doubt},
+      {SenseKey::unit_attention, 0x3f, 0x05, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x3f, 0x0e, Action::retry_now, kNone, kNone, kNone,
-       attention({.inventory_changed = true})},
+       attention({.identity_in_doubt = true, .inventory_changed = true})},
       {SenseKey::unit_attention, 0x99, 0x99, Action::retry_now, kNone, kNone, kNone, ua},
       {SenseKey::data_protect, 0x27, 0x07, Action::error, kIo, Error::no_space, Error::no_space},
       {SenseKey::data_protect, 0x27, 0x00, Action::error, Error::not_permitted, Error::not_permitted,
@@ -165,6 +165,18 @@ TEST_CASE("disposition: every row of the sense table") {
       if (kind == CommandKind::write_same) CHECK(disposition.error == (out_of_range ? Error::no_space : row.other));
       CHECK((disposition.delay > 0) == (row.action == Action::retry_later));
     }
+  }
+}
+
+TEST_CASE("disposition: a unit that is not there is waited for, but not without end; a probe is told at once") {
+  for (const std::uint8_t ascq : std::initializer_list<std::uint8_t>{0x00, 0x01}) {
+    const ScsiCommand command = with_sense(SenseKey::illegal_request, 0x25, ascq);
+    for (const CommandKind kind : kKinds) {
+      const Disposition disposition = first(command, kind);
+      CHECK(disposition.action == (kind == CommandKind::other ? Action::error : Action::retry_now));
+      CHECK(same(disposition.notes, {.identity_in_doubt = true}));
+    }
+    CHECK(until_given_up(command, Error::io).size() == kMaxUnitAttentions);
   }
 }
 
@@ -277,6 +289,7 @@ TEST_CASE("disposition: a short or overlong READ or WRITE is never done") {
 TEST_CASE("disposition: outcomes without an answer") {
   for (const CommandKind kind : kKinds) {
     CHECK(first(with_outcome(Outcome::transport_disrupted), kind).action == Action::hold);
+    CHECK(first(with_outcome(Outcome::recalled), kind).action == Action::hold);
     CHECK(first(with_outcome(Outcome::bad_target), kind).action == Action::retry_now);
     CHECK(first(with_outcome(Outcome::path_lost), kind).action == Action::error);
     CHECK(first(with_outcome(Outcome::path_lost), kind).error == Error::io);

@@ -13,7 +13,7 @@ TEST_CASE("logical unit: no such unit, and one that is not ready") {
   check_condition(*command, scsi::SenseKey::illegal_request, scsi::asc::kLogicalUnitNotSupported);
   command->sink->on_command_done(*command, bench.now);
   CHECK(bench.unit.failure_reason() == Failure::not_there);
-  CHECK(bench.notes.inventory_changed);
+  CHECK(bench.notes.identity_in_doubt);
 
   bench.unit.probe(bench.now);
   command = bench.transport.queued.front();
@@ -76,7 +76,8 @@ TEST_CASE("logical unit: each step goes wrong once, in each way") {
         REQUIRE(bench.unit.state() == State::ready);
         CHECK(same(bench.unit.facts(), reference.unit.facts()));
         const auto begun = std::count(bench.steps.begin(), bench.steps.end(), State::test_unit_ready);
-        const bool twice = fault == Fault::transport_disrupted || no_data_needed;
+        const bool anew = fault == Fault::transport_disrupted || fault == Fault::unit_attention;
+        const bool twice = anew || no_data_needed;
         CHECK(begun == (twice ? 2 : 1));
       } else if (answers_needed ||
                  (no_data_needed && fault != Fault::illegal_request && fault != Fault::short_data)) {
@@ -109,7 +110,8 @@ TEST_CASE("logical unit: each step goes wrong for ever, and the probe still ends
       const bool required = step == State::test_unit_ready || step == State::inquiry || step == State::capacity_10;
       const bool harmless =
           step == State::test_unit_ready && (fault == Fault::illegal_request || fault == Fault::short_data);
-      const bool fails = fault == Fault::path_lost || (required && !harmless);
+      // The attention of this bench is one that may mean another unit.
+      const bool fails = fault == Fault::path_lost || fault == Fault::unit_attention || (required && !harmless);
       CHECK(bench.unit.state() == (fails ? State::failed : State::ready));
       CHECK(bench.unit.failure().empty() == !fails);
     }

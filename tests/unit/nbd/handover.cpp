@@ -177,16 +177,17 @@ TEST_CASE("handover: the export must be what the client knows, or more") {
   CHECK(resumed_on([](nbd::ExportInfo& info) { info.size += 512; }) == nbd::CloseReason::none);
   CHECK(resumed_on([](nbd::ExportInfo& info) { info.rotational = !info.rotational; }) == nbd::CloseReason::none);
   CHECK(resumed_on([](nbd::ExportInfo& info) { info.description = "renamed"; }) == nbd::CloseReason::none);
-  const std::vector<std::function<void(nbd::ExportInfo&)>> worse{[](nbd::ExportInfo& info) { info.disk = "naa.6001405"; },
-                                                                 [](nbd::ExportInfo& info) { info.size -= 512; },
-                                                                 [](nbd::ExportInfo& info) { info.read_only = true; },
-                                                                 [](nbd::ExportInfo& info) { info.fua = false; },
-                                                                 [](nbd::ExportInfo& info) { info.flush = false; },
-                                                                 [](nbd::ExportInfo& info) { info.trim = false; },
-                                                                 [](nbd::ExportInfo& info) { info.write_zeroes = false; },
-                                                                 [](nbd::ExportInfo& info) { info.multi_conn = false; },
-                                                                 [](nbd::ExportInfo& info) { info.min_block = 4096; },
-                                                                 [](nbd::ExportInfo& info) { info.max_payload /= 2; }};
+  const std::vector<std::function<void(nbd::ExportInfo&)>> worse{
+      [](nbd::ExportInfo& info) { info.disk = {.designator = "naa.6001405", .serial = {}}; },
+      [](nbd::ExportInfo& info) { info.size -= 512; },
+      [](nbd::ExportInfo& info) { info.read_only = true; },
+      [](nbd::ExportInfo& info) { info.fua = false; },
+      [](nbd::ExportInfo& info) { info.flush = false; },
+      [](nbd::ExportInfo& info) { info.trim = false; },
+      [](nbd::ExportInfo& info) { info.write_zeroes = false; },
+      [](nbd::ExportInfo& info) { info.multi_conn = false; },
+      [](nbd::ExportInfo& info) { info.min_block = 4096; },
+      [](nbd::ExportInfo& info) { info.max_payload /= 2; }};
   for (const auto& change : worse) CHECK(resumed_on(change) == nbd::CloseReason::resume_refused);
 }
 
