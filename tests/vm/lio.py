@@ -4,7 +4,7 @@ from lib.targets import Lun
 
 MIB = 1 << 20
 SIZE = 64 * MIB
-_PORT = 3260
+_PORT, _SECOND_PORT = 3260, 3261
 
 
 class Lio:
@@ -14,12 +14,21 @@ class Lio:
 
     def __init__(self):
         self.chap = None
-        self.guest = Guest("lio", forward=[_PORT])
+        self.guest = Guest("lio", forward=[_PORT, _SECOND_PORT])
         self.luns = {1: Lun(SIZE), 2: Lun(SIZE)}
 
     @property
     def portal(self):
-        return f"127.0.0.1:{self.guest.port(_PORT)}"
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def port(self):
+        return self.guest.port(_PORT)
+
+    @property
+    def second_portal(self):
+        """Of the other portal group."""
+        return f"127.0.0.1:{self.guest.port(_SECOND_PORT)}"
 
     def start(self):
         self.guest.start()
