@@ -56,7 +56,7 @@ struct ExportCounters {
   std::uint64_t retries_at_once = 0;
   std::uint64_t retries_delayed = 0;
   std::uint64_t held = 0;             // tasks that came back without an end and waited for the session
-  std::uint64_t short_transfers = 0;  // good status, but less data than asked for
+  std::uint64_t short_transfers = 0;  // ended well, but less data moved than asked for
   std::uint64_t queue_full = 0;       // BUSY or TASK SET FULL
   std::uint64_t unit_attentions = 0;
   std::uint64_t power_on_explained = 0;             // 29/00 and 29/02 after a reset or login of our own

@@ -188,6 +188,7 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   void pump(proto::Micros now);
   void send(Task& task, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
+  void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void task_over(Task& task, const device::Disposition& disposition);
   void task_failed(Task& task, proto::nbd::Error error, const char* text);
   void drop_unsent(IoRequest& request) noexcept;

@@ -48,6 +48,14 @@ void Export::pump(proto::Micros now) {
 }
 
 void Export::send(Task& task, proto::Micros now) {
+  if (task.role == Task::Role::segment) {
+    Segment& segment = static_cast<Segment&>(task);
+    revise_step(segment);
+    if (segment.step == Step::none) {
+      queue_.returned(task);
+      return settle(segment, true);
+    }
+  }
   task.known = cache_.known();
   if (task.role == Task::Role::flush) {
     flush_.cover_all();
@@ -55,7 +63,6 @@ void Export::send(Task& task, proto::Micros now) {
     prepare_flush(task, can_);
   } else {
     Segment& segment = static_cast<Segment&>(task);
-    revise_step(segment);
     prepare(segment, can_, segment.request->fua_bit);
   }
   ++counters_.tasks;
@@ -72,8 +79,9 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
     if (means_lost_cache(disposition.notes)) cache_may_be_lost(task.known, device::explain(command));
     look_again(disposition.notes, now);
   }
-  if (command.outcome == initiator::Outcome::completed && command.status == 0 && disposition.action != Action::done) {
+  if (disposition.short_transfer) {
     ++counters_.short_transfers;
+    if (task.role == Task::Role::segment) keep_moved(static_cast<Segment&>(task), disposition.moved);
   }
   // Before all else: what is held may only be sent once the session is back and the LUN was looked at; and so may
   // whatever else waits, even if this command has come back once too often.
@@ -101,6 +109,14 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
     queue_.push_front(task);
   }
   pump(now);
+}
+
+/// A command has moved less than it should. What it has moved for sure is not sent again, if it is whole blocks.
+void Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
+  if (bytes == 0 || bytes % can_.block != 0) return;
+  note_cached(segment);
+  segment.blocks_done += bytes / can_.block;
+  NBDGW_ASSERT(segment.blocks_done < segment.blocks, "a shortfall leaves something to do");
 }
 
 /// The command has done what it should, or has failed for good.

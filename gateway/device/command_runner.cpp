@@ -37,6 +37,7 @@ void CommandRunner::queue(proto::Micros now) {
   command_.sense_length = 0;
   command_.residual_underflow = 0;
   command_.residual_overflow = 0;
+  command_.transferred = 0;
   command_.overdue = false;
   command_.next = nullptr;
   retry_at_ = proto::kNever;
@@ -85,8 +86,9 @@ void CommandRunner::on_command_done(initiator::ScsiCommand& command, proto::Micr
 }
 
 std::span<const std::uint8_t> CommandRunner::received() const noexcept {
+  // A target may send less than the allocation length without a residual; what it did not send is not there.
   const std::uint32_t missing = std::min(command_.residual_underflow, command_.data_length);
-  return std::span(buffer_).first(command_.data_length - missing);
+  return std::span(buffer_).first(std::min(command_.data_length - missing, command_.transferred));
 }
 
 }  // namespace nbdgw::device

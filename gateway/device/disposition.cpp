@@ -118,7 +118,7 @@ Judgement judge_deferred(const scsi::Sense& sense) noexcept {
   return {Verdict::retry, {.cache_may_be_lost = !harmless}};
 }
 
-Judgement judge_sense(const ScsiCommand& command, bool short_transfer) noexcept {
+Judgement judge_sense(const ScsiCommand& command) noexcept {
   const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
   const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
   if (!sense) return {Verdict::retry, {}};
@@ -127,22 +127,43 @@ Judgement judge_sense(const ScsiCommand& command, bool short_transfer) noexcept 
     if (rule.key != sense->key || (rule.asc != kAny && rule.asc != sense->asc) ||
         (rule.ascq != kAny && rule.ascq != sense->ascq))
       continue;
-    if (rule.verdict == Verdict::done && short_transfer) return {Verdict::retry, rule.notes};
     return {rule.verdict, rule.notes};
   }
   return {Verdict::io, {}};
 }
 
+bool is_read_or_write(CommandKind kind) noexcept {
+  return kind == CommandKind::read || kind == CommandKind::write;
+}
+
+struct Transfer {
+  bool complete = true;
+  std::uint32_t moved = 0;  // if not: see Disposition::moved
+};
+
+Transfer transfer_of(const ScsiCommand& command, CommandKind kind) noexcept {
+  if (kind == CommandKind::flush || kind == CommandKind::other) return {};
+  const std::uint32_t missing = std::min(command.residual_underflow, command.data_length);
+  if (command.transferred == command.data_length && missing == 0) {
+    // More than we asked for is nonsense where the length follows from the CDB. WRITE SAME and UNMAP: none of ours.
+    return {.complete = !is_read_or_write(kind) || command.residual_overflow == 0, .moved = 0};
+  }
+  if (missing == 0 || command.residual_overflow != 0 || !is_read_or_write(kind))
+    return {.complete = false, .moved = 0};
+  // A write may have sent more than the target took: its immediate data goes unasked.
+  const std::uint32_t told = command.data_length - missing;
+  const bool plain = kind == CommandKind::read ? command.transferred == told : command.transferred >= told;
+  return {.complete = false, .moved = plain ? told : 0};
+}
+
 Judgement judge_status(const ScsiCommand& command, CommandKind kind) noexcept {
-  const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
-  const bool short_transfer = moves_data && (command.residual_underflow != 0 || command.residual_overflow != 0);
   switch (static_cast<scsi::Status>(command.status)) {
     case scsi::Status::good:
-      return {short_transfer ? Verdict::retry : Verdict::done, {}};
+      return {Verdict::done, {}};
     case scsi::Status::condition_met:
-      return {moves_data ? Verdict::retry : Verdict::done, {}};
+      return {is_read_or_write(kind) ? Verdict::retry : Verdict::done, {}};
     case scsi::Status::check_condition:
-      return judge_sense(command, short_transfer);
+      return judge_sense(command);
     case scsi::Status::busy:
     case scsi::Status::task_set_full:
       return {Verdict::wait, {.queue_full = true}};
@@ -224,6 +245,23 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
   return error(Error::io, notes);
 }
 
+/// GOOD, RECOVERED ERROR and the like.
+bool says_done(const ScsiCommand& command) noexcept {
+  return judge_status(command, CommandKind::other).verdict == Verdict::done;
+}
+
+Disposition decide_answered(const ScsiCommand& command, CommandKind kind, Attempts& attempts,
+                            std::uint8_t retries) noexcept {
+  Judgement judgement = judge_status(command, kind);
+  const Transfer transfer = transfer_of(command, kind);
+  const bool short_transfer = judgement.verdict == Verdict::done && !transfer.complete;
+  if (short_transfer) judgement.verdict = Verdict::retry;
+  Disposition disposition = apply(judgement, kind, attempts, retries);
+  disposition.short_transfer = short_transfer;
+  if (short_transfer) disposition.moved = transfer.moved;
+  return disposition;
+}
+
 }  // namespace
 
 bool Notes::any() const noexcept {
@@ -257,7 +295,7 @@ Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attem
   NBDGW_ASSERT(command.outcome != Outcome::pending, "only a command that came back can be judged");
   switch (command.outcome) {
     case Outcome::completed:
-      return apply(judge_status(command, kind), kind, attempts, retries);
+      return decide_answered(command, kind, attempts, retries);
     case Outcome::transport_disrupted:
       return hold(command, attempts, retries);
     case Outcome::aborted:
@@ -293,6 +331,10 @@ std::string explain(const ScsiCommand& command) {
     const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
     const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
     text += sense ? ": " + scsi::describe(*sense) : std::string(" without valid sense data");
+  }
+  if (command.residual_underflow == 0 && command.transferred < command.data_length && says_done(command)) {
+    text += ", but only " + std::to_string(command.transferred) + " of " + std::to_string(command.data_length) +
+            " bytes moved";
   }
   if (command.residual_underflow != 0) {
     text += ", " + std::to_string(command.residual_underflow) + " of " + std::to_string(command.data_length) +

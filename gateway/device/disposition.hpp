@@ -83,11 +83,17 @@ struct Disposition {
   Error error = Error::none;  // with Action::error
   proto::Micros delay = 0;    // with Action::retry_later
   Notes notes;
+  bool short_transfer = false;  // it would be done, but for data that did not move
+  /// With short_transfer: so many bytes have moved, by the target's count and our own; only the rest need be sent
+  /// again. 0: the two counts do not fit each other, or do not tell.
+  std::uint32_t moved = 0;
 };
 
-/// Judges a command that came back through CommandSink::on_command_done(), and counts the attempt. A READ or WRITE
-/// whose status is GOOD but which did not move all of its data is not done. Sense is looked at with CHECK CONDITION
-/// only: tgtd attaches some to GOOD (reference 6.2, trap 12). Allocates nothing.
+/// Judges a command that came back through CommandSink::on_command_done(), and counts the attempt. A command that
+/// takes or brings data of a fixed length (all kinds but flush and other) is never done before all of it has moved,
+/// whatever its status: a READ would hand on what was in the memory before, and an UNMAP whose parameter list nobody
+/// asked for has unmapped nothing. Such a shortfall is an error that may pass, and uses up retries. Sense is looked
+/// at with CHECK CONDITION only: tgtd attaches some to GOOD (reference 6.2, trap 12). Allocates nothing.
 ///
 /// Whatever the action, the command is not running at the target any more, or, after a lost session, will not be once
 /// anything else can be sent.

@@ -95,7 +95,7 @@ class Connection final : private PduHandler {
   ConnectionError check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept;
   ConnectionError scsi_cmd_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError data_in_rsp(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError finish_scsi_task(Task& task, Outcome outcome);
+  void finish_scsi_task(Task& task, Outcome outcome);
   ConnectionError r2t_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError nop_in(const ReceivedPdu& pdu);
   ConnectionError async_message(const ReceivedPdu& pdu, proto::Micros now);

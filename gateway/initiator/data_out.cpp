@@ -22,7 +22,7 @@ void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
                         .buffer_offset = sequence.offset}
       .encode(pdu.bhs);
   send_queue_.seal(send_header_digest_, send_data_digest_);
-  task.bytes_sent += length;
+  if (sequence.offset <= task.bytes_sent) task.bytes_sent = std::max(task.bytes_sent, sequence.offset + length);
   ++sequence.data_sn;
   sequence.offset += length;
   sequence.remaining -= length;

@@ -64,6 +64,10 @@ struct ScsiCommand {
   std::array<std::uint8_t, kMaxSense> sense{};
   std::uint32_t residual_underflow = 0;  // bytes of data_length that were not transferred
   std::uint32_t residual_overflow = 0;   // bytes the target wanted beyond data_length
+  /// With `completed`: bytes of the data, from the first on, that have really moved, by our own count and whatever
+  /// the status and the residual say. Of a read: received. Of a write: asked for by the target (or sent unasked, as
+  /// far as negotiated) and sent; what it asks for twice counts once.
+  std::uint32_t transferred = 0;
   /// It was not answered within the command timeout, and the ladder was climbed for it: with `aborted` and
   /// `transport_disrupted`, tells a command that caused trouble from those that only suffered from it.
   bool overdue = false;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -67,6 +68,14 @@ class SendQueue {
       sent_of_first_ -= ring_[first_].length();
       pop(on_pdu_sent);
     }
+  }
+  /// The first byte of the task's data that has not left, or `end`: all before `end` has.
+  std::uint32_t first_unsent(const Task& task, std::uint32_t end) const noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      const OutgoingPdu& pdu = ring_[(first_ + i) % ring_.size()];
+      if (pdu.task == &task) end = std::min(end, pdu.data_offset);
+    }
+    return end;
   }
   /// Drops the Data-Out PDUs of this task that have not begun to be sent. They take no CmdSN, so nothing is missed.
   template <typename OnPduDropped>

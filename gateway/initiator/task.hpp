@@ -49,7 +49,9 @@ struct Task {
 
   std::uint32_t exp_data_sn = 0;  // next DataSN or R2TSN; they share one counter per command
   std::uint32_t bytes_received = 0;
-  std::uint64_t bytes_sent = 0;         // of write data, into the send queue; what was asked for twice counts twice
+  /// Of write data, from the first byte on without a gap, into the send queue. DataSequenceInOrder is Yes, so what is
+  /// asked for behind a gap is asked for wrongly and does not count, and what is asked for again counts once.
+  std::uint32_t bytes_sent = 0;
   std::uint32_t outstanding_bytes = 0;  // its share of the connection's load
 
   DataOutSequence sequences[kMaxR2ts];  // ring, served first to last

@@ -116,6 +116,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.status = 0;
   command.sense_length = 0;
   command.residual_underflow = command.residual_overflow = 0;
+  command.transferred = 0;
   command.overdue = false;
   command.started_at = ScsiCommand::kNotStarted;
   if (stopping_) {

@@ -66,6 +66,7 @@ void FakeLun::end(Command& command, nbdgw::proto::Micros now) {
 
 void FakeLun::check_condition(Command& command, const Sense& sense) {
   command.outcome = Outcome::completed;
+  command.transferred = 0;
   command.status = static_cast<std::uint8_t>(scsi::Status::check_condition);
   command.sense_length = static_cast<std::uint8_t>(scsi::build_fixed_sense(sense, command.sense));
 }
@@ -74,6 +75,7 @@ void FakeLun::complete(std::size_t i, nbdgw::proto::Micros now) {
   Command& command = take(i);
   command.outcome = Outcome::completed;
   command.status = 0;
+  command.transferred = command.data_length;
   if (const auto sense = execute(command)) check_condition(command, *sense);
   executed_.erase(&command);
   end(command, now);
@@ -116,7 +118,28 @@ void FakeLun::complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto:
   command.outcome = Outcome::completed;
   command.status = 0;
   command.residual_underflow = std::min(missing, command.data_length);
+  command.transferred = command.data_length - command.residual_underflow;
   executed_.erase(&command);
+  end(command, now);
+}
+
+void FakeLun::complete_partly(std::size_t i, const Shortfall& shortfall, nbdgw::proto::Micros now) {
+  Command& command = take(i);
+  REQUIRE(shortfall.moved <= command.data_length);
+  if (const auto cdb = scsi::ReadWrite::parse(cdb_of(command))) {
+    std::uint8_t* const at = disk.data() + cdb->lba * options.block;
+    if (!cdb->write) {
+      if (shortfall.moved > 0) nbdgw::proto::copy_in(command.data, 0, at, shortfall.moved);
+    } else if (shortfall.moved > 0) {
+      nbdgw::proto::copy_out(command.data, 0, at, shortfall.moved);
+      wrote(command, cdb->lba, shortfall.moved / options.block, false);
+    }
+  }
+  command.outcome = Outcome::completed;
+  command.status = 0;
+  if (shortfall.recovered) check_condition(command, make_sense(scsi::SenseKey::recovered_error, 0x17));
+  command.residual_underflow = shortfall.residual;
+  command.transferred = shortfall.moved;
   end(command, now);
 }
 
@@ -171,6 +194,7 @@ void FakeLun::answer(Command& command, const std::vector<std::uint8_t>& data) {
   const std::size_t n = std::min<std::size_t>(data.size(), command.data_length);
   if (n > 0) nbdgw::proto::copy_in(command.data, 0, data.data(), n);
   command.residual_underflow = static_cast<std::uint32_t>(command.data_length - n);
+  command.transferred = static_cast<std::uint32_t>(n);
 }
 
 std::optional<FakeLun::Sense> FakeLun::execute(Command& command) {
@@ -314,10 +338,13 @@ std::optional<FakeLun::Sense> FakeLun::write_same(Command& command) {
   REQUIRE(cdb->lba + cdb->blocks <= options.blocks);
   REQUIRE((options.max_write_same == 0 || cdb->blocks <= options.max_write_same));
   const std::vector<std::uint8_t> block = gather(command);
-  for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks; ++b) {
+  std::uint64_t blocks = cdb->blocks;
+  if (options.write_same_16_bits) blocks &= 0xffff;
+  if (blocks == 0) blocks = options.blocks - cdb->lba;
+  for (std::uint64_t b = cdb->lba; b < cdb->lba + blocks; ++b) {
     std::copy(block.begin(), block.end(), disk.begin() + static_cast<std::ptrdiff_t>(b * options.block));
   }
-  wrote(command, cdb->lba, cdb->blocks, false);
+  wrote(command, cdb->lba, blocks, false);
   return std::nullopt;
 }
 

@@ -23,6 +23,7 @@ struct LunOptions {
   bool lbpws = true;
   bool lbprz = true;
   bool write_same = true;            // else the command is unknown
+  bool write_same_16_bits = false;   // it keeps so much of the number of blocks, and takes 0 for "to the end"
   bool write_same_unmap_bit = true;  // else the bit is refused, whatever lbpws says
   bool unmap = true;                 // else the command is unknown, whatever lbpu says
   bool synchronize_16 = true;
@@ -62,6 +63,14 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   void refuse(std::size_t i, const Sense& sense, nbdgw::proto::Micros now);
   /// GOOD, but the last `missing` bytes were not moved.
   void complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now);
+  /// How a command ends that moves only its first `moved` bytes: what the target says of it.
+  struct Shortfall {
+    std::uint32_t moved = 0;
+    std::uint32_t residual = 0;  // with the U flag, if not 0
+    bool recovered = false;      // CHECK CONDITION with RECOVERED ERROR, else GOOD
+  };
+  /// Of a READ or WRITE these bytes move; what else there is does nothing.
+  void complete_partly(std::size_t i, const Shortfall& shortfall, nbdgw::proto::Micros now);
   /// Executes the i-th waiting command; its answer is on the way until complete() or abort().
   void execute_only(std::size_t i);
   bool executed(std::size_t i) const { return executed_.contains(waiting.at(i)); }

@@ -20,7 +20,8 @@ constexpr CommandKind kKinds[] = {CommandKind::read,  CommandKind::write,      C
 ScsiCommand with_sense(SenseKey key, std::uint8_t asc, std::uint8_t ascq, bool deferred = false) {
   ScsiCommand command;
   check_condition(command, key, {asc, ascq}, deferred);
-  command.data_length = 4096;
+  command.data_length = command.transferred = 4096;
+  command.residual_underflow = 0;
   return command;
 }
 
@@ -28,7 +29,7 @@ ScsiCommand with_status(std::uint8_t value) {
   ScsiCommand command;
   command.outcome = Outcome::completed;
   command.status = value;
-  command.data_length = 4096;
+  command.data_length = command.transferred = 4096;
   return command;
 }
 
@@ -203,16 +204,69 @@ TEST_CASE("disposition: GOOD with sense attached is good (tgtd)") {
   }
 }
 
+TEST_CASE("disposition: every status, whole and short, of every kind: nothing is done that has not moved") {
+  for (unsigned value = 0; value < 256; ++value) {
+    for (const CommandKind kind : kKinds) {
+      for (const std::uint32_t moved : {0U, 1U, 512U, 4095U, 4096U}) {
+        for (const bool told : {false, true}) {
+          CAPTURE(value);
+          CAPTURE(static_cast<int>(kind));
+          CAPTURE(moved);
+          ScsiCommand command = value == 0x02 ? with_sense(SenseKey::recovered_error, 0x17, 0)
+                                              : with_status(static_cast<std::uint8_t>(value));
+          command.transferred = moved;
+          command.residual_underflow = told ? 4096 - moved : 0;
+          const bool counts = kind != CommandKind::flush && kind != CommandKind::other;
+          const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
+          const bool ends_well = value == 0x00 || value == 0x02 || (value == 0x04 && !moves_data);
+          const Disposition disposition = first(command, kind);
+          CHECK((disposition.action == Action::done) == (ends_well && (!counts || moved == 4096)));
+          CHECK(disposition.short_transfer == (ends_well && counts && moved != 4096));
+          CHECK(disposition.moved == (disposition.short_transfer && moves_data && told ? moved : 0));
+          if (!disposition.short_transfer) continue;
+          CHECK(disposition.action == Action::retry_now);
+          CHECK(until_given_up(command, Error::io).size() == kDefaultRetries);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("disposition: only a shortfall that both sides count alike leaves a remainder") {
+  ScsiCommand command = with_status(0);
+  const auto moved = [&](CommandKind kind, std::uint32_t transferred, std::uint32_t under, std::uint32_t over = 0) {
+    command.transferred = transferred;
+    command.residual_underflow = under;
+    command.residual_overflow = over;
+    const Disposition disposition = first(command, kind);
+    CHECK(disposition.short_transfer);
+    return disposition.moved;
+  };
+  CHECK(moved(CommandKind::read, 1024, 3072) == 1024);
+  CHECK(moved(CommandKind::read, 1024, 3071) == 0);
+  CHECK(moved(CommandKind::read, 4096, 3072) == 0);  // all came, and it says that some did not
+  CHECK(moved(CommandKind::read, 1024, 0) == 0);
+  CHECK(moved(CommandKind::read, 0, 4096) == 0);
+  CHECK(moved(CommandKind::read, 0, 0xffffffff) == 0);
+  CHECK(moved(CommandKind::write, 1024, 3072) == 1024);
+  CHECK(moved(CommandKind::write, 4096, 3072) == 1024);  // sent unasked, not taken
+  CHECK(moved(CommandKind::write, 512, 3072) == 0);      // it cannot have taken what was not sent
+  CHECK(moved(CommandKind::write, 1024, 0) == 0);
+  for (const CommandKind kind : {CommandKind::read, CommandKind::write}) CHECK(moved(kind, 4096, 0, 1) == 0);
+  for (const CommandKind kind : {CommandKind::write_same, CommandKind::unmap}) CHECK(moved(kind, 0, 4096) == 0);
+}
+
 TEST_CASE("disposition: a short or overlong READ or WRITE is never done") {
   for (const CommandKind kind : kKinds) {
     const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
+    const bool counts = kind != CommandKind::flush && kind != CommandKind::other;
     for (const std::uint32_t residual : {1U, 512U, 4096U, 0xffffffffU}) {
       for (const bool recovered : {false, true}) {
         for (const bool over : {false, true}) {
           ScsiCommand command = recovered ? with_sense(SenseKey::recovered_error, 0x17, 0) : with_status(0);
           command.residual_underflow = over ? 0 : residual;
           command.residual_overflow = over ? residual : 0;
-          CHECK(first(command, kind).action == (moves_data ? Action::retry_now : Action::done));
+          CHECK((first(command, kind).action != Action::done) == (over ? moves_data : counts));
           if (moves_data) CHECK(until_given_up(command, Error::io).size() == kDefaultRetries);
         }
       }
@@ -340,6 +394,9 @@ TEST_CASE("disposition: explanations") {
   command.residual_underflow = 512;
   CHECK(explain(command) == "GOOD, 512 of 4096 bytes were not transferred");
   command.residual_underflow = 0;
+  command.transferred = 512;
+  CHECK(explain(command) == "GOOD, but only 512 of 4096 bytes moved");
+  command.transferred = 4096;
   command.residual_overflow = 7;
   CHECK(explain(command) == "GOOD, the target had 7 bytes more to transfer than the 4096 expected");
   ScsiCommand aborted = with_outcome(Outcome::aborted);

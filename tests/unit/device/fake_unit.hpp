@@ -63,6 +63,7 @@ inline void good(initiator::ScsiCommand& command, std::span<const std::uint8_t> 
   command.outcome = initiator::Outcome::completed;
   command.status = static_cast<std::uint8_t>(scsi::Status::good);
   command.residual_underflow = command.data_length - static_cast<std::uint32_t>(length);
+  command.transferred = static_cast<std::uint32_t>(length);
 }
 
 /// A disk that answers as a good one does; its pages can be changed or taken away.
