@@ -88,16 +88,20 @@ bool Export::falls_back(Segment& segment) {
       refused_.unmap = true;
       unit_.unmap_refused();
       refresh_abilities();
-      segment.request->cursor = segment.request->range_end;
-      segment.step = Step::none;
+      revise_step(segment);
       return true;
     default:
       return false;
   }
 }
 
-/// Another segment may have learnt meanwhile that the LUN does not know what this one was about to send.
+/// Another segment, or a probe, may have learnt meanwhile that the LUN does not know what this one was about to send.
+/// Step::none: so there is nothing to send.
 void Export::revise_step(Segment& segment) const noexcept {
+  if (segment.step == Step::unmap && can_.unmap == 0) {  // a hint that comes to nothing
+    segment.request->cursor = segment.request->range_end;
+    segment.step = Step::none;
+  }
   if (segment.step == Step::write_same_unmap && !can_.write_same_unmap) segment.step = Step::write_same;
   if (segment.step == Step::write_same && can_.write_same == 0) segment.step = Step::write_zeroes;
 }

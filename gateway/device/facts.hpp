@@ -60,17 +60,26 @@ inline constexpr std::uint64_t kMaxUnmapBytes = 1024ULL * 1024 * 1024;
 /// the command timeout of 15 s.
 inline constexpr std::uint64_t kMaxWriteSameBytes = 32ULL * 1024 * 1024;
 
-/// Blocks of one READ or WRITE, at least 1.
+/// Blocks of one WRITE SAME(16) where the unit does not report a limit: what Linux assumes (its SD_MAX_WS10_BLOCKS).
+/// Units are known that keep 16 bits of the count, and take the 0 that is left of 65,536 for "to the end of the
+/// disk".
+inline constexpr std::uint32_t kAssumedWriteSameBlocks = 0xffff;
+
+// The limits of all commands that have a number of blocks: here a limit that is not reported becomes the one that is
+// assumed, and whoever builds a command asks here.
+
+/// Blocks of one READ or WRITE, at least 1; kMaxTaskBytes, which is below what Linux assumes, if nothing is reported.
 std::uint32_t max_transfer_blocks(const Facts& facts) noexcept;
 
 /// Whether UNMAP may be sent.
 bool can_unmap(const Facts& facts) noexcept;
-/// Blocks of one UNMAP (one descriptor), a multiple of the granularity if it can be; 0 if UNMAP may not be sent.
+/// Blocks of one UNMAP (one descriptor), a multiple of the granularity if it can be; 0 if UNMAP may not be sent, as
+/// where no limit is reported (Linux, too, then does without).
 std::uint32_t max_unmap_blocks(const Facts& facts) noexcept;
 
 /// Whether a WRITE SAME(16) of zeroes may have the UNMAP bit: what it unmaps reads as zeroes for sure.
 bool can_write_same_unmap(const Facts& facts) noexcept;
-/// Blocks of one WRITE SAME(16); 0 if it should not be tried.
+/// Blocks of one WRITE SAME(16), whole physical blocks if it can be; 0 if it should not be tried.
 std::uint32_t max_write_same_blocks(const Facts& facts) noexcept;
 
 struct BlockRange {
