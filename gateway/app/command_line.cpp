@@ -96,7 +96,11 @@ void add_discover_command(CLI::App& app, Choices& choices) {
 void add_target_command(CLI::App& app, Choices& choices) {
   TargetCommandOptions& options = choices.target;
   CLI::App* target = app.add_subcommand("target", "Run the embedded iSCSI target, for trials and tests");
-  target->add_option("--listen", options.listen, "HOST[:PORT] to listen on; port 0: any")
+  target
+      ->add_option(
+          "--listen", options.listen,
+          "HOST[:PORT] to listen on; port 0: any; repeatable: each is a portal group of its own, tag 1 and up")
+      ->allow_extra_args(false)
       ->check(validator(check_listen_address, "ADDR"))
       ->capture_default_str();
   target->add_option("--iqn", options.iqn, "TargetName")->required()->check(iscsi_name(config::NameOf::target));

@@ -34,7 +34,7 @@ struct DiscoverOptions {
 int discover_command(const DiscoverOptions& options);
 
 struct TargetCommandOptions {
-  std::string listen = "127.0.0.1:3260";  // HOST[:PORT]
+  std::vector<std::string> listen{"127.0.0.1:3260"};  // HOST[:PORT]; each a portal group of its own
   std::string iqn;
   std::vector<LunSpec> luns;  // LUN 1, 2, ... in this order
   std::string chap_user;      // empty: no CHAP

@@ -94,7 +94,11 @@ std::string parse_control_address(const std::string& text, config::Endpoint& end
 
 int target_command(const TargetCommandOptions& options) {
   net::TargetServerOptions server_options;
-  config::parse_host_port(options.listen, config::kIscsiPort, server_options.host, server_options.port);
+  config::parse_host_port(options.listen.front(), config::kIscsiPort, server_options.host, server_options.port);
+  for (std::size_t i = 1; i < options.listen.size(); ++i) {
+    auto& [host, port] = server_options.more.emplace_back();
+    config::parse_host_port(options.listen[i], config::kIscsiPort, host, port);
+  }
   target::ServerOptions& settings = server_options.target;
   if (!set_chap(options, settings.chap)) return kBadUsage;
   server_options.faults = !options.control.empty();
@@ -114,7 +118,8 @@ int target_command(const TargetCommandOptions& options) {
     const auto control = make_control(options.control, router, server);
     server.start();
     // Scripts read the port from this line.
-    std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.c_str(), server.address().c_str(), options.luns.size());
+    for (const std::string& address : server.addresses())
+      std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.c_str(), address.c_str(), options.luns.size());
     if (control) {
       control->start();
       std::printf("control on %s\n", control->addresses().front().c_str());

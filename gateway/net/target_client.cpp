@@ -5,13 +5,16 @@
 
 namespace nbdgw::net {
 
-TargetClient::TargetClient(target::Server& server, UniqueFd fd, std::string local_address, proto::Micros now)
-    : socket_(std::move(fd)), peer_(peer_text(socket_.native())), engine_(server, std::move(local_address), now) {
+TargetClient::TargetClient(target::Server& server, UniqueFd fd, std::string local_address, std::uint16_t portal,
+                           proto::Micros now)
+    : socket_(std::move(fd)),
+      peer_(peer_text(socket_.native())),
+      engine_(server, std::move(local_address), now, portal) {
   spdlog::debug("target: {} connects", peer_);
 }
 
 void TargetClient::on_ready(std::uint32_t events, proto::Micros now) {
-  if (is_over()) return;
+  if (still_ || is_over()) return;
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
     const Transfer result = socket_.receive(engine_, now);
     // An engine that does not want to read does not notice the end of the stream: the poller does.
@@ -26,8 +29,17 @@ void TargetClient::on_ready(std::uint32_t events, proto::Micros now) {
   if ((events & EPOLLOUT) != 0) pump(now);
 }
 
+void TargetClient::stand_still(bool on, Poller& poller) noexcept {
+  if (on == still_) return;
+  still_ = on;
+  if (on)
+    socket_.unwatch();
+  else if (!watch(poller))
+    over_ = true;
+}
+
 void TargetClient::pump(proto::Micros now) {
-  if (is_over()) return;
+  if (still_ || is_over()) return;
   const Transfer result = socket_.send(engine_, now);
   if (result == Transfer::more) socket_.want_write(true);
   if (result == Transfer::failed) {

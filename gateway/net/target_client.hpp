@@ -10,16 +10,19 @@ namespace nbdgw::net {
 /// An initiator's TCP connection to the embedded target: a socket and the engine that speaks on it.
 class TargetClient final : public Watcher {
  public:
-  TargetClient(target::Server& server, UniqueFd fd, std::string local_address, proto::Micros now);
+  TargetClient(target::Server& server, UniqueFd fd, std::string local_address, std::uint16_t portal,
+               proto::Micros now);
 
   /// False when the kernel refuses.
   bool watch(Poller& poller) noexcept { return socket_.watch(poller, EPOLLIN, *this); }
   void on_ready(std::uint32_t events, proto::Micros now) override;
 
+  /// While it stands still nothing that happens to the socket is noticed.
+  void stand_still(bool on, Poller& poller) noexcept;
   /// Sends what there is. Afterwards is_over() may be true.
   void pump(proto::Micros now);
   /// The socket is gone, or the engine is done with it.
-  bool is_over() const noexcept { return over_ || engine_.wants_close(); }
+  bool is_over() const noexcept { return !still_ && (over_ || engine_.wants_close()); }
   /// Lets go of the socket and ends the engine's part.
   void close(proto::Micros now);
 
@@ -33,6 +36,7 @@ class TargetClient final : public Watcher {
   StreamSocket socket_;
   std::string peer_;
   target::Connection engine_;
+  bool still_ = false;
   bool over_ = false;
   std::string trouble_;  // of the socket
   bool logged_in_ = false;

@@ -32,7 +32,15 @@ std::string local_address(int fd) {
 }  // namespace
 
 void TargetServer::Acceptor::on_ready(std::uint32_t, proto::Micros now) {
-  owner_.accept_some(now);
+  owner_.accept_some(*this, now);
+}
+
+bool TargetServer::Acceptor::watch() noexcept {
+  return owner_.poller_.add(listener_.get(), EPOLLIN, *this);
+}
+
+void TargetServer::Acceptor::unwatch() noexcept {
+  owner_.poller_.remove(listener_.get());
 }
 
 TargetServer::TargetServer(TargetServerOptions options)
@@ -41,7 +49,20 @@ TargetServer::TargetServer(TargetServerOptions options)
       server_(checked(options_.target), random_, faults_ ? &*faults_ : nullptr),
       mailbox_(poller_) {
   if (faults_) faults_->bind(server_);
+  const auto listen = [this](const std::string& host, std::uint16_t port) {
+    acceptors_.push_back(std::make_unique<Acceptor>(*this, static_cast<std::uint16_t>(acceptors_.size())));
+    acceptors_.back()->listen(host, port);
+  };
   listen(options_.host, options_.port);
+  for (const auto& [host, port] : options_.more) listen(host, port);
+  address_ = acceptors_.front()->address();
+  port_ = static_cast<std::uint16_t>(std::stoul(address_.substr(address_.rfind(':') + 1)));
+}
+
+std::vector<std::string> TargetServer::addresses() const {
+  std::vector<std::string> all;
+  for (const auto& each : acceptors_) all.push_back(each->address());
+  return all;
 }
 
 TargetServer::~TargetServer() {
@@ -49,7 +70,7 @@ TargetServer::~TargetServer() {
   for (auto& [connection, client] : clients_) client->close(steady_now());
 }
 
-void TargetServer::listen(const std::string& host, std::uint16_t port) {
+void TargetServer::Acceptor::listen(const std::string& host, std::uint16_t port) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -76,12 +97,11 @@ void TargetServer::listen(const std::string& host, std::uint16_t port) {
                       (error == EADDRINUSE ? "; another program has the port" : ""));
   set_options_to_listen(listener_.get());
   address_ = local_address(listener_.get());
-  port_ = static_cast<std::uint16_t>(std::stoul(address_.substr(address_.rfind(':') + 1)));
 }
 
 void TargetServer::start() {
-  if (!poller_.add(listener_.get(), EPOLLIN, acceptor_))
-    throw std::system_error(errno, std::system_category(), "cannot wait for initiators");
+  for (const auto& each : acceptors_)
+    if (!each->watch()) throw std::system_error(errno, std::system_category(), "cannot wait for initiators");
   thread_ = std::thread([this] { run(); });
 }
 
@@ -107,20 +127,22 @@ void TargetServer::begin_stop(proto::Micros now) {
   if (stopping_) return;
   stopping_ = true;
   stop_at_ = now + kStopLimit;
-  if (accept_again_at_ == proto::kNever) poller_.remove(listener_.get());
+  for (const auto& each : acceptors_) {
+    if (accept_again_at_ == proto::kNever) each->unwatch();
+    each->close();
+  }
   accept_again_at_ = proto::kNever;
-  listener_.reset();
   server_.shut_down(now);
 }
 
 // ---- accepting
 // ------------------------------------------------------------------------------------------------------
 
-void TargetServer::accept_some(proto::Micros now) {
+void TargetServer::accept_some(const Acceptor& from, proto::Micros now) {
   while (!stopping_) {
-    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    UniqueFd fd(::accept4(from.listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
-      add_client(std::move(fd), now);
+      add_client(std::move(fd), from.portal_, now);
       continue;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -135,24 +157,25 @@ void TargetServer::accept_some(proto::Micros now) {
 }
 
 void TargetServer::pause_accepting(proto::Micros until) {
-  poller_.remove(listener_.get());
+  for (const auto& each : acceptors_) each->unwatch();
   accept_again_at_ = until;
 }
 
-void TargetServer::add_client(UniqueFd fd, proto::Micros now) {
+void TargetServer::add_client(UniqueFd fd, std::uint16_t portal, proto::Micros now) {
   if (clients_.size() >= kMaxConnections) {
     spdlog::warn("target: {} is turned away: there are {} connections already", peer_text(fd.get()), kMaxConnections);
     return;
   }
   set_tcp_options(fd.get());
   std::string address = local_address(fd.get());
-  auto client = std::make_unique<TargetClient>(server_, std::move(fd), std::move(address), now);
+  auto client = std::make_unique<TargetClient>(server_, std::move(fd), std::move(address), portal, now);
   if (!client->watch(poller_)) {
     spdlog::warn("target: cannot wait for an initiator's bytes: {}", error_text(errno));
     client->close(now);
     return;
   }
   const target::Connection* key = &client->engine();
+  client->stand_still(key->is_frozen(), poller_);
   clients_.emplace(key, std::move(client));
 }
 
@@ -161,8 +184,10 @@ void TargetServer::add_client(UniqueFd fd, proto::Micros now) {
 
 void TargetServer::deadlines(proto::Micros now) {
   if (now >= accept_again_at_) {
+    bool all = true;
+    for (const auto& each : acceptors_) all = each->watch() && all;
     accept_again_at_ = proto::kNever;
-    if (!poller_.add(listener_.get(), EPOLLIN, acceptor_)) accept_again_at_ = now + kAcceptPause;
+    if (!all) pause_accepting(now + kAcceptPause);
   }
   for (auto& [connection, client] : clients_)
     if (now >= client->engine().next_deadline()) client->engine().on_deadline(now);
@@ -172,7 +197,11 @@ void TargetServer::deadlines(proto::Micros now) {
 /// Sends what became ready, wherever, and closes what is over, until nothing moves.
 void TargetServer::settle(proto::Micros now) {
   for (;;) {
-    while (target::Connection* ready = server_.take_ready()) clients_.at(ready)->pump(now);
+    while (target::Connection* ready = server_.take_ready()) {
+      TargetClient& client = *clients_.at(ready);
+      client.stand_still(ready->is_frozen(), poller_);
+      client.pump(now);
+    }
     std::vector<target::Connection*> over;
     for (auto& [connection, client] : clients_)
       if (client->is_over()) over.push_back(&client->engine());

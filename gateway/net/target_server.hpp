@@ -24,6 +24,8 @@ class TargetClient;
 struct TargetServerOptions {
   std::string host = "127.0.0.1";  // a numeric address or a host name, IPv6 without its brackets
   std::uint16_t port = 3260;       // 0: the system picks one
+  /// More places to listen on. Each is a portal group of its own, with the next tag: the target's other controllers.
+  std::vector<std::pair<std::string, std::uint16_t>> more{};
   target::ServerOptions target;
   bool faults = false;  // faults can be switched on
 };
@@ -54,6 +56,8 @@ class TargetServer {
   /// Where it listens, "127.0.0.1:3260", with the port that the system picked.
   const std::string& address() const noexcept { return address_; }
   std::uint16_t port() const noexcept { return port_; }
+  /// All of them, the first one first.
+  std::vector<std::string> addresses() const;
 
   /// Starts the thread. Once.
   void start();
@@ -81,17 +85,26 @@ class TargetServer {
   /// Takes the initiators in.
   class Acceptor final : public Watcher {
    public:
-    explicit Acceptor(TargetServer& owner) noexcept : owner_(owner) {}
+    Acceptor(TargetServer& owner, std::uint16_t portal) noexcept : owner_(owner), portal_(portal) {}
     void on_ready(std::uint32_t events, proto::Micros now) override;
+    /// Binds and listens. Throws TargetError.
+    void listen(const std::string& host, std::uint16_t port);
+    bool watch() noexcept;
+    void unwatch() noexcept;
+    void close() noexcept { listener_.reset(); }
+    const std::string& address() const noexcept { return address_; }
 
    private:
+    friend class TargetServer;
     TargetServer& owner_;
+    std::uint16_t portal_;
+    UniqueFd listener_;
+    std::string address_;
   };
 
-  void listen(const std::string& host, std::uint16_t port);
   void run();
-  void accept_some(proto::Micros now);
-  void add_client(UniqueFd fd, proto::Micros now);
+  void accept_some(const Acceptor& from, proto::Micros now);
+  void add_client(UniqueFd fd, std::uint16_t portal, proto::Micros now);
   void pause_accepting(proto::Micros until);
   void begin_stop(proto::Micros now);
   void settle(proto::Micros now);
@@ -104,8 +117,7 @@ class TargetServer {
   std::optional<target::Faults> faults_;
   target::Server server_;
   Poller poller_;
-  UniqueFd listener_;
-  Acceptor acceptor_{*this};
+  std::vector<std::unique_ptr<Acceptor>> acceptors_;  // one for each portal group
   std::string address_;
   std::uint16_t port_ = 0;
   std::unordered_map<const target::Connection*, std::unique_ptr<TargetClient>> clients_;

@@ -10,10 +10,11 @@ namespace nbdgw::target {
 
 using namespace proto::iscsi;
 
-Connection::Connection(Server& server, std::string local_address, proto::Micros now)
+Connection::Connection(Server& server, std::string local_address, proto::Micros now, std::uint16_t portal)
     : server_(server),
       local_address_(std::move(local_address)),
-      login_(std::make_unique<Login>(server)),
+      portal_group_tag_(static_cast<std::uint16_t>(server.options().portal_group_tag + portal)),
+      login_(std::make_unique<Login>(server, portal_group_tag_)),
       login_deadline_(now + server.options().login_timeout),
       last_received_(now),
       staging_(kStagingBytes) {
@@ -94,7 +95,12 @@ void Connection::on_disconnected(proto::Micros now) {
   server_.tidy();
 }
 
+bool Connection::is_frozen() const noexcept {
+  return server_.is_frozen(portal_group_tag_);
+}
+
 proto::Micros Connection::next_deadline() const noexcept {
+  if (is_frozen()) return proto::kNever;
   switch (state_) {
     case ConnectionState::login:
       return login_deadline_;

@@ -36,8 +36,9 @@ enum class ConnectionState : std::uint8_t {
 /// every call it asks Server::take_ready() for connections that have something to send or want to be closed.
 class Connection {
  public:
-  /// `local_address`: where the initiator connected to, "host:port", for the answers to SendTargets.
-  Connection(Server& server, std::string local_address, proto::Micros now);
+  /// `local_address`: where the initiator connected to, "host:port", for the answers to SendTargets. `portal`: to
+  /// which of the portal groups; the first has the number 0 and the tag that the options say.
+  Connection(Server& server, std::string local_address, proto::Micros now, std::uint16_t portal = 0);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -70,6 +71,8 @@ class Connection {
   bool wants_send_end() const noexcept { return stopped_sending_; }
   /// Why the connection is closing or closed; empty: the initiator asked for it (logout).
   const std::string& close_reason() const noexcept { return close_reason_; }
+  /// Its portal group stands still: what comes in stays in the socket, and its end is not noticed.
+  bool is_frozen() const noexcept;
   ConnectionState state() const noexcept { return state_; }
   /// "iqn..., session 3, connection 1" once logged in; for logs.
   std::string describe() const;
@@ -79,6 +82,7 @@ class Connection {
 
   Session* session() const noexcept { return session_; }
   std::uint16_t cid() const noexcept { return cid_; }
+  std::uint16_t portal_group_tag() const noexcept { return portal_group_tag_; }
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
 
   /// Joins a session: the login is over.
@@ -177,6 +181,7 @@ class Connection {
 
   Server& server_;
   const std::string local_address_;
+  const std::uint16_t portal_group_tag_;
   ConnectionState state_ = ConnectionState::login;
   std::string close_reason_;
   bool wants_reset_ = false;

@@ -14,7 +14,7 @@ namespace nbdgw::target {
 using namespace proto::iscsi;
 
 bool Connection::wants_to_read() const noexcept {
-  return (state_ == ConnectionState::login || state_ == ConnectionState::full_feature) &&
+  return (state_ == ConnectionState::login || state_ == ConnectionState::full_feature) && !is_frozen() &&
          queued_control_ <= kMaxQueuedControl;
 }
 

@@ -98,7 +98,7 @@ void Connection::forget(Task& task) {
 }
 
 std::size_t Connection::tx_buffers(std::span<iovec> out) {
-  if (state_ == ConnectionState::closed || stopped_sending_) return 0;
+  if (state_ == ConnectionState::closed || stopped_sending_ || is_frozen()) return 0;
   fill_wire();
   std::size_t filled = 0;
   std::size_t skip = sent_of_first_;

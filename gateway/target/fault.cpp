@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "gateway/target/options.hpp"
 #include "proto/assert.hpp"
 #include "proto/scsi/constants.hpp"
 
@@ -58,6 +59,12 @@ constexpr FaultParameter kRedirect[] = {{.name = "to", .type = Type::address, .n
 constexpr FaultParameter kPowerLoss[] = {number("asc", &Fault::asc, Need::defaulted, 0, 255, 0x29),
                                          number("ascq", &Fault::ascq, Need::defaulted, 0, 255, 0x01),
                                          flag("drop", &Fault::drop, true)};
+constexpr FaultParameter kSlowWrite[] = {number("delay_ms", &Fault::delay_ms, Need::optional, 1, kMaxFaultDelayMs),
+                                         flag("after_loss", &Fault::after_loss),
+                                         flag("reset_waits", &Fault::reset_waits, true)};
+constexpr FaultParameter kShortData[] = {number("bytes", &Fault::bytes, Need::required, 0, kMaxTransferBytes),
+                                         flag("good", &Fault::good), flag("told", &Fault::told, true)};
+constexpr FaultParameter kFreezePortal[] = {number("portal", &Fault::portal, Need::required, 1, 65535)};
 
 constexpr FaultTraits on_commands(FaultKind kind, std::string_view name, std::span<const FaultParameter> list = {}) {
   return {.kind = kind, .name = name, .lun = true, .cid = true, .opcode = true, .trigger = true, .parameters = list};
@@ -91,6 +98,10 @@ constexpr FaultTraits kTraits[] = {
     {.kind = FaultKind::power_loss, .name = "power_loss", .parameters = kPowerLoss},
     {.kind = FaultKind::write_protect, .name = "write_protect", .lun = true, .trigger = true},
     on_commands(FaultKind::thin_full, "thin_full"),
+    on_commands(FaultKind::slow_write, "slow_write", kSlowWrite),
+    on_management(FaultKind::late_data, "late_data", kHangTmf),
+    on_commands(FaultKind::short_data, "short_data", kShortData),
+    {.kind = FaultKind::freeze_portal, .name = "freeze_portal", .parameters = kFreezePortal},
 };
 
 struct GroupOpcodes {

@@ -31,6 +31,10 @@ enum class FaultKind : std::uint8_t {
   power_loss,       // what was not flushed is gone
   write_protect,    // a LUN is write protected
   thin_full,        // what would need new space is refused
+  slow_write,       // a write takes its time, whatever becomes of its session
+  late_data,        // a reset forgets the writes whose data is to come, and executes them when it comes
+  short_data,       // not all of the data of a command that ends well is moved
+  freeze_portal,    // a portal group neither reads nor sends
 };
 
 /// All forms of a command that a scope can name at once.
@@ -59,6 +63,10 @@ struct Fault {
   bool in_data = false;  // where: data
   bool permanent = false;
   bool drop = true;
+  bool after_loss = false;
+  bool reset_waits = false;
+  bool good = false;
+  bool told = false;
   std::uint32_t function = 0;  // TaskManagementFunction; 0: any
   std::uint32_t response = 0;  // TaskManagementResult
   std::uint32_t delay_ms = 0;
@@ -72,7 +80,9 @@ struct Fault {
   std::uint32_t parameter3 = 0;
   std::uint32_t status_class = 0;  // of LoginStatus
   std::uint32_t status_detail = 0;
-  std::string to;  // TargetAddress
+  std::uint32_t bytes = 0;
+  std::uint32_t portal = 0;  // TargetPortalGroupTag; 0: any
+  std::string to;            // TargetAddress
 
   /// Happens when it is posted, and is over then.
   bool at_once() const noexcept;

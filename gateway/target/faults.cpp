@@ -34,10 +34,19 @@ bool acts_on_begin(FaultKind kind) noexcept {
     case FaultKind::check_condition:
     case FaultKind::reject:
     case FaultKind::write_protect:
+    case FaultKind::slow_write:
+    case FaultKind::short_data:
       return true;
     default:
       return false;
   }
+}
+
+/// Whether the command changes blocks, when it comes to it.
+bool changes_blocks(const Task& task) noexcept {
+  const Operation operation = task.plan.operation;
+  return !task.plan.refusal &&
+         (operation == Operation::write || operation == Operation::write_same || operation == Operation::unmap);
 }
 
 bool is_thin_full(FaultKind kind) noexcept {
@@ -86,7 +95,7 @@ const Faults::Posted* Faults::add(const Fault& fault, proto::Micros now) {
     act_at_once(fault);
     server_->tidy();
   }
-  if (fault.kind == FaultKind::freeze_window) posted.hits = 1;
+  if (fault.kind == FaultKind::freeze_window || fault.kind == FaultKind::freeze_portal) posted.hits = 1;
   refresh_states();
   return &posted;
 }
@@ -97,6 +106,7 @@ bool Faults::remove(std::uint32_t id, proto::Micros now) {
   server_->set_now(now);
   posted_.erase(found);
   let_go_all([&](const Held& held) { return held.fault == id; }, now);
+  land_those_of(id, now);
   refresh_states();
   server_->tidy();
   return true;
@@ -128,9 +138,20 @@ bool Faults::matches(const Posted& posted, const Task& task) const noexcept {
              is_in(CommandGroup::unmap, task.cdb()[0]);
     case FaultKind::thin_full:
       return allocates(task);
+    case FaultKind::slow_write:
+      return held_.size() < kMaxHeld && changes_blocks(task);
+    case FaultKind::short_data:
+      return !task.plan.refusal &&
+             (task.plan.operation == Operation::read || task.plan.operation == Operation::write);
     default:
       return true;
   }
+}
+
+/// Null: it was deleted.
+const Fault* Faults::find(std::uint32_t id) const noexcept {
+  const auto found = std::find_if(posted_.begin(), posted_.end(), [&](const Posted& each) { return each.id == id; });
+  return found == posted_.end() ? nullptr : &found->fault;
 }
 
 /// Whether this match is one that the fault hits; counts it.
@@ -182,6 +203,14 @@ Gate::Verdict Faults::on_begin(Task& task) {
     case FaultKind::hang_task:
     case FaultKind::hang_lun:
       return hang(task, *hit);
+    case FaultKind::slow_write:
+      hold(task, hit->id).slow = true;
+      return Verdict::hold;
+    case FaultKind::short_data:
+      task.shortfall = Shortfall{.bytes = fault.bytes, .good = fault.good, .told = fault.told};
+      task.out_length = std::min(task.out_length, fault.bytes);
+      if (task.plan.direction == DataDirection::out) task.data_length = std::min(task.data_length, fault.bytes);
+      return Verdict::proceed;
     case FaultKind::busy:
       set_status(task, proto::scsi::Status::busy);
       return Verdict::answer;
@@ -218,6 +247,9 @@ Gate::Verdict Faults::hang(Task& task, const Posted& posted) {
 
 Gate::Verdict Faults::on_execute(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
+  const Fault* slow = found != held_.end() && found->second.slow ? find(found->second.fault) : nullptr;
+  if (slow != nullptr && slow->delay_ms != 0 && !slow->after_loss)
+    found->second.due = now + proto::Micros{slow->delay_ms} * proto::kMillisecond;
   if (found != held_.end() && found->second.before_execution && now < found->second.due) {
     found->second.waiting = true;
     return Verdict::hold;
@@ -230,6 +262,7 @@ Gate::Verdict Faults::on_execute(Task& task, proto::Micros now) {
 
 Gate::Verdict Faults::on_respond(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
+  if (task.shortfall && task.status == proto::scsi::Status::good) set_short(task);
   if (found != held_.end() && task.disowned) {  // its time has come
     const bool mute = found->second.mute;
     held_.erase(found);
@@ -250,7 +283,10 @@ Gate::Verdict Faults::on_respond(Task& task, proto::Micros now) {
 }
 
 void Faults::on_gone(Task& task) {
-  held_.erase(&task);
+  const auto found = held_.find(&task);
+  if (found == held_.end()) return;
+  if (found->second.slow && found->second.waiting) outlive(task, found->second);
+  held_.erase(found);
 }
 
 // ---- what is held
@@ -289,6 +325,7 @@ proto::Micros Faults::next_deadline() const noexcept {
   proto::Micros next = proto::kNever;
   for (const auto& [task, held] : held_)
     if (held.waiting) next = std::min(next, held.due);
+  for (const Late& late : late_) next = std::min(next, late.due);
   return next;
 }
 
@@ -296,6 +333,7 @@ void Faults::on_deadline(proto::Micros now) {
   if (now < next_deadline()) return;
   server_->set_now(now);
   let_go_all([&](const Held& held) { return held.waiting && held.due <= now; }, now);
+  land_due(now);
   server_->tidy();
 }
 

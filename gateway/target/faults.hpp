@@ -1,11 +1,13 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
 #include <vector>
 
+#include "gateway/target/device_server.hpp"
 #include "gateway/target/fault.hpp"
 #include "gateway/target/gate.hpp"
 #include "proto/time.hpp"
@@ -25,6 +27,8 @@ class Faults final : public Gate {
   static constexpr std::size_t kMaxFaults = 256;
   /// Commands that are held at a time. Beyond, nothing more hangs, is delayed or is lied about.
   static constexpr std::size_t kMaxHeld = 4096;
+  /// Data of writes that outlive their tasks. Beyond, a write ends with its task.
+  static constexpr std::size_t kMaxLateBytes = 64 * 1024 * 1024;
 
   struct Posted {
     std::uint32_t id = 0;
@@ -52,6 +56,8 @@ class Faults final : public Gate {
 
   Verdict pass(Task& task, Passage passage, proto::Micros now) override;
   void on_gone(Task& task) override;
+  bool delays(const Session& session, const Connection& connection,
+              const proto::iscsi::TaskManagementRequest& request) override;
   Management manage(Session& session, Connection& connection, const proto::iscsi::TaskManagementRequest& request,
                     proto::iscsi::TaskManagementResult& result, proto::Micros now) override;
   std::optional<LoginAnswer> refuse_login(const proto::iscsi::LoginRequest& request) override;
@@ -65,11 +71,25 @@ class Faults final : public Gate {
     bool before_execution = true;  // where it hangs; else before it is answered
     bool waiting = false;          // it has got there: nothing but us will take it on
     bool mute = false;             // it is never answered
+    bool slow = false;             // a write that outlives its task
     proto::Micros due = proto::kNever;
     std::uint64_t turn = 0;  // those that are due together go on in the order in which they came
   };
 
+  /// A write whose task is gone, and which is done all the same.
+  struct Late {
+    std::uint32_t fault = 0;
+    const TargetNode* target = nullptr;
+    const LogicalUnit* unit = nullptr;
+    std::uint64_t lun = 0;
+    Plan plan;
+    std::array<std::uint8_t, 16> cdb{};
+    std::vector<std::uint8_t> data;
+    proto::Micros due = proto::kNever;
+  };
+
   bool matches(const Posted& posted, const Task& task) const noexcept;
+  const Fault* find(std::uint32_t id) const noexcept;
   bool fire(Posted& posted);
   Posted* next_hit(const Task& task, bool (*acts)(FaultKind)) noexcept;
   Verdict on_begin(Task& task);
@@ -77,6 +97,14 @@ class Faults final : public Gate {
   Verdict on_respond(Task& task, proto::Micros now);
   Verdict hang(Task& task, const Posted& posted);
   Held& hold(Task& task, std::uint32_t fault);
+  // faults_late.cpp
+  void outlive(const Task& task, const Held& held);
+  template <typename Which>
+  void land(Which which);
+  void land_due(proto::Micros now);
+  void land_those_of(std::uint32_t fault, proto::Micros now);
+  void spare(const std::vector<Task*>& named, std::uint32_t id);
+  void go_on(proto::Micros now);
   void let_go(Task& task, proto::Micros now);
   template <typename Which>
   void let_go_all(Which which, proto::Micros now);
@@ -91,6 +119,8 @@ class Faults final : public Gate {
   std::uint32_t last_id_ = 0;
   std::unordered_map<Task*, Held> held_;
   std::uint64_t last_turn_ = 0;
+  std::vector<Late> late_;  // in the order in which their tasks ended
+  std::size_t late_bytes_ = 0;
 };
 
 }  // namespace nbdgw::target

@@ -50,6 +50,11 @@ void Faults::refresh_states() {
     return each.active && each.fault.kind == FaultKind::freeze_window;
   });
   if (frozen != server_->window_frozen()) server_->freeze_window(frozen);
+  std::vector<std::uint16_t> frozen_portals;
+  for (const Posted& each : posted_)
+    if (each.active && each.fault.kind == FaultKind::freeze_portal)
+      frozen_portals.push_back(static_cast<std::uint16_t>(each.fault.portal));
+  if (frozen_portals != server_->frozen_portals()) server_->freeze_portals(std::move(frozen_portals));
   for (const TargetNode& target : server_->targets()) {
     for (const LogicalUnit& unit : target.units) {
       const bool protect = std::any_of(posted_.begin(), posted_.end(), [&](const Posted& each) {

@@ -13,7 +13,8 @@ using namespace proto::iscsi;
 namespace {
 
 bool is_about_management(FaultKind kind) noexcept {
-  return kind == FaultKind::hang_tmf || kind == FaultKind::refuse_tmf || kind == FaultKind::tmf_lies;
+  return kind == FaultKind::hang_tmf || kind == FaultKind::refuse_tmf || kind == FaultKind::tmf_lies ||
+         kind == FaultKind::late_data;
 }
 
 /// The LUN field of a reset of the whole target is reserved (RFC 7143 section 11.5.4).
@@ -38,6 +39,10 @@ Gate::Management Faults::manage(Session& session, Connection& connection, const 
   });
   if (hit == posted_.end()) return Management::proceed;
   if (hit->fault.kind == FaultKind::hang_tmf) return Management::silence;
+  if (hit->fault.kind == FaultKind::late_data) {
+    spare(session.named_by(request, connection), hit->id);
+    return Management::proceed;
+  }
   result = static_cast<TaskManagementResult>(hit->fault.response);
   if (hit->fault.kind == FaultKind::tmf_lies) lie(hit->fault, hit->id, session.named_by(request, connection), now);
   return Management::answer;

@@ -49,6 +49,10 @@ class Gate {
     return Management::proceed;
   }
 
+  /// Whether a task management request has to wait for something that is under way. Whoever says so calls
+  /// Session::go_on() when it is over.
+  virtual bool delays(const Session&, const Connection&, const proto::iscsi::TaskManagementRequest&) { return false; }
+
   struct LoginAnswer {
     proto::iscsi::LoginStatus status{};
     std::string text;  // key=value pairs, each ended by a zero

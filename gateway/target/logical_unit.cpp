@@ -24,8 +24,8 @@ std::uint64_t hash_name(std::string_view target, std::uint32_t number) noexcept 
 std::string hex16(std::uint64_t value) {
   std::array<char, 16> digits;
   auto* end = std::to_chars(digits.data(), digits.data() + digits.size(), value, 16).ptr;
-  const std::string text(digits.data(), end);
-  return std::string(16 - text.size(), '0') + text;
+  const auto count = static_cast<std::size_t>(end - digits.data());
+  return std::string(16, '0').replace(16 - count, count, digits.data(), count);
 }
 
 }  // namespace

@@ -6,7 +6,8 @@ namespace nbdgw::target {
 
 using namespace proto::iscsi;
 
-Login::Login(Server& server) : server_(server), security_(server.options().chap, server.random()) {}
+Login::Login(Server& server, std::uint16_t portal_group_tag)
+    : server_(server), portal_group_tag_(portal_group_tag), security_(server.options().chap, server.random()) {}
 
 Login::Reply Login::fail(LoginStatus status, std::string reason) {
   outgoing_.clear();
@@ -141,14 +142,14 @@ std::optional<Login::Reply> Login::identify() {
     return fail(LoginStatus::initiator_error, "InitiatorName is too long");
   if (names_.bad_session_type)
     return fail(LoginStatus::session_type_not_supported, "SessionType is neither Normal nor Discovery");
-  identity_ = {names_.initiator, first_.isid, nullptr};
+  identity_ = {names_.initiator, first_.isid, nullptr, portal_group_tag_};
   if (!names_.discovery) {
     if (names_.target.empty()) return fail(LoginStatus::missing_parameter, "TargetName is missing");
     identity_.target = server_.find_target(names_.target);
     if (identity_.target == nullptr)
       return fail(LoginStatus::not_found, "there is no target " + names_.target.substr(0, kMaxNameLength));
     // Section 13.9: the first answer of a normal session tells the portal group, whatever the stage.
-    outgoing_.add_number("TargetPortalGroupTag", server_.options().portal_group_tag);
+    outgoing_.add_number("TargetPortalGroupTag", portal_group_tag_);
     if (!identity_.target->alias.empty()) outgoing_.add("TargetAlias", identity_.target->alias);
   }
   if (stage_ == LoginStage::operational && !security_.is_satisfied(names_.discovery))

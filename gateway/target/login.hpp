@@ -32,7 +32,8 @@ class Login {
     bool complete = false;  // the full feature phase follows, if the server admits the connection
   };
 
-  explicit Login(Server& server);
+  /// `portal_group_tag`: of where the initiator has connected to.
+  Login(Server& server, std::uint16_t portal_group_tag);
 
   Reply on_request(const proto::iscsi::LoginRequest& request, std::string_view text);
 
@@ -75,6 +76,7 @@ class Login {
   proto::iscsi::TextAccumulator incoming_;
   std::array<char, proto::iscsi::kDefaultMaxRecvDataSegmentLength> outgoing_bytes_;
   proto::iscsi::TextWriter outgoing_{outgoing_bytes_};
+  const std::uint16_t portal_group_tag_;
   SecurityStage security_;
   std::optional<proto::iscsi::OperationalNegotiation> operational_;
 };

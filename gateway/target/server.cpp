@@ -103,6 +103,11 @@ void Server::freeze_window(bool frozen) {
   for (const auto& [tsih, session] : sessions_) session->freeze_window(frozen);
 }
 
+void Server::freeze_portals(std::vector<std::uint16_t> tags) {
+  frozen_portals_ = std::move(tags);
+  for (Connection* connection : connections_) mark_ready(*connection);
+}
+
 void Server::shut_down(proto::Micros now) {
   set_now(now);
   for (Connection* connection : std::vector(connections_)) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -36,8 +37,8 @@ struct Counters {
   std::uint64_t protocol_errors = 0;  // connections closed for what the initiator sent
 };
 
-/// An iSCSI target node with one portal group (RFC 7143 section 4.1): its targets and the sessions with them. Sockets
-/// and connections belong to the shell; all calls come from one thread.
+/// An iSCSI target node with its portal groups (RFC 7143 section 4.1): its targets and the sessions with them.
+/// Sockets and connections belong to the shell; all calls come from one thread.
 class Server {
  public:
   /// The options have been checked with check_options(). `random` and `gate` must outlive the server; a null gate
@@ -67,6 +68,15 @@ class Server {
   /// The command windows of all sessions, and of those to come: Session::freeze_window().
   void freeze_window(bool frozen);
   bool window_frozen() const noexcept { return window_frozen_; }
+
+  /// The portal groups that stand still; the shell looks for connections that are frozen, or not any more, after
+  /// every call that may have changed it.
+  void freeze_portals(std::vector<std::uint16_t> tags);
+  bool is_frozen(std::uint16_t tag) const noexcept {
+    return !frozen_portals_.empty() &&
+           std::find(frozen_portals_.begin(), frozen_portals_.end(), tag) != frozen_portals_.end();
+  }
+  const std::vector<std::uint16_t>& frozen_portals() const noexcept { return frozen_portals_; }
 
   /// Write protection of the logical units of that number; their initiators are told when it changes. Only what they
   /// say of themselves: whoever asks for it refuses the writes.
@@ -124,6 +134,7 @@ class Server {
   std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
   std::uint16_t last_tsih_ = 0;
   bool window_frozen_ = false;
+  std::vector<std::uint16_t> frozen_portals_;
   /// Of the last loss of power, if there was one, and who has been told of it.
   std::optional<proto::scsi::AdditionalSense> power_loss_;
   std::vector<std::pair<SessionIdentity, const LogicalUnit*>> told_;

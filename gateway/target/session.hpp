@@ -16,11 +16,12 @@ namespace nbdgw::target {
 
 class Server;
 
-/// Who logged in to what: together with the portal group this is an I_T nexus (RFC 7143 section 4.2.7.3).
+/// Who logged in to what: an I_T nexus (RFC 7143 section 4.2.7.3).
 struct SessionIdentity {
   std::string initiator_name;
   proto::iscsi::Isid isid{};
   const TargetNode* target = nullptr;  // null: a discovery session
+  std::uint16_t portal_group_tag = 1;
 
   bool operator==(const SessionIdentity&) const = default;
 };
@@ -101,6 +102,8 @@ class Session {
   /// For a gate that lies: the task goes on, but takes no place in the command window any more, and gives its tag up
   /// to whoever wants it.
   void disown(Task& task) noexcept;
+  /// What the gate has delayed may be due.
+  void go_on(proto::Micros now) { drain(now); }
 
   // ---- unit attentions (SAM-5 5.14)
   // ---------------------------------------------------------------------------------
@@ -153,7 +156,7 @@ class Session {
   // session_tmf.cpp
   void manage(Task& request, proto::Micros now);
   Task* find_referenced(const proto::iscsi::TaskManagementRequest& request, const Connection& connection) const;
-  bool must_wait(const proto::iscsi::TaskManagementRequest& request) const noexcept;
+  bool must_wait(const proto::iscsi::TaskManagementRequest& request, const Connection& connection) const;
   bool run_postponed(proto::Micros now);
   void suffer(proto::iscsi::TaskManagementFunction function, const LogicalUnit* unit, const Session& issuer);
   proto::iscsi::TaskManagementResult abort_one(const proto::iscsi::TaskManagementRequest& request,

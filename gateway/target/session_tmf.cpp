@@ -28,15 +28,17 @@ bool is_about_one_unit(Function function) noexcept {
 
 /// A function that covers all commands before it, which have not all come in yet (section 4.2.2.1, 11.5.1): it waits
 /// until they have. If their connection died it will wait forever, and the initiator has to reinstate the session.
-bool Session::must_wait(const TaskManagementRequest& request) const noexcept {
-  return !is_about_one_task(request.function) && request.immediate &&
-         proto::serial_less(exp_cmd_sn_, request.cmd_sn) &&
-         proto::serial_less_equal(request.cmd_sn, max_cmd_sn() + 1);
+bool Session::must_wait(const TaskManagementRequest& request, const Connection& connection) const {
+  const bool before_others = !is_about_one_task(request.function) && request.immediate &&
+                             proto::serial_less(exp_cmd_sn_, request.cmd_sn) &&
+                             proto::serial_less_equal(request.cmd_sn, max_cmd_sn() + 1);
+  return before_others ||
+         (!is_discovery() && server_.gate() != nullptr && server_.gate()->delays(*this, connection, request));
 }
 
 void Session::manage(Task& task, proto::Micros now) {
   const auto request = TaskManagementRequest::decode(task.request);
-  if (must_wait(request)) {
+  if (must_wait(request, *task.connection)) {
     task.state = TaskState::parked;
     postponed_.push_back(&task);
     return;
@@ -64,8 +66,9 @@ void Session::manage(Task& task, proto::Micros now) {
 
 /// False: none is due.
 bool Session::run_postponed(proto::Micros now) {
-  const auto due = std::find_if(postponed_.begin(), postponed_.end(),
-                                [&](Task* task) { return !must_wait(TaskManagementRequest::decode(task->request)); });
+  const auto due = std::find_if(postponed_.begin(), postponed_.end(), [&](Task* task) {
+    return !must_wait(TaskManagementRequest::decode(task->request), *task->connection);
+  });
   if (due == postponed_.end()) return false;
   Task& task = **due;
   postponed_.erase(due);
@@ -114,7 +117,7 @@ void Session::suffer(Function function, const LogicalUnit* unit, const Session& 
 void Session::abort_task_set(const LogicalUnit* unit) {
   for (Task* task = tasks_.first(); task != nullptr;) {
     Task* following = task->next;
-    if (task->in_task_set() && (unit == nullptr || task->unit == unit)) abort(*task);
+    if (task->in_task_set() && !task->spared && (unit == nullptr || task->unit == unit)) abort(*task);
     task = following;
   }
 }
@@ -122,8 +125,8 @@ void Session::abort_task_set(const LogicalUnit* unit) {
 /// Section 11.5.1: only on the connection that the command has its allegiance to.
 Task* Session::find_referenced(const TaskManagementRequest& request, const Connection& connection) const {
   Task* task = table_.find(request.referenced_task_tag);
-  const bool found =
-      task != nullptr && task->is_scsi() && task->connection == &connection && task->command.lun == request.lun;
+  const bool found = task != nullptr && task->is_scsi() && !task->spared && task->connection == &connection &&
+                     task->command.lun == request.lun;
   return found ? task : nullptr;
 }
 
@@ -140,7 +143,8 @@ std::vector<Task*> Session::named_by(const TaskManagementRequest& request, const
     if (session->identity_.target != identity_.target) continue;
     if (request.function == Function::abort_task_set && session.get() != this) continue;
     for (Task* task = session->tasks_.first(); task != nullptr; task = task->next)
-      if (task->in_task_set() && (!is_about_one_unit(request.function) || task->unit == unit)) named.push_back(task);
+      if (task->in_task_set() && !task->spared && (!is_about_one_unit(request.function) || task->unit == unit))
+        named.push_back(task);
   }
   return named;
 }

@@ -1,5 +1,6 @@
 #include "gateway/target/task.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "proto/assert.hpp"
@@ -59,6 +60,20 @@ void set_status(Task& task, proto::scsi::Status status) noexcept {
   task.sense_segment_length = 0;
   task.moved = 0;
   task.in_length = 0;
+}
+
+void set_short(Task& task) noexcept {
+  const Shortfall& wanted = *task.shortfall;
+  const std::uint32_t in_length = std::min(task.in_length, wanted.bytes);
+  const std::uint32_t moved = wanted.told ? std::min(task.moved, wanted.bytes) : task.moved;
+  if (!wanted.good) {
+    proto::scsi::Sense sense;
+    sense.key = proto::scsi::SenseKey::recovered_error;
+    sense.asc = 0x17;  // recovered data with no error correction applied
+    set_check_condition(task, sense);
+  }
+  task.in_length = in_length;
+  task.moved = moved;
 }
 
 proto::iscsi::StatusFields status_fields(const Task& task) noexcept {

@@ -57,6 +57,13 @@ struct Solicited {
   std::uint32_t data_sn = 0;
 };
 
+/// What a gate makes of a command that ends well: not all of its data is moved.
+struct Shortfall {
+  std::uint32_t bytes = 0;  // that are moved
+  bool good = false;        // GOOD, else RECOVERED ERROR
+  bool told = false;        // with the residual that is true, else as if all had been moved
+};
+
 /// One request that carries a CmdSN, from its header until its last byte is answered: a SCSI command, or for the time
 /// that it is parked any other. Tasks come from their session's pool.
 struct Task : Outgoing {
@@ -74,6 +81,8 @@ struct Task : Outgoing {
   // By the gate
   bool followed = false;  // the gate is told when it is aborted
   bool disowned = false;  // the initiator has been told, wrongly, that it is gone (Session::disown())
+  bool spared = false;    // disowned, and no task management ends it any more
+  std::optional<Shortfall> shortfall;
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
   proto::iscsi::Bhs request{};
@@ -149,6 +158,8 @@ class TaskList {
 void set_good(Task& task, std::uint32_t moved) noexcept;
 void set_check_condition(Task& task, const proto::scsi::Sense& sense) noexcept;
 void set_status(Task& task, proto::scsi::Status status) noexcept;
+/// Answers a read or write as its shortfall says.
+void set_short(Task& task) noexcept;
 /// Residual and status of a task that has its answer (section 11.4.5).
 proto::iscsi::StatusFields status_fields(const Task& task) noexcept;
 

@@ -95,7 +95,7 @@ void TextExchange::send_targets(std::string_view which, const Server& server, co
   if (session.is_discovery() && which.empty()) return add("SendTargets", "Reject");
   const std::string portal =
       std::string(server.options().advertised_address.empty() ? address : server.options().advertised_address) + "," +
-      std::to_string(server.options().portal_group_tag);
+      std::to_string(session.identity().portal_group_tag);
   for (const TargetNode& target : server.targets()) {
     const bool wanted =
         which == "All" || which == target.name || (which.empty() && session.identity().target == &target);

@@ -88,9 +88,10 @@ struct World {
 /// One connection of the test initiator.
 class Peer {
  public:
-  explicit Peer(World& world)
+  /// `portal`: to which of the portal groups it connects.
+  explicit Peer(World& world, std::uint16_t portal = 0)
       : world_(world),
-        connection_(std::make_unique<target::Connection>(*world.server, "192.0.2.1:3260", world.now)) {}
+        connection_(std::make_unique<target::Connection>(*world.server, "192.0.2.1:3260", world.now, portal)) {}
   ~Peer() { disconnect(); }
   Peer(const Peer&) = delete;
 
@@ -187,6 +188,13 @@ class Peer {
     REQUIRE(pdu.opcode() == opcode);
     data = pdu.data;
     return pdu.as<T>();
+  }
+
+  /// The value of a text key in the last receive_as(); empty: it is not there.
+  std::string data_text(const std::string& key) const {
+    const std::string text(data.begin(), data.end());
+    const std::size_t at = text.find(key + "=");
+    return at == std::string::npos ? "" : std::string(text.c_str() + at + key.size() + 1);
   }
 
   // ---- login
