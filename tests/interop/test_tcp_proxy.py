@@ -84,6 +84,34 @@ class Proxy(InteropCase):
         self.assertEqual(far.recv(1), b"x")
         far.sendall(b"y")  # goes nowhere
 
+    def test_hold_of_a_pdu(self):
+        """The next PDU of its kind, and what follows it on its connection, wherever the receives have cut them."""
+        proxy = self.use(TcpProxy(self.listener, pdus=True))
+        near, other = (socket.create_connection(("127.0.0.1", proxy.port), timeout=10) for _ in range(2))
+        far, beside = self.listener.accept(), self.listener.accept()
+        for sock in (near, other, far, beside):
+            self.addCleanup(sock.close)
+        command, data = self.pdu(0x41, b"c" * 5), self.pdu(0x05, b"d" * 300, ahs=1)
+        near.sendall(command + data[:3])
+        self.assertEqual(far.recv(1000), command)
+        near.sendall(data[3:])
+        self.assertEqual(far.recv(len(data), socket.MSG_WAITALL), data)
+        proxy.hold(0x05)
+        near.sendall(command + data + command)
+        self.assertEqual(far.recv(1000), command)
+        self.silent(far)
+        self.assertEqual(proxy.held(), proxy.ids()[0])
+        other.sendall(data)
+        self.assertEqual(beside.recv(len(data), socket.MSG_WAITALL), data)
+        proxy.resume()
+        self.assertEqual(far.recv(len(data + command), socket.MSG_WAITALL), data + command)
+        self.assertIsNone(proxy.held())
+
+    @staticmethod
+    def pdu(opcode, data, ahs=0):
+        header = bytes([opcode, 0x80, 0, 0, ahs]) + len(data).to_bytes(3, "big") + bytes(40 + 4 * ahs)
+        return header + data + bytes(-len(data) % 4)
+
     def test_stall_holds_bytes_and_the_end(self):
         near, far = self.connect()
         self.proxy.stall()

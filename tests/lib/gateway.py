@@ -74,9 +74,14 @@ class Gateway(servers.Server):
     def _export(name, target, lun, more=None):
         return {"name": name, "target": target, "lun": lun, **(more or {})}
 
+    @staticmethod
+    def _portals(target):
+        """Those of a target that has several, or the one."""
+        return target.portals if hasattr(target, "portals") else [target.portal]
+
     def _target(self, name, target):
-        config = {"name": name, "iqn": target.iqn, "portals": [target.portal], "connections": self.connections,
-                  **self.target_options}
+        config = {"name": name, "iqn": target.iqn, "portals": self._portals(target),
+                  "connections": self.connections, **self.target_options}
         if target.chap:
             config["auth"] = {"chap": self._chap(target.chap)}
         return config

@@ -12,11 +12,13 @@ MIB = 1 << 20
 
 @dataclasses.dataclass
 class Lun:
-    """A LUN on a file of its own (made sparse unless the file is given)."""
+    """A LUN on a file of its own (made sparse unless the file is given). `identity`: its serial number and what its
+    designators are made of, where the target lets us choose."""
     size: int = 256 * MIB
     block_size: int = 512
     thin: bool = False
     path: pathlib.Path = None
+    identity: str = None
 
 
 @dataclasses.dataclass
@@ -40,10 +42,13 @@ class _Target:
         self.port = sockets.free_port()
         self.child = None
         for number, lun in self.luns.items():
-            if lun.path is None:
-                lun.path = self.directory / f"lun{number}.img"
-                with open(lun.path, "wb") as f:
-                    f.truncate(lun.size)
+            self._make(lun, f"lun{number}.img")
+
+    def _make(self, lun, name):
+        if lun.path is None:
+            lun.path = self.directory / name
+            with open(lun.path, "wb") as f:
+                f.truncate(lun.size)
 
     @property
     def portal(self):
@@ -71,8 +76,9 @@ class _Target:
 class Tgt(_Target):
     """tgtd on a free port with a control port of its own, so that many run side by side."""
 
-    def __init__(self, luns=None, max_connections=4, params=None, chap=None, iqn="iqn.2026-11.io.nbdgw:tgt"):
+    def __init__(self, luns=None, max_connections=4, params=None, chap=None, iqn="iqn.2026-11.io.nbdgw:tgt", env=None):
         super().__init__("tgt", iqn, luns or {1: Lun()}, chap, max_connections)
+        self.env = env
         self.params = {"MaxConnections": max_connections, **(params or {})}
         self.control = self.port % 32768  # names tgtd's control socket (15 bits): unique while the port is ours
 
@@ -80,22 +86,34 @@ class Tgt(_Target):
         # tgtd keeps its control socket and lock here; the package makes the folder only when its service starts.
         pathlib.Path("/var/run/tgtd").mkdir(exist_ok=True)
         self.child = Child("tgtd", ["tgtd", "-f", "-C", self.control, "--iscsi", f"portal={self.portal}"],
-                           directory=self.directory).start()
+                           directory=self.directory, env=self.env).start()
         self.child.wait_listening(self.port)
         self._admin("new", "target", "--tid", 1, "-T", self.iqn)
         for name, value in self.params.items():
             self._admin("update", "target", "--tid", 1, "-n", name, "-v", value)
         for number, lun in self.luns.items():
-            self._admin("new", "logicalunit", "--tid", 1, "--lun", number, "-b", lun.path,
-                        "--bstype", "rdwr", "--blocksize", lun.block_size)
-            if lun.thin:
-                self._admin("update", "logicalunit", "--tid", 1, "--lun", number, "--params", "thin_provisioning=1")
+            self._add(number, lun)
         if self.chap:
             self._account(self.chap.user, self.chap.secret)
             if self.chap.mutual_user:
                 self._account(self.chap.mutual_user, self.chap.mutual_secret, "--outgoing")
         self._admin("bind", "target", "--tid", 1, "-I", "ALL")  # last: from here on a login succeeds
         return self
+
+    def replace(self, number, lun):
+        """Another disk takes the LUN's place, while sessions go on."""
+        self._make(lun, f"lun{number}-{lun.identity}.img")
+        self._admin("delete", "logicalunit", "--tid", 1, "--lun", number)
+        self._add(number, lun)
+
+    def _add(self, number, lun):
+        self._admin("new", "logicalunit", "--tid", 1, "--lun", number, "-b", lun.path,
+                    "--bstype", "rdwr", "--blocksize", lun.block_size)
+        params = ["thin_provisioning=1"] if lun.thin else []
+        if lun.identity:
+            params += [f"scsi_sn={lun.identity}", f"scsi_id={lun.identity}"]
+        if params:
+            self._admin("update", "logicalunit", "--tid", 1, "--lun", number, "--params", ",".join(params))
 
     def sessions(self):
         """tgtadm's own view of the target, for assertions and failure reports."""
@@ -186,15 +204,19 @@ class Istgt(_Target):
 
 
 class Embedded(_Target):
-    """`nbdgw target`: our own target, LUN 1 on a file. With `control`, faults can be switched on (lib.faults)."""
+    """`nbdgw target`: our own target, LUN 1 on a file. With `control`, faults can be switched on (lib.faults). With
+    `controllers`, it has so many portals, each a portal group of its own."""
 
-    def __init__(self, luns=None, max_connections=4, chap=None, options=(), control=False):
-        super().__init__("embedded", "iqn.2026-11.io.nbdgw:embedded", luns or {1: Lun()}, chap, max_connections)
+    def __init__(self, luns=None, max_connections=4, chap=None, options=(), control=False, controllers=1,
+                 iqn="iqn.2026-11.io.nbdgw:embedded"):
+        super().__init__("embedded", iqn, luns or {1: Lun()}, chap, max_connections)
+        self.portals = [self.portal] + [f"127.0.0.1:{sockets.free_port()}" for _ in range(controllers - 1)]
         self.options = list(options)
         self.faults = faults.Faults(sockets.free_port()) if control else None
 
     def start(self):
-        argv = servers.gateway_command("target", "--listen", self.portal, "--iqn", self.iqn,
+        listen = [word for portal in self.portals for word in ("--listen", portal)]
+        argv = servers.gateway_command("target", *listen, "--iqn", self.iqn,
                                        "--max-connections", self.max_connections, *self.options)
         for number in sorted(self.luns):
             lun = self.luns[number]

@@ -18,11 +18,12 @@ _CONNECT_TIMEOUT_S = 2
 
 class TcpProxy:
     """The proxy as the test holds it: a port that leads to the target's port, and what is done to the connections.
-    `which` is a connection's id, a list of ids, or None for all that there are."""
+    `which` is a connection's id, a list of ids, or None for all that there are. `pdus`: it knows iSCSI, for hold()."""
 
-    def __init__(self, target):
+    def __init__(self, target, pdus=False):
         from . import sockets, workdir
         self.target = target
+        self.pdus = pdus
         self.port = sockets.free_port()
         self._directory = workdir.fresh("proxy")
         self.child = self._control = None
@@ -30,7 +31,8 @@ class TcpProxy:
     def __enter__(self):
         from .process import Child
         path = self._directory / "control"
-        self.child = Child("proxy", ["/usr/bin/python3", pathlib.Path(__file__), self.port, self.target.port, path],
+        self.child = Child("proxy", ["/usr/bin/python3", pathlib.Path(__file__), self.port, self.target.port, path,
+                                      *(["pdus"] if self.pdus else [])],
                             directory=self._directory).start()
         self.child.wait_listening(self.port)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -84,6 +86,15 @@ class TcpProxy:
         """Forwards again, first of all what has piled up; new connections are no longer stalled."""
         return self._do("resume", which=which)
 
+    def hold(self, opcode):
+        """Of all that the gateway sends from now on, on whatever connection, the next iSCSI PDU of this opcode is kept
+        back, and what follows it there, until resume(). For a proxy made with `pdus`; there must be no digests."""
+        return self._do("hold", opcode=opcode)
+
+    def held(self):
+        """The id of the connection on which something is held; None: of none."""
+        return next((c["id"] for c in self.connections() if c["held"]), None)
+
     def half_close(self, which=None, direction=DOWN):
         """Ends one direction only, with a FIN; the other goes on."""
         return self._do("half_close", which=which, direction=direction)
@@ -107,12 +118,39 @@ class TcpProxy:
         return answer["result"]
 
 
+class _Framer:
+    """Finds the PDUs in what the gateway sends."""
+    HEADER = 8  # bytes that tell opcode and length
+
+    def __init__(self, wanted):
+        self.wanted = wanted  # shared by all connections: the opcodes to hold
+        self.rest = b""       # the beginning of a header
+        self.skip = 0         # of the PDU that is on its way
+
+    def feed(self, data):
+        """What may go on, and what is to be held."""
+        data, at = self.rest + data, 0
+        self.rest = b""
+        while True:
+            step = min(self.skip, len(data) - at)
+            self.skip -= step
+            at += step
+            if self.skip or len(data) - at < self.HEADER:
+                self.rest = data[at:]
+                return data[:at], b""
+            if (data[at] & 0x3f) in self.wanted:
+                self.wanted.remove(data[at] & 0x3f)
+                return data[:at], data[at:]
+            length = int.from_bytes(data[at + 5:at + 8], "big")
+            self.skip = 48 + 4 * data[at + 4] + (length + 3 & ~3)
+
+
 class _Half:
     """One direction of a connection."""
 
-    def __init__(self, source, sink):
-        self.source, self.sink = source, sink
-        self.pending = b""
+    def __init__(self, source, sink, framer=None):
+        self.source, self.sink, self.framer = source, sink, framer
+        self.pending = self.held = b""
         self.moved = 0
         self.stalled = False
         self.eof = False       # nothing more comes from the source
@@ -121,15 +159,22 @@ class _Half:
         self.sink_lost = False
 
     def wants_read(self):
-        return not self.eof and (self.discard or (not self.stalled and not self.pending))
+        return not self.eof and (self.discard or (not self.stalled and not self.pending and not self.held))
 
     def wants_write(self):
         return not self.stalled and bool(self.pending)
 
     def finish(self):
         """FIN to the sink now; what was under way is lost."""
-        self.pending, self.discard = b"", True
+        self.pending, self.held, self.discard = b"", b"", True
         self._close_sink()
+
+    def release(self):
+        """Lets go of what is held."""
+        if not self.held:
+            return
+        more, self.held = self.framer.feed(self.held)
+        self.pending += more
 
     def read(self, lost):
         """Takes what the source has; `lost`: the source was reset, which it no longer says by itself."""
@@ -139,7 +184,7 @@ class _Half:
                 raise ConnectionResetError
             self.eof = True
         elif not self.discard:
-            self.pending = data
+            self.pending, self.held = self.framer.feed(data) if self.framer else (data, b"")
         if self.eof and not self.pending:
             self._close_sink()
 
@@ -168,9 +213,9 @@ class _Half:
 class _Pair:
     """A connection: the gateway's socket, the target's, and what flows between them."""
 
-    def __init__(self, number, near, far):
+    def __init__(self, number, near, far, wanted):
         self.number, self.near, self.far = number, near, far
-        self.up, self.down = _Half(near, far), _Half(far, near)
+        self.up, self.down = _Half(near, far, _Framer(wanted) if wanted is not None else None), _Half(far, near)
 
     def halves(self, direction):
         return {UP: [self.up], DOWN: [self.down], BOTH: [self.up, self.down]}[direction]
@@ -182,13 +227,15 @@ class _Pair:
 class _Loop:
     """The process: one thread, one epoll set."""
 
-    def __init__(self, port, target_port, control_path):
+    def __init__(self, port, target_port, control_path, pdus):
+        self.pdus = pdus
         self.port, self.target_port = port, target_port
         self.epoll = select.epoll()
         self.pairs = collections.OrderedDict()
         self.by_fd, self.masks = {}, {}
         self.made = 0
         self.stall_new = None
+        self.wanted = set()
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.control.bind(control_path)
         self.control.listen(1)
@@ -221,7 +268,7 @@ class _Loop:
             _reset(near)
             return
         self.made += 1
-        pair = _Pair(self.made, near, far)
+        pair = _Pair(self.made, near, far, self.wanted if self.pdus else None)
         self.pairs[pair.number] = pair
         for half in pair.halves(self.stall_new) if self.stall_new else []:
             half.stalled = True
@@ -308,7 +355,8 @@ class _Loop:
 
     def do_list(self):
         return [{"id": pair.number, "open": not pair.up.eof and not pair.down.closed,
-                 "stalled": pair.up.stalled or pair.down.stalled, UP: pair.up.moved, DOWN: pair.down.moved}
+                 "stalled": pair.up.stalled or pair.down.stalled, "held": bool(pair.up.held), UP: pair.up.moved,
+                 DOWN: pair.down.moved}
                 for pair in self.pairs.values()]
 
     def do_cut(self, which, how):
@@ -342,8 +390,12 @@ class _Loop:
         for pair in pairs:
             for half in pair.halves(BOTH):
                 half.stalled = False
+                half.release()
             self.watch(pair)
         return [pair.number for pair in pairs]
+
+    def do_hold(self, opcode):
+        self.wanted.add(opcode)
 
     def do_refuse(self):
         if self.listener is not None:
@@ -376,5 +428,5 @@ def _reset(sock):
 
 
 if __name__ == "__main__":
-    _Loop(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).run()
+    _Loop(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], "pdus" in sys.argv[4:]).run()
     os._exit(0)
