@@ -1,5 +1,6 @@
 #include "gateway/admin/fault_json.hpp"
 
+#include <algorithm>
 #include <boost/json.hpp>
 
 #include "config/address.hpp"
@@ -130,6 +131,11 @@ bool is_target_address(std::string_view text) {
   return config::parse_portal(text.substr(0, comma), portal).empty();
 }
 
+bool is_serial(std::string_view text) {
+  return !text.empty() && text.size() <= target::kMaxSerial &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
 std::optional<FieldError> read_value(const FaultParameter& parameter, const json::value& value, Fault& fault) {
   switch (parameter.type) {
     case FaultParameter::Type::flag:
@@ -147,6 +153,12 @@ std::optional<FieldError> read_value(const FaultParameter& parameter, const json
       if (!value.is_string() || !is_target_address(value.get_string()))
         return wrong(parameter.name, "\"host:port\" or \"host:port,portal group tag\"", value);
       fault.to = value.get_string();
+      return std::nullopt;
+    case FaultParameter::Type::serial:
+      if (!value.is_string() || !is_serial(value.get_string()))
+        return wrong(parameter.name, "1 to " + std::to_string(target::kMaxSerial) + " printable characters of ASCII",
+                     value);
+      fault.serial = value.get_string();
       return std::nullopt;
   }
   return std::nullopt;
@@ -240,6 +252,9 @@ json::object to_json(const target::Faults::Posted& posted) {
         break;
       case FaultParameter::Type::address:
         out[each.name] = fault.to;
+        break;
+      case FaultParameter::Type::serial:
+        out[each.name] = fault.serial;
         break;
     }
   }

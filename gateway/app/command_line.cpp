@@ -103,7 +103,10 @@ void add_target_command(CLI::App& app, Choices& choices) {
       ->allow_extra_args(false)
       ->check(validator(check_listen_address, "ADDR"))
       ->capture_default_str();
-  target->add_option("--iqn", options.iqn, "TargetName")->required()->check(iscsi_name(config::NameOf::target));
+  target->add_option("--iqn", options.iqn, "TargetName; repeatable: the same disks are there under each name")
+      ->required()
+      ->allow_extra_args(false)
+      ->check(iscsi_name(config::NameOf::target));
   target
       ->add_option(
           "--lun", choices.luns,

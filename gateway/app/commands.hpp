@@ -35,9 +35,9 @@ int discover_command(const DiscoverOptions& options);
 
 struct TargetCommandOptions {
   std::vector<std::string> listen{"127.0.0.1:3260"};  // HOST[:PORT]; each a portal group of its own
-  std::string iqn;
-  std::vector<LunSpec> luns;  // LUN 1, 2, ... in this order
-  std::string chap_user;      // empty: no CHAP
+  std::vector<std::string> iqn;                       // the same disks under each
+  std::vector<LunSpec> luns;                          // LUN 1, 2, ... in this order
+  std::string chap_user;                              // empty: no CHAP
   std::string chap_secret_file;
   std::string mutual_user;  // empty: the target does not prove itself
   std::string mutual_secret_file;

@@ -27,7 +27,7 @@ std::unique_ptr<target::Medium> open_medium(const LunSpec& spec) {
 
 /// Throws net::TargetError.
 target::TargetOptions target_options(const TargetCommandOptions& options, Mediums& mediums) {
-  target::TargetOptions target{.name = options.iqn, .alias = {}, .luns = {}};
+  target::TargetOptions target{.name = options.iqn.front(), .alias = {}, .luns = {}};
   for (const LunSpec& spec : options.luns) {
     mediums.push_back(open_medium(spec));
     // What has a write cache can lose it.
@@ -38,7 +38,8 @@ target::TargetOptions target_options(const TargetCommandOptions& options, Medium
                            .block_size = spec.block_size,
                            .read_only = spec.read_only,
                            .write_cache = !spec.write_through,
-                           .serial = {}});
+                           .serial = {},
+                           .identity = options.iqn.front()});
   }
   return target;
 }
@@ -114,12 +115,17 @@ int target_command(const TargetCommandOptions& options) {
   admin::Router router;
   try {
     settings.targets.push_back(target_options(options, mediums));
+    for (std::size_t i = 1; i < options.iqn.size(); ++i) {
+      target::TargetOptions again = settings.targets.front();
+      again.name = options.iqn[i];
+      settings.targets.push_back(std::move(again));
+    }
     net::TargetServer server(std::move(server_options));
     const auto control = make_control(options.control, router, server);
     server.start();
     // Scripts read the port from this line.
     for (const std::string& address : server.addresses())
-      std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.c_str(), address.c_str(), options.luns.size());
+      std::printf("%s on %s, LUN 1 to %zu\n", options.iqn.front().c_str(), address.c_str(), options.luns.size());
     if (control) {
       control->start();
       std::printf("control on %s\n", control->addresses().front().c_str());

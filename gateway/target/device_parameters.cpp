@@ -52,7 +52,7 @@ std::vector<std::uint8_t> block_limits(const LogicalUnit& unit) {
   const std::uint32_t block = unit.block_size();
   const std::uint32_t granularity = std::max(unit.medium().discard_granularity() / block, 1U);
   scsi::BlockLimits limits;
-  limits.write_same_no_zero = true;
+  limits.write_same_no_zero = !unit.counts_in_16_bits();
   limits.optimal_transfer_granularity = static_cast<std::uint16_t>(4096 / block);
   limits.max_transfer = unit.max_transfer_blocks();
   limits.optimal_transfer = kOptimalTransferBytes / block;
@@ -60,7 +60,7 @@ std::vector<std::uint8_t> block_limits(const LogicalUnit& unit) {
   limits.max_unmap_descriptor_count = kMaxUnmapDescriptors;
   limits.optimal_unmap_granularity = granularity;
   limits.unmap_granularity_alignment = 0;
-  limits.max_write_same = kMaxWriteSameBytes / block;
+  limits.max_write_same = unit.counts_in_16_bits() ? 0 : kMaxWriteSameBytes / block;
   return limits.build();
 }
 

@@ -49,8 +49,13 @@ Plan plan_read_write(const scsi::ReadWrite& cdb, const LogicalUnit& unit) {
   return plan;
 }
 
-Plan plan_write_same(const scsi::WriteSame& cdb, const LogicalUnit& unit) {
-  if (cdb.protect != 0 || cdb.anchor || cdb.blocks == 0 || cdb.blocks > kMaxWriteSameBytes / unit.block_size())
+Plan plan_write_same(scsi::WriteSame cdb, const LogicalUnit& unit) {
+  if (unit.counts_in_16_bits() && cdb.lba < unit.blocks()) {
+    cdb.blocks &= 0xffff;
+    if (cdb.blocks == 0) cdb.blocks = static_cast<std::uint32_t>(unit.blocks() - cdb.lba);
+  }
+  if (cdb.protect != 0 || cdb.anchor || cdb.blocks == 0 ||
+      (!unit.counts_in_16_bits() && cdb.blocks > kMaxWriteSameBytes / unit.block_size()))
     return refuse(scsi::asc::kInvalidFieldInCdb);
   if (auto refused = check_range(unit, cdb.lba, cdb.blocks, true)) return *refused;
   Plan plan = on_blocks(Operation::write_same, cdb.lba, cdb.blocks);

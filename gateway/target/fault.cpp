@@ -64,6 +64,10 @@ constexpr FaultParameter kSlowWrite[] = {number("delay_ms", &Fault::delay_ms, Ne
                                          flag("reset_waits", &Fault::reset_waits, true)};
 constexpr FaultParameter kShortData[] = {number("bytes", &Fault::bytes, Need::required, 0, kMaxTransferBytes),
                                          flag("good", &Fault::good), flag("told", &Fault::told, true)};
+constexpr FaultParameter kIdentity[] = {{.name = "serial", .type = Type::serial, .need = Need::required},
+                                        number("asc", &Fault::asc, Need::defaulted, 0, 255),
+                                        number("ascq", &Fault::ascq, Need::defaulted, 0, 255)};
+constexpr FaultParameter kRefuseVpd[] = {number("page", &Fault::page, Need::required, 0, 255)};
 constexpr FaultParameter kFreezePortal[] = {number("portal", &Fault::portal, Need::required, 1, 65535)};
 
 constexpr FaultTraits on_commands(FaultKind kind, std::string_view name, std::span<const FaultParameter> list = {}) {
@@ -102,6 +106,15 @@ constexpr FaultTraits kTraits[] = {
     on_management(FaultKind::late_data, "late_data", kHangTmf),
     on_commands(FaultKind::short_data, "short_data", kShortData),
     {.kind = FaultKind::freeze_portal, .name = "freeze_portal", .parameters = kFreezePortal},
+    {.kind = FaultKind::identity, .name = "identity", .lun = true, .parameters = kIdentity},
+    {.kind = FaultKind::refuse_vpd,
+     .name = "refuse_vpd",
+     .lun = true,
+     .cid = true,
+     .trigger = true,
+     .parameters = kRefuseVpd},
+    {.kind = FaultKind::write_same_16, .name = "write_same_16", .lun = true},
+    {.kind = FaultKind::quiet_login, .name = "quiet_login"},
 };
 
 struct GroupOpcodes {
@@ -130,6 +143,19 @@ bool Fault::at_once() const noexcept {
       return true;
     case FaultKind::drop_connection:
       return !has_trigger && !lun && !opcode && !group;
+    default:
+      return false;
+  }
+}
+
+bool Fault::is_state() const noexcept {
+  switch (kind) {
+    case FaultKind::freeze_window:
+    case FaultKind::freeze_portal:
+    case FaultKind::identity:
+    case FaultKind::write_same_16:
+    case FaultKind::quiet_login:
+      return true;
     default:
       return false;
   }

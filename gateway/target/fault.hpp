@@ -35,6 +35,10 @@ enum class FaultKind : std::uint8_t {
   late_data,        // a reset forgets the writes whose data is to come, and executes them when it comes
   short_data,       // not all of the data of a command that ends well is moved
   freeze_portal,    // a portal group neither reads nor sends
+  identity,         // a LUN says that it is another disk
+  refuse_vpd,       // a page of vital product data is refused
+  write_same_16,    // WRITE SAME counts in 16 bits, and reads 0 as "to the end"
+  quiet_login,      // a session that begins has no unit attention
 };
 
 /// All forms of a command that a scope can name at once.
@@ -81,11 +85,15 @@ struct Fault {
   std::uint32_t status_class = 0;  // of LoginStatus
   std::uint32_t status_detail = 0;
   std::uint32_t bytes = 0;
-  std::uint32_t portal = 0;  // TargetPortalGroupTag; 0: any
+  std::uint32_t portal = 0;  // TargetPortalGroupTag
+  std::uint32_t page = 0;    // of vital product data
   std::string to;            // TargetAddress
+  std::string serial;        // of a unit
 
   /// Happens when it is posted, and is over then.
   bool at_once() const noexcept;
+  /// Nothing triggers it: it is a state as long as it is posted.
+  bool is_state() const noexcept;
 };
 
 /// One parameter of a kind of fault: its name, what it may be, and where it is kept.
@@ -95,6 +103,7 @@ struct FaultParameter {
     number,
     place,    // "header" or "data"
     address,  // "host:port" or "host:port,tpgt"
+    serial,   // printable ASCII, not empty
   };
   enum class Need : std::uint8_t { required, defaulted, optional };
 
@@ -136,6 +145,7 @@ bool is_in(CommandGroup group, std::uint8_t opcode) noexcept;
 
 /// Bounds of what a fault may say.
 inline constexpr std::uint32_t kMaxFaultDelayMs = 3'600'000;
+inline constexpr std::size_t kMaxSerial = 32;            // bytes
 inline constexpr std::size_t kMaxRedirectAddress = 255;  // bytes (RFC 7143 section 13.8: a domain name and a port)
 
 }  // namespace nbdgw::target

@@ -36,6 +36,7 @@ bool acts_on_begin(FaultKind kind) noexcept {
     case FaultKind::write_protect:
     case FaultKind::slow_write:
     case FaultKind::short_data:
+    case FaultKind::refuse_vpd:
       return true;
     default:
       return false;
@@ -95,7 +96,7 @@ const Faults::Posted* Faults::add(const Fault& fault, proto::Micros now) {
     act_at_once(fault);
     server_->tidy();
   }
-  if (fault.kind == FaultKind::freeze_window || fault.kind == FaultKind::freeze_portal) posted.hits = 1;
+  if (fault.is_state()) posted.hits = 1;
   refresh_states();
   return &posted;
 }
@@ -138,6 +139,8 @@ bool Faults::matches(const Posted& posted, const Task& task) const noexcept {
              is_in(CommandGroup::unmap, task.cdb()[0]);
     case FaultKind::thin_full:
       return allocates(task);
+    case FaultKind::refuse_vpd:
+      return task.plan.operation == Operation::inquiry && (task.cdb()[1] & 1) != 0 && task.cdb()[2] == fault.page;
     case FaultKind::slow_write:
       return held_.size() < kMaxHeld && changes_blocks(task);
     case FaultKind::short_data:
@@ -206,6 +209,9 @@ Gate::Verdict Faults::on_begin(Task& task) {
     case FaultKind::slow_write:
       hold(task, hit->id).slow = true;
       return Verdict::hold;
+    case FaultKind::refuse_vpd:
+      set_check_condition(task, illegal_request(proto::scsi::asc::kInvalidFieldInCdb));
+      return Verdict::answer;
     case FaultKind::short_data:
       task.shortfall = Shortfall{.bytes = fault.bytes, .good = fault.good, .told = fault.told};
       task.out_length = std::min(task.out_length, fault.bytes);

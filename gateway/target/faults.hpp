@@ -113,6 +113,8 @@ class Faults final : public Gate {
   void drop_connections(const Fault& fault);
   void send_async_event(const Fault& fault);
   void refresh_states();
+  void refresh_unit(std::uint32_t lun, bool is_protected);
+  const Fault* state_of(FaultKind kind, std::uint32_t lun) const noexcept;
 
   Server* server_ = nullptr;
   std::vector<Posted> posted_;

@@ -44,26 +44,37 @@ void Faults::send_async_event(const Fault& fault) {
   }
 }
 
+/// The first that is in force for the LUN; null: none.
+const Fault* Faults::state_of(FaultKind kind, std::uint32_t lun) const noexcept {
+  const auto found = std::find_if(posted_.begin(), posted_.end(), [&](const Posted& each) {
+    return each.active && each.fault.kind == kind && each.fault.lun.value_or(lun) == lun;
+  });
+  return found == posted_.end() ? nullptr : &found->fault;
+}
+
 /// What the target is in as long as there are faults of that kind.
 void Faults::refresh_states() {
-  const bool frozen = std::any_of(posted_.begin(), posted_.end(), [](const Posted& each) {
-    return each.active && each.fault.kind == FaultKind::freeze_window;
-  });
+  const bool frozen = state_of(FaultKind::freeze_window, 0) != nullptr;
   if (frozen != server_->window_frozen()) server_->freeze_window(frozen);
+  server_->set_quiet(state_of(FaultKind::quiet_login, 0) != nullptr);
   std::vector<std::uint16_t> frozen_portals;
   for (const Posted& each : posted_)
     if (each.active && each.fault.kind == FaultKind::freeze_portal)
       frozen_portals.push_back(static_cast<std::uint16_t>(each.fault.portal));
   if (frozen_portals != server_->frozen_portals()) server_->freeze_portals(std::move(frozen_portals));
-  for (const TargetNode& target : server_->targets()) {
-    for (const LogicalUnit& unit : target.units) {
-      const bool protect = std::any_of(posted_.begin(), posted_.end(), [&](const Posted& each) {
-        return each.active && each.fault.kind == FaultKind::write_protect &&
-               each.fault.lun.value_or(unit.number()) == unit.number();
-      });
-      if (protect != unit.is_protected()) server_->protect(unit.number(), protect);
-    }
-  }
+  for (const TargetNode& target : server_->targets())
+    for (const LogicalUnit& unit : target.units) refresh_unit(unit.number(), unit.is_protected());
+}
+
+void Faults::refresh_unit(std::uint32_t lun, bool is_protected) {
+  const bool protect = state_of(FaultKind::write_protect, lun) != nullptr;
+  if (protect != is_protected) server_->protect(lun, protect);
+  server_->count_in_16_bits(lun, state_of(FaultKind::write_same_16, lun) != nullptr);
+  const Fault* identity = state_of(FaultKind::identity, lun);
+  const proto::scsi::AdditionalSense code{static_cast<std::uint8_t>(identity != nullptr ? identity->asc : 0),
+                                          static_cast<std::uint8_t>(identity != nullptr ? identity->ascq : 0)};
+  server_->pose_as(lun, identity != nullptr ? identity->serial : "",
+                   code.asc != 0 ? std::optional(code) : std::nullopt);
 }
 
 }  // namespace nbdgw::target

@@ -34,8 +34,14 @@ LogicalUnit::LogicalUnit(const LunOptions& options, std::string_view target_name
     : options_(options),
       lun_(proto::scsi::encode_lun(options.number).value_or(0)),
       blocks_(options.medium->size() / options.block_size),
-      naa_((hash_name(target_name, options.number) >> 4) | 0x3000'0000'0000'0000ULL),
+      naa_((hash_name(options.identity.empty() ? target_name : options.identity, options.number) >> 4) |
+           0x3000'0000'0000'0000ULL),
       serial_(options.serial.empty() ? hex16(naa_) : options.serial) {}
+
+void LogicalUnit::pose_as(const std::string& serial) {
+  other_serial_ = serial;
+  other_naa_ = (hash_name(serial, number()) >> 4) | 0x3000'0000'0000'0000ULL;
+}
 
 const LogicalUnit* TargetNode::find(std::uint64_t lun) const noexcept {
   const auto number = proto::scsi::decode_lun(lun);

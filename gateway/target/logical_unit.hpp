@@ -25,19 +25,28 @@ class LogicalUnit {
   bool is_protected() const noexcept { return protected_; }
   void set_protected(bool on) noexcept { protected_ = on; }
   bool write_cache() const noexcept { return options_.write_cache; }
-  const std::string& serial() const noexcept { return serial_; }
+  const std::string& serial() const noexcept { return other_serial_.empty() ? serial_ : other_serial_; }
   /// NAA designator, locally assigned (SPC-5 7.7.6.6.4): the same for the same target name and number.
-  std::uint64_t naa() const noexcept { return naa_; }
+  std::uint64_t naa() const noexcept { return other_serial_.empty() ? naa_ : other_naa_; }
+  /// Says from now on that it is the disk of this serial number; empty: that it is itself. What it stores stays.
+  void pose_as(const std::string& serial);
+  const std::string& posing_as() const noexcept { return other_serial_; }
+  /// WRITE SAME takes the lower 16 bits of its number of blocks, 0 for all there are, and no limit is told.
+  bool counts_in_16_bits() const noexcept { return counts_in_16_bits_; }
+  void set_counts_in_16_bits(bool on) noexcept { counts_in_16_bits_ = on; }
 
   std::uint32_t max_transfer_blocks() const noexcept { return kMaxTransferBytes / options_.block_size; }
 
  private:
   LunOptions options_;
   bool protected_ = false;
+  bool counts_in_16_bits_ = false;
   std::uint64_t lun_;
   std::uint64_t blocks_;
   std::uint64_t naa_;
   std::string serial_;
+  std::string other_serial_;  // empty: none
+  std::uint64_t other_naa_ = 0;
 };
 
 /// A target: a name and its logical units, in order of their numbers.

@@ -20,6 +20,7 @@ struct LunOptions {
   bool read_only = false;
   bool write_cache = true;  // WCE of the caching page: what is not flushed may be lost with the power
   std::string serial;       // empty: derived from the target's name and the number
+  std::string identity{};   // the name to derive from, of serial and designator; empty: the target's
 };
 
 struct TargetOptions {

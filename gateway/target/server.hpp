@@ -81,12 +81,19 @@ class Server {
   /// Write protection of the logical units of that number; their initiators are told when it changes. Only what they
   /// say of themselves: whoever asks for it refuses the writes.
   void protect(std::uint32_t lun, bool on);
+  /// The logical units of that number say that they are another disk (LogicalUnit::pose_as()), and tell their
+  /// initiators with this unit attention; without one nobody is told.
+  void pose_as(std::uint32_t lun, const std::string& serial, std::optional<proto::scsi::AdditionalSense> code);
+  void count_in_16_bits(std::uint32_t lun, bool on);
+  /// Sessions begin without the unit attention that tells of their beginning; a loss of power is told all the same.
+  void set_quiet(bool quiet) noexcept { quiet_ = quiet; }
 
   /// The power fails and comes back: what was not flushed and every task is gone, and every nexus, now or when it
   /// logs in next, is told with this unit attention by every logical unit. `drop`: with all sessions and connections.
   void lose_power(proto::scsi::AdditionalSense code, bool drop);
-  /// What a logical unit has to tell a nexus that begins.
-  proto::scsi::AdditionalSense first_attention(const SessionIdentity& nexus, const LogicalUnit& unit) const;
+  /// What a logical unit has to tell a nexus that begins; nothing: it is quiet.
+  std::optional<proto::scsi::AdditionalSense> first_attention(const SessionIdentity& nexus,
+                                                              const LogicalUnit& unit) const;
   /// It has told it.
   void on_attention_told(const SessionIdentity& nexus, const LogicalUnit& unit, proto::scsi::AdditionalSense code);
 
@@ -134,6 +141,7 @@ class Server {
   std::map<std::uint16_t, std::unique_ptr<Session>> sessions_;
   std::uint16_t last_tsih_ = 0;
   bool window_frozen_ = false;
+  bool quiet_ = false;
   std::vector<std::uint16_t> frozen_portals_;
   /// Of the last loss of power, if there was one, and who has been told of it.
   std::optional<proto::scsi::AdditionalSense> power_loss_;

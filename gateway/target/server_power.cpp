@@ -38,11 +38,29 @@ void Server::lose_power(proto::scsi::AdditionalSense code, bool drop) {
   }
 }
 
-proto::scsi::AdditionalSense Server::first_attention(const SessionIdentity& nexus, const LogicalUnit& unit) const {
-  if (!power_loss_) return asc::kPowerOnOrReset;
+void Server::pose_as(std::uint32_t lun, const std::string& serial, std::optional<proto::scsi::AdditionalSense> code) {
+  for (TargetNode& target : targets_) {
+    for (LogicalUnit& unit : target.units) {
+      if (unit.number() != lun || unit.posing_as() == serial) continue;
+      unit.pose_as(serial);
+      for (const auto& [tsih, session] : sessions_)
+        if (code && session->identity().target == &target) session->establish_attention(unit, *code);
+    }
+  }
+}
+
+void Server::count_in_16_bits(std::uint32_t lun, bool on) {
+  for (TargetNode& target : targets_)
+    for (LogicalUnit& unit : target.units)
+      if (unit.number() == lun) unit.set_counts_in_16_bits(on);
+}
+
+std::optional<proto::scsi::AdditionalSense> Server::first_attention(const SessionIdentity& nexus,
+                                                                    const LogicalUnit& unit) const {
   const bool told = std::any_of(told_.begin(), told_.end(),
                                 [&](const auto& each) { return each.second == &unit && each.first == nexus; });
-  return told ? asc::kPowerOnOrReset : *power_loss_;
+  if (power_loss_ && !told) return power_loss_;
+  return quiet_ ? std::nullopt : std::optional(asc::kPowerOnOrReset);
 }
 
 void Server::on_attention_told(const SessionIdentity& nexus, const LogicalUnit& unit,

@@ -27,7 +27,7 @@ Session::Session(Server& server, SessionIdentity identity, std::uint16_t tsih, c
   if (identity_.target == nullptr) return;
   attentions_.resize(identity_.target->units.size());
   for (const LogicalUnit& unit : identity_.target->units)
-    establish_attention(unit, server.first_attention(identity_, unit));
+    if (const auto code = server.first_attention(identity_, unit)) establish_attention(unit, *code);
 }
 
 // ---- connections

@@ -44,6 +44,14 @@ KINDS = {
     "power_loss": {"asc": 0x29, "ascq": 0, "drop": False},
     "write_protect": {"lun": 1, **TRIGGER},
     "thin_full": {**SCOPE, **TRIGGER},
+    "slow_write": {"delay_ms": 1, "after_loss": True, "reset_waits": False, **SCOPE, **TRIGGER},
+    "late_data": {"function": 5, "lun": 1, "cid": 0, **TRIGGER},
+    "short_data": {"bytes": 512, "good": True, "told": False, **SCOPE, **TRIGGER},
+    "freeze_portal": {"portal": 2},
+    "identity": {"lun": 1, "serial": "OTHER", "asc": 0x3F, "ascq": 0x0E},
+    "refuse_vpd": {"page": 0x83, "lun": 1, "cid": 0, **TRIGGER},
+    "write_same_16": {"lun": 1},
+    "quiet_login": {},
 }
 AT_ONCE = ("async_event", "power_loss")
 

@@ -59,10 +59,22 @@ TEST_CASE("fault json: every kind, with its defaults") {
            Case{R"({"fault":"power_loss"})", R"("power_loss","asc":41,"ascq":1,"drop":true,)"},
            Case{R"({"fault":"write_protect"})", R"("write_protect",)" + trigger},
            Case{R"({"fault":"thin_full"})", R"("thin_full",)" + trigger},
+           Case{R"({"fault":"slow_write"})",
+                R"("slow_write",)" + trigger + R"("after_loss":false,"reset_waits":true,)"},
+           Case{R"({"fault":"slow_write","delay_ms":3,"reset_waits":false})",
+                R"("slow_write",)" + trigger + R"("delay_ms":3,"after_loss":false,"reset_waits":false,)"},
+           Case{R"({"fault":"late_data"})", R"("late_data",)" + trigger},
+           Case{R"({"fault":"short_data","bytes":0})",
+                R"("short_data",)" + trigger + R"("bytes":0,"good":false,"told":true,)"},
+           Case{R"({"fault":"freeze_portal","portal":1})", R"("freeze_portal","portal":1,)"},
+           Case{R"({"fault":"identity","serial":"X 1"})", R"("identity","serial":"X 1","asc":0,"ascq":0,)"},
+           Case{R"({"fault":"refuse_vpd","page":131})", R"("refuse_vpd",)" + trigger + R"("page":131,)"},
+           Case{R"({"fault":"write_same_16","lun":1})", R"("write_same_16","lun":1,)"},
+           Case{R"({"fault":"quiet_login"})", R"("quiet_login",)"},
        }) {
     CHECK(shown(each.posted) == R"({"id":1,"fault":)" + each.shown + end);
   }
-  CHECK(target::all_fault_traits().size() == 20);  // the kinds above
+  CHECK(target::all_fault_traits().size() == 28);  // the kinds above
 }
 
 TEST_CASE("fault json: scopes and triggers") {
@@ -138,6 +150,14 @@ TEST_CASE("fault json: what is wrong is said of the field that it is about") {
            Case{R"({"fault":"tmf_lies","response":2})", "response"},
            Case{R"({"fault":"refuse_tmf","response":256})", "response"},
            Case{R"({"fault":"delay"})", "delay_ms"},
+           Case{R"({"fault":"slow_write","delay_ms":0})", "delay_ms"},
+           Case{R"({"fault":"short_data"})", "bytes"},
+           Case{R"({"fault":"freeze_portal","portal":0})", "portal"},
+           Case{R"({"fault":"identity"})", "serial"},
+           Case{R"({"fault":"identity","serial":""})", "serial"},
+           Case{R"({"fault":"identity","serial":"012345678901234567890123456789012"})", "serial"},
+           Case{R"({"fault":"identity","serial":"\n"})", "serial"},
+           Case{R"({"fault":"refuse_vpd"})", "page"},
            Case{R"({"fault":"delay","delay_ms":3600001})", "delay_ms"},
            Case{R"({"fault":"unit_attention","asc":41})", "ascq"},
            Case{R"({"fault":"check_condition","key":16,"asc":1,"ascq":1})", "key"},

@@ -102,7 +102,7 @@ TEST_CASE("faults: task management of a slow write whose session lives waits unt
     const auto tag = write_block(peer, 0, 1);
     request_management(peer, function, kLun1, function == Function::abort_task ? tag : iscsi::kReservedTag, sn);
     CHECK(peer.empty());
-    CHECK(manage(peer, Function::logical_unit_reset, kLun2).response == Result::complete);
+    CHECK(test_unit(peer, kLun2).status == 0);
     faulty.pass_time(20 * kMillisecond);
     CHECK(stored(faulty, 0) == 1);
     const auto answer = peer.receive_as<iscsi::TaskManagementResponse>(Opcode::task_management_response);
