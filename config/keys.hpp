@@ -15,10 +15,11 @@ inline constexpr std::array<Key, 8> kTop{"listen", "admin",     "limits",  "work
 inline constexpr std::array<Key, 2> kListen{"nbd", "admin"};
 inline constexpr std::array<Key, 2> kAdmin{"token_file", "tls"};
 inline constexpr std::array<Key, 3> kAdminTls{"certificate_file", "key_file", "client_ca_file"};
-inline constexpr std::array<Key, 4> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory"};
+inline constexpr std::array<Key, 5> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory",
+                                            "stall_timeout"};
 inline constexpr std::array<Key, 1> kLog{"level"};
 inline constexpr std::array<Key, 1> kInitiator{"name"};
-inline constexpr std::array<Key, 18> kTarget{"name",
+inline constexpr std::array<Key, 22> kTarget{"name",
                                              "iqn",
                                              "portals",
                                              "connections",
@@ -33,15 +34,20 @@ inline constexpr std::array<Key, 18> kTarget{"name",
                                              "queue_depth",
                                              "retries",
                                              "fast_abort",
+                                             "after_reinstatement",
+                                             "other_group",
+                                             "after_silence",
+                                             "time2wait",
                                              "on_path_loss",
                                              "power_on_attention",
                                              "timeouts"};
 inline constexpr std::array<Key, 1> kAuth{"chap"};
 inline constexpr std::array<Key, 4> kChap{"user", "secret_file", "mutual", "algorithms"};
 inline constexpr std::array<Key, 2> kMutual{"user", "secret_file"};
-inline constexpr std::array<Key, 9> kTimeouts{"command",     "abort", "lu_reset", "target_reset", "nop_interval",
-                                              "nop_timeout", "login", "logout",   "replacement"};
-inline constexpr std::array<Key, 6> kExport{"name", "target", "lun", "description", "read_only", "required"};
+inline constexpr std::array<Key, 10> kTimeouts{"command",      "slow_command", "abort", "lu_reset", "target_reset",
+                                               "nop_interval", "nop_timeout",  "login", "logout",   "replacement"};
+inline constexpr std::array<Key, 7> kExport{"name",      "target",   "lun",      "description",
+                                            "read_only", "required", "same_disk"};
 
 struct Mapping {
   std::string_view path;  // "" for the file itself; "[]" stands for every element of a list

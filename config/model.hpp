@@ -80,6 +80,8 @@ struct Limits {
   proto::Micros handshake_timeout = 10 * proto::kSecond;
   std::uint32_t in_flight_per_connection = 256;  // requests
   std::uint64_t memory = 64ULL << 20;            // bytes of payload, shared out evenly among the workers
+  /// A client that owes the next move and holds what others wait for is closed after this.
+  proto::Micros stall_timeout = 60 * proto::kSecond;
 
   bool operator==(const Limits&) const = default;
 };
@@ -128,7 +130,10 @@ struct Chap {
 
 struct TargetTimeouts {
   proto::Micros command = 15 * proto::kSecond;  // without an answer for so long, the escalation ladder is climbed
-  proto::Micros abort = 10 * proto::kSecond;    // its rungs: how long each may take
+  /// The same for those that a healthy target may be long at work on: SYNCHRONIZE CACHE, UNMAP, WRITE SAME,
+  /// PRE-FETCH. `command`, if that is longer.
+  proto::Micros slow_command = 90 * proto::kSecond;
+  proto::Micros abort = 10 * proto::kSecond;  // its rungs: how long each may take
   proto::Micros lu_reset = 15 * proto::kSecond;
   proto::Micros target_reset = 30 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;  // silence after which a connection is pinged; 0: never
@@ -146,18 +151,45 @@ enum class PathLoss : std::uint8_t {
   hold,  // held for as long as it takes
 };
 
-/// What a unit attention 29/00 or 29/02 means ("power on, reset, or bus device reset occurred") that no reset or
-/// login of our own explains.
+/// What a unit attention 29/00 or 29/02 means ("power on, reset, or bus device reset occurred").
 enum class PowerOnAttention : std::uint8_t {
-  fail_flush,  // the volatile cache may be gone: the next FLUSH fails if there were writes in it
+  fail_flush,  // the volatile cache may be gone, unless a reset or login of our own explains it: the next FLUSH fails
+               // if there were writes in it
   ignore,      // nothing: this target raises it for lesser reasons, and its cache is known to survive
+  always,  // the cache may be gone, right after a reset or login of our own, too: this target raises it for nothing
+           // else
+};
+
+/// What is taken for the end of writes that were under way, with all of their data sent, when a session was lost that
+/// is there again.
+enum class AfterReinstatement : std::uint8_t {
+  reset,  // the login, and a LOGICAL UNIT RESET after it: some targets leave alone what is inside SCSI already
+  trust,  // the login: this target is known to end them, or to have them done before it answers the login
+};
+
+/// The same, where the next login leads to another target portal group, that is to another controller.
+enum class OtherGroup : std::uint8_t {
+  prove,  // a LOGICAL UNIT RESET there, for those that were acknowledged; the others are held
+  trust,  // the login: this target is known to end, in all groups, what an initiator had under way in another
+};
+
+/// What becomes of a negotiated DefaultTime2Wait, the pause between the loss of a session and the next login.
+enum class Time2Wait : std::uint8_t {
+  ignore,      // the next login comes at once; a pause that the target asks for when it ends a session is kept
+  negotiated,  // it is kept
+};
+
+/// What comes before a command to a LUN that has answered nothing for a moment (bridge::kTrustedSilence).
+enum class AfterSilence : std::uint8_t {
+  look,   // it is asked which disk it is: some targets tell nobody that it has become another one
+  trust,  // nothing: this target is known to tell it
 };
 
 /// One iSCSI target: one session with up to `connections` TCP connections.
 struct Target {
   std::string name;               // how this file, log lines and metrics call it
   std::string iqn;                // TargetName
-  std::vector<Portal> portals;    // at least one; connections are spread over them
+  std::vector<Portal> portals;    // at least one; tried in turn
   std::uint32_t connections = 4;  // MaxConnections offered; what the target grants is used
   Digest header_digest = Digest::none;
   Digest data_digest = Digest::none;
@@ -170,11 +202,21 @@ struct Target {
   std::uint32_t queue_depth = 128;                   // SCSI commands at a time to each of its LUNs
   std::uint32_t retries = 5;  // of a command that failed in a way that may pass, or that was never answered
   bool fast_abort = true;     // withhold data that the target asked for while a reset is under way
+  AfterReinstatement after_reinstatement = AfterReinstatement::reset;
+  OtherGroup other_group = OtherGroup::prove;
+  AfterSilence after_silence = AfterSilence::look;
+  Time2Wait time2wait = Time2Wait::ignore;
   PathLoss on_path_loss = PathLoss::fail;
   PowerOnAttention power_on_attention = PowerOnAttention::fail_flush;
   TargetTimeouts timeouts;
 
   bool operator==(const Target&) const = default;
+};
+
+/// What becomes of an export whose disk another one serves already, under another target's name.
+enum class SameDisk : std::uint8_t {
+  share,   // both serve it; their writes are kept apart where they live on one thread
+  refuse,  // it is refused for as long
 };
 
 /// One logical unit, offered to NBD clients under a name.
@@ -185,6 +227,7 @@ struct Export {
   std::uint16_t lun = 0;     // 0..16383
   bool read_only = false;
   bool required = true;  // the gateway is ready only while this export is online
+  SameDisk same_disk = SameDisk::share;
 
   bool operator==(const Export&) const = default;
 };
@@ -202,10 +245,13 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+/// Of each target, whether an export uses it.
+std::vector<bool> used_targets(const Config& config);
+
 /// How many workers to start on a machine with `cpus` processors: what the file says, or for `auto` as many as there
 /// are processors, but no more than there are targets in use (a session lives on one worker) and than `limits.memory`
 /// can give kMinWorkerMemory each. At least 1.
-std::uint32_t worker_count(const Config& config, std::uint32_t cpus) noexcept;
+std::uint32_t worker_count(const Config& config, std::uint32_t cpus);
 
 /// The payload memory that one worker needs: an NBD request may carry 32 MiB, and while such a one is in progress the
 /// other clients of that worker must still get on.

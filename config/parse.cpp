@@ -4,9 +4,12 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <sstream>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -24,6 +27,8 @@ namespace {
 
 using proto::kSecond;
 
+constexpr std::array<std::string_view, 2> kSameDiskWords{"share", "refuse"};
+constexpr std::array kSameDisks{SameDisk::share, SameDisk::refuse};
 constexpr std::size_t kMaxFileSize = 1 << 20;  // bytes
 constexpr std::uint64_t kMaxClients = 65536;
 constexpr std::uint64_t kMaxInFlight = 4096;
@@ -35,13 +40,14 @@ void parse_listen(const Section& section, Listen& listen) {
   const auto values =
       section.required("nbd", "[\"tcp://127.0.0.1:10809\"]").list("addresses such as \"tcp://127.0.0.1:10809\"");
   if (!values) return;
+  std::set<std::string> known;
   for (const Value& value : *values) {
     const auto text = value.text();
     if (!text) continue;
     Endpoint endpoint;
     if (const std::string wrong = parse_listen_address(*text, endpoint); !wrong.empty()) {
       value.error(in_quotes(*text) + ": " + wrong);
-    } else if (std::find(listen.nbd.begin(), listen.nbd.end(), endpoint) != listen.nbd.end()) {
+    } else if (!known.insert(to_string(endpoint)).second) {
       value.error(in_quotes(*text) + " is in the list twice");
     } else {
       if (!is_local(endpoint)) {
@@ -61,6 +67,7 @@ void parse_limits(const Section& top, Config& config) {
     assign(limits.connections, section->get("connections").integer(1, kMaxClients));
     assign(limits.handshake_timeout, section->get("handshake_timeout").duration(kSecond, 300 * kSecond));
     assign(limits.in_flight_per_connection, section->get("in_flight_per_connection").integer(1, kMaxInFlight));
+    assign(limits.stall_timeout, section->get("stall_timeout").duration(kSecond, 3600 * kSecond));
     assign(limits.memory, section->get("memory").size(kMinWorkerMemory, kMaxMemory));
   }
   const Value workers = top.get("workers");
@@ -94,16 +101,19 @@ void parse_targets(const Section& top, const std::string& file, const FileReader
   const auto values =
       top.required("targets", "a list of {name, iqn, portals}").list("targets with name, iqn and portals");
   if (!values) return;
+  std::set<std::string> names;
+  std::map<std::string, std::string> names_by_iqn;
   for (const Value& value : *values) {
     const auto section = value.section(keys::kTarget);
     Target target = section ? parse_target(*section, file, reader) : Target{};
-    for (const Target& other : targets) {
-      if (!target.name.empty() && target.name == other.name) {
-        section->get("name").error("another target is called " + in_quotes(target.name) + "; give each its own name");
-      }
-      if (!target.iqn.empty() && target.iqn == other.iqn) {
+    if (!target.name.empty() && !names.insert(target.name).second) {
+      section->get("name").error("another target is called " + in_quotes(target.name) + "; give each its own name");
+    }
+    if (!target.iqn.empty()) {
+      const auto [first, fresh] = names_by_iqn.try_emplace(target.iqn, target.name);
+      if (!fresh) {
         section->get("iqn").error(
-            "this is target " + in_quotes(other.name) +
+            "this is target " + in_quotes(first->second) +
             " again; name all of its portals there: with two sessions to the same disks, writes "
             "through one would not wait for overlapping writes through the other");
       }
@@ -112,25 +122,42 @@ void parse_targets(const Section& top, const std::string& file, const FileReader
   }
 }
 
-/// The index of the target that an export names.
-std::optional<std::uint32_t> find_target(const Value& value, const std::vector<Target>& targets) {
-  const auto name = value.text();
-  if (!name) return std::nullopt;
-  std::vector<std::string_view> known;
-  for (const Target& target : targets) {
-    if (target.name == *name) return static_cast<std::uint32_t>(known.size());
-    known.push_back(target.name);
+/// Finds the targets that exports name.
+class TargetNames {
+ public:
+  explicit TargetNames(const std::vector<Target>& targets) {
+    for (const Target& target : targets) {
+      by_name_.emplace(target.name, known_.size());
+      known_.push_back(target.name);
+    }
   }
-  const std::string_view near = nearest(*name, known);
-  value.error("no target is called " + in_quotes(*name) +
-              (near.empty() ? "; name one of those under `targets`" : "; did you mean " + std::string(near) + "?"));
-  return std::nullopt;
-}
+
+  /// The index of the target, or a message.
+  std::optional<std::uint32_t> find(const Value& value) {
+    const auto name = value.text();
+    if (!name) return std::nullopt;
+    if (const auto found = by_name_.find(*name); found != by_name_.end()) return found->second;
+    const std::string_view near = suggestions_ < kMaxSuggestions ? nearest(*name, known_) : std::string_view{};
+    ++suggestions_;
+    value.error("no target is called " + in_quotes(*name) +
+                (near.empty() ? "; name one of those under `targets`" : "; did you mean " + std::string(near) + "?"));
+    return std::nullopt;
+  }
+
+ private:
+  /// Each looks at all names.
+  static constexpr std::size_t kMaxSuggestions = 20;
+
+  std::unordered_map<std::string_view, std::uint32_t> by_name_;
+  std::vector<std::string_view> known_;
+  std::size_t suggestions_ = 0;
+};
 
 void parse_exports(const Section& top, Config& config) {
   const auto values = top.required("exports", "a list of {name, target, lun}; without one there is nothing to serve")
                           .list("exports with name, target and lun; without one there is nothing to serve");
   if (!values) return;
+  TargetNames targets(config.targets);
   std::set<std::string> names;
   std::map<std::pair<std::uint32_t, std::uint64_t>, std::string> taken;
   for (const Value& value : *values) {
@@ -148,8 +175,9 @@ void parse_exports(const Section& top, Config& config) {
     if (const std::string wrong = check_description(exported.description); !wrong.empty()) description.error(wrong);
     assign(exported.read_only, section->get("read_only").boolean());
     assign(exported.required, section->get("required").boolean());
+    if (const auto index = section->get("same_disk").choice(kSameDiskWords)) exported.same_disk = kSameDisks[*index];
 
-    const auto target = find_target(section->required("target", "array"), config.targets);
+    const auto target = targets.find(section->required("target", "array"));
     const Value lun = section->required("lun", "1");
     const auto number = lun.integer(0, kMaxLun);
     assign(exported.lun, std::optional(number));
@@ -166,10 +194,9 @@ void parse_exports(const Section& top, Config& config) {
 }
 
 void warn_of_unused_targets(const Section& top, const Config& config, Report& report) {
+  const std::vector<bool> used = used_targets(config);
   for (std::uint32_t i = 0; i < config.targets.size(); ++i) {
-    const bool used = std::any_of(config.exports.begin(), config.exports.end(),
-                                  [i](const Export& exported) { return exported.target == i; });
-    if (!used) {
+    if (!used[i]) {
       report.warning(top.get("targets").element_mark(i), "targets[" + std::to_string(i) + "]",
                      "no export uses target " + in_quotes(config.targets[i].name) + "; it will not be logged in to");
     }
@@ -241,10 +268,38 @@ std::vector<YAML::Mark> document_starts(const std::string& text) {
 
 }  // namespace
 
+namespace {
+
+/// False, with a message: the file has control characters, which YAML forbids. yaml-cpp takes one of them (04h) for
+/// the end of the file, and leaves out what is behind it.
+bool is_plain_text(std::string_view text, Report& report) {
+  YAML::Mark mark;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\t' && c != '\n' && c != '\r') || byte == 0x7f) {
+      report.error(mark, "",
+                   "the control character " + in_quotes(std::string_view(&c, 1)) +
+                       " cannot stand in YAML; the file is plain text in UTF-8");
+      return false;
+    }
+    ++mark.column;
+    if (c != '\n') continue;
+    ++mark.line;
+    mark.column = 0;
+  }
+  return true;
+}
+
+}  // namespace
+
 ParseResult parse(std::string_view yaml, const std::string& file, const FileReader& reader) {
   ParseResult result;
   Report report(file);
   Config config;
+  if (!is_plain_text(yaml, report)) {
+    report.hand_over(result);
+    return result;
+  }
   try {
     const std::string text(yaml);
     const std::vector<YAML::Mark> starts = document_starts(text);

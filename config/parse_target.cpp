@@ -34,8 +34,16 @@ constexpr std::array<std::string_view, 3> kDigestWords{"none", "prefer-crc32c", 
 constexpr std::array kDigests{Digest::none, Digest::prefer_crc32c, Digest::crc32c};
 constexpr std::array<std::string_view, 2> kPathLossWords{"fail", "hold"};
 constexpr std::array kPathLosses{PathLoss::fail, PathLoss::hold};
-constexpr std::array<std::string_view, 2> kPowerOnWords{"fail_flush", "ignore"};
-constexpr std::array kPowerOns{PowerOnAttention::fail_flush, PowerOnAttention::ignore};
+constexpr std::array<std::string_view, 3> kPowerOnWords{"fail_flush", "ignore", "always"};
+constexpr std::array kPowerOns{PowerOnAttention::fail_flush, PowerOnAttention::ignore, PowerOnAttention::always};
+constexpr std::array<std::string_view, 2> kReinstatementWords{"reset", "trust"};
+constexpr std::array kReinstatements{AfterReinstatement::reset, AfterReinstatement::trust};
+constexpr std::array<std::string_view, 2> kSilenceWords{"look", "trust"};
+constexpr std::array kSilences{AfterSilence::look, AfterSilence::trust};
+constexpr std::array<std::string_view, 2> kOtherGroupWords{"prove", "trust"};
+constexpr std::array kOtherGroups{OtherGroup::prove, OtherGroup::trust};
+constexpr std::array<std::string_view, 2> kTime2WaitWords{"ignore", "negotiated"};
+constexpr std::array kTime2Waits{Time2Wait::ignore, Time2Wait::negotiated};
 constexpr std::array<std::string_view, 4> kAlgorithmWords{"sha3-256", "sha256", "sha1", "md5"};
 constexpr std::array kAlgorithms{ChapAlgorithm::sha3_256, ChapAlgorithm::sha256, ChapAlgorithm::sha1,
                                  ChapAlgorithm::md5};
@@ -47,6 +55,7 @@ void parse_portals(const Section& section, Target& target) {
   if (values->size() > kMaxPortals) {
     section.get("portals").error("has " + std::to_string(values->size()) + " portals; at most " +
                                  std::to_string(kMaxPortals) + " are used");
+    return;
   }
   for (const Value& value : *values) {
     const auto text = value.text();
@@ -131,6 +140,7 @@ void parse_negotiation(const Section& section, Target& target) {
 
 void parse_timeouts(const Section& section, TargetTimeouts& timeouts) {
   assign(timeouts.command, section.get("command").duration(kShortestRung, kLongestTimeout));
+  assign(timeouts.slow_command, section.get("slow_command").duration(kShortestRung, kLongestTimeout));
   assign(timeouts.abort, section.get("abort").duration(kShortestRung, kLongestTimeout));
   assign(timeouts.lu_reset, section.get("lu_reset").duration(kShortestRung, kLongestTimeout));
   assign(timeouts.target_reset, section.get("target_reset").duration(kShortestRung, kLongestTimeout));
@@ -145,6 +155,16 @@ void parse_timeouts(const Section& section, TargetTimeouts& timeouts) {
 void parse_recovery(const Section& section, Target& target) {
   assign(target.retries, section.get("retries").integer(1, kMaxRetries));
   assign(target.fast_abort, section.get("fast_abort").boolean());
+  if (const auto index = section.get("after_reinstatement").choice(kReinstatementWords)) {
+    target.after_reinstatement = kReinstatements[*index];
+  }
+  if (const auto index = section.get("after_silence").choice(kSilenceWords)) {
+    target.after_silence = kSilences[*index];
+  }
+  if (const auto index = section.get("other_group").choice(kOtherGroupWords)) {
+    target.other_group = kOtherGroups[*index];
+  }
+  if (const auto index = section.get("time2wait").choice(kTime2WaitWords)) target.time2wait = kTime2Waits[*index];
   if (const auto index = section.get("on_path_loss").choice(kPathLossWords))
     target.on_path_loss = kPathLosses[*index];
   if (const auto index = section.get("power_on_attention").choice(kPowerOnWords)) {

@@ -13,7 +13,8 @@ std::string take_secret(const std::string& path, FileContent& content) {
   if (secret.ends_with('\n')) secret.pop_back();
   if (secret.ends_with('\r')) secret.pop_back();
   if (secret.empty()) return path + " is empty; it must hold the secret, in one line";
-  if (secret.find_first_of(std::string_view("\n\r\0", 3)) != std::string::npos) {
+  if (secret.find('\0') != std::string::npos) return path + " has a NUL byte in it; it must hold the secret as text";
+  if (secret.find_first_of("\n\r") != std::string::npos) {
     return path + " has several lines; it must hold the secret alone, in one line";
   }
   if (secret.size() > kLongestSecret) {

@@ -46,6 +46,7 @@ std::string format(std::uint64_t value, std::span<const Unit> units, std::string
 std::optional<std::uint64_t> parse_integer(std::string_view text) noexcept {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.size() > 1 && text.front() == '0') return std::nullopt;
   if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }

@@ -14,6 +14,26 @@ namespace {
 constexpr std::string_view kPlain = "?";
 /// The same with quotes.
 constexpr std::string_view kQuoted = "!";
+/// What the tags of YAML itself begin with, which are written "!!".
+constexpr std::string_view kYamlTag = "tag:yaml.org,2002:";
+
+bool has_tag(const YAML::Node& node, std::string_view usual) {
+  const std::string& tag = node.Tag();
+  if (tag.empty() || tag == kPlain || (tag == kQuoted && node.IsScalar())) return false;
+  return !tag.starts_with(kYamlTag) || tag.substr(kYamlTag.size()) != usual;
+}
+
+std::string shown_tag(const YAML::Node& node) {
+  const std::string& tag = node.Tag();
+  return in_quotes(tag.starts_with(kYamlTag) ? "!!" + tag.substr(kYamlTag.size()) : tag);
+}
+
+/// Why digits are no number, if it is that.
+std::string leading_zero(std::string_view word) {
+  constexpr std::string_view kDigits = "0123456789";
+  const bool zero = word.size() > 1 && word[0] == '0' && kDigits.find(word[1]) != std::string_view::npos;
+  return zero ? " (write it without the leading zero, which makes it octal to some readers of YAML)" : "";
+}
 
 std::string range(const std::string& min, const std::string& max) {
   return "from " + min + " to " + max;
@@ -58,14 +78,26 @@ std::optional<std::string> Value::scalar(const std::string& expected) const {
 
 /// The text of a scalar with a unit: to YAML that is a string, with quotes (as templates write it) or without.
 std::optional<std::string> Value::quantity(const std::string& expected) const {
-  if (!given()) return std::nullopt;
+  if (!given() || tagged("str")) return std::nullopt;
   if (node_.IsScalar()) return node_.Scalar();
   error("expected " + expected + ", found " + describe());
   return std::nullopt;
 }
 
+/// True, with a message: the value has a tag of its own, other than the one that it has without. What such a tag
+/// makes of it (!!binary is Base64) is not done here.
+bool Value::tagged(std::string_view usual) const {
+  if (!has_tag(node_, usual)) return false;
+  error("found the tag " + shown_tag(node_) + "; write the value as it is, without a tag");
+  return true;
+}
+
 std::optional<std::string> Value::text() const {
-  if (!given()) return std::nullopt;
+  if (!given() || tagged("str")) return std::nullopt;
+  if (node_.IsScalar() && node_.Scalar().find('\0') != std::string::npos) {
+    error("has a NUL byte in it, found " + describe() + "; no name, path or address can");
+    return std::nullopt;
+  }
   if (node_.IsScalar() && !node_.Scalar().empty()) return node_.Scalar();
   error("expected a text, found " + (node_.IsScalar() ? "an empty one" : describe()));
   return std::nullopt;
@@ -90,7 +122,7 @@ std::optional<std::uint64_t> Value::integer(std::uint64_t min, std::uint64_t max
   if (!word) return std::nullopt;
   const auto number = parse_integer(*word);
   if (number && *number >= min && *number <= max) return number;
-  error("expected " + expected + ", found " + in_quotes(*word));
+  error("expected " + expected + ", found " + in_quotes(*word) + leading_zero(*word));
   return std::nullopt;
 }
 
@@ -101,7 +133,7 @@ std::optional<std::uint64_t> Value::size(std::uint64_t min, std::uint64_t max) c
   const auto bytes = parse_size(*word);
   if (bytes && *bytes >= min && *bytes <= max) return bytes;
   error("expected " + expected + ", found " + in_quotes(*word) +
-        (bytes ? "" : " (a whole number with B, KiB, MiB, GiB or TiB right behind it)"));
+        (bytes ? "" : " (a whole number with B, KiB, MiB, GiB or TiB right behind it)") + leading_zero(*word));
   return std::nullopt;
 }
 
@@ -122,7 +154,7 @@ std::optional<proto::Micros> Value::duration(const std::string& expected, bool z
   const auto micros = parse_duration(*word);
   if (micros && ((zero && *micros == 0) || (*micros >= min && *micros <= max))) return micros;
   error("expected " + expected + ", found " + in_quotes(*word) +
-        (micros ? "" : " (a whole number with us, ms, s, min or h right behind it)"));
+        (micros ? "" : " (a whole number with us, ms, s, min or h right behind it)") + leading_zero(*word));
   return std::nullopt;
 }
 
@@ -138,7 +170,7 @@ std::optional<std::size_t> Value::choice(std::span<const std::string_view> words
 }
 
 std::optional<std::vector<Value>> Value::list(std::string_view of_what) const {
-  if (!given()) return std::nullopt;
+  if (!given() || tagged("seq")) return std::nullopt;
   if (!node_.IsSequence() || node_.size() == 0) {
     error("expected a list of " + std::string(of_what) + ", found " +
           (node_.IsSequence() ? "an empty one" : describe()));
@@ -157,7 +189,7 @@ std::optional<std::vector<Value>> Value::one_or_list(std::string_view of_what) c
 }
 
 std::optional<Section> Value::section(std::span<const std::string_view> keys) const {
-  if (!given()) return std::nullopt;
+  if (!given() || tagged("map")) return std::nullopt;
   if (node_.IsMap()) return Section(node_, path_, keys, *report_);
   error("expected a mapping with the keys " + join(keys) + ", found " + describe());
   return std::nullopt;
@@ -171,6 +203,10 @@ Section::Section(const YAML::Node& node, std::string path, std::span<const std::
       continue;
     }
     const std::string& key = item.first.Scalar();
+    if (has_tag(item.first, "str")) {
+      report.error(item.first.Mark(), path_of(key),
+                   "found the tag " + shown_tag(item.first) + " before the key; write the key without a tag");
+    }
     const auto earlier = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
     if (earlier != entries_.end()) {
       report.error(

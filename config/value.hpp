@@ -66,6 +66,7 @@ class Value {
 
  private:
   std::optional<std::string> scalar(const std::string& expected) const;
+  bool tagged(std::string_view usual) const;
   std::optional<std::string> quantity(const std::string& expected) const;
   std::optional<proto::Micros> duration(const std::string& expected, bool zero, proto::Micros min,
                                         proto::Micros max) const;

@@ -349,7 +349,8 @@ def _honesty():
             "Signs of a lost cache",
             (
                 "Reports by the target that its volatile cache may be gone, per hour: power on, reset from outside,"
-                " deferred errors. With unflushed writes the next FLUSH fails, once, so that the client knows."
+                " deferred errors, failed flushes. With unflushed writes the next FLUSH of each connection fails, once, so that the"
+                " client knows."
             ),
             "none",
             query(f"increase(nbdgw_export_cache_loss_reports_total{{{F}}}[1h])", WHO + " reports"),
@@ -364,6 +365,7 @@ def _honesty():
             ),
             "none",
             query(f"increase(nbdgw_export_unit_attentions_total{{{F}}}[1h])", WHO),
+            query(f"increase(nbdgw_export_identity_doubts_total{{{F}}}[1h])", WHO + " maybe another disk"),
             width=8,
         ),
     )

@@ -292,7 +292,7 @@ def _clients():
             "Coming and going",
             (
                 "Clients accepted, ended by reason, and turned away, per minute. connection_lost: the client vanished"
-                " or its network failed; disc: in good order. Turned away: limits.connections or the limit of open"
+                " or its network failed; peer_dead: its host answers nothing any more; disc: in good order. Turned away: limits.connections or the limit of open"
                 " files is reached."
             ),
             "cpm",

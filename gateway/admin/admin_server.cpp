@@ -22,10 +22,18 @@ void check_access(const config::Config& config, const config::AdminEndpoint& nam
                          "127.0.0.1 or a UNIX socket");
 }
 
+std::shared_ptr<boost::asio::ssl::context> tls_of(const config::Admin& settings) {
+  return settings.tls ? make_tls_context(*settings.tls) : nullptr;
+}
+
+std::shared_ptr<const Token> token_of(const config::Admin& settings) {
+  return settings.token.empty() ? nullptr : std::make_shared<const Token>(settings.token);
+}
+
 /// What is asked for at each address. Nobody but root and the socket's group gets to a UNIX socket: no token there.
 std::vector<HttpAddress> http_addresses(const config::Config& config, net::InheritedSockets* inherited) {
-  const auto tls = config.admin.tls ? make_tls_context(*config.admin.tls) : nullptr;
-  const auto token = config.admin.token.empty() ? nullptr : std::make_shared<const Token>(config.admin.token);
+  const auto tls = tls_of(config.admin);
+  const auto token = token_of(config.admin);
   std::vector<HttpAddress> addresses;
   net::InheritedSockets none;
   for (const config::AdminEndpoint& each : config.listen.admin) {
@@ -109,6 +117,10 @@ AdminFigures AdminServer::figures(const net::GatewayView& view) const {
 
 void AdminServer::begin_end() noexcept {
   if (probes_) probes_->begin_end();
+}
+
+std::function<void()> AdminServer::prepare(const config::Admin& settings) {
+  return http_.renewal(tls_of(settings), token_of(settings));
 }
 
 void AdminServer::stop() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,10 @@ class AdminServer {
   void begin_end() noexcept;
   /// Closes all connections, ends the thread. Safe to call more than once.
   void stop();
+
+  /// From any thread: makes token and TLS from the settings, and returns what puts them in the place of those that
+  /// are in force, for any thread, and without effect after stop(). Throws TlsError.
+  std::function<void()> prepare(const config::Admin& settings);
 
   /// Changes that were asked for; once it has started, from any thread.
   const Audit& audit() const noexcept { return api_->audit(); }

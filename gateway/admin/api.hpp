@@ -115,6 +115,7 @@ class Api {
   Answer begin_operation(OperationEnd end);
   void drain(bool on, const Request& request, Reply reply);
   void set_export_state(const Request& request, Reply reply);
+  void rescan_export(const Request& request, Reply reply);
   void disconnect_client(const Request& request, Reply reply);
   void drop_connection(const Request& request, Reply reply);
   void recover(Verb verb, const Request& request, Reply reply);

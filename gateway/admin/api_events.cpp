@@ -28,8 +28,7 @@ Response Api::events_since(std::uint64_t since, std::uint64_t limit, bool& empty
   if (!empty) last = records.back().sequence;
   boost::json::array events;
   for (const net::RecoveryRecord& each : records) {
-    const auto* rung = std::get_if<initiator::RecoveryEvent>(&each.event);
-    events.push_back(to_json(each, rung != nullptr ? operations_.of_request(rung->request_id) : 0));
+    events.push_back(to_json(each, operations_.of_request(net::RecoveryLog::request_of(each))));
   }
   return json_response(200, boost::json::object{{"events", std::move(events)}, {"last", last}, {"missed", missed}});
 }

@@ -121,7 +121,9 @@ json::object to_json(const net::ExportView& view) {
                   {"in_flight", view.tasks_in_flight},
                   {"queued", view.tasks_queued},
                   {"delayed", view.tasks_delayed}};
-  out["cache"] = {{"unflushed_writes", view.unflushed_writes}, {"doubtful_writes", view.doubtful_writes}};
+  out["cache"] = {{"unflushed_writes", view.unflushed_writes},
+                  {"doubtful_writes", view.doubtful_writes},
+                  {"flushes_to_fail", view.flushes_to_fail}};
   if (view.known)
     out["unit"] = unit(view.facts);
   else
@@ -145,6 +147,7 @@ json::object to_json(const net::ClientView& view) {
   out["replies"] = view.structured_replies ? "structured" : "simple";
   out["in_flight"] = view.in_flight;
   out["stalled"] = view.stalled;
+  out["flush_will_fail"] = view.flush_will_fail;
   out["counters"] = {{"requests", requests},
                      {"errors", errors},
                      {"bytes_read", counted.bytes_read},

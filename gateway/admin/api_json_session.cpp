@@ -80,16 +80,43 @@ void add(const RecoveryEvent& event, json::object& out) {
   out["scope"] = initiator::to_string(event.scope);
   out["tasks"] = event.tasks;
   out["outcome"] = initiator::to_string(event.outcome);
+  if (!event.proof.empty()) out["proof"] = event.proof;
   out["duration_seconds"] = seconds(event.duration);
 }
 
+const char* kind_name(bridge::CacheEvent::Kind kind) {
+  using Kind = bridge::CacheEvent::Kind;
+  switch (kind) {
+    case Kind::in_doubt:
+      return "cache_in_doubt";
+    case Kind::told:
+      return "cache_told";
+    case Kind::in_question:
+      return "lun_in_question";
+    case Kind::confirmed:
+      return "lun_confirmed";
+    case Kind::refused:
+      return "lun_refused";
+    case Kind::threshold:
+      return "lun_threshold";
+    case Kind::same_disk:
+      return "same_disk";
+    case Kind::grown:
+      return "lun_grown";
+    case Kind::rescanned:
+      return "lun_rescanned";
+  }
+  return "unknown";
+}
+
 void add(const bridge::CacheEvent& event, json::object& out) {
-  const bool told = event.kind == bridge::CacheEvent::Kind::told;
-  out["kind"] = told ? "cache_told" : "cache_in_doubt";
+  using Kind = bridge::CacheEvent::Kind;
+  out["kind"] = kind_name(event.kind);
   out["lun"] = lun_number(event.lun);
   out["cause"] = event.cause;
-  out["writes"] = event.writes;
-  if (told) out["requests"] = event.requests;
+  if (event.kind == Kind::in_doubt || event.kind == Kind::told) out["writes"] = event.writes;
+  if (event.kind == Kind::told) out["requests"] = event.requests;
+  if (event.kind == Kind::rescanned) out["outcome"] = event.good ? "success" : "failed";
 }
 
 }  // namespace
@@ -119,7 +146,10 @@ json::object to_json(const net::SessionView& view) {
                    {"trouble", view.trouble},
                    {"age_seconds", seconds(view.age)},
                    {"tsih", view.tsih},
-                   {"isid", view.isid}};
+                   {"isid", view.isid},
+                   {"portal", view.portal},
+                   {"portal_group", view.group ? json::value(*view.group) : json::value(nullptr)},
+                   {"portal_reason", view.portal_reason}};
   out["window"] = {{"cmd_sn", view.cmd_sn},
                    {"exp_cmd_sn", view.exp_cmd_sn},
                    {"max_cmd_sn", view.max_cmd_sn},

@@ -25,6 +25,9 @@ constexpr proto::Micros kRelogin = 60 * proto::kSecond;
 /// Beyond the time after which a client that is sent away is cut off.
 constexpr proto::Micros kClientGrace = 5 * proto::kSecond;
 
+/// Longer than a probe waits for a LUN that is "becoming ready" (device::kMaxWaits), and a login before it.
+constexpr proto::Micros kRescan = 180 * proto::kSecond;
+
 constexpr std::optional<Refusal> kFine = std::nullopt;
 
 Refusal too_many_operations() {
@@ -68,6 +71,7 @@ void Api::add_change_routes(Router& router) {
   router.add("POST", "/v1/undrain",
              [this](const Request& request, Reply reply) { drain(false, request, std::move(reply)); });
   add("/v1/exports/{name}/state", &Api::set_export_state);
+  add("/v1/exports/{name}/rescan", &Api::rescan_export);
   add("/v1/clients/{id}/disconnect", &Api::disconnect_client);
   add("/v1/sessions/{target}/connections/{cid}/drop", &Api::drop_connection);
   add("/v1/log", &Api::set_log);
@@ -117,6 +121,17 @@ void Api::set_export_state(const Request& request, Reply reply) {
                                         : problem(404, "not_found", "the export " + name + " has been removed"));
         });
       });
+}
+
+void Api::rescan_export(const Request& request, Reply reply) {
+  const std::string& name = request.parameters[0];
+  Fields fields(request, {"dry_run"});
+  const Change what{Verb::rescan_export, "export " + name, fields.flag("dry_run", false), request.peer};
+  if (refused(what, fields.refusal(), reply)) return;
+  if (refused(what, operations_.full() ? too_many_operations() : kFine, reply)) return;
+  change(
+      what, std::move(reply), [&](net::OnVerdict done) { gateway_.rescan(name, what.dry_run, std::move(done)); },
+      begin_operation({.request = 0, .target = {}, .client = 0, .within = kRescan}));
 }
 
 void Api::disconnect_client(const Request& request, Reply reply) {

@@ -14,6 +14,8 @@ const char* to_string(Verb verb) noexcept {
       return "undrain";
     case Verb::set_export_state:
       return "set_export_state";
+    case Verb::rescan_export:
+      return "rescan_export";
     case Verb::disconnect_client:
       return "disconnect_client";
     case Verb::abort_task:

@@ -14,6 +14,7 @@ enum class Verb : std::uint8_t {
   drain,
   undrain,
   set_export_state,
+  rescan_export,
   disconnect_client,
   abort_task,
   abort_task_set,

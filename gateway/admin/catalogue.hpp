@@ -130,6 +130,23 @@ inline constexpr Metric export_flush_failures_total{
     "requests",
     "FLUSH and FUA requests failed because acknowledged writes may be lost.",
     {"export"}};
+inline constexpr Metric export_identity_doubts_total{
+    "nbdgw_export_identity_doubts_total",
+    counter,
+    "events",
+    "Times that another disk, or none, may have come in the LUN's place; it was held and probed.",
+    {"export"}};
+inline constexpr Metric export_threshold_reports_total{"nbdgw_export_threshold_reports_total",
+                                                       counter,
+                                                       "reports",
+                                                       "Reports that the thin pool behind the LUN runs low.",
+                                                       {"export"}};
+inline constexpr Metric export_same_disk{
+    "nbdgw_export_same_disk",
+    gauge,
+    "bool",
+    "1 if other exports may serve the same disk, and nothing keeps their writes apart from this one's.",
+    {"export"}};
 inline constexpr Metric export_unflushed_writes{"nbdgw_export_unflushed_writes",
                                                 gauge,
                                                 "requests",

@@ -12,6 +12,18 @@ namespace json = boost::json;
 
 namespace {
 
+const char* name_of(config::PowerOnAttention meaning) noexcept {
+  switch (meaning) {
+    case config::PowerOnAttention::fail_flush:
+      return "fail_flush";
+    case config::PowerOnAttention::ignore:
+      return "ignore";
+    case config::PowerOnAttention::always:
+      return "always";
+  }
+  return "unknown";
+}
+
 const char* name_of(config::Digest digest) noexcept {
   switch (digest) {
     case config::Digest::none:
@@ -66,7 +78,8 @@ json::object limits(const config::Limits& section) {
   return {{"connections", section.connections},
           {"handshake_timeout", config::format_duration(section.handshake_timeout)},
           {"in_flight_per_connection", section.in_flight_per_connection},
-          {"memory", config::format_size(section.memory)}};
+          {"memory", config::format_size(section.memory)},
+          {"stall_timeout", config::format_duration(section.stall_timeout)}};
 }
 
 json::object chap(const config::Chap& section) {
@@ -82,6 +95,7 @@ json::object chap(const config::Chap& section) {
 json::object timeouts(const config::TargetTimeouts& section) {
   using config::format_duration;
   return {{"command", format_duration(section.command)},
+          {"slow_command", format_duration(section.slow_command)},
           {"abort", format_duration(section.abort)},
           {"lu_reset", format_duration(section.lu_reset)},
           {"target_reset", format_duration(section.target_reset)},
@@ -108,9 +122,12 @@ json::object target(const config::Target& section) {
   out["queue_depth"] = section.queue_depth;
   out["retries"] = section.retries;
   out["fast_abort"] = section.fast_abort;
+  out["after_reinstatement"] = section.after_reinstatement == config::AfterReinstatement::trust ? "trust" : "reset";
+  out["other_group"] = section.other_group == config::OtherGroup::trust ? "trust" : "prove";
+  out["after_silence"] = section.after_silence == config::AfterSilence::trust ? "trust" : "look";
+  out["time2wait"] = section.time2wait == config::Time2Wait::negotiated ? "negotiated" : "ignore";
   out["on_path_loss"] = section.on_path_loss == config::PathLoss::hold ? "hold" : "fail";
-  out["power_on_attention"] =
-      section.power_on_attention == config::PowerOnAttention::ignore ? "ignore" : "fail_flush";
+  out["power_on_attention"] = name_of(section.power_on_attention);
   out["timeouts"] = timeouts(section.timeouts);
   return out;
 }
@@ -120,6 +137,7 @@ json::object exported(const config::Export& section, const config::Config& confi
   if (!section.description.empty()) out["description"] = section.description;
   out["read_only"] = section.read_only;
   out["required"] = section.required;
+  out["same_disk"] = section.same_disk == config::SameDisk::refuse ? "refuse" : "share";
   return out;
 }
 

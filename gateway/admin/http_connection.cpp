@@ -55,11 +55,12 @@ bool is_local_name(std::string_view host) {
 }  // namespace
 
 HttpConnection::HttpConnection(boost::asio::io_context& io, net::UniqueFd fd, net::ConnectionLimit::Ticket ticket,
-                               const HttpAddress& address, HttpSurroundings server)
-    : stream_(io, std::move(fd), address.tls.get()),
+                               std::shared_ptr<const HttpAddress> address, HttpSurroundings server)
+    : address_(std::move(address)),
+      tls_(address_->tls),
+      stream_(io, std::move(fd), tls_.get()),
       timer_(io),
       ticket_(std::move(ticket)),
-      address_(address),
       server_(std::move(server)),
       peer_(net::peer_text(stream_.native())),
       buffer_(server_.limits.header_bytes + kReadSize),
@@ -144,7 +145,7 @@ void HttpConnection::on_header(const Error& error) {
 /// Who asks, and under which name: before anything else of the request is looked at. False: was declined.
 bool HttpConnection::is_welcome() {
   const auto& header = parser_->get();
-  if (address_.local_names_only) {
+  if (address_->local_names_only) {
     const auto host = header[http::field::host];
     if (!host.empty() && !is_local_name({host.data(), host.size()})) {
       decline(problem(421, "bad_host",
@@ -153,11 +154,11 @@ bool HttpConnection::is_welcome() {
       return false;
     }
   }
-  if (!address_.token) return true;
+  if (!address_->token) return true;
   const auto target = header.target();
   const auto shown = header[http::field::authorization];
   if (server_.router.is_open({target.data(), std::min(target.find('?'), target.size())})) return true;
-  if (header.count(http::field::authorization) == 1 && address_.token->matches({shown.data(), shown.size()}))
+  if (header.count(http::field::authorization) == 1 && address_->token->matches({shown.data(), shown.size()}))
     return true;
   Response response = problem(401, "unauthorized",
                               shown.empty() ? "the token of admin.token_file is wanted: Authorization: Bearer TOKEN"
@@ -252,6 +253,7 @@ void HttpConnection::send(Response response) {
   response_->set("X-Content-Type-Options", "nosniff");
   if (!response.content_type.empty()) response_->set(http::field::content_type, response.content_type);
   for (const auto& [name, value] : response.fields) response_->set(name, value);
+  keep_alive_ = keep_alive_ && tls_ == address_->tls;
   response_->keep_alive(keep_alive_);
   response_->body() = {std::move(response.body), std::move(response.shared)};
   // RFC 9110 sections 8.6, 15.4.5: a 204 has no Content-Length, and that of a 304 would be of what it stands for.

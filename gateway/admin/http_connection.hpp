@@ -30,7 +30,7 @@ struct HttpSurroundings {
 class HttpConnection final : public std::enable_shared_from_this<HttpConnection> {
  public:
   HttpConnection(boost::asio::io_context& io, net::UniqueFd fd, net::ConnectionLimit::Ticket ticket,
-                 const HttpAddress& address, HttpSurroundings server);
+                 std::shared_ptr<const HttpAddress> address, HttpSurroundings server);
   void start();
   /// Ends it. Its place is free at once.
   void close();
@@ -64,10 +64,11 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   void linger();
   void discard();
 
+  const std::shared_ptr<const HttpAddress> address_;  // whose token and TLS may change
+  const std::shared_ptr<boost::asio::ssl::context> tls_;
   HttpStream stream_;
   boost::asio::steady_timer timer_;  // of the answer
   net::ConnectionLimit::Ticket ticket_;
-  const HttpAddress address_;
   const HttpSurroundings server_;
   std::string peer_;
   boost::beast::flat_buffer buffer_;

@@ -51,7 +51,7 @@ void HttpPostbox::close() noexcept {
 
 struct HttpServer::Door {
   Door(HttpServer& server, const HttpAddress& what, net::ConnectionLimit& limit)
-      : address(what),
+      : address(std::make_shared<HttpAddress>(what)),
         places(limit),
         listener(
             server.io_, what.endpoint, limit,
@@ -63,10 +63,10 @@ struct HttpServer::Door {
   std::string text() const {
     const std::string& where = listener.address();
     if (!where.starts_with("tcp://")) return where;
-    return (address.tls ? "https://" : "http://") + where.substr(6);
+    return (address->tls ? "https://" : "http://") + where.substr(6);
   }
 
-  const HttpAddress address;
+  const std::shared_ptr<HttpAddress> address;  // shared with its clients
   net::ConnectionLimit& places;
   net::Listener listener;
   std::vector<std::weak_ptr<HttpConnection>> clients;
@@ -136,6 +136,30 @@ bool HttpServer::make_room(Door& door) {
   // It lives until what was under way on it has ended, but its place is gone: it is no victim again.
   std::erase_if(door.clients, [&](const auto& client) { return client.lock() == victim; });
   return true;
+}
+
+std::function<void()> HttpServer::renewal(std::shared_ptr<boost::asio::ssl::context> tls,
+                                          std::shared_ptr<const Token> token) {
+  return [this, postbox = postbox_, tls = std::move(tls), token = std::move(token)] {
+    postbox->post([this, tls, token] { renew(tls, token); });
+  };
+}
+
+void HttpServer::renew(const std::shared_ptr<boost::asio::ssl::context>& tls,
+                       const std::shared_ptr<const Token>& token) {
+  for (const auto& door : doors_) {
+    if (door->address->token && token) door->address->token = token;
+    if (door->address->tls && tls) renew_tls(*door, tls);
+  }
+}
+
+/// Who may come in, and whom he finds there, was settled when he connected.
+void HttpServer::renew_tls(Door& door, const std::shared_ptr<boost::asio::ssl::context>& tls) {
+  door.address->tls = tls;
+  for (const auto& each : door.clients) {
+    const auto client = each.lock();
+    if (client && client->keeps_us_waiting()) client->close();  // the others when they have their answer
+  }
 }
 
 void HttpServer::stop() {

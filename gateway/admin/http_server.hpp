@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -93,6 +94,10 @@ class HttpServer {
 
   /// Starts the thread. Once.
   void start();
+  /// Returns what puts other secrets, of the kind that each address has asked for since the start, in force: for any
+  /// thread, and without effect after stop(). A token holds from the next request on, for those who are connected,
+  /// too; with another TLS they have to connect again.
+  std::function<void()> renewal(std::shared_ptr<boost::asio::ssl::context> tls, std::shared_ptr<const Token> token);
   /// From any thread but its own: closes all connections, ends the thread. Safe to call more than once.
   void stop();
 
@@ -114,6 +119,8 @@ class HttpServer {
 
   void take(Door& door, net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
   bool make_room(Door& door);
+  void renew(const std::shared_ptr<boost::asio::ssl::context>& tls, const std::shared_ptr<const Token>& token);
+  static void renew_tls(Door& door, const std::shared_ptr<boost::asio::ssl::context>& tls);
 
   const HttpLimits limits_;
   const Router& router_;

@@ -238,6 +238,9 @@ void collect(const net::ExportView& view, MetricSeries& series) {
   series.put(export_unit_attentions_total, number(counters.unit_attentions));
   series.put(export_cache_loss_reports_total, number(counters.cache_loss_reports));
   series.put(export_flush_failures_total, number(counters.flushes_failed_for_lost_cache));
+  series.put(export_identity_doubts_total, number(counters.identity_doubts));
+  series.put(export_threshold_reports_total, number(counters.threshold_reports));
+  series.put(export_same_disk, view.same_disk ? 1 : 0);
   series.put(export_unflushed_writes, number(view.unflushed_writes));
   series.put(export_hold_timeouts_total, number(counters.hold_timeouts));
   put_tasks(series, view);

@@ -32,7 +32,9 @@ const char* name_of(Operation::State state) noexcept {
 std::string describe(const RecoveryEvent& event) {
   std::string text = fmt::format("{}: {}, {} task(s) handed back", initiator::to_string(event.rung),
                                  initiator::to_string(event.outcome), event.tasks);
-  if (event.outcome != RungOutcome::success && !event.cause.empty()) text += ": " + event.cause;
+  if (!event.proof.empty()) text += ": " + event.proof;
+  const bool proves_nothing = event.outcome == RungOutcome::success && event.tasks == 0 && event.proof.empty();
+  if ((event.outcome != RungOutcome::success || proves_nothing) && !event.cause.empty()) text += ": " + event.cause;
   return text;
 }
 
@@ -71,7 +73,7 @@ void Operations::finish(Entry& entry, bool success, std::string outcome, std::st
 
 void Operations::on_record(const net::RecoveryRecord& record, Now now) {
   const auto* event = std::get_if<RecoveryEvent>(&record.event);
-  if (event == nullptr) return;
+  if (event == nullptr) return on_rescanned(std::get<bridge::CacheEvent>(record.event), now);
   const bool success = event->outcome == RungOutcome::success;
   for (Entry& entry : entries_) {
     if (!is_running(entry)) continue;
@@ -86,6 +88,14 @@ void Operations::on_record(const net::RecoveryRecord& record, Now now) {
       finish(entry, true, "success", fmt::format("the session is back after {:.3f} s", seconds(event->duration)),
              now);
     }
+  }
+}
+
+void Operations::on_rescanned(const bridge::CacheEvent& event, Now now) {
+  if (event.request_id == 0) return;
+  for (Entry& entry : entries_) {
+    if (is_running(entry) && entry.end.request == event.request_id)
+      finish(entry, event.good, event.good ? "success" : "failed", event.cause, now);
   }
 }
 

@@ -22,7 +22,7 @@ struct Now {
 
 /// By what it is seen that an operation is over.
 struct OperationEnd {
-  std::uint32_t request = 0;  // the RecoveryEvent of this RecoveryRequest
+  std::uint32_t request = 0;  // the event of this request, a RecoveryRequest or a rescan
   std::string target;         // the next login of the session with this target; after the event, if there is one, too
   std::uint64_t client = 0;   // this client is not there any more
   proto::Micros within = 0;   // after that nobody waits for it any longer: its outcome is unknown
@@ -59,7 +59,7 @@ class Operations {
   bool awaits_clients() const noexcept;
 
   const Operation* find(std::uint64_t id) const noexcept;
-  /// The operation that asked for this rung; 0: none is known.
+  /// The operation that asked for this; 0: none is known.
   std::uint64_t of_request(std::uint32_t request) const noexcept;
   /// Oldest first.
   template <typename Visitor>
@@ -74,6 +74,7 @@ class Operations {
     std::uint32_t request = 0;  // also when it is over
     proto::Micros deadline = 0;
   };
+  void on_rescanned(const bridge::CacheEvent& event, Now now);
   static bool is_running(const Entry& entry) noexcept { return entry.operation.state == Operation::State::running; }
   static void finish(Entry& entry, bool success, std::string outcome, std::string detail, Now now);
 

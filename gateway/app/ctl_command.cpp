@@ -207,6 +207,11 @@ class CtlCommands {
     state("drain", "Take no new clients, on an export or on all; those attached go on", "drain", "/v1/drain");
     state("undrain", "Take new clients again", "ready", "/v1/undrain");
     state("maint", "Take no new clients on an export, and send those attached away in good order", "maint", "");
+    CLI::App* rescan = change_app("rescan", "Look anew at the LUN of an export: what it is, and how large");
+    const auto name = text(rescan, "export", "The export's name");
+    on(rescan, [name](const Ctl& ctl) {
+      return change(ctl, "/v1/exports/" + percent_encode(*name) + "/rescan", {}, operation_text);
+    });
     CLI::App* disconnect = change_app("disconnect", "Send an NBD client away in good order");
     const auto id = count(disconnect, "id", "Its number, from `clients`");
     on(disconnect, [id](const Ctl& ctl) {

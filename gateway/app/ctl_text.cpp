@@ -256,6 +256,8 @@ std::string session_text(const json::value& each) {
   out += line("state", fmt::format("{} for {}, trouble {}", text(each, "state"), seconds(each, "age_seconds"),
                                    text(each, "trouble")));
   out += line("identity", fmt::format("ISID {}, TSIH {}", text(each, "isid"), text(each, "tsih")));
+  out += line("portal", fmt::format("{}, portal group {}: {}", text(each, "portal"), text(each, "portal_group"),
+                                    text(each, "portal_reason")));
   out += line("window", fmt::format("{} open (CmdSN {}, ExpCmdSN {}, MaxCmdSN {})", text(each, "window.open"),
                                     text(each, "window.cmd_sn"), text(each, "window.exp_cmd_sn"),
                                     text(each, "window.max_cmd_sn")));
@@ -294,14 +296,17 @@ std::string event_text(const json::value& event) {
   const std::string kind = text(event, "kind");
   std::string out = fmt::format("{}  {:>5}  {}", text(event, "at"), text(event, "sequence"), text(event, "target"));
   if (const json::value& lun = at(event, "lun"); !lun.is_null()) out += " LUN " + plain(lun);
-  if (kind != "rung") {
+  if (kind.starts_with("cache_")) {
     return out +
            fmt::format("  export {}: {}, {} write(s): {}", text(event, "export"),
                        kind == "cache_told" ? "a FLUSH has failed, the cache was lost" : "the cache may be lost",
                        text(event, "writes"), text(event, "cause"));
   }
+  if (kind != "rung")
+    return out + fmt::format("  export {}: {}: {}", text(event, "export"), kind, text(event, "cause"));
   out += fmt::format("  {} {} in {}, {} task(s): {}", text(event, "rung"), text(event, "outcome"),
                      seconds(event, "duration_seconds"), text(event, "tasks"), text(event, "cause"));
+  if (const json::value& proof = at(event, "proof"); !proof.is_null()) out += "; proof: " + plain(proof);
   if (const json::value& operation = at(event, "operation"); !operation.is_null()) {
     out += fmt::format(" (operation {})", plain(operation));
   }

@@ -14,7 +14,14 @@ namespace json = boost::json;
 namespace {
 
 /// Of the format. What another version has written is not guessed at.
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 3;
+
+constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
+    {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
+
+const char* name_of(nbd::LossStanding standing) {
+  return std::ranges::find(kStandings, standing, [](const auto& each) { return each.first; })->second;
+}
 
 template <typename Bytes>
 std::string hex(const Bytes& bytes) {
@@ -24,9 +31,13 @@ std::string hex(const Bytes& bytes) {
   return text;
 }
 
+json::object to_json(const proto::DiskIdentity& disk) {  // not always text
+  return {{"designator", hex(disk.designator)}, {"serial", hex(disk.serial)}};
+}
+
 json::object to_json(const nbd::ExportInfo& info) {
   return {{"name", info.name},
-          {"disk", hex(info.disk)},  // not always text
+          {"disk", to_json(info.disk)},
           {"size", info.size},
           {"read_only", info.read_only},
           {"flush", info.flush},
@@ -39,10 +50,20 @@ json::object to_json(const nbd::ExportInfo& info) {
 }
 
 json::object to_json(const bridge::CacheLegacy& legacy) {
-  const bridge::CacheLedger::Numbers& numbers = legacy.cache.numbers();
-  return {{"seen_at", legacy.seen_at},        {"reports", numbers.reports},  {"acknowledged", numbers.acknowledged},
-          {"covered", numbers.covered},       {"flushed", numbers.flushed},  {"told", numbers.told},
-          {"doubt_from", numbers.doubt_from}, {"doubt_to", numbers.doubt_to}};
+  const bridge::CacheNumbers& numbers = legacy.cache;
+  return {{"seen_at", legacy.seen_at},
+          {"reports", numbers.reports},
+          {"acknowledged", numbers.acknowledged},
+          {"flushed", numbers.flushed},
+          {"doubted_from", numbers.doubted_from},
+          {"doubted_to", numbers.doubted_to},
+          {"debts", numbers.debts},
+          {"debt_writes", numbers.debt_writes},
+          {"gap", legacy.gap},
+          {"disk", to_json(legacy.disk)},
+          {"path_was_up", legacy.path_was_up},
+          {"login_is_silent", legacy.power_on.login_is_silent},
+          {"reset_is_silent", legacy.power_on.reset_is_silent}};
 }
 
 template <typename T>
@@ -50,10 +71,17 @@ T get(const json::object& object, const char* key) {
   return json::value_to<T>(object.at(key));
 }
 
+proto::DiskIdentity parse_disk(const json::object& text) {
+  proto::DiskIdentity disk;
+  boost::algorithm::unhex(get<std::string>(text, "designator"), std::back_inserter(disk.designator));
+  boost::algorithm::unhex(get<std::string>(text, "serial"), std::back_inserter(disk.serial));
+  return disk;
+}
+
 nbd::ExportInfo parse_info(const json::object& text) {
   nbd::ExportInfo info;
   info.name = get<std::string>(text, "name");
-  boost::algorithm::unhex(get<std::string>(text, "disk"), std::back_inserter(info.disk));
+  info.disk = parse_disk(text.at("disk").as_object());
   info.size = get<std::uint64_t>(text, "size");
   info.read_only = get<bool>(text, "read_only");
   info.flush = get<bool>(text, "flush");
@@ -67,31 +95,56 @@ nbd::ExportInfo parse_info(const json::object& text) {
 }
 
 bridge::CacheLegacy parse_cache(const json::object& text) {
-  const auto ledger = bridge::CacheLedger::from({.reports = get<std::uint64_t>(text, "reports"),
-                                                 .acknowledged = get<std::uint64_t>(text, "acknowledged"),
-                                                 .covered = get<std::uint64_t>(text, "covered"),
-                                                 .flushed = get<std::uint64_t>(text, "flushed"),
-                                                 .told = get<std::uint64_t>(text, "told"),
-                                                 .doubt_from = get<std::uint64_t>(text, "doubt_from"),
-                                                 .doubt_to = get<std::uint64_t>(text, "doubt_to")});
-  if (!ledger) throw std::runtime_error("impossible numbers of writes");
-  return {.cache = *ledger, .seen_at = get<proto::Micros>(text, "seen_at")};
+  const bridge::CacheNumbers numbers{.reports = get<std::uint64_t>(text, "reports"),
+                                     .acknowledged = get<std::uint64_t>(text, "acknowledged"),
+                                     .flushed = get<std::uint64_t>(text, "flushed"),
+                                     .doubted_from = get<std::uint64_t>(text, "doubted_from"),
+                                     .doubted_to = get<std::uint64_t>(text, "doubted_to"),
+                                     .debts = get<std::uint32_t>(text, "debts"),
+                                     .debt_writes = get<std::uint64_t>(text, "debt_writes")};
+  if (!numbers.possible()) throw std::runtime_error("impossible numbers of writes");
+  return {.cache = numbers,
+          .seen_at = get<proto::Micros>(text, "seen_at"),
+          .path_was_up = get<bool>(text, "path_was_up"),
+          .disk = parse_disk(text.at("disk").as_object()),
+          .power_on = {.login_is_silent = get<bool>(text, "login_is_silent"),
+                       .reset_is_silent = get<bool>(text, "reset_is_silent")},
+          .gap = get<bool>(text, "gap")};
+}
+
+nbd::LossStanding parse_standing(const std::string& text) {
+  for (const auto& [standing, name] : kStandings) {
+    if (text == name) return standing;
+  }
+  throw std::runtime_error("a client of no known standing");
 }
 
 nbd::KeptConnection parse_connection(const json::object& text) {
   nbd::KeptConnection connection;
   connection.info = parse_info(text.at("export").as_object());
   connection.structured = get<bool>(text, "structured");
+  connection.standing = parse_standing(get<std::string>(text, "standing"));
   const auto unread = get<std::string>(text, "unread");
   if (unread.size() > 2 * nbd::kMaxUnread) throw std::runtime_error("more bytes unread than can be");
   boost::algorithm::unhex(unread, std::back_inserter(connection.unread));
   return connection;
 }
 
+/// What a client was owed that has gone, is for whoever comes.
+void leave_debt(std::vector<net::ExportLegacy>& exports, const std::string& iqn, std::uint64_t lun) {
+  const auto found = std::ranges::find_if(
+      exports, [&](const net::ExportLegacy& legacy) { return legacy.iqn == iqn && legacy.lun == lun; });
+  if (found != exports.end()) found->cache.cache.leave_debt(1);
+}
+
 }  // namespace
 
 std::string client_name(std::size_t number) {
-  return "nbdgw-client-" + std::to_string(number);
+  return std::string(client_name_prefix()) + std::to_string(number);
+}
+
+std::string_view client_name_prefix() noexcept {
+  return "nbdgw-client-";
 }
 
 std::string kept_state_text(const net::KeptState& state) {
@@ -101,6 +154,7 @@ std::string kept_state_text(const net::KeptState& state) {
                                    {"iqn", client.iqn},
                                    {"lun", client.lun},
                                    {"structured", client.connection.structured},
+                                   {"standing", name_of(client.connection.standing)},
                                    {"unread", hex(client.connection.unread)}});
   }
   for (const net::ExportLegacy& exported : state.exports)
@@ -117,23 +171,26 @@ net::KeptState parse_kept_state(std::string_view text, std::vector<net::Inherite
     if (const auto version = get<std::int64_t>(all, "version"); version != kVersion)
       throw std::runtime_error("version " + std::to_string(version) + ", not " + std::to_string(kVersion));
     net::KeptState state;
-    std::size_t number = 0;
-    for (const json::value& each : all.at("clients").as_array()) {
-      const json::object& client = each.as_object();
-      nbd::KeptConnection connection = parse_connection(client);
-      const auto socket = std::ranges::find(sockets, client_name(number++), &net::InheritedSockets::Named::first);
-      if (socket == sockets.end()) continue;
-      state.clients.push_back({.fd = std::move(socket->second),
-                               .connection = std::move(connection),
-                               .iqn = get<std::string>(client, "iqn"),
-                               .lun = get<std::uint64_t>(client, "lun")});
-    }
     for (const json::value& each : all.at("exports").as_array()) {
       const json::object& exported = each.as_object();
       state.exports.push_back({.name = {},
                                .iqn = get<std::string>(exported, "iqn"),
                                .lun = get<std::uint64_t>(exported, "lun"),
                                .cache = parse_cache(exported.at("cache").as_object())});
+    }
+    std::size_t number = 0;
+    for (const json::value& each : all.at("clients").as_array()) {
+      const json::object& client = each.as_object();
+      nbd::KeptConnection connection = parse_connection(client);
+      const auto socket = std::ranges::find(sockets, client_name(number++), &net::InheritedSockets::Named::first);
+      const auto iqn = get<std::string>(client, "iqn");
+      const auto lun = get<std::uint64_t>(client, "lun");
+      if (socket != sockets.end()) {
+        state.clients.push_back(
+            {.fd = std::move(socket->second), .connection = std::move(connection), .iqn = iqn, .lun = lun});
+      } else if (connection.standing == nbd::LossStanding::owed) {
+        leave_debt(state.exports, iqn, lun);
+      }
     }
     return state;
   } catch (const std::runtime_error&) {

@@ -13,6 +13,8 @@ namespace nbdgw::app {
 std::string kept_state_text(const net::KeptState& state);
 
 std::string client_name(std::size_t number);
+/// What all of these begin with; a number follows.
+std::string_view client_name_prefix() noexcept;
 
 /// The same back, with the sockets of those names. A client whose socket is not there is left out: it has gone
 /// meanwhile. Throws std::runtime_error, with what is wrong, if it is not ours.

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "gateway/app/commands.hpp"
@@ -38,8 +39,8 @@ void log_diff(const net::ConfigDiff& diff) {
   spdlog::info("reload: done, {} change(s), {} that need a restart", diff.changes.size(), diff.needs_restart.size());
 }
 
-bool changes_log_level(const net::ConfigDiff& diff) {
-  return std::ranges::find(diff.changes, "log", &net::ConfigChange::object) != diff.changes.end();
+bool changes(const net::ConfigDiff& diff, const char* object) {
+  return std::ranges::find(diff.changes, object, &net::ConfigChange::object) != diff.changes.end();
 }
 
 }  // namespace
@@ -58,10 +59,23 @@ void Reloader::History::note(std::uint64_t number, bool good) noexcept {
   }
 }
 
+/// Takes the configuration away from `file`, and adds the error, if it cannot be used.
+std::function<void()> Reloader::prepare(config::ParseResult& file) const {
+  if (!file.config || !participant_) return [] {};
+  try {
+    return participant_(net::without_restart(*gateway_.config(), *file.config));
+  } catch (const std::exception& error) {
+    file.errors.push_back({.file = config_file_, .key = {}, .text = error.what()});
+    file.config.reset();
+    return {};
+  }
+}
+
 void Reloader::reload(bool dry_run, Done done) {
   if (!done) done = [](const ReloadResult&) {};
   const std::uint64_t number = dry_run ? 0 : ++history_->asked;
   config::ParseResult file = read_config(config_file_);
+  std::function<void()> then = prepare(file);
   if (!file.config) {
     log_errors(config_file_, file.errors);
     if (!dry_run) history_->note(number, false);
@@ -70,14 +84,16 @@ void Reloader::reload(bool dry_run, Done done) {
   for (const config::Problem& problem : file.warnings) spdlog::warn("{}", problem.to_string());
   const config::LogLevel level = file.config->log.level;
   gateway_.apply(*std::move(file.config), dry_run,
-                 [history = history_, dry_run, number, level, done = std::move(done)](net::ReloadReport report) {
+                 [history = history_, dry_run, number, level, then = std::move(then),
+                  done = std::move(done)](net::ReloadReport report) {
                    ReloadResult result{
                        .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
                    const bool good = result.refused.empty();
                    if (!good) spdlog::error("reload: {}", result.refused);
                    if (good && !dry_run) {
                      log_diff(result.diff);
-                     if (changes_log_level(result.diff)) set_log_level(level);
+                     if (changes(result.diff, "log")) set_log_level(level);
+                     if (changes(result.diff, "admin")) then();
                      history->loaded_at = net::wall_now();
                    }
                    if (!dry_run) history->note(number, good);

@@ -19,14 +19,21 @@ struct ReloadResult {
   net::ConfigDiff diff;                 // what was changed, or, of a dry run, would be
 };
 
-/// Reads the configuration file again and has a running gateway apply it: for SIGHUP and for the admin API. What
-/// comes of it is logged line by line.
+/// Reads the configuration file again, with the secrets and certificates that it names, and has a running gateway
+/// apply it: for SIGHUP and for the admin API. What comes of it is logged line by line.
 class Reloader {
  public:
   using Done = std::function<void(ReloadResult)>;
 
   /// The gateway runs with what was in the file a moment ago, and must outlive the reloader.
   Reloader(std::string config_file, net::Gateway& gateway);
+
+  /// Somebody else who has part in a reload: gets the configuration as it will be in force, and returns what is to be
+  /// done once it is, on the gateway's control thread. Called on the thread that asks for the reload, of dry runs,
+  /// too. What it throws (std::exception) is an error in the file.
+  using Participant = std::function<std::function<void()>(const config::Config&)>;
+  /// Before the first reload.
+  void set_participant(Participant participant) { participant_ = std::move(participant); }
 
   /// From any thread. Reads the file on this one; does not wait for the gateway. `done` is called once: here if the
   /// file is bad, else on the gateway's control thread; or it is destroyed uncalled when the gateway ends before
@@ -54,8 +61,11 @@ class Reloader {
     std::atomic<std::uint64_t> last{1};  // twice the number of a reload, and 1 if it went well; 0 is the start
   };
 
+  std::function<void()> prepare(config::ParseResult& file) const;
+
   const std::string config_file_;
   net::Gateway& gateway_;
+  Participant participant_;
   const std::shared_ptr<History> history_ = std::make_shared<History>();
 };
 

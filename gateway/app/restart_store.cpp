@@ -1,5 +1,6 @@
 #include "gateway/app/restart_store.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
@@ -13,16 +14,31 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #ifdef NBDGW_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "config/units.hpp"
 #include "gateway/app/kept_state_text.hpp"
 #include "gateway/net/stream_socket.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::app {
+
+namespace {
+
+constexpr const char* kStateName = "nbdgw-state";
+
+/// -1: the kernel does not tell.
+int socket_option(int fd, int name) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+}  // namespace
 
 #ifdef NBDGW_SYSTEMD
 
@@ -30,7 +46,6 @@ namespace {
 
 using Named = net::InheritedSockets::Named;
 
-constexpr const char* kStateName = "nbdgw-state";
 /// How long systemd may take to say that it has done what we told it.
 constexpr proto::Micros kBarrier = 5 * proto::kSecond;
 /// A state larger than this is none of ours: unread bytes of all clients that a gateway can have.
@@ -146,8 +161,11 @@ void RestartStore::put(const net::KeptState&) {}
 
 #endif
 
-bool RestartStore::is_stored(const std::string& name) {
-  return name.starts_with("nbdgw-");
+bool RestartStore::is_stored(const std::string& name, int fd) {
+  if (name == kStateName) return ::fcntl(fd, F_GET_SEALS) != -1;  // a file in memory
+  if (!name.starts_with(client_name_prefix())) return false;
+  const auto number = config::parse_integer(std::string_view(name).substr(client_name_prefix().size()));
+  return number && socket_option(fd, SO_TYPE) == SOCK_STREAM && socket_option(fd, SO_ACCEPTCONN) == 0;
 }
 
 }  // namespace nbdgw::app

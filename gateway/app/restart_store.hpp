@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "gateway/net/inherited_sockets.hpp"
@@ -18,7 +19,10 @@ class RestartStore {
   /// `passed`: of the descriptors that systemd has passed those that its store held (is_stored()).
   explicit RestartStore(std::vector<net::InheritedSockets::Named> passed);
 
-  static bool is_stored(const std::string& name);
+  /// Whether a descriptor that systemd has passed under that name is one that a process before this one has stored. A
+  /// socket unit may have any name, ours too: what tells the two apart is that a socket of a unit listens, and what
+  /// was stored does not.
+  static bool is_stored(const std::string& name, int fd);
 
   bool is_there() const noexcept;
   /// What the process before has left. The store has let go of it: should we be killed, nobody takes it for the state

@@ -60,6 +60,7 @@ int serve_command(const std::string& config_file) {
   std::optional<admin::AdminServer> admin;
   if (!config->listen.admin.empty()) {
     admin.emplace(*config, gateway, api_setup(gateway, reloader), admin::HttpLimits{}, &passed.sockets);
+    reloader.set_participant([&admin](const config::Config& next) { return admin->prepare(next.admin); });
   }
   gateway.start();
   if (admin) admin->start();

@@ -53,8 +53,8 @@ PassedDescriptors passed_descriptors() {
   if (count < 0) throw net::ListenError("cannot take the sockets of systemd: " + net::error_text(-count));
   std::vector<net::InheritedSockets::Named> sockets, stored;
   for (int i = 0; i < count; ++i) {
-    (RestartStore::is_stored(names[i]) ? stored : sockets)
-        .emplace_back(names[i], net::UniqueFd(SD_LISTEN_FDS_START + i));
+    const int fd = SD_LISTEN_FDS_START + i;
+    (RestartStore::is_stored(names[i], fd) ? stored : sockets).emplace_back(names[i], net::UniqueFd(fd));
     std::free(names[i]);
   }
   std::free(names);

@@ -2,23 +2,32 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
+
+#include "gateway/bridge/cache_numbers.hpp"
+#include "gateway/bridge/cache_observer.hpp"
 
 namespace nbdgw::bridge {
 
-/// What was acknowledged but is only in the LUN's volatile cache, and what of it may be gone (design 1.2).
+/// What was acknowledged but is only in the LUN's volatile cache, what of it may be gone, and who has to be told.
 ///
 /// Acknowledged write-like requests are numbered. A SYNCHRONIZE CACHE brings all numbers given before it was sent to
-/// stable storage. A report that the cache may be lost puts in doubt what is acknowledged and not there. A FLUSH that
-/// came after a number in doubt was given fails, whatever its SYNCHRONIZE CACHE came to; these numbers are then told,
-/// and never fail another one. What was acknowledged after that FLUSH came is not its business: it stays in doubt,
-/// for the next one.
+/// stable storage. A report that the cache may be lost, or a SYNCHRONIZE CACHE that fails in a way that may have cost
+/// what it covered, puts in doubt what is acknowledged and not there: a loss.
+///
+/// Each connection that is attached then (an observer) is owed a failing FLUSH, whoever else has had one: the first
+/// that came after a number in doubt was given fails, whatever its SYNCHRONIZE CACHE came to. These numbers are then
+/// told to this observer, and never fail another FLUSH of it; so several losses before it may become one. What was
+/// acknowledged after that FLUSH came is not its business: it stays in doubt, for the next one.
+///
+/// Who goes untold, the reply of a failing FLUSH unsent included, leaves a debt. So does a loss that nobody was there
+/// to hear of. Such a debt is told once, by a FLUSH of a connection that has attached after the last loss: the others
+/// have had one of their own.
 ///
 /// Answers come over several connections, so they need not come in the order in which the target gave them. What was
 /// known when a command was sent is certainly older than the command; where the order is open, the worse is assumed.
 /// A write that was sent before a report, and ends well after it, may have been in the cache that was lost: it is in
 /// doubt. A report by a command that was sent before a flush had ended may be older than that flush, which was then
-/// told to be good in error: what it covered is in doubt, too.
+/// told to be good in error: what it covered is in doubt, too, for those that were not told yet.
 class CacheLedger {
  public:
   /// What was known when a command was sent.
@@ -26,82 +35,91 @@ class CacheLedger {
     std::uint64_t flushed = 0;  // this many writes are on stable storage
     std::uint64_t reports = 0;  // of a loss
   };
-  /// All of it, to be written down.
-  struct Numbers {
-    std::uint64_t reports = 0;
-    std::uint64_t acknowledged = 0;
-    std::uint64_t covered = 0;  // of them, by the last flush that began
-    std::uint64_t flushed = 0;
-    std::uint64_t told = 0;        // nobody needs to be told of these again
-    std::uint64_t doubt_from = 0;  // in doubt: above this, up to doubt_to
-    std::uint64_t doubt_to = 0;
-  };
 
   CacheLedger() = default;
-  /// Nothing: no ledger can have such numbers.
-  static std::optional<CacheLedger> from(const Numbers& numbers) noexcept {
-    const std::uint64_t all = numbers.acknowledged;
-    if (numbers.covered > all || numbers.flushed > numbers.covered || numbers.told > all || numbers.doubt_to > all ||
-        numbers.doubt_from > numbers.doubt_to) {
-      return std::nullopt;
-    }
-    CacheLedger ledger;
-    ledger.numbers_ = numbers;
-    return ledger;
-  }
-  const Numbers& numbers() const noexcept { return numbers_; }
+  CacheLedger(const CacheLedger&) = delete;
+  CacheLedger& operator=(const CacheLedger&) = delete;
+
+  const CacheNumbers& numbers() const noexcept { return numbers_; }
+  /// Before there are observers.
+  void restore(const CacheNumbers& numbers) noexcept { numbers_ = numbers; }
+  /// It was another disk's: nothing is unflushed here, and nobody who has gone was owed anything.
+  void forget() noexcept;
 
   Known known() const noexcept { return {numbers_.flushed, numbers_.reports}; }
 
   /// More reports than there will be: of a request that has nothing in the cache.
   static constexpr std::uint64_t kNothingCached = ~std::uint64_t{0};
 
+  // ---- observers ----
+
+  void attach(CacheObserver& observer, nbd::LossStanding standing) noexcept;
+  void detach(CacheObserver& observer) noexcept;
+  CacheObservers& observers() noexcept { return observers_; }
+  /// Goes on for another ledger of the same disk, too: what is unflushed there is unflushed here, and debts are owed
+  /// here. Its observers are move()d one by one.
+  void absorb(const CacheNumbers& other) noexcept { numbers_.absorb(other); }
+  /// One of another ledger comes here, with what it is owed.
+  void move(CacheObserver& observer, CacheLedger& from) noexcept;
+
+  // ---- writes, flushes and losses. True: somebody is owed a failing FLUSH who was not before. ----
+
   /// A request has ended well that has data in the cache; `reports` were known when the first command was sent that
   /// has put some there.
-  void count_write(std::uint64_t reports) noexcept {
+  bool count_write(std::uint64_t reports) noexcept {
     ++numbers_.acknowledged;
-    if (!lost_since(reports)) return;
-    if (doubtful() == 0) numbers_.doubt_from = numbers_.acknowledged - 1;
-    numbers_.doubt_to = numbers_.acknowledged;
+    return lost_since(reports) && doubt(numbers_.acknowledged - 1, numbers_.acknowledged);
   }
 
-  /// A SYNCHRONIZE CACHE goes out, or none is needed.
-  void flush_begins() noexcept { numbers_.covered = numbers_.acknowledged; }
-  /// What it covers is on stable storage.
-  void flush_succeeds() noexcept { numbers_.flushed = numbers_.covered; }
+  /// A SYNCHRONIZE CACHE has ended well, or none was needed, when so many writes were acknowledged() before it was
+  /// sent. Several may be under way, and end in any order.
+  void flush_succeeds(std::uint64_t covered) noexcept { numbers_.flushed = std::max(numbers_.flushed, covered); }
+  /// It has failed, and may have cost what it covered.
+  bool flush_loses(std::uint64_t covered) noexcept { return doubt(numbers_.flushed, covered); }
 
   /// A command reports that the cache may be lost.
-  void report(const Known& when_sent) noexcept {
+  bool report(const Known& when_sent) noexcept {
     ++numbers_.reports;
-    const std::uint64_t safe = std::max(when_sent.flushed, numbers_.told);
-    if (safe == numbers_.acknowledged) return;
-    numbers_.doubt_from = doubtful() == 0 ? safe : std::min(numbers_.doubt_from, safe);
-    numbers_.doubt_to = numbers_.acknowledged;
+    return doubt(when_sent.flushed, numbers_.acknowledged);
   }
 
   /// Whether what a command has put into the cache may be gone, for which so many reports were known when it was
   /// sent.
   bool lost_since(std::uint64_t reports) const noexcept { return reports < numbers_.reports; }
 
+  // ---- telling ----
+
   /// Whether a FLUSH must fail that came when so many writes were acknowledged().
-  bool flush_must_fail(std::uint64_t acknowledged) const noexcept {
-    return doubtful() > 0 && numbers_.doubt_from < acknowledged;
+  LossTold must_tell(const CacheObserver& observer, std::uint64_t acknowledged) const noexcept {
+    if (observer.owed() && observer.from_ < acknowledged) return LossTold::own;
+    return numbers_.debts > 0 && observer.newcomer_ ? LossTold::left : LossTold::no;
   }
-  /// It has failed.
-  void told(std::uint64_t acknowledged) noexcept {
-    numbers_.told = std::max(numbers_.told, acknowledged);
-    numbers_.doubt_from = std::max(numbers_.doubt_from, std::min(acknowledged, numbers_.doubt_to));
-  }
+  /// It fails for that. Others of the same observer that wait for the same command must fail for the same until
+  /// end_telling().
+  void begin_telling(CacheObserver& observer, LossTold why, std::uint64_t acknowledged) noexcept;
+  void end_telling() noexcept;
+  /// The reply of such a FLUSH was sent.
+  void heard(CacheObserver& observer, LossTold why) noexcept;
+
+  // ---- numbers for people; not on the way of a request ----
 
   /// Writes, since the beginning.
   std::uint64_t acknowledged() const noexcept { return numbers_.acknowledged; }
-  /// Those that are in doubt, and not told yet.
-  std::uint64_t doubtful() const noexcept { return numbers_.doubt_to - numbers_.doubt_from; }
+  /// Those in doubt that somebody was not told of yet.
+  std::uint64_t doubtful() const noexcept;
+  /// FLUSHes that are to fail for what may be lost by now.
+  std::uint64_t debts() const noexcept;
   /// Those that a loss of the cache would lose now.
-  std::uint64_t unflushed() const noexcept { return numbers_.acknowledged - numbers_.flushed; }
+  std::uint64_t unflushed() const noexcept { return numbers_.unflushed(); }
+  /// There is something that a later FLUSH has to do with.
+  bool matters() const noexcept { return numbers_.matters() || debts() > 0; }
 
  private:
-  Numbers numbers_;
+  bool doubt(std::uint64_t safe, std::uint64_t to) noexcept;
+  static void owe(CacheObserver& observer, std::uint64_t from, std::uint64_t to) noexcept;
+
+  CacheNumbers numbers_;
+  CacheObservers observers_;
 };
 
 }  // namespace nbdgw::bridge

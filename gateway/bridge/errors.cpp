@@ -15,6 +15,8 @@ using initiator::Outcome;
 using proto::scsi::SenseKey;
 using proto::scsi::Status;
 
+constexpr const char* kShort = "the target moves less data than it should";
+
 std::optional<proto::scsi::Sense> sense_of(const initiator::ScsiCommand& command) noexcept {
   if (command.outcome != Outcome::completed) return std::nullopt;
   if (static_cast<Status>(command.status) != Status::check_condition) return std::nullopt;
@@ -26,6 +28,8 @@ const char* explain_sense(const initiator::ScsiCommand& command) noexcept {
   const auto sense = sense_of(command);
   if (!sense) return "the target reports an error without saying which";
   switch (sense->key) {
+    case SenseKey::recovered_error:  // not an error by itself
+      return kShort;
     case SenseKey::not_ready:
       return "the LUN is not ready";
     case SenseKey::medium_error:
@@ -69,6 +73,27 @@ bool unknown_command(const initiator::ScsiCommand& command) noexcept {
   return sense && sense->is(SenseKey::illegal_request, proto::scsi::asc::kInvalidOpcode);
 }
 
+bool invalid_field(const initiator::ScsiCommand& command) noexcept {
+  const auto sense = sense_of(command);
+  return sense && sense->is(SenseKey::illegal_request, proto::scsi::asc::kInvalidFieldInCdb);
+}
+
+bool may_have_lost_cache(const initiator::ScsiCommand& synchronize) noexcept {
+  if (synchronize.outcome != Outcome::completed) return false;
+  if (static_cast<Status>(synchronize.status) != Status::check_condition) return false;
+  const auto sense = sense_of(synchronize);
+  if (!sense) return true;  // nobody says what it was
+  switch (sense->key) {
+    case SenseKey::recovered_error:
+    case SenseKey::not_ready:
+    case SenseKey::illegal_request:
+    case SenseKey::unit_attention:
+      return false;
+    default:
+      return true;
+  }
+}
+
 const char* explain_briefly(const initiator::ScsiCommand& command, device::Error error) noexcept {
   switch (command.outcome) {
     case Outcome::path_lost:
@@ -95,7 +120,7 @@ const char* explain_briefly(const initiator::ScsiCommand& command, device::Error
   }
   switch (status) {
     case Status::good:
-      return "the target moves less data than it should";
+      return kShort;
     case Status::busy:
       return "the LUN stays busy";
     case Status::task_set_full:

@@ -37,34 +37,24 @@ Segment& own(nbd::Segment& segment) noexcept {
 
 }  // namespace
 
-IoRequest& IoRequest::from(Fence::Entry& entry) noexcept {
-  return *boost::intrusive::get_parent_from_member<IoRequest>(&entry, &IoRequest::fence);
-}
-
 // ---- What the protocol engine tells ----
-
-nbd::Segment* Export::next_write_segment(nbd::Request& request) {
-  Segment* const segment = io(request).next_to_fill;
-  NBDGW_ASSERT(segment != nullptr, "a WRITE has segments for its whole payload");
-  io(request).next_to_fill = segment->sibling;
-  return segment;
-}
 
 void Export::segment_received(nbd::Request& nbd_request, nbd::Segment& nbd_segment, proto::Micros now) {
   IoRequest& request = io(nbd_request);
   Segment& segment = own(nbd_segment);
-  NBDGW_ASSERT(segment.progress == Segment::State::filling && request.not_received > 0, "a segment is filled once");
-  --request.not_received;
-  segment.progress = Segment::State::received;
+  NBDGW_ASSERT(segment.progress == Segment::State::filling && request.filling, "a segment is filled once");
+  request.filling = false;
   if (request.error != Error::none) {
-    segment.progress = Segment::State::done;
-    free_memory(segment);
+    drop_segment(request, segment);
     conclude(request);
-  } else if (request.progress == IoRequest::State::admitted) {
-    // Only now: a client that has not sent anything yet must not stand in the way of others.
-    if (begins_fenced(request, widen(request.header.offset, request.header.length, can_.block))) run(request);
-  } else if (request.progress == IoRequest::State::running) {
-    launch(segment, first_write_step(segment));
+  } else {
+    request.progress = IoRequest::State::running;
+    segment.progress = Segment::State::fenced;
+    segment.fence.request = &request;
+    segment.fence.segment = &segment;
+    ++request.fenced;
+    // Only now: what a client has not sent must not stand in the way of others.
+    if (enters_fence(segment.fence, {segment.lba, segment.lba + segment.blocks})) run_part(segment);
   }
   pump(now);
 }
@@ -72,6 +62,7 @@ void Export::segment_received(nbd::Request& nbd_request, nbd::Segment& nbd_segme
 void Export::start(nbd::Request& nbd_request, proto::Micros now) {
   IoRequest& request = io(nbd_request);
   NBDGW_ASSERT(request.progress == IoRequest::State::admitted, "a request begins once");
+  request.telling = LossTold::no;
   if (request.error != Error::none) {
     finish(request);
     return;
@@ -89,32 +80,35 @@ void Export::start(nbd::Request& nbd_request, proto::Micros now) {
       request.range_end = range.end * can_.block;
       if (can_.unmap == 0 || range.empty()) {
         finish(request);  // a hint: success without effect
-      } else if (begins_fenced(request, range)) {
-        run(request);
+      } else {
+        run_fenced(request, range);
       }
       break;
     }
     default:
-      if (begins_fenced(request, widen(request.header.offset, request.header.length, can_.block))) run(request);
+      run_fenced(request, widen(request.header.offset, request.header.length, can_.block));
       break;
   }
   pump(now);
 }
 
-void Export::release(nbd::Request&, nbd::Segment& segment) {
+void Export::release(nbd::Request& nbd_request, nbd::Segment& segment) {
+  IoRequest& request = io(nbd_request);
+  if (request.cursor < request.range_end && request.error == Error::none) return read_on(request, own(segment));
   free_memory(own(segment));
 }
 
 void Export::release(nbd::Request& request) {
   NBDGW_ASSERT(io(request).progress == IoRequest::State::answered, "a request is released after its reply");
-  free_request(io(request));
+  if (request.header.command == Command::flush) note_heard(io(request));
+  if (io(request).active == 0) return free_request(io(request));
+  leave_stake(io(request));  // answered early: the rest runs to its end like that of a client who went away
 }
 
 void Export::abandon(nbd::Request& nbd_request) {
   IoRequest& request = io(nbd_request);
   NBDGW_ASSERT(!request.abandoned, "a request is abandoned once");
-  request.connection = nullptr;
-  request.abandoned = true;
+  leave_stake(request);
   ++counters_.abandoned;
   if (request.progress == IoRequest::State::flushing) leave_flush(request);
   for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
@@ -126,36 +120,60 @@ void Export::abandon(nbd::Request& nbd_request) {
 
 // ---- The way of a request ----
 
-/// True: it may run now. False: it waits for the fence, and run() comes later.
-bool Export::begins_fenced(IoRequest& request, BlockRange range) {
-  if (fence_.enter(request.fence, range.first, range.end)) return true;
-  request.progress = IoRequest::State::fenced;
+/// True: it may run now. False: it waits, and go_on() comes later.
+bool Export::enters_fence(FencedRange& place, BlockRange range) {
+  if (disk_->fence.enter(place, range.first, range.end)) return true;
+  if (disk_->stuck_exports > 0) {
+    const proto::Micros since = place.request->arrived_at;
+    const bool at_once = fails_now() || config_.hold_timeout == proto::kNever;
+    stuck_at_ = std::min(stuck_at_, at_once ? since : since + config_.hold_timeout);
+  }
   ++counters_.fenced;
   return false;
 }
 
+/// A TRIM or WRITE_ZEROES begins, or waits for the fence.
+void Export::run_fenced(IoRequest& request, BlockRange range) {
+  request.fence.request = &request;
+  if (enters_fence(request.fence, range)) {
+    run(request);
+  } else {
+    request.progress = IoRequest::State::fenced;
+  }
+}
+
+void Export::leave_fence(FencedRange& place) {
+  if (place.state() == Fence::State::outside) return;
+  disk_->fence.leave(place, [this](Fence::Entry& entry) { go_on(FencedRange::from(entry)); });
+}
+
+/// The fence has let it go, maybe out of a step of another export of the same disk.
+void Export::go_on(FencedRange& place) {
+  Export& owner = *place.request->owner;
+  if (&owner != this) woke_others_ = true;
+  place.segment != nullptr ? owner.run_part(*place.segment) : owner.run(*place.request);
+}
+
+/// A part of a WRITE.
+void Export::run_part(Segment& segment) {
+  --segment.request->fenced;
+  launch(segment, segment.discard_count == 0 ? Step::write : first_write_step(segment));
+}
+
 void Export::run(IoRequest& request) {
   request.progress = IoRequest::State::running;
-  switch (request.header.command) {
-    case Command::read:
-      for (Segment* s = request.first_segment; s != nullptr; s = s->sibling) launch(*s, Step::read);
-      break;
-    case Command::write:
-      for (Segment* s = request.first_segment; s != nullptr; s = s->sibling) {
-        if (s->progress == Segment::State::received) launch(*s, first_write_step(*s));
-      }
-      break;
-    default:
-      feed(request);
-      conclude(request);
-      break;
+  if (request.header.command == Command::read) {
+    for (Segment* s = request.first_segment; s != nullptr; s = s->sibling) launch(*s, Step::read);
+  } else {
+    feed(request);
+    conclude(request);
   }
 }
 
 void Export::launch(Segment& segment, Step step) {
   segment.progress = Segment::State::active;
   segment.step = step;
-  segment.attempts = {};
+  segment.begin_anew();
   ++segment.request->active;
   queue_.push_back(segment);
 }
@@ -176,7 +194,8 @@ void Export::settle(Segment& segment, bool good) {
       }
       break;
     case Command::write:
-      free_memory(segment);
+      leave_fence(segment.fence);
+      drop_segment(request, segment);
       break;
     default:
       segment.progress = Segment::State::spare;
@@ -188,18 +207,20 @@ void Export::settle(Segment& segment, bool good) {
 
 /// Goes on with a request that may have nothing more to wait for.
 void Export::conclude(IoRequest& request) {
-  const bool over = request.error != Error::none || request.abandoned;
-  if (request.active > 0 || (!over && (request.not_received > 0 || request.cursor < request.range_end))) return;
-  if (request.fence.state() != Fence::State::outside) {
-    // Nothing of it is with the target any more: every task's end has been told.
-    fence_.leave(request.fence, [this](Fence::Entry& entry) { run(IoRequest::from(entry)); });
+  if (request.early && !request.filling && !request.abandoned && request.progress < IoRequest::State::finished) {
+    finish(request);
   }
+  const bool over = request.error != Error::none || request.abandoned;
+  if (request.active > 0) return;
+  if (!over && (request.filling || request.fenced > 0 || request.cursor < request.range_end)) return;
+  leave_fence(request.fence);  // nothing of it is with the target any more: every task's end has been told
   if (request.abandoned) {
     free_request(request);
     return;
   }
   if (request.error != Error::none) {
-    if (request.not_received == 0) finish(request);  // else the rest of the payload still needs its place
+    // Else payload is on its way into its memory, or it was answered early.
+    if (!request.filling && request.progress < IoRequest::State::finished) finish(request);
     return;
   }
   if (request.cached_at != CacheLedger::kNothingCached) {
@@ -229,6 +250,7 @@ void Export::finish(IoRequest& request) {
 }
 
 void Export::deliver(Replies& replies, proto::Micros now) {
+  if (stuck_seen_ != disk_->stuck_changes) look_at_stuck(now);
   pump(now);
   // The protocol engine may release or abandon any request while it is told of one: take one at a time.
   while (!done_segments_.empty()) {

@@ -2,16 +2,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/bridge/abilities.hpp"
 #include "gateway/bridge/cache_event.hpp"
-#include "gateway/bridge/cache_ledger.hpp"
 #include "gateway/bridge/counters.hpp"
-#include "gateway/bridge/fence.hpp"
+#include "gateway/bridge/disk.hpp"
 #include "gateway/bridge/flush_group.hpp"
 #include "gateway/bridge/limits.hpp"
+#include "gateway/bridge/power_on.hpp"
 #include "gateway/bridge/request.hpp"
 #include "gateway/bridge/slab.hpp"
 #include "gateway/bridge/split.hpp"
@@ -24,6 +26,12 @@
 
 namespace nbdgw::bridge {
 
+/// Another export serves the same disk already.
+enum class SameDiskPolicy : std::uint8_t {
+  share,   // both serve it, and keep their writes apart as far as that can be
+  refuse,  // this one is refused for as long
+};
+
 struct ExportConfig {
   std::string name{};
   std::string description{};
@@ -32,11 +40,12 @@ struct ExportConfig {
   std::uint32_t queue_depth = kQueueDepth;    // tasks with the session at once, > 0
   std::size_t requests = kRequestsPerExport;  // > 0
   std::size_t segments = kSegmentsPerExport;  // at least segments_for(max_payload)
-  std::uint32_t max_payload = kMaxPayload;    // bytes of one READ or WRITE; the pool holds memory_for() them
+  std::uint32_t max_payload = kMaxPayload;    // bytes of one READ, if there is memory_for() them
   proto::Micros hold_timeout = kHoldTimeout;  // proto::kNever: requests never fail for want of a path
   std::uint8_t retries = device::kDefaultRetries;
-  /// 29/00 and 29/02 without an explanation mean that the cache may be lost; else they mean nothing.
-  bool power_on_fails_flush = true;
+  PowerOnPolicy power_on = PowerOnPolicy::unexplained;
+  SameDiskPolicy same_disk = SameDiskPolicy::share;
+  proto::Micros silence = kTrustedSilence;  // of the LUN, after which it is asked again which disk it is
 };
 
 /// Where outcomes go, so that this layer need not know the protocol engine: in production ConnectionReplies.
@@ -53,7 +62,7 @@ enum class ExportState : std::uint8_t {
   offline,  // no session, or the probe failed and will be repeated: requests are held
   probing,  // the LUN is being looked at, after each login and after some unit attentions: requests are held
   online,
-  refused,  // the LUN is there but must not be used: another disk, or one that shrank. Requests fail.
+  refused,  // the LUN is there but must not be used: another disk, or of a size that cannot be served. Requests fail.
 };
 
 const char* to_string(ExportState state) noexcept;
@@ -65,11 +74,30 @@ struct ExportStatus {
   bool known = false;  // has been online once: info() is valid
 };
 
-/// What an export that goes knows of its LUN's volatile cache, for the one that comes in its place: writes that were
-/// acknowledged and not flushed stay so, whoever serves the LUN.
+/// What an export that goes knows of its LUN, for the one that comes in its place: writes that were acknowledged and
+/// not flushed stay so, whoever serves the LUN, and the disk stays who it was.
 struct CacheLegacy {
-  CacheLedger cache;
-  proto::Micros seen_at = 0;  // when there was still a path to the LUN
+  CacheNumbers cache;
+  proto::Micros seen_at = 0;   // when there was still a path to the LUN
+  bool path_was_up = false;    // at the end: it was given up by us, and not lost
+  proto::DiskIdentity disk{};  // as far as known
+  PowerOnJudge::Learnt power_on{};
+  /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
+  bool gap = false;
+};
+
+/// How a session that is there now has come about, for what follows from it.
+enum class Login : std::uint8_t {
+  after_loss,  // or the first one
+  after_own,   // we have ended the session before ourselves
+  long_ago,    // the export is new, the session is not
+};
+
+/// What an export has heard of its LUN that concerns other exports of the same session.
+enum class UnitNews : std::uint8_t {
+  none,
+  unit,       // those of the same LUN: another disk may be there, or none
+  inventory,  // all: LUNs came or went
 };
 
 /// One export: a LUN, as the NBD protocol engine sees it. Turns NBD requests into SCSI tasks and their ends into
@@ -80,31 +108,48 @@ struct CacheLegacy {
 /// protocol engine is never called from inside one of its own calls. When room() has changed, connections that
 /// stalled are worth an on_room().
 ///
-/// A session that is lost hands back every task it holds, sent or not, before it tells of the next login: nothing may
-/// reach the new session before the LUN there was probed, for it might be another disk.
+/// Nothing may reach a new session before the LUN there was probed, for it might be another disk; so a session that
+/// is lost hands back what it has not sent. Of what it has sent, it keeps a write for as long as that might still run
+/// at the target, and a request has no end before that: it stays in the fence, with its memory. But after the hold
+/// timeout its client is answered EIO, and so is, each in its time, whoever waits behind it.
+///
+/// Inside a session the same: once the LUN has said that it may be another disk now, or none, nothing is sent to it
+/// before it was probed. What waits in the session without a CmdSN is taken back; what has one is under way. A target
+/// tells such a change to one command, and executes those behind it: what was under way may have met either disk, so
+/// its end is not believed, and it is sent again when the probe has found the disk that it was. It cannot be known
+/// whether it has written to the other one before.
+///
+/// There are targets that do not tell it at all (tgtd: whoever sends no command while the LUN is gone never hears of
+/// it). So after a silence of the LUN its identity is asked for before anything else is sent.
 ///
 /// The life of a request: admitted, then (WRITE, TRIM, WRITE_ZEROES) through the fence, running, flushing where FUA
 /// needs a SYNCHRONIZE CACHE, finished, answered, free. Its tasks wait in a queue for the path and for queue depth.
 ///
-/// Why nothing can wait for itself: a request has all it needs (request, segments, memory for all of its payload and
-/// for the blocks around it) before admit() returns it, so an admitted request never waits for memory. It waits for
-/// the fence, where everybody waits only for earlier ones; for its own client's payload, which has its memory and so
-/// can always be received, or else the client goes away and the request is abandoned; for queue depth, which running
-/// tasks give back; and for the session, at most until the hold timeout. None of these waits for a request that was
-/// not admitted.
-class Export final : public nbd::Backend, private initiator::CommandSink, private device::LogicalUnitObserver {
+/// Why nothing can wait for itself: a part of a request has all it needs (its segment, memory for its payload and for
+/// the blocks around it) before it begins. It waits for the fence, where everybody waits only for earlier parts,
+/// whose payload is there; for queue depth, which running tasks give back; and for the session, at most until the
+/// hold timeout. None of these waits for room. Who waits for room, holding some, is a WRITE for its next part, and
+/// its other parts run and end meanwhile. Why nobody waits for room for ever: Shares.
+class Export final : public nbd::Backend,
+                     private initiator::CommandSink,
+                     private device::LogicalUnitObserver,
+                     private ShareListener {
  public:
-  /// `pool` is shared by the exports of a shard. Both must outlive the export; it must be idle() when it goes, or the
+  /// `shares`: of the shard. It and the transport must outlive the export; it must be idle() when it goes, or the
   /// transport, the pool and the connections go without calling it again.
-  Export(ExportConfig config, proto::BufferPool& pool, initiator::CommandTransport& transport);
+  /// `directory`: who else serves which disk; null: nobody does. It must outlive the export, too.
+  Export(ExportConfig config, Shares& shares, initiator::CommandTransport& transport,
+         DiskDirectory* directory = nullptr);
   Export(const Export&) = delete;
   Export& operator=(const Export&) = delete;
   ~Export();
 
   // nbd::Backend
   const nbd::ExportInfo& info() const noexcept override { return info_; }
-  std::uint64_t memory_free() const noexcept override { return pool_.capacity() - pool_.used(); }
-  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
+  std::unique_ptr<nbd::Attachment> attach(nbd::LossStanding standing) override;
+  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
+                      proto::Micros now) override;
+  bool others_wait(const nbd::Stake& stake) const noexcept override { return share_.others_wait(stake); }
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;
@@ -114,28 +159,59 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
 
   // For the shell.
   /// `outage`: how long the target may have been away (initiator::SessionEvent::outage).
-  void on_session_up(proto::Micros outage, proto::Micros now);
+  void on_session_up(proto::Micros outage, proto::Micros now, Login login = Login::after_loss);
   void on_session_down(const std::string& reason, proto::Micros now);
   /// The ladder has reset the LUN, or the whole target. The LUN is probed again: its mode parameters may be others
   /// now, and the unit attentions of the reset are met by the probe.
   void on_unit_reset(proto::Micros now);
-  /// What has happened to the LUN's cache; for the log.
+  /// The ladder has asked the LUN whether it answers, and this is what it said: a unit attention that no command of
+  /// this export will be told any more.
+  void on_unit_answer(const initiator::ScsiCommand& command, proto::Micros now);
+  /// Another disk may be behind the LUN now, or none: so says somebody else than a command of this export. Requests
+  /// are held, and the LUN is probed.
+  void on_unit_event(const std::string& why, proto::Micros now);
+  /// What the other exports of the session have to be told by on_unit_event(); none after that.
+  bool has_news() const noexcept { return news_ != UnitNews::none; }
+  UnitNews take_news() noexcept { return std::exchange(news_, UnitNews::none); }
+  /// No other export of the session has the same LUN.
+  void set_alone(bool alone) noexcept { power_on_.set_alone(alone); }
+  /// What has happened to the LUN and its cache; for the log.
+  bool has_events() const noexcept { return !events_.empty(); }
   bool next_event(CacheEvent& event);
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
   /// Hands on what has come about, and sends what abandoned requests have made way for.
   void deliver(Replies& replies, proto::Micros now);
 
+  /// Reads the capacity of the LUN again, if the export is online and the LUN is not being asked anything else. After
+  /// a silence the LUN is asked first which disk it is. Its end is told as nothing, unless the LUN has changed.
+  void poll_capacity(proto::Micros now);
+  /// The LUN is online, and is being asked for its capacity or its identity.
+  bool asks_online() const noexcept;
+
+  /// Probes the LUN anew, by hand: what it has refused so far is tried again. Requests are held meanwhile. It ends
+  /// with a CacheEvent of this number. False: another one is under way, or there is no session.
+  bool rescan(std::uint32_t request_id, proto::Micros now);
+  bool rescanning() const noexcept { return rescan_ != 0; }
+
   /// Takes over what may change while there are clients: description, queue_depth, hold_timeout, retries and
-  /// power_on_fails_flush. What is under way goes on by the new values.
+  /// power_on. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
 
   CacheLegacy cache_legacy(proto::Micros now) const noexcept;
   /// Before the first session: this export stands in the place of another one of the same LUN.
   void inherit(const CacheLegacy& legacy) noexcept;
 
+  /// Requests of other exports of the disk go on since the last call: they want to be called, too.
+  bool take_woke_others() noexcept { return std::exchange(woke_others_, false); }
+  /// Names of other exports of the same disk whose writes are not kept apart from those of this one; empty: none.
+  const std::string& same_disk() const noexcept { return same_disk_; }
+  std::shared_ptr<Disk> disk() const noexcept { return disk_; }
+
   /// Shutdown: requests admitted from now on fail with ESHUTDOWN; those in flight go on.
   void drain() noexcept { draining_ = true; }
+  /// The LUN cannot be used over this path: it is not there, or not ready, as with a port in standby.
+  bool path_unusable() const noexcept;
   /// Nothing is held and nothing runs.
   bool idle() const noexcept { return requests_.used() == 0 && queue_.idle() && !unit_.command_lent(); }
 
@@ -150,21 +226,52 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::size_t in_flight() const noexcept { return requests_.used(); }
   const TaskQueue& queue() const noexcept { return queue_; }
   /// Acknowledged writes, and those of them that may be lost, see CacheLedger.
-  const CacheLedger& cache() const noexcept { return cache_; }
+  const CacheLedger& cache() const noexcept { return disk_->cache; }
+  const PowerOnJudge& power_on() const noexcept { return power_on_; }
   /// Since when requests wait for the path; proto::kNever: there is one, or there has never been one.
   proto::Micros held_since() const noexcept { return held_since_; }
 
  private:
   // Admission (export_admission.cpp).
-  bool reserve_parts(IoRequest& request);
-  bool reserve_slots(IoRequest& request);
-  Segment* add_segment(IoRequest& request, std::uint64_t bytes_of_memory);
+  struct Part {
+    std::uint64_t end = 0;    // on the export, of its payload
+    BlockRange blocks{};      // that it touches
+    std::uint32_t bytes = 0;  // of these
+    std::uint32_t cost = 0;   // of memory for them
+  };
+  struct Plan {
+    Need need;
+    Part first{};           // READ
+    std::uint64_t end = 0;  // READ: of what it begins with
+  };
+  Plan plan_of(const nbd::RequestHeader& header, const nbd::Stake& stake) const noexcept;
+  Plan plan_of_read(const nbd::RequestHeader& header, const nbd::Stake& stake) const noexcept;
+  Part part_at(std::uint64_t at, std::uint64_t end) const noexcept;
+  void begin(IoRequest& request, const nbd::RequestHeader& header, proto::Micros now) noexcept;
+  void count(proto::nbd::Command command) noexcept;
+  bool reserve(IoRequest& request, const Plan& plan);
+  bool reserve_slots(IoRequest& request, std::uint32_t bytes_of_memory);
+  Segment* add_part(IoRequest& request, const Part& part);
+  Segment* add_write_part(IoRequest& request, const Part& part, bool edges);
+  void place_part(IoRequest& request, Segment& segment, const Part& part) noexcept;
+  void read_on(IoRequest& request, Segment& segment);
+  Segment* add_segment(IoRequest& request, std::uint32_t bytes_of_memory);
+  void release_memory(Segment& segment) noexcept;
+  void unlink_segment(IoRequest& request, Segment& segment) noexcept;
+  void drop_segment(IoRequest& request, Segment& segment) noexcept;
+  void leave_stake(IoRequest& request) noexcept;
   void free_memory(Segment& segment) noexcept;
-  void free_segments(IoRequest& request) noexcept;
+  Need take_apart(IoRequest& request) noexcept;
   void free_request(IoRequest& request) noexcept;
 
+  void on_divided() noexcept override;
+
   // The way of a request (export.cpp).
-  bool begins_fenced(IoRequest& request, BlockRange range);
+  bool enters_fence(FencedRange& place, BlockRange range);
+  void run_fenced(IoRequest& request, BlockRange range);
+  void leave_fence(FencedRange& place);
+  void go_on(FencedRange& place);
+  void run_part(Segment& segment);
   void run(IoRequest& request);
   void launch(Segment& segment, Step step);
   void settle(Segment& segment, bool good);
@@ -181,41 +288,60 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   bool cut_unmap_slice(IoRequest& request, Segment& segment);
   bool cut_zero_slice(IoRequest& request, Segment& segment);
   Step zero_step(const IoRequest& request) const noexcept;
-  bool falls_back(Segment& segment);
+  bool falls_back(Segment& segment, proto::Micros now);
+  bool forgoes_16_bytes(const Segment& segment, proto::Micros now);
   void revise_step(Segment& segment) const noexcept;
 
   // Tasks (export_tasks.cpp).
   void pump(proto::Micros now);
+  bool looks_first(proto::Micros now);
   void send(Task& task, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
-  void task_over(Task& task, const device::Disposition& disposition);
+  void note_loss(Task& task, proto::Micros now) noexcept;
+  void disbelieve(Task& task, device::Disposition& disposition) noexcept;
+  void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
+  void task_over(Task& task, const device::Disposition& disposition, proto::Micros now);
   void task_failed(Task& task, proto::nbd::Error error, const char* text);
-  void drop_unsent(IoRequest& request) noexcept;
+  void drop_unsent(IoRequest& request);
   void fail_held();
+
+  // What the session holds (export_stuck.cpp).
+  void look_at_stuck(proto::Micros now);
+  void set_stuck(bool stuck, bool news) noexcept;
+  void answer_early(IoRequest& request);
 
   // FLUSH (export_flush.cpp).
   void join_flush(IoRequest& request);
   void leave_flush(IoRequest& request);
   void queue_flush();
   void flush_over(proto::nbd::Error error, const char* text);
+  void note_failed_flush(const Task& task);
   bool flush_falls_back();
   void finish_without_cache(IoRequest& request);
+  bool fails_for_loss(IoRequest& request, CacheEvent& told);
   void fail_for_lost_cache(IoRequest& request);
+  void note_heard(IoRequest& request) noexcept;
   void note_cached(const Segment& segment) noexcept;
   void conclude_cached_write(IoRequest& request);
   void cache_may_be_lost(const CacheLedger::Known& when_sent, std::string cause);
+  void tell_doubt(bool news);
   void tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests);
+  void tell(CacheEvent::Kind kind, std::string cause);
 
   // The path and the LUN (export_life.cpp).
   void on_probe_done(device::LogicalUnit& unit, proto::Micros now) override;
   void on_unit_notes(device::LogicalUnit& unit, const device::Notes& notes, proto::Micros now) override;
-  void count_notes(const device::Notes& notes) noexcept;
-  /// "Power on or reset" is ambiguous: after a reset or login of our own it follows from that, unless the target may
-  /// have lost its power before.
-  bool power_on_explained() const noexcept { return attentions_expected_ && !power_cycle_possible_; }
-  bool means_lost_cache(const device::Notes& notes) const noexcept;
-  void look_again(const device::Notes& notes, proto::Micros now);
+  void take_notes(const device::Notes& notes, const initiator::ScsiCommand& command, const CacheLedger::Known& sent,
+                  proto::Micros now);
+  void look_again(const device::Notes& notes, const initiator::ScsiCommand& command, proto::Micros now);
+  void doubt_identity(const std::string& why, proto::Micros now);
+  void begin_doubt(const std::string& why, proto::Micros now);
   void accept_facts(const device::Facts& facts, proto::Micros now);
+  void judge_inheritance(const device::Facts& facts) noexcept;
+  void refuse_out_of_reach(proto::Micros now);
+  void rescan_over();
+  bool enter_directory(const device::Facts& facts, proto::Micros now);
+  void share(std::shared_ptr<Disk> disk);
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;
   proto::Micros hold_expiry() const noexcept;
@@ -223,21 +349,25 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
 
   ExportConfig config_;
   proto::BufferPool& pool_;
+  Share share_;
   initiator::CommandTransport& transport_;
   nbd::ExportInfo info_;
   Abilities can_;
   Refusals refused_;
   ExportCounters counters_;
 
+  DiskDirectory* const directory_;
+  std::shared_ptr<Disk> disk_ = std::make_shared<Disk>();
+  std::string same_disk_;         // names of exports of the same disk that do not share it
+  bool woke_others_ = false;      // requests of other exports of the disk, which do not know
+  std::uint64_t stuck_seen_ = 0;  // of Disk::stuck_changes
+
   // The pools come before the lists: what is linked must outlive what links it.
   Slab<IoRequest> requests_;
   Slab<Segment> segments_;
-  Fence fence_;
   FlushGroup flush_;
-  CacheLedger cache_;
   CacheLedger::Known known_when_online_;  // the unit's own commands are sent later than that
   std::vector<CacheEvent> events_;
-  std::string cache_report_;  // the last report that the cache may be lost, in words
   TaskQueue queue_;
   DoneSegments done_segments_;
   RequestList finished_;
@@ -249,12 +379,22 @@ class Export final : public nbd::Backend, private initiator::CommandSink, privat
   std::string reason_ = "not connected yet";
   bool known_ = false;  // has been online: info_ and can_ hold
   bool session_up_ = false;
-  bool attentions_expected_ = false;   // a reset or login of our own has raised unit attentions, not met yet
-  bool power_cycle_possible_ = false;  // the target was away for long enough, and the LUN has not answered since
+  PowerOnJudge power_on_;
+  std::uint64_t doubts_ = 0;  // how often another disk may have come in the LUN's place; see Task::doubts
+  bool in_question_ = false;  // that was told as an event, and the answer was not yet
+  UnitNews news_ = UnitNews::none;
+  proto::Micros heard_at_ = 0;     // when the LUN has last answered a command
+  bool looking_ = false;           // it is being asked which disk it is, and nothing is sent meanwhile
+  std::uint32_t rescan_ = 0;       // the number of the rescan that is under way
+  std::uint64_t size_before_ = 0;  // the LUN's before that, bytes; 0: not known
   bool hold_expired_ = false;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
+  bool stuck_ = false;  // the session holds tasks of requests, for want of a proof that they are over at the target
+  proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough
   proto::Micros recheck_at_ = proto::kNever;
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
+  bool inherited_path_ = false;                   // CacheLegacy::path_was_up
+  proto::DiskIdentity heir_of_;  // whose inheritance is for this disk alone, if it is the one behind the LUN
 };
 
 }  // namespace nbdgw::bridge

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/bridge/attached.hpp"
 #include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
+#include "gateway/nbd/connection.hpp"
 
 /// FLUSH, and FUA by SYNCHRONIZE CACHE.
 namespace nbdgw::bridge {
@@ -15,10 +17,15 @@ namespace {
 constexpr const char* kLostBefore = "the target may have lost writes that were acknowledged and not flushed";
 constexpr const char* kLostItself = "the target may have lost this write before it was on stable storage";
 
+/// Of a request whose client is there.
+Attached& observer_of(const IoRequest& request) noexcept {
+  return static_cast<Attached&>(*request.connection->attachment());
+}
+
 }  // namespace
 
 void Export::join_flush(IoRequest& request) {
-  request.acknowledged_before = cache_.acknowledged();
+  request.acknowledged_before = disk_->cache.acknowledged();
   if (!can_.cache) {
     finish_without_cache(request);
     return;
@@ -31,12 +38,11 @@ void Export::join_flush(IoRequest& request) {
 /// What has its status is on stable storage. But the cache may have been there until a moment ago: a power cycle can
 /// switch it off.
 void Export::finish_without_cache(IoRequest& request) {
-  cache_.flush_begins();
-  cache_.flush_succeeds();
-  if (request.header.command == Command::flush && cache_.flush_must_fail(request.acknowledged_before)) {
-    fail_for_lost_cache(request);
-    tell(CacheEvent::Kind::told, cache_.doubtful(), 1);
-    cache_.told(request.acknowledged_before);
+  disk_->cache.flush_succeeds(disk_->cache.acknowledged());
+  CacheEvent told;
+  if (request.header.command == Command::flush && fails_for_loss(request, told)) {
+    disk_->cache.end_telling();
+    tell(CacheEvent::Kind::told, told.writes, told.requests);
   }
   finish(request);
 }
@@ -46,7 +52,7 @@ void Export::finish_without_cache(IoRequest& request) {
 void Export::queue_flush() {
   Task& task = flush_.task();
   if (task.state != Task::State::idle || !flush_.wanted()) return;
-  task.attempts = {};
+  task.begin_anew();
   task.sink = this;
   queue_.push_front(task);
 }
@@ -61,32 +67,34 @@ void Export::leave_flush(IoRequest& request) {
 
 /// The command has ended, or will not be sent. A lost cache comes before any other error, so that it is told as such.
 void Export::flush_over(Error error, const char* text) {
-  if (error == Error::none) cache_.flush_succeeds();
-  const std::uint64_t writes = cache_.doubtful();
-  std::uint64_t told = 0;  // acknowledged writes for which a FLUSH has failed
-  std::uint32_t failed = 0;
+  if (error == Error::none) disk_->cache.flush_succeeds(flush_.covers());
+  CacheEvent told;
   while (IoRequest* const request = flush_.take_covered()) {
-    // FUA speaks for its own write alone: what was lost of others is for a FLUSH to tell.
-    const bool flush = request->header.command == Command::flush;
-    if (flush ? cache_.flush_must_fail(request->acknowledged_before) : cache_.lost_since(request->cached_at)) {
-      fail_for_lost_cache(*request);
-      if (flush) told = std::max(told, request->acknowledged_before);
-      ++failed;
-    } else if (error != Error::none) {
-      fail(*request, error, text);
-    }
+    if (!fails_for_loss(*request, told) && error != Error::none) fail(*request, error, text);
     finish(*request);
   }
-  // Others that came before anybody could know of the failure stand for the same writes.
-  while (IoRequest* const request = told > 0 ? flush_.take_waiting_failure(cache_) : nullptr) {
-    fail_for_lost_cache(*request);
-    told = std::max(told, request->acknowledged_before);
-    ++failed;
+  // Others of a connection that came before it could know of the failure stand for the same writes.
+  const auto fails = [this](const IoRequest& request) {
+    const Attached& observer = observer_of(request);
+    return observer.telling() && disk_->cache.must_tell(observer, request.acknowledged_before) == LossTold::own;
+  };
+  while (IoRequest* const request = told.requests > 0 ? flush_.take_waiting_failure(fails) : nullptr) {
+    fails_for_loss(*request, told);
     finish(*request);
   }
-  cache_.told(told);
-  if (failed > 0) tell(CacheEvent::Kind::told, writes, failed);
+  if (told.requests > 0) {
+    disk_->cache.end_telling();
+    tell(CacheEvent::Kind::told, told.writes, told.requests);
+  }
   queue_flush();
+}
+
+/// Whoever is attached will hear of it: who has asked right now, the others by their next FLUSH.
+void Export::note_failed_flush(const Task& task) {
+  if (!may_have_lost_cache(task)) return;
+  ++counters_.cache_loss_reports;
+  disk_->cache_report = device::explain(task) + ", to a SYNCHRONIZE CACHE";
+  tell_doubt(disk_->cache.flush_loses(flush_.covers()));
 }
 
 /// The LUN refuses SYNCHRONIZE CACHE(16): the 10-byte form is tried. If it does not know that one either, it cannot
@@ -102,10 +110,32 @@ bool Export::flush_falls_back() {
   if (!unknown_command(flush_.task())) return false;
   refused_.synchronize = true;
   refresh_abilities();
-  flush_.cover_all();
-  cache_.flush_begins();
+  flush_.cover_all(disk_->cache);
   flush_over(Error::none, nullptr);
   return true;
+}
+
+/// `told`: counts what fails, and the writes in doubt before that.
+bool Export::fails_for_loss(IoRequest& request, CacheEvent& told) {
+  CacheLedger& cache = disk_->cache;
+  if (request.header.command != Command::flush) {
+    // FUA speaks for its own write alone: what was lost of others is for a FLUSH to tell.
+    if (!cache.lost_since(request.cached_at)) return false;
+  } else {
+    Attached& observer = observer_of(request);
+    request.telling = cache.must_tell(observer, request.acknowledged_before);
+    if (request.telling == LossTold::no) return false;
+    told.writes = std::max(told.writes, cache.doubtful());
+    cache.begin_telling(observer, request.telling, request.acknowledged_before);
+  }
+  ++told.requests;
+  fail_for_lost_cache(request);
+  return true;
+}
+
+/// A FLUSH was answered, and the reply is sent.
+void Export::note_heard(IoRequest& request) noexcept {
+  if (request.telling != LossTold::no) disk_->cache.heard(observer_of(request), request.telling);
 }
 
 void Export::fail_for_lost_cache(IoRequest& request) {
@@ -126,28 +156,29 @@ void Export::note_cached(const Segment& segment) noexcept {
 /// All of a write-like request is done, and some of it is in the cache.
 void Export::conclude_cached_write(IoRequest& request) {
   if (request.fua) {
-    if (!cache_.lost_since(request.cached_at)) return join_flush(request);
+    if (!disk_->cache.lost_since(request.cached_at)) return join_flush(request);
     fail_for_lost_cache(request);
     tell(CacheEvent::Kind::told, 0, 1);
   } else {
-    const bool doubt = cache_.doubtful() > 0;
-    cache_.count_write(request.cached_at);
-    if (!doubt && cache_.doubtful() > 0) tell(CacheEvent::Kind::in_doubt, cache_.doubtful(), 0);
+    tell_doubt(disk_->cache.count_write(request.cached_at));
   }
   finish(request);
 }
 
 void Export::cache_may_be_lost(const CacheLedger::Known& when_sent, std::string cause) {
   ++counters_.cache_loss_reports;
-  const bool doubt = cache_.doubtful() > 0;
-  cache_.report(when_sent);
-  cache_report_ = std::move(cause);
-  if (!doubt && cache_.doubtful() > 0) tell(CacheEvent::Kind::in_doubt, cache_.doubtful(), 0);
+  disk_->cache_report = std::move(cause);
+  tell_doubt(disk_->cache.report(when_sent));
+}
+
+/// `news`: somebody is owed a failing FLUSH now who was not before.
+void Export::tell_doubt(bool news) {
+  if (news) tell(CacheEvent::Kind::in_doubt, disk_->cache.doubtful(), 0);
 }
 
 void Export::tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests) {
   events_.push_back(
-      {.kind = kind, .lun = config_.lun, .writes = writes, .requests = requests, .cause = cache_report_});
+      {.kind = kind, .lun = config_.lun, .writes = writes, .requests = requests, .cause = disk_->cache_report});
 }
 
 bool Export::next_event(CacheEvent& event) {

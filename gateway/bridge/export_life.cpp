@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/bridge/attached.hpp"
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
 
@@ -9,24 +10,42 @@ namespace nbdgw::bridge {
 
 using device::LogicalUnit;
 
-Export::Export(ExportConfig config, proto::BufferPool& pool, initiator::CommandTransport& transport)
+Export::Export(ExportConfig config, Shares& shares, initiator::CommandTransport& transport, DiskDirectory* directory)
     : config_(std::move(config)),
-      pool_(pool),
+      pool_(shares.pool()),
+      share_(shares, *this, config_.requests, config_.segments),
       transport_(transport),
-      requests_(config_.requests),
-      segments_(config_.segments),
+      directory_(directory),
+      requests_(config_.requests + shares.reserved_clients()),
+      segments_(config_.segments + shares.reserved_clients()),
       queue_(config_.queue_depth),
       unit_(transport, config_.lun, this) {
   NBDGW_ASSERT(config_.queue_depth > 0 && config_.requests > 0, "an export can do something");
   // A request that can never be had would make its connection wait for ever.
   NBDGW_ASSERT(config_.segments >= segments_for(config_.max_payload), "segments for the largest request");
-  NBDGW_ASSERT(pool_.capacity() >= memory_for(config_.max_payload), "memory for the largest request");
+  ++disk_->exports;
+  power_on_.configure(config_.power_on);
   info_.name = config_.name;
   info_.description = config_.description;
-  info_.max_payload = config_.max_payload;
+  on_divided();
 }
 
-Export::~Export() = default;
+/// A READ for which there can never be memory is not to be waited for.
+void Export::on_divided() noexcept {
+  info_.max_payload = std::min(config_.max_payload, payload_for(share_.shares().most()));
+}
+
+Export::~Export() {
+  if (directory_ != nullptr) directory_->leave(*this);
+  if (stuck_) --disk_->stuck_exports;
+  --disk_->exports;
+  // Only at the end of all: otherwise it is idle.
+  const auto leave = [&](auto& held) {
+    if (held.fence.state() != Fence::State::outside) disk_->fence.leave(held.fence, [](Fence::Entry&) {});
+  };
+  requests_.for_each(leave);
+  segments_.for_each(leave);
+}
 
 void Export::retune(const ExportConfig& config, proto::Micros now) {
   NBDGW_ASSERT(config.name == config_.name && config.lun == config_.lun && config.read_only == config_.read_only,
@@ -35,33 +54,56 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
   config_.queue_depth = config.queue_depth;
   config_.retries = config.retries;
   config_.hold_timeout = config.hold_timeout;
-  config_.power_on_fails_flush = config.power_on_fails_flush;
+  config_.power_on = config.power_on;
+  config_.same_disk = config.same_disk;
+  config_.silence = config.silence;
+  power_on_.configure(config.power_on);
   queue_.configure_depth(config.queue_depth);
   if (hold_expired_) {
     hold_expired_ = false;
     hold_expired_ = hold_expiry() <= now;
   }
+  look_at_stuck(now);
   pump(now);
 }
 
+std::unique_ptr<nbd::Attachment> Export::attach(nbd::LossStanding standing) {
+  return std::make_unique<Attached>(disk_, *this, standing);
+}
+
 CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {
-  return {cache_, held_since_ == proto::kNever ? now : held_since_};
+  return {.cache = disk_->cache.numbers(),
+          .seen_at = held_since_ == proto::kNever ? now : held_since_,
+          .path_was_up = session_up_ && known_,
+          .disk = unit_.identity(),
+          .power_on = power_on_.learnt(),
+          .gap = false};
 }
 
 void Export::inherit(const CacheLegacy& legacy) noexcept {
   NBDGW_ASSERT(!session_up_ && !known_, "an inheritance comes before the first session");
-  cache_ = legacy.cache;
-  known_when_online_ = cache_.known();
+  disk_->cache.restore(legacy.cache);
+  disk_->cache_report = "that was reported before the export was made anew, or the gateway restarted";
+  known_when_online_ = disk_->cache.known();
   inherited_from_ = legacy.seen_at;
+  inherited_path_ = legacy.path_was_up;
+  if (legacy.gap) {
+    heir_of_ = legacy.disk;
+  } else {
+    unit_.expect(legacy.disk);
+  }
+  power_on_.restore(legacy.power_on);
 }
 
-void Export::on_session_up(proto::Micros outage, proto::Micros now) {
-  if (inherited_from_ != proto::kNever) outage = std::max(outage, now - inherited_from_);
+void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login) {
+  if (inherited_from_ != proto::kNever) {
+    outage = std::max(outage, now - inherited_from_);
+    // The export before this one was taken away with its session: that has ended by our own logout.
+    if (inherited_path_ && login == Login::after_loss) login = Login::after_own;
+  }
   inherited_from_ = proto::kNever;
   session_up_ = true;
-  attentions_expected_ = true;
-  // Stays until the LUN has answered: a second login, or a reset, may come before that.
-  power_cycle_possible_ = power_cycle_possible_ || outage >= kPowerCycleTime;
+  power_on_.on_login(login == Login::after_own, outage);
   refused_ = {};
   // Every login may have led to another array, or to one where the LUN was changed meanwhile.
   enter(ExportState::probing, "the LUN is being probed", now);
@@ -71,23 +113,29 @@ void Export::on_session_up(proto::Micros outage, proto::Micros now) {
 void Export::on_session_down(const std::string& reason, proto::Micros now) {
   session_up_ = false;
   enter(ExportState::offline, reason, now);
+  rescan_over();
+  look_at_stuck(now);
   pump(now);
 }
 
 void Export::on_unit_reset(proto::Micros now) {
   ++counters_.unit_resets;
   if (!session_up_) return;  // the next login says what is to be expected
-  attentions_expected_ = true;
+  power_on_.on_reset();
   enter(ExportState::probing, "the LUN was reset and is being probed", now);
   unit_.probe(now);
 }
 
 void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
   if (!session_up_) return;  // an answer from before the session was lost: there will be another probe
+  heard_at_ = now;
+  looking_ = false;
+  // It was asked while the export was online, and is the disk that it was, of the same size.
+  const bool ready = unit.state() == LogicalUnit::State::ready;
+  if (state_ == ExportState::online && ready && unit.facts().capacity_bytes() == info_.size) return pump(now);
   ++counters_.probes;
-  if (unit.state() == LogicalUnit::State::ready) {
-    // It has met all that there was: a target reports its unit attentions to the first command that can take them.
-    attentions_expected_ = power_cycle_possible_ = false;
+  if (ready) {
+    power_on_.on_probed();
     accept_facts(unit.facts(), now);
   } else {
     ++counters_.probe_failures;
@@ -98,74 +146,162 @@ void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
     // The unit tries again by itself; only what is certainly not the disk we know is turned down meanwhile.
     enter(another_disk && known_ ? ExportState::refused : ExportState::offline, unit.failure(), now);
   }
+  rescan_over();
   pump(now);
 }
 
-void Export::accept_facts(const device::Facts& facts, proto::Micros now) {
-  const std::uint64_t size = facts.capacity_bytes();
-  if (known_ && size < info_.size) {
+/// False: the disk is served by another export, and this one is not to serve it, too.
+bool Export::enter_directory(const device::Facts& facts, proto::Micros now) {
+  if (directory_ == nullptr || !facts.identity().known()) return true;
+  DiskDirectory::Others others = directory_->enter(*this, facts.identity());
+  if (!known_ && config_.same_disk == SameDiskPolicy::refuse && !(others.apart + others.together).empty()) {
+    directory_->leave(*this);
     recheck_at_ = now + kRecheckInterval;
     enter(ExportState::refused,
-          "the LUN shrank from " + std::to_string(info_.size) + " to " + std::to_string(size) +
-              " bytes; grow it again, or restart the gateway to take the new size",
+          "its disk is served by another export already (" + others.together +
+              (others.together.empty() || others.apart.empty() ? "" : ", ") + others.apart +
+              "), and it is configured not to share it (same_disk: refuse)",
           now);
-    return;
+    return false;
   }
-  known_ = true;
-  info_.size = size;
-  info_.disk = facts.identifier.empty() ? facts.serial : facts.identifier;
-  info_.read_only = config_.read_only || facts.write_protected;
-  info_.rotational = facts.medium == device::Medium::rotating;
-  info_.preferred_block =
-      std::clamp(std::max(facts.block_length, facts.physical_block_length), kPreferredBlock, kMaxPart);
-  refresh_abilities();
-  enter(ExportState::online, "", now);
+  if (others.disk != nullptr && others.disk != disk_) {
+    // What is under way stays in the fence where it is; and a fence counts in blocks.
+    if (requests_.used() == 0 && others.disk->block == facts.block_length) {
+      share(std::move(others.disk));
+    } else {
+      others.apart += (others.apart.empty() ? "" : ", ") + others.together;
+    }
+  }
+  disk_->block = facts.block_length;
+  if (others.apart != same_disk_) {
+    same_disk_ = std::move(others.apart);
+    if (!same_disk_.empty()) tell(CacheEvent::Kind::same_disk, same_disk_);
+  }
+  return true;
+}
+
+void Export::share(std::shared_ptr<Disk> disk) {
+  NBDGW_ASSERT(requests_.used() == 0 && !stuck_, "nothing is under way in the fence that is left");
+  CacheNumbers numbers = disk_->cache.numbers();
+  if (disk_->exports > 1) numbers.drop_debts();  // they stay with those that it is shared with so far
+  disk->cache.absorb(numbers);
+  Attached::move_all(*this, disk_, disk);
+  --disk_->exports;
+  disk_ = std::move(disk);
+  ++disk_->exports;
+  known_when_online_ = disk_->cache.known();
+  stuck_seen_ = disk_->stuck_changes;
 }
 
 void Export::on_unit_notes(LogicalUnit& unit, const device::Notes& notes, proto::Micros now) {
-  count_notes(notes);
-  if (means_lost_cache(notes)) cache_may_be_lost(known_when_online_, unit.last_answer());
-  look_again(notes, now);
+  take_notes(notes, unit.last_command(), known_when_online_, now);
+  // The probe itself begins anew where it must; only what is under way is left to be doubted.
+  if (notes.identity_in_doubt) {
+    news_ = std::max(news_, UnitNews::unit);
+    if (state_ == ExportState::online) {
+      begin_doubt(
+          looking_ ? "after a silence it answered that it is another one" : device::explain(unit.last_command()),
+          now);
+    } else {
+      ++doubts_;
+    }
+  } else {
+    if (!notes.not_ready) look_again(notes, unit.last_command(), now);
+  }
 }
 
-/// Whether what was not flushed may be gone.
-bool Export::means_lost_cache(const device::Notes& notes) const noexcept {
-  return notes.cache_may_be_lost || (notes.power_on && config_.power_on_fails_flush && !power_on_explained());
-}
-
-void Export::count_notes(const device::Notes& notes) noexcept {
+/// Counts, and draws the conclusions that are not about what the LUN is. `sent`: what was known of the cache when the
+/// command was sent.
+void Export::take_notes(const device::Notes& notes, const initiator::ScsiCommand& command,
+                        const CacheLedger::Known& sent, proto::Micros now) {
   if (notes.unit_attention) ++counters_.unit_attentions;
-  if (notes.power_on && power_on_explained()) ++counters_.power_on_explained;
+  if (notes.power_on && power_on_.explained()) ++counters_.power_on_explained;
+  const bool lost_power = notes.power_on && power_on_.on_attention();
+  if (lost_power || notes.cache_may_be_lost) cache_may_be_lost(sent, device::explain(command));
+  if (notes.inventory_changed) news_ = UnitNews::inventory;
+  if (notes.threshold_reached) {
+    ++counters_.threshold_reports;
+    tell(CacheEvent::Kind::threshold, device::explain(command));
+  }
   if (notes.queue_full) {
     ++counters_.queue_full;
-    queue_.lower_depth();
+    // Where the unit's own question was the only command, its refusal says nothing about how many are too many.
+    if (&command != &unit_.last_command() || queue_.lent() > 0) queue_.lower_depth(now);
   }
 }
 
 /// The unit looks again at what one of our commands has told may have changed; requests wait meanwhile, for it might
 /// be another disk now.
-void Export::look_again(const device::Notes& notes, proto::Micros now) {
-  if (!notes.capacity_changed && !notes.facts_changed) return;
-  unit_.note(notes, now);
-  if (state_ == ExportState::online && unit_.state() != LogicalUnit::State::ready) {
-    enter(ExportState::probing, "the LUN reports a change and is being probed", now);
+void Export::look_again(const device::Notes& notes, const initiator::ScsiCommand& command, proto::Micros now) {
+  if (notes.identity_in_doubt) {
+    news_ = std::max(news_, UnitNews::unit);
+    return doubt_identity(device::explain(command), now);
   }
+  if (!notes.capacity_changed && !notes.facts_changed && !notes.not_ready) return;
+  if (notes.facts_changed) refused_ = {};  // another firmware, maybe: what it could not do it may be able to do now
+  device::Notes change = notes;
+  change.facts_changed = notes.facts_changed || notes.not_ready;
+  unit_.note(change, now);
+  if (state_ == ExportState::online && unit_.state() != LogicalUnit::State::ready) {
+    enter(ExportState::probing, "it is being probed, for it has answered " + device::explain(command), now);
+  }
+}
+
+void Export::on_unit_answer(const initiator::ScsiCommand& command, proto::Micros now) {
+  if (!session_up_) return;
+  device::Attempts attempts{.attentions_expected = true};
+  const device::Notes notes = device::decide(command, device::CommandKind::other, attempts).notes;
+  if (!notes.any()) return;
+  take_notes(notes, command, disk_->cache.known(), now);
+  look_again(notes, command, now);
+  pump(now);
+}
+
+void Export::on_unit_event(const std::string& why, proto::Micros now) {
+  if (!session_up_) return;  // the next login leads to a probe anyway
+  doubt_identity(why, now);
+}
+
+void Export::doubt_identity(const std::string& why, proto::Micros now) {
+  begin_doubt(why, now);
+  unit_.note({.identity_in_doubt = true}, now);
+}
+
+/// The probe that it takes is another matter.
+void Export::begin_doubt(const std::string& why, proto::Micros now) {
+  ++doubts_;
+  ++counters_.identity_doubts;
+  transport_.recall(config_.lun);
+  if (state_ != ExportState::online) return;
+  in_question_ = true;
+  tell(CacheEvent::Kind::in_question, why);
+  enter(ExportState::probing, "another disk may be behind the LUN now (" + why + "): it is being probed", now);
 }
 
 /// The one place where the state changes. Every change is possible: the session comes and goes as it likes, and the
 /// probe may say anything. The caller calls pump() at the end of its step.
 void Export::enter(ExportState state, std::string reason, proto::Micros now) {
   if (state_ == ExportState::online && state == ExportState::offline) ++counters_.path_losses;
-  if (state_ == ExportState::online) known_when_online_ = cache_.known();
+  if (state_ == ExportState::online) known_when_online_ = disk_->cache.known();
+  if (state == ExportState::refused && state_ != ExportState::refused) {
+    in_question_ = false;
+    tell(CacheEvent::Kind::refused, reason);
+  }
   if (state == ExportState::online) {
+    if (std::exchange(in_question_, false)) tell(CacheEvent::Kind::confirmed, reason_);
     held_since_ = proto::kNever;
     hold_expired_ = false;
   } else if (held_since_ == proto::kNever && known_) {
     held_since_ = now;
   }
   if (state != ExportState::refused) recheck_at_ = proto::kNever;
+  if (state != ExportState::online) looking_ = false;
   state_ = state;
   reason_ = std::move(reason);
+}
+
+void Export::tell(CacheEvent::Kind kind, std::string cause) {
+  events_.push_back({.kind = kind, .lun = config_.lun, .writes = 0, .requests = 0, .cause = std::move(cause)});
 }
 
 void Export::refresh_abilities() noexcept {
@@ -173,6 +309,12 @@ void Export::refresh_abilities() noexcept {
   const bool had_requests = requests_.used() > 0;
   can_ = abilities_of(unit_.facts(), refused_, config_.lun);
   NBDGW_ASSERT(!had_requests || can_.block == block, "the block length does not change under requests");
+}
+
+bool Export::path_unusable() const noexcept {
+  if (!session_up_ || state_ != ExportState::offline) return false;
+  const LogicalUnit::Failure failure = unit_.failure_reason();
+  return failure == LogicalUnit::Failure::not_ready || failure == LogicalUnit::Failure::not_there;
 }
 
 ExportStatus Export::status() const {
@@ -186,7 +328,7 @@ proto::Micros Export::hold_expiry() const noexcept {
 }
 
 proto::Micros Export::next_deadline() const noexcept {
-  return std::min({queue_.next_due(), recheck_at_, unit_.next_deadline(), hold_expiry()});
+  return std::min({queue_.next_due(), recheck_at_, stuck_at_, unit_.next_deadline(), hold_expiry()});
 }
 
 void Export::on_deadline(proto::Micros now) {
@@ -199,6 +341,7 @@ void Export::on_deadline(proto::Micros now) {
     hold_expired_ = true;
     ++counters_.hold_timeouts;
   }
+  if (stuck_at_ <= now) look_at_stuck(now);
   queue_.release_due(now);
   pump(now);
 }

@@ -26,6 +26,10 @@ void zero(std::span<const iovec> list, std::size_t offset, std::size_t length) n
   }
 }
 
+bool is_of_16_bytes(const initiator::ScsiCommand& command) noexcept {
+  return command.cdb_length == 16;
+}
+
 }  // namespace
 
 /// An unaligned WRITE first reads what it would otherwise overwrite at its ends.
@@ -37,7 +41,7 @@ Step Export::first_write_step(const Segment& segment) const noexcept {
 
 void Export::segment_good(Segment& segment) {
   const std::uint64_t end = segment.offset + segment.length;
-  segment.attempts = {};
+  segment.begin_anew();
   switch (segment.step) {
     case Step::head_read:
       ++counters_.read_modify_writes;
@@ -70,14 +74,18 @@ void Export::segment_good(Segment& segment) {
 
 /// The LUN refuses the command, or a bit in it. True: the segment goes on in another way, from where it is; with
 /// Step::none it has nothing more to do.
-bool Export::falls_back(Segment& segment) {
+bool Export::falls_back(Segment& segment, proto::Micros now) {
   switch (segment.step) {
     case Step::write_same_unmap:
     case Step::write_same:
-      refused_.write_same_unmap = true;
-      if (segment.step == Step::write_same || unknown_command(segment)) {
-        refused_.write_same = true;
-        unit_.write_same_refused();
+      if (is_of_16_bytes(segment) && unknown_command(segment)) {
+        refused_.write_same_16 = true;
+      } else {
+        refused_.write_same_unmap = true;
+        if (segment.step == Step::write_same) {
+          refused_.write_same = true;
+          unit_.write_same_refused();
+        }
       }
       refresh_abilities();
       revise_step(segment);
@@ -88,16 +96,51 @@ bool Export::falls_back(Segment& segment) {
       refused_.unmap = true;
       unit_.unmap_refused();
       refresh_abilities();
-      segment.request->cursor = segment.request->range_end;
-      segment.step = Step::none;
+      revise_step(segment);
       return true;
-    default:
-      return false;
+    case Step::read:
+    case Step::head_read:
+    case Step::tail_read:
+    case Step::edge_read:
+      return forgoes_16_bytes(segment, now);
+    case Step::write:
+    case Step::edge_write:
+    case Step::write_zeroes:
+      if (forgoes_16_bytes(segment, now)) return true;
+      if (!device::has_fua(segment)) return false;
+      refused_.fua = true;
+      refresh_abilities();
+      segment.request->fua_bit = false;  // so that a SYNCHRONIZE CACHE follows
+      return true;
+    case Step::none:
+      break;
   }
+  return false;
 }
 
-/// Another segment may have learnt meanwhile that the LUN does not know what this one was about to send.
+/// The LUN does not know READ(16) or WRITE(16). True: the 10-byte form is tried. What else was under way comes here,
+/// too, one by one.
+bool Export::forgoes_16_bytes(const Segment& segment, proto::Micros now) {
+  // "Invalid field" speaks of the operation code only with a LUN that did not know READ CAPACITY(16) either.
+  const bool unknown = unknown_command(segment) || (invalid_field(segment) && !unit_.facts().capacity_16);
+  if (!is_of_16_bytes(segment) || !unknown) return false;
+  refused_.transfer_16 = true;
+  if (!out_of_reach(unit_.facts(), refused_)) {
+    refresh_abilities();
+    return true;
+  }
+  if (state_ != ExportState::online) return true;  // the probe that runs will come to the same
+  refuse_out_of_reach(now);
+  return false;
+}
+
+/// Another segment, or a probe, may have learnt meanwhile that the LUN does not know what this one was about to send.
+/// Step::none: so there is nothing to send.
 void Export::revise_step(Segment& segment) const noexcept {
+  if (segment.step == Step::unmap && can_.unmap == 0) {  // a hint that comes to nothing
+    segment.request->cursor = segment.request->range_end;
+    segment.step = Step::none;
+  }
   if (segment.step == Step::write_same_unmap && !can_.write_same_unmap) segment.step = Step::write_same;
   if (segment.step == Step::write_same && can_.write_same == 0) segment.step = Step::write_zeroes;
 }

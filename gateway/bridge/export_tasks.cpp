@@ -8,6 +8,7 @@ namespace nbdgw::bridge {
 
 using device::Action;
 using device::CommandKind;
+using proto::nbd::Command;
 using proto::nbd::Error;
 
 namespace {
@@ -35,27 +36,49 @@ CommandKind kind_of(const Task& task) noexcept {
   return CommandKind::other;
 }
 
+initiator::Proof proof_of(const Task& task) noexcept {
+  NBDGW_ASSERT(task.proof.has_value(), "what may be sent again came back with a proof");
+  return *task.proof;
+}
+
 }  // namespace
 
 /// Sends what may be sent.
 void Export::pump(proto::Micros now) {
   if (fails_now()) {
+    if (stuck_at_ != proto::kNever) look_at_stuck(now);
     fail_held();
     return;
   }
-  if (state_ != ExportState::online) return;
+  if (queue_.ready() == 0 || state_ != ExportState::online || looking_) return;
+  // What has a command under way is not taken away (tgtd refuses that), and a look would wait behind its data.
+  if (queue_.lent() == 0 && now - heard_at_ > config_.silence && looks_first(now)) return;
   while (Task* const task = queue_.lend()) send(*task, now);
 }
 
+/// True: the LUN is asked which disk it is, and the end of that calls pump().
+bool Export::looks_first(proto::Micros now) {
+  looking_ = unit_.confirm_identity(now);
+  if (looking_) ++counters_.looks;
+  return looking_;
+}
+
 void Export::send(Task& task, proto::Micros now) {
-  task.known = cache_.known();
+  if (task.role == Task::Role::segment) {
+    Segment& segment = static_cast<Segment&>(task);
+    revise_step(segment);
+    if (segment.step == Step::none) {
+      queue_.returned(task);
+      return settle(segment, true);
+    }
+  }
+  task.known = disk_->cache.known();
+  task.doubts = doubts_;
   if (task.role == Task::Role::flush) {
-    flush_.cover_all();
-    cache_.flush_begins();
+    flush_.cover_all(disk_->cache);
     prepare_flush(task, can_);
   } else {
     Segment& segment = static_cast<Segment&>(task);
-    revise_step(segment);
     prepare(segment, can_, segment.request->fua_bit);
   }
   ++counters_.tasks;
@@ -65,21 +88,27 @@ void Export::send(Task& task, proto::Micros now) {
 void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now) {
   Task& task = static_cast<Task&>(command);
   queue_.returned(task);
-  task.attempts.attentions_expected = attentions_expected_;
-  const device::Disposition disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
+  task.attempts.attentions_expected = power_on_.expected();
+  const bool believed = task.doubts == doubts_;
+  if (command.outcome == initiator::Outcome::completed) heard_at_ = now;
+  note_loss(task, now);
+  device::Disposition disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
   if (disposition.notes.any()) {
-    count_notes(disposition.notes);
-    if (means_lost_cache(disposition.notes)) cache_may_be_lost(task.known, device::explain(command));
-    look_again(disposition.notes, now);
+    take_notes(disposition.notes, command, task.known, now);
+    look_again(disposition.notes, command, now);
   }
-  if (command.outcome == initiator::Outcome::completed && command.status == 0 && disposition.action != Action::done) {
+  if (!believed) disbelieve(task, disposition);
+  if (disposition.short_transfer) {
     ++counters_.short_transfers;
+    if (task.role == Task::Role::segment) keep_moved(static_cast<Segment&>(task), disposition.moved);
   }
   // Before all else: what is held may only be sent once the session is back and the LUN was looked at; and so may
   // whatever else waits, even if this command has come back once too often.
   if (command.outcome == initiator::Outcome::transport_disrupted) {
     ++counters_.held;
-    if (state_ == ExportState::online || state_ == ExportState::probing) {
+    // One that was held in the session comes back later, when there is another one.
+    const bool news = command.proof->came_with_the_loss();
+    if (news && (state_ == ExportState::online || state_ == ExportState::probing)) {
       enter(ExportState::offline, "the session with the target was lost", now);
     }
   }
@@ -89,30 +118,61 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
                                                            static_cast<Segment&>(task).request->error == Error::none;
   const bool over = disposition.action == Action::done || disposition.action == Action::error;
   if (over) {
-    task_over(task, disposition);
+    task_over(task, disposition, now);
   } else if (!wanted) {
     // The target has forgotten it, and nobody needs it any more.
     if (task.role == Task::Role::segment) settle(static_cast<Segment&>(task), false);
   } else if (disposition.action == Action::retry_later) {
     ++counters_.retries_delayed;
-    queue_.delay(task, now + disposition.delay);
+    queue_.again(task, proof_of(task), now + disposition.delay);
   } else {
     if (disposition.action == Action::retry_now) ++counters_.retries_at_once;
-    queue_.push_front(task);
+    queue_.again(task, proof_of(task));
   }
   pump(now);
 }
 
+/// One that is under way whenever the session is lost may be what brings it down.
+void Export::note_loss(Task& task, proto::Micros now) noexcept {
+  if (task.outcome != initiator::Outcome::transport_disrupted || !task.proof->was_sent()) return;
+  if (task.lost_at == proto::kNever) task.lost_at = now;
+  task.attempts.lost_for = now - task.lost_at;
+  if (task.attempts.losses > 0) queue_.begin_carefully();
+}
+
+/// Another disk may have come while the command was under way, so nobody knows which one has answered: it is sent
+/// again once that is known. Counted as a unit attention, so that it ends even if the target reports such changes for
+/// ever.
+void Export::disbelieve(Task& task, device::Disposition& disposition) noexcept {
+  disposition.moved = 0;
+  const bool over = disposition.action == Action::done || disposition.action == Action::error;
+  if (!over || task.outcome != initiator::Outcome::completed) return;
+  ++counters_.disbelieved;
+  const bool enough = task.attempts.unit_attentions >= device::kMaxUnitAttentions;
+  if (!enough) ++task.attempts.unit_attentions;
+  disposition.action = enough ? Action::error : Action::hold;
+  disposition.error = enough ? device::Error::io : device::Error::none;
+}
+
+/// A command has moved less than it should. What it has moved for sure is not sent again, if it is whole blocks.
+void Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
+  if (bytes == 0 || bytes % can_.block != 0) return;
+  note_cached(segment);
+  segment.blocks_done += bytes / can_.block;
+  NBDGW_ASSERT(segment.blocks_done < segment.blocks, "a shortfall leaves something to do");
+}
+
 /// The command has done what it should, or has failed for good.
-void Export::task_over(Task& task, const device::Disposition& disposition) {
+void Export::task_over(Task& task, const device::Disposition& disposition, proto::Micros now) {
   const bool good = disposition.action == Action::done;
   const Error error = to_nbd(disposition.error);
   const char* const text = good ? nullptr : explain_briefly(task, disposition.error);
-  if (good) queue_.count_good();
+  if (good) queue_.count_good(now);
   const bool refused = disposition.error == device::Error::unsupported;
   if (refused) ++counters_.refusals;
   if (task.role == Task::Role::flush) {
     ++counters_.flush_tasks;
+    if (!good && !refused && task.doubts == doubts_) note_failed_flush(task);
     if (!refused || !flush_falls_back()) flush_over(error, text);
     return;
   }
@@ -125,16 +185,16 @@ void Export::task_over(Task& task, const device::Disposition& disposition) {
     if (stopped) return settle(segment, false);
     return segment_good(segment);
   }
-  if (!refused || !falls_back(segment)) return task_failed(task, error, text);
+  if (!refused || !falls_back(segment, now)) return task_failed(task, error, text);
   if (stopped || segment.step == Step::none) return settle(segment, !stopped);
-  segment.attempts = {};
+  segment.begin_anew();
   queue_.push_front(segment);
 }
 
 /// A task ends with an error, sent or not. The request's other tasks that are not with the target are not sent.
 void Export::task_failed(Task& task, Error error, const char* text) {
   if (task.role == Task::Role::flush) {
-    flush_.cover_all();
+    flush_.cover_all(disk_->cache);
     flush_over(error, text);
     return;
   }
@@ -144,24 +204,30 @@ void Export::task_failed(Task& task, Error error, const char* text) {
   settle(segment, false);
 }
 
-void Export::drop_unsent(IoRequest& request) noexcept {
-  for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
-    if (segment->progress == Segment::State::received) {
-      segment->progress = Segment::State::done;
-      free_memory(*segment);
+/// What of the request is not with the target will not be.
+void Export::drop_unsent(IoRequest& request) {
+  for (Segment *segment = request.first_segment, *next = nullptr; segment != nullptr; segment = next) {
+    next = segment->sibling;
+    if (segment->progress == Segment::State::fenced) {
+      --request.fenced;
+    } else if (segment->progress == Segment::State::active &&
+               (segment->state == Task::State::ready || segment->state == Task::State::delayed)) {
+      queue_.remove(*segment);
+      --request.active;
+    } else {
+      continue;
     }
-    if (segment->progress != Segment::State::active) continue;
-    if (segment->state != Task::State::ready && segment->state != Task::State::delayed) continue;
-    queue_.remove(*segment);
     segment->progress = Segment::State::done;
-    --request.active;
+    if (request.header.command != Command::write) continue;
+    leave_fence(segment->fence);
+    drop_segment(request, *segment);
   }
 }
 
 /// There is no path, and will be none soon enough: whoever waits for it gets an error.
 void Export::fail_held() {
   const char* const text = state_ == ExportState::refused
-                               ? "the LUN must not be used: it is another disk, or smaller than it was"
+                               ? "the LUN must not be used: the state of the export says why"
                                : "no path to the target";
   while (Task* const task = queue_.take()) task_failed(*task, Error::eio, text);
 }

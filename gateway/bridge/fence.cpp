@@ -22,6 +22,7 @@ bool Fence::enter(Entry& entry, std::uint64_t first, std::uint64_t end) noexcept
   NBDGW_ASSERT(first < end, "a fenced range has a length");
   entry.first_ = first;
   entry.end_ = end;
+  entry.stuck_ = entry.behind_stuck_ = false;
   entry.blockers_ = count_overlapping_active(first, end);
   for (const Entry& earlier : waiting_) {
     if (overlap(earlier, entry)) ++entry.blockers_;
@@ -36,13 +37,29 @@ bool Fence::enter(Entry& entry, std::uint64_t first, std::uint64_t end) noexcept
   return false;
 }
 
-std::uint32_t Fence::count_overlapping_active(std::uint64_t first, std::uint64_t end) noexcept {
+template <typename Look>
+void Fence::for_each_overlapping_active(std::uint64_t first, std::uint64_t end, Look look) noexcept {
   // The ranges in flight are disjoint, so only the last one that begins before `first` can reach into the range.
-  std::uint32_t count = 0;
   auto next = active_.lower_bound(first);
-  if (next != active_.begin() && std::prev(next)->end_ > first) ++count;
-  for (; next != active_.end() && next->first_ < end; ++next) ++count;
+  if (next != active_.begin() && std::prev(next)->end_ > first) look(*std::prev(next));
+  for (; next != active_.end() && next->first_ < end; ++next) look(*next);
+}
+
+std::uint32_t Fence::count_overlapping_active(std::uint64_t first, std::uint64_t end) noexcept {
+  std::uint32_t count = 0;
+  for_each_overlapping_active(first, end, [&](const Entry&) { ++count; });
   return count;
+}
+
+/// Those that wait before it have been looked at already.
+bool Fence::waits_for_stuck(WaitingList::iterator waiter) noexcept {
+  bool stuck = false;
+  for_each_overlapping_active(waiter->first_, waiter->end_,
+                              [&](const Entry& entry) { stuck = stuck || entry.stuck_; });
+  for (auto earlier = waiting_.begin(); !stuck && earlier != waiter; ++earlier) {
+    stuck = earlier->behind_stuck_ && overlap(*earlier, *waiter);
+  }
+  return stuck;
 }
 
 void Fence::leave(Entry& entry, WaitingList& ready) noexcept {

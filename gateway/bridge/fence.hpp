@@ -4,10 +4,11 @@
 #include <boost/intrusive/set.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace nbdgw::bridge {
 
-/// Keeps write-like requests that overlap apart, in the order of their arrival (design section 5.3). Ranges are in
+/// Keeps write-like requests that overlap apart, in the order of their arrival. Ranges are in
 /// blocks of the LUN: an unaligned request is widened to the blocks it touches, so that two read-modify-writes of one
 /// block never run together.
 ///
@@ -27,6 +28,8 @@ class Fence {
   /// A range's place in the fence, part of the request that it stands for.
   class Entry {
    public:
+    /// What it stands for has no end in sight. True: that is news.
+    bool set_stuck(bool stuck) noexcept { return std::exchange(stuck_, stuck) != stuck; }
     State state() const noexcept { return state_; }
     std::uint64_t first() const noexcept { return first_; }
     std::uint64_t end() const noexcept { return end_; }
@@ -40,6 +43,8 @@ class Fence {
     std::uint64_t end_ = 0;       // one past the last block
     std::uint32_t blockers_ = 0;  // earlier entries that overlap this one and have not left
     State state_ = State::outside;
+    bool stuck_ = false;
+    bool behind_stuck_ = false;
   };
 
   Fence() = default;
@@ -63,6 +68,16 @@ class Fence {
     }
   }
 
+  /// Calls `found(Entry&)` for each entry that waits, at once or through others, for one that is stuck, in order of
+  /// arrival. It must leave the fence alone.
+  template <typename Found>
+  void for_each_behind_stuck(Found found) {
+    for (auto entry = waiting_.begin(); entry != waiting_.end(); ++entry) {
+      entry->behind_stuck_ = waits_for_stuck(entry);
+      if (entry->behind_stuck_) found(*entry);
+    }
+  }
+
   std::size_t waiting() const noexcept { return waiting_.size(); }
   bool empty() const noexcept { return active_.empty() && waiting_.empty(); }
 
@@ -78,6 +93,9 @@ class Fence {
       Entry, boost::intrusive::member_hook<Entry, boost::intrusive::list_member_hook<>, &Entry::waiting_hook_>>;
 
   void leave(Entry& entry, WaitingList& ready) noexcept;
+  bool waits_for_stuck(WaitingList::iterator waiter) noexcept;
+  template <typename Look>
+  void for_each_overlapping_active(std::uint64_t first, std::uint64_t end, Look look) noexcept;
   std::uint32_t count_overlapping_active(std::uint64_t first, std::uint64_t end) noexcept;
 
   ActiveSet active_;

@@ -18,8 +18,13 @@ class FlushGroup {
   void join(IoRequest& request) noexcept { waiting_.push_back(request); }
   bool wanted() const noexcept { return !waiting_.empty() || !covered_.empty(); }
 
-  /// The command goes out now, or fails without being sent (again): all who wait share its fate.
-  void cover_all() noexcept { covered_.splice(covered_.end(), waiting_); }
+  /// The command goes out now, or fails without being sent (again): all who wait share its fate. It covers what is
+  /// acknowledged by now.
+  void cover_all(const CacheLedger& ledger) noexcept {
+    covered_.splice(covered_.end(), waiting_);
+    covers_ = ledger.acknowledged();
+  }
+  std::uint64_t covers() const noexcept { return covers_; }
 
   /// The next of those that the command has covered, taken out; nullptr: no more.
   IoRequest* take_covered() noexcept {
@@ -29,12 +34,12 @@ class FlushGroup {
     return &request;
   }
 
-  /// The next FLUSH that `ledger` lets fail, of those that wait for the command after the one that is out; taken out.
-  /// nullptr: no more.
-  IoRequest* take_waiting_failure(const CacheLedger& ledger) noexcept {
+  /// The next FLUSH for which `fails` says so, of those that wait for the command after the one that is out; taken
+  /// out. nullptr: no more.
+  template <typename Fails>
+  IoRequest* take_waiting_failure(Fails fails) {
     for (IoRequest& request : waiting_) {
-      const bool flush = request.header.command == proto::nbd::Command::flush;
-      if (!flush || !ledger.flush_must_fail(request.acknowledged_before)) continue;
+      if (request.header.command != proto::nbd::Command::flush || !fails(request)) continue;
       request.hook.unlink();
       return &request;
     }
@@ -44,6 +49,7 @@ class FlushGroup {
  private:
   RequestList waiting_;
   RequestList covered_;
+  std::uint64_t covers_ = 0;  // writes
   Task task_;
 };
 

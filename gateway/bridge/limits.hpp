@@ -10,7 +10,7 @@
 /// Every limit of the bridge. What an operator may change is in ExportConfig (export.hpp), with these as defaults.
 namespace nbdgw::bridge {
 
-/// Bytes that one SCSI task carries at most (design section 5.5).
+/// Bytes that one SCSI task carries at most.
 inline constexpr std::uint32_t kMaxPart = device::kMaxTaskBytes;
 
 /// A request is not cut into parts smaller than this, so that their number is bounded whatever limits a LUN reports.
@@ -24,14 +24,19 @@ inline constexpr std::size_t kEdgeBlocks = proto::BufferPool::blocks_for(device:
 /// Requests in flight on one export, over all its connections: eight connections of the Linux client (128 tags each).
 inline constexpr std::size_t kRequestsPerExport = 1024;
 
+/// Of the payload memory, the share that is set aside for one small request of each connection (Shares): one in so
+/// many.
+inline constexpr std::uint64_t kReservedPart = 8;
+
 /// Parts in flight on one export; a request of 32 MiB has 33 at most where the LUN takes 1 MiB at once.
 inline constexpr std::size_t kSegmentsPerExport = 2048;
 
 /// SCSI tasks lent to the session at once, for one export.
 inline constexpr std::uint32_t kQueueDepth = 128;
 
-/// Good completions in a row after which a queue depth that TASK SET FULL has lowered goes up by one.
-inline constexpr std::uint32_t kQueueDepthRecovery = 128;
+/// A queue depth that TASK SET FULL or BUSY has lowered goes up by one for as many commands as it has, all ended
+/// well, but not before the target has turned none away for this time: it tells when it is full, not when it is not.
+inline constexpr proto::Micros kQueueDepthRest = 5 * proto::kSecond;
 
 /// Tasks of one TRIM or WRITE_ZEROES in flight at once. Such a request may be 4 GiB long: its tasks are made as they
 /// are needed, and it must not take the whole queue.
@@ -43,25 +48,46 @@ inline constexpr std::uint32_t kMaxPayload = 32 * 1024 * 1024;
 /// Advertised when the LUN does not want more (NBD protocol, default of the preferred block size).
 inline constexpr std::uint32_t kPreferredBlock = 4096;
 
-/// What one request of this size takes at most, wherever it begins: an export with less could never serve it.
+/// What one request of this size takes at most, wherever it begins.
 constexpr std::size_t segments_for(std::uint32_t payload) noexcept {
   return payload / kMinPart + 2;
 }
+/// Its parts begin and end with blocks that are not whole, each with a block to read the rest of it into; and large
+/// blocks of the pool are cut into small ones. Bytes.
+inline constexpr std::size_t kMemoryAround =
+    std::size_t{4} * device::kMaxBlockLength + std::size_t{4} * proto::BufferPool::kLargeBlock;
 constexpr std::size_t memory_for(std::uint32_t payload) noexcept {
-  // Its parts begin and end with blocks that are not whole, each with a block to read the rest of it into; and large
-  // blocks of the pool that are cut into small ones.
-  return payload + std::size_t{4} * device::kMaxBlockLength + std::size_t{4} * proto::BufferPool::kLargeBlock;
+  return payload + kMemoryAround;
+}
+/// The other way round: a payload for which this memory is enough, whole large blocks and at least one.
+constexpr std::uint32_t payload_for(std::uint64_t memory) noexcept {
+  const std::uint64_t payload = memory > kMemoryAround ? memory - kMemoryAround : 0;
+  const std::uint64_t blocks = payload / proto::BufferPool::kLargeBlock;
+  const std::uint64_t most = kMaxPayload / proto::BufferPool::kLargeBlock;
+  return static_cast<std::uint32_t>((blocks == 0     ? 1
+                                     : blocks < most ? blocks
+                                                     : most) *
+                                    proto::BufferPool::kLargeBlock);
 }
 
-/// How long requests are held while there is no path to the LUN, from its loss on; then they fail (design section 6,
-/// replacement timeout).
+/// How long requests are held while there is no path to the LUN, from its loss on; then they fail: the
+/// replacement timeout, two minutes as open-iscsi has it.
 inline constexpr proto::Micros kHoldTimeout = 120 * proto::kSecond;
 
 /// No array is power-cycled and answers again in less. Many targets raise "power on or reset" (29/00) at every login:
 /// after an outage that was shorter it says nothing about the cache.
 inline constexpr proto::Micros kPowerCycleTime = 3 * proto::kSecond;
 
+/// A LUN that has answered within this time has not become another disk since: to delete one and make another takes
+/// two programs that an administrator starts (tgtadm: 0.9 ms and more each, measured).
+inline constexpr proto::Micros kTrustedSilence = proto::kMillisecond / 2;
+
 /// While the LUN is smaller than it was, its capacity is read again this often.
 inline constexpr proto::Micros kRecheckInterval = 5 * proto::kSecond;
+
+/// The capacity of a LUN that is online is read again about this often: there are targets that do not tell when it
+/// grows. Of many LUNs of one session each is asked by itself, and no faster than one in kLeastCapacityPause.
+inline constexpr proto::Micros kCapacityPoll = 60 * proto::kSecond;
+inline constexpr proto::Micros kLeastCapacityPause = 100 * proto::kMillisecond;
 
 }  // namespace nbdgw::bridge

@@ -11,13 +11,16 @@
 #include "gateway/bridge/cache_ledger.hpp"
 #include "gateway/bridge/fence.hpp"
 #include "gateway/bridge/limits.hpp"
+#include "gateway/bridge/shares.hpp"
 #include "gateway/device/disposition.hpp"
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/nbd/backend.hpp"
 
 namespace nbdgw::bridge {
 
+class Export;
 struct IoRequest;
+struct Segment;
 
 /// A link that takes itself out of whatever list it is in.
 using UnlinkHook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
@@ -36,9 +39,18 @@ struct Task : initiator::ScsiCommand {
   Role role = Role::segment;
   device::Attempts attempts;
   CacheLedger::Known known;  // when it was last sent
+  std::uint64_t doubts = 0;  // the same: how often another disk may have come in the LUN's place
   proto::Micros due = 0;
+  proto::Micros lost_at = proto::kNever;  // when the session was lost under it for the first time
   boost::intrusive::list_member_hook<> ready_hook;
   boost::intrusive::set_member_hook<> delay_hook;
+
+  /// It becomes another command: what was tried for the one before does not count for it.
+  void begin_anew() noexcept {
+    attempts = {};
+    lost_at = proto::kNever;
+    climbs = 0;
+  }
 };
 
 /// What a segment's task does now.
@@ -56,6 +68,14 @@ enum class Step : std::uint8_t {
   unmap,
 };
 
+/// A place in the fence: of a part of a WRITE, or of a whole TRIM or WRITE_ZEROES.
+struct FencedRange : Fence::Entry {
+  IoRequest* request = nullptr;
+  Segment* segment = nullptr;  // null: the whole request
+
+  static FencedRange& from(Fence::Entry& entry) noexcept { return static_cast<FencedRange&>(entry); }
+};
+
 /// A contiguous part of a request, carried by one SCSI task at a time. Of a READ or WRITE: at most kMaxPart bytes,
 /// with their memory. Of a TRIM or WRITE_ZEROES: a slot that takes one slice of the range after the other.
 ///
@@ -69,10 +89,10 @@ enum class Step : std::uint8_t {
 /// `discard` belongs to the segment alone: a data digest covers these bytes too, so nobody else may write there.
 struct Segment : nbd::Segment, Task {
   enum class State : std::uint8_t {
-    spare,     // TRIM, WRITE_ZEROES: no slice
-    filling,   // WRITE: the payload is on its way
-    received,  // WRITE: complete, waits for the fence
-    active,    // READ, and all others: its tasks run, or wait to run
+    spare,    // TRIM, WRITE_ZEROES: no slice
+    filling,  // WRITE: the payload is on its way
+    fenced,   // WRITE: its payload is complete, it waits for the fence
+    active,   // READ, and all others: its tasks run, or wait to run
     done,
   };
 
@@ -89,6 +109,9 @@ struct Segment : nbd::Segment, Task {
   std::uint64_t task_blocks = 0;
 
   // Memory: the blocks' (as the pool gave it), the payload's place in it or a task's part of it, and `discard`.
+  Source source = Source::nowhere;
+  std::uint32_t memory_bytes = 0;  // of `memory`
+  std::uint32_t cost = 0;          // bytes of the pool's blocks that it holds
   std::uint8_t memory_count = 0;
   std::uint8_t discard_count = 0;
   std::array<iovec, kPartBlocks> memory;
@@ -96,6 +119,7 @@ struct Segment : nbd::Segment, Task {
   std::array<iovec, kEdgeBlocks> discard;
   std::array<std::uint8_t, 24> unmap_parameters;  // parameter list with one descriptor (SBC-4 5.35.2)
 
+  FencedRange fence;     // WRITE: from the time when its payload is complete to the end of its tasks
   UnlinkHook done_hook;  // READ: in the list of what deliver() hands on
 
   std::span<const iovec> memory_list() const noexcept { return std::span(memory).first(memory_count); }
@@ -107,7 +131,7 @@ struct IoRequest : nbd::Request {
   enum class State : std::uint8_t {
     free,
     admitted,  // not begun: start() or the first part of a WRITE's payload is still to come
-    fenced,    // waits for an earlier request that it overlaps
+    fenced,    // TRIM, WRITE_ZEROES: waits for an earlier write that it overlaps
     running,   // its tasks run, or wait to run
     flushing,  // FLUSH, or FUA without a FUA bit: waits for a SYNCHRONIZE CACHE
     finished,  // waits for deliver()
@@ -115,7 +139,11 @@ struct IoRequest : nbd::Request {
   };
 
   State progress = State::free;
+  Export* owner = nullptr;
+  nbd::Stake* stake = nullptr;  // of its connection; null: that has gone, or has its answer
+  Source source = Source::nowhere;
   bool abandoned = false;
+  bool early = false;    // is answered, with its error, although the session holds tasks of it
   bool fua = false;      // to be on stable storage before the reply
   bool fua_bit = false;  // WRITE: the tasks carry the FUA bit, so no flush is needed
   const char* text = nullptr;
@@ -123,22 +151,21 @@ struct IoRequest : nbd::Request {
   /// Reports known when the first of its commands was sent that has put data into the LUN's volatile cache.
   std::uint64_t cached_at = CacheLedger::kNothingCached;
   std::uint64_t acknowledged_before = 0;  // FLUSH: writes that it stands for (CacheLedger::acknowledged)
+  LossTold telling = LossTold::no;        // FLUSH: why it fails
 
   Segment* first_segment = nullptr;
   Segment* last_segment = nullptr;
-  Segment* next_to_fill = nullptr;  // WRITE: what next_write_segment() hands out
-  std::uint32_t active = 0;         // segments in State::active
-  std::uint32_t not_received = 0;   // WRITE: segments whose payload is not complete
+  bool filling = false;      // WRITE: the last segment is in State::filling
+  std::uint32_t active = 0;  // segments in State::active
+  std::uint32_t fenced = 0;  // WRITE: those in State::fenced
 
-  // TRIM, WRITE_ZEROES: what is still to be cut into slices, in bytes.
+  // READ, WRITE: what no segment was made for yet. TRIM, WRITE_ZEROES: what is still to be cut into slices. In bytes.
   std::uint64_t cursor = 0;
   std::uint64_t range_end = 0;
 
-  Fence::Entry fence;
+  FencedRange fence;  // TRIM, WRITE_ZEROES
   IoRequest* next_free = nullptr;
   UnlinkHook hook;  // flushing, finished: the list it is in
-
-  static IoRequest& from(Fence::Entry& entry) noexcept;
 };
 
 using ReadyQueue = boost::intrusive::list<

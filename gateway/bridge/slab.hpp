@@ -48,6 +48,12 @@ class Slab {
     free_ = &object;
   }
 
+  /// Calls `look(T&)` for each object that was ever taken, whether it is out or not.
+  template <typename Look>
+  void for_each(Look look) {
+    for (std::size_t i = 0; i < constructed_; ++i) look(memory_.get()[i]);
+  }
+
   std::size_t used() const noexcept { return used_; }
   std::size_t available() const noexcept { return capacity_ - used_; }
   std::size_t capacity() const noexcept { return capacity_; }

@@ -38,6 +38,16 @@ void begin(Task& task, const Abilities& can, const proto::scsi::Cdb& cdb) noexce
   task.sense_length = 0;
   task.residual_underflow = 0;
   task.residual_overflow = 0;
+  task.transferred = 0;
+}
+
+/// How many blocks the segment's next command has, in the 32 bits of its CDB. A count of 0 would mean "to the end of
+/// the disk" to a WRITE SAME, and nothing at all to the others.
+std::uint32_t take_blocks(Segment& segment, std::uint64_t limit) noexcept {
+  NBDGW_ASSERT(segment.blocks_done < segment.blocks, "a command has something to do");
+  NBDGW_ASSERT(limit > 0 && limit <= 0xffffffffU, "a limit that a command can keep");
+  segment.task_blocks = std::min(segment.blocks - segment.blocks_done, limit);
+  return static_cast<std::uint32_t>(segment.task_blocks);
 }
 
 void set_data(Segment& segment, Direction direction, std::span<const iovec> data, std::uint64_t length) noexcept {
@@ -46,17 +56,20 @@ void set_data(Segment& segment, Direction direction, std::span<const iovec> data
   segment.data_length = static_cast<std::uint32_t>(length);
 }
 
+/// READ or WRITE, in the form that the LUN knows.
+proto::scsi::Cdb build(const proto::scsi::ReadWrite& cdb, const Abilities& can) noexcept {
+  return can.transfer_16 ? cdb.build() : cdb.build10();
+}
+
 /// READ or WRITE of the next blocks, from or into the segment's own memory.
 void prepare_transfer(Segment& segment, const Abilities& can, bool write, bool fua) noexcept {
-  segment.task_blocks = std::min(segment.blocks - segment.blocks_done, can.transfer);
-  const proto::scsi::ReadWrite cdb{.write = write,
-                                   .lba = segment.lba + segment.blocks_done,
-                                   .blocks = static_cast<std::uint32_t>(segment.task_blocks),
-                                   .fua = write && fua};
-  begin(segment, can, cdb.build());
+  const std::uint32_t blocks = take_blocks(segment, can.transfer);
+  const proto::scsi::ReadWrite cdb{
+      .write = write, .lba = segment.lba + segment.blocks_done, .blocks = blocks, .fua = write && fua};
+  begin(segment, can, build(cdb, can));
   const std::uint64_t length = segment.task_blocks * can.block;
   const Direction direction = write ? Direction::write : Direction::read;
-  if (segment.task_blocks == segment.blocks) {
+  if (segment.task_blocks == segment.blocks && length == segment.memory_bytes) {
     set_data(segment, direction, segment.memory_list(), length);
   } else {
     const std::size_t n = proto::slice(segment.memory_list(), segment.blocks_done * can.block, length, segment.view);
@@ -77,20 +90,16 @@ void prepare_edge_read(Segment& segment, const Abilities& can, bool head) noexce
   n += proto::slice(segment.discard_list(), 0, to - from, view.subspan(n));
   if (to < block) n += proto::slice(segment.memory_list(), base + to, block - to, view.subspan(n));
   segment.task_blocks = 1;
-  begin(segment, can,
-        proto::scsi::ReadWrite{.lba = segment.lba + (head ? 0 : segment.blocks - 1), .blocks = 1}.build());
+  begin(segment, can, build({.lba = segment.lba + (head ? 0 : segment.blocks - 1), .blocks = 1}, can));
   set_data(segment, Direction::read, view.first(n), block);
   NBDGW_ASSERT(proto::total_length(segment.data) == block, "an edge read is one block");
 }
 
 void prepare_zero_write(Segment& segment, const Abilities& can, bool fua) noexcept {
-  const std::uint64_t most = std::min<std::uint64_t>(can.transfer, kMaxPart / can.block);
-  segment.task_blocks = std::min(segment.blocks - segment.blocks_done, most);
-  const proto::scsi::ReadWrite cdb{.write = true,
-                                   .lba = segment.lba + segment.blocks_done,
-                                   .blocks = static_cast<std::uint32_t>(segment.task_blocks),
-                                   .fua = fua};
-  begin(segment, can, cdb.build());
+  const std::uint32_t blocks = take_blocks(segment, std::min<std::uint64_t>(can.transfer, kMaxPart / can.block));
+  const proto::scsi::ReadWrite cdb{
+      .write = true, .lba = segment.lba + segment.blocks_done, .blocks = blocks, .fua = fua};
+  begin(segment, can, build(cdb, can));
   const std::uint64_t length = segment.task_blocks * can.block;
   std::size_t n = 0;
   for (std::uint64_t left = length; left > 0; left -= segment.view[n++].iov_len) {
@@ -100,20 +109,16 @@ void prepare_zero_write(Segment& segment, const Abilities& can, bool fua) noexce
 }
 
 void prepare_write_same(Segment& segment, const Abilities& can, bool unmap) noexcept {
-  segment.task_blocks = std::min(segment.blocks - segment.blocks_done, can.write_same);
-  const proto::scsi::WriteSame cdb{.lba = segment.lba + segment.blocks_done,
-                                   .blocks = static_cast<std::uint32_t>(segment.task_blocks),
-                                   .unmap = unmap};
-  begin(segment, can, cdb.build());
+  const std::uint32_t blocks = take_blocks(segment, can.write_same);
+  const proto::scsi::WriteSame cdb{.lba = segment.lba + segment.blocks_done, .blocks = blocks, .unmap = unmap};
+  begin(segment, can, can.write_same_16 ? cdb.build() : cdb.build10());
   segment.view[0] = zero_iovec(can.block);
   set_data(segment, Direction::write, std::span(segment.view).first(1), can.block);
 }
 
 void prepare_unmap(Segment& segment, const Abilities& can) noexcept {
-  segment.task_blocks = segment.blocks - segment.blocks_done;
-  if (can.unmap != 0) segment.task_blocks = std::min(segment.task_blocks, can.unmap);
-  const std::array ranges{
-      proto::scsi::UnmapRange{segment.lba + segment.blocks_done, static_cast<std::uint32_t>(segment.task_blocks)}};
+  const std::uint32_t blocks = take_blocks(segment, can.unmap);
+  const std::array ranges{proto::scsi::UnmapRange{segment.lba + segment.blocks_done, blocks}};
   const std::size_t length = proto::scsi::build_unmap_list(ranges, segment.unmap_parameters);
   begin(segment, can, proto::scsi::Unmap{.parameter_list_length = static_cast<std::uint16_t>(length)}.build());
   segment.view[0] = {segment.unmap_parameters.data(), length};

@@ -12,7 +12,8 @@ namespace nbdgw::bridge {
 std::span<const std::byte> zero_page() noexcept;
 
 /// Makes the command for what `segment` has to do next, anew for each sending: the abilities may have changed since.
-/// `fua` is for writes only. Sets segment.task_blocks.
+/// `fua` is for writes only. Sets segment.task_blocks. The step must be one that `can` allows
+/// (Export::revise_step()).
 void prepare(Segment& segment, const Abilities& can, bool fua) noexcept;
 
 /// SYNCHRONIZE CACHE over the whole LUN.

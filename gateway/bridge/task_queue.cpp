@@ -18,6 +18,14 @@ void TaskQueue::push_front(Task& task) noexcept {
   ready_.push_front(task);
 }
 
+void TaskQueue::again(Task& task, const initiator::Proof&) noexcept {
+  push_front(task);
+}
+
+void TaskQueue::again(Task& task, const initiator::Proof&, proto::Micros due) noexcept {
+  delay(task, due);
+}
+
 void TaskQueue::delay(Task& task, proto::Micros due) noexcept {
   NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
   task.state = Task::State::delayed;
@@ -36,7 +44,7 @@ void TaskQueue::remove(Task& task) noexcept {
 }
 
 Task* TaskQueue::lend() noexcept {
-  if (ready_.empty() || lent_ >= depth_) return nullptr;
+  if (ready_.empty() || lent_ >= std::min(depth_, careful_)) return nullptr;
   Task& task = ready_.front();
   ready_.pop_front();
   task.state = Task::State::lent;
@@ -65,8 +73,9 @@ void TaskQueue::release_due(proto::Micros now) noexcept {
   }
 }
 
-void TaskQueue::lower_depth() noexcept {
+void TaskQueue::lower_depth(proto::Micros now) noexcept {
   good_in_a_row_ = 0;
+  lowered_at_ = now;
   // What is lent now, without the task that was turned away, is what the target could hold.
   depth_ = std::clamp<std::uint32_t>(lent_, 1, depth_);
 }
@@ -77,8 +86,9 @@ void TaskQueue::configure_depth(std::uint32_t depth) noexcept {
   configured_depth_ = depth;
 }
 
-void TaskQueue::count_good() noexcept {
-  if (depth_ == configured_depth_ || ++good_in_a_row_ < kQueueDepthRecovery) return;
+void TaskQueue::count_good(proto::Micros now) noexcept {
+  if (careful_ != kCarefree) careful_ = careful_ < depth_ ? 2 * careful_ : kCarefree;
+  if (depth_ == configured_depth_ || now - lowered_at_ < kQueueDepthRest || ++good_in_a_row_ < depth_) return;
   good_in_a_row_ = 0;
   ++depth_;
 }

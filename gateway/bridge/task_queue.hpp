@@ -14,11 +14,14 @@ class TaskQueue {
  public:
   explicit TaskQueue(std::uint32_t depth) : depth_(depth), configured_depth_(depth) {}
 
-  /// New work goes to the back; work that had its turn and must be sent again, and flushes, go to the front.
+  /// New work goes to the back; the next command of work that had its turn, and flushes, go to the front.
   void push_back(Task& task) noexcept;
   void push_front(Task& task) noexcept;
-  /// Not before `due`; release_due() then moves it to the front of the queue.
-  void delay(Task& task, proto::Micros due) noexcept;
+  /// The same command once more, also in front. Whoever asks for that has a proof in hand that the target does not
+  /// run it any more.
+  void again(Task& task, const initiator::Proof& proof) noexcept;
+  /// The same, not before `due`; release_due() then moves it to the front of the queue.
+  void again(Task& task, const initiator::Proof& proof, proto::Micros due) noexcept;
   /// Takes out a task that is ready or delayed.
   void remove(Task& task) noexcept;
 
@@ -32,12 +35,15 @@ class TaskQueue {
   proto::Micros next_due() const noexcept { return delayed_.empty() ? proto::kNever : delayed_.begin()->due; }
   void release_due(proto::Micros now) noexcept;
 
-  /// TASK SET FULL: the target has told how many tasks it holds.
-  void lower_depth() noexcept;
+  /// TASK SET FULL or BUSY: the target has told how many tasks it holds.
+  void lower_depth(proto::Micros now) noexcept;
   /// Another depth is configured. One that TASK SET FULL has lowered is not raised for that.
   void configure_depth(std::uint32_t depth) noexcept;
-  /// A good completion: after many of them a lowered depth goes up again.
-  void count_good() noexcept;
+  /// Something brings the session down, again and again: one at a time, so that it takes no others with it, and with
+  /// each good completion twice as many.
+  void begin_carefully() noexcept { careful_ = 1; }
+  /// A good completion: after a window full of them a lowered depth goes up by one (kQueueDepthRest).
+  void count_good(proto::Micros now) noexcept;
 
   std::uint32_t depth() const noexcept { return depth_; }
   std::uint32_t lent() const noexcept { return lent_; }
@@ -46,12 +52,17 @@ class TaskQueue {
   bool idle() const noexcept { return lent_ == 0 && ready_.empty() && delayed_.empty(); }
 
  private:
+  void delay(Task& task, proto::Micros due) noexcept;
+
   ReadyQueue ready_;
   DelayQueue delayed_;
   std::uint32_t lent_ = 0;
   std::uint32_t depth_;
   std::uint32_t configured_depth_;
   std::uint32_t good_in_a_row_ = 0;
+  static constexpr std::uint32_t kCarefree = ~std::uint32_t{0};
+  std::uint32_t careful_ = kCarefree;  // no more than these at once, whatever the depth
+  proto::Micros lowered_at_ = 0;
 };
 
 }  // namespace nbdgw::bridge

@@ -11,6 +11,7 @@ CommandRunner::CommandRunner(initiator::CommandTransport& transport, Owner& owne
     : transport_(transport), owner_(owner), buffer_(buffer_bytes) {
   command_.lun = lun;
   command_.sink = this;
+  command_.looks = true;
 }
 
 void CommandRunner::start(const proto::scsi::Cdb& cdb, std::uint32_t data_length, proto::Micros now) {
@@ -25,6 +26,7 @@ void CommandRunner::start(const proto::scsi::Cdb& cdb, std::uint32_t data_length
   data_ = {buffer_.data(), data_length};
   command_.data = data_length == 0 ? std::span<const iovec>() : std::span<const iovec>(&data_, 1);
   attempts_ = {};
+  command_.climbs = 0;
   cut_short_ = false;
   queue(now);
 }
@@ -37,6 +39,7 @@ void CommandRunner::queue(proto::Micros now) {
   command_.sense_length = 0;
   command_.residual_underflow = 0;
   command_.residual_overflow = 0;
+  command_.transferred = 0;
   command_.overdue = false;
   command_.next = nullptr;
   retry_at_ = proto::kNever;
@@ -85,8 +88,9 @@ void CommandRunner::on_command_done(initiator::ScsiCommand& command, proto::Micr
 }
 
 std::span<const std::uint8_t> CommandRunner::received() const noexcept {
+  // A target may send less than the allocation length without a residual; what it did not send is not there.
   const std::uint32_t missing = std::min(command_.residual_underflow, command_.data_length);
-  return std::span(buffer_).first(command_.data_length - missing);
+  return std::span(buffer_).first(std::min(command_.data_length - missing, command_.transferred));
 }
 
 }  // namespace nbdgw::device

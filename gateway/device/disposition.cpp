@@ -19,13 +19,15 @@ using scsi::SenseKey;
 enum class Verdict : std::uint8_t {
   done,
   attention,  // a unit attention: the command did not run, send it again
+  absent,     // there is no such unit: to be sent again once it is back
   retry,      // an error that may pass
   wait,       // the unit cannot now
+  unready,    // the same, and nobody knows for how long
   io,
   no_space,
   out_of_range,  // no_space for what writes, invalid for the rest
   not_permitted,
-  unsupported,  // io for READ and WRITE, for which there is no other way
+  unsupported,
 };
 
 constexpr int kAny = -1;
@@ -38,30 +40,33 @@ struct SenseRule {
   Notes notes = {};
 };
 
-/// The first row that fits counts (design 5.7; reference nbd-server.md section 7, conclusion 2). Codes: SPC-5 annex
-/// F.
+constexpr Notes kAnotherDisk{.identity_in_doubt = true};
+constexpr Notes kNotReady{.not_ready = true};
+
+/// The first row that fits counts. Codes: SPC-5 annex F.
 constexpr SenseRule kSenseRules[] = {
     // A "false check condition": nothing is wrong, but nobody says that the data was moved either.
     {SenseKey::no_sense, kAny, kAny, Verdict::retry},
     {SenseKey::recovered_error, kAny, kAny, Verdict::done},
 
-    // In transit from one state to another. Everything else (needs START UNIT, manual intervention, no medium,
-    // standby
-    // or unavailable port) does not pass by waiting.
-    {SenseKey::not_ready, 0x04, 0x00, Verdict::wait},  // cause not reportable
-    {SenseKey::not_ready, 0x04, 0x01, Verdict::wait},  // becoming ready
-    {SenseKey::not_ready, 0x04, 0x04, Verdict::wait},  // format
-    {SenseKey::not_ready, 0x04, 0x05, Verdict::wait},  // rebuild
-    {SenseKey::not_ready, 0x04, 0x06, Verdict::wait},  // recalculation
-    {SenseKey::not_ready, 0x04, 0x07, Verdict::wait},  // operation
-    {SenseKey::not_ready, 0x04, 0x08, Verdict::wait},  // long write
-    {SenseKey::not_ready, 0x04, 0x09, Verdict::wait},  // self-test
-    {SenseKey::not_ready, 0x04, 0x0a, Verdict::wait},  // asymmetric access state transition
-    {SenseKey::not_ready, 0x04, 0x14, Verdict::wait},  // space allocation
-    {SenseKey::not_ready, 0x04, 0x1a, Verdict::wait},  // START STOP UNIT
-    {SenseKey::not_ready, 0x04, 0x1b, Verdict::wait},  // sanitize
-    {SenseKey::not_ready, 0x04, 0x1d, Verdict::wait},  // configuration
-    {SenseKey::not_ready, 0x04, 0x24, Verdict::wait},  // depopulation
+    // In transit from one state to another.
+    {SenseKey::not_ready, 0x04, 0x00, Verdict::wait, kNotReady},  // cause not reportable
+    {SenseKey::not_ready, 0x04, 0x01, Verdict::wait, kNotReady},  // becoming ready
+    {SenseKey::not_ready, 0x04, 0x04, Verdict::wait, kNotReady},  // format
+    {SenseKey::not_ready, 0x04, 0x05, Verdict::wait, kNotReady},  // rebuild
+    {SenseKey::not_ready, 0x04, 0x06, Verdict::wait, kNotReady},  // recalculation
+    {SenseKey::not_ready, 0x04, 0x07, Verdict::wait, kNotReady},  // operation
+    {SenseKey::not_ready, 0x04, 0x08, Verdict::wait, kNotReady},  // long write
+    {SenseKey::not_ready, 0x04, 0x09, Verdict::wait, kNotReady},  // self-test
+    {SenseKey::not_ready, 0x04, 0x0a, Verdict::wait, kNotReady},  // asymmetric access state transition
+    {SenseKey::not_ready, 0x04, 0x14, Verdict::wait, kNotReady},  // space allocation
+    {SenseKey::not_ready, 0x04, 0x1a, Verdict::wait, kNotReady},  // START STOP UNIT
+    {SenseKey::not_ready, 0x04, 0x1b, Verdict::wait, kNotReady},  // sanitize
+    {SenseKey::not_ready, 0x04, 0x1d, Verdict::wait, kNotReady},  // configuration
+    {SenseKey::not_ready, 0x04, 0x24, Verdict::wait, kNotReady},  // depopulation
+    // Standby, unavailable, offline, intervention required: an array that fails over says so for a while.
+    {SenseKey::not_ready, 0x04, kAny, Verdict::unready, kNotReady},
+    {SenseKey::not_ready, 0x68, kAny, Verdict::unready, kNotReady},  // not configured
     {SenseKey::not_ready, kAny, kAny, Verdict::io},
 
     {SenseKey::medium_error, kAny, kAny, Verdict::io},
@@ -72,32 +77,43 @@ constexpr SenseRule kSenseRules[] = {
     // The range was checked against the capacity, so the capacity is not what it was.
     {SenseKey::illegal_request, 0x21, kAny, Verdict::out_of_range, {.capacity_changed = true}},
     {SenseKey::illegal_request, 0x24, kAny, Verdict::unsupported},  // field in CDB
-    {SenseKey::illegal_request,
-     0x25,
-     kAny,
-     Verdict::io,
-     {.inventory_changed = true}},                                  // unit is not there (any more)
+    {SenseKey::illegal_request, 0x25, kAny, Verdict::absent, {.identity_in_doubt = true}},
     {SenseKey::illegal_request, 0x26, kAny, Verdict::unsupported},  // field in parameter list
     {SenseKey::illegal_request, kAny, kAny, Verdict::io},
 
-    {SenseKey::unit_attention, 0x28, kAny, Verdict::attention, {.facts_changed = true}},  // medium may have changed
+    {SenseKey::unit_attention, 0x28, 0x00, Verdict::attention, kAnotherDisk},  // medium may have changed
     // Power on and internal reset: memory may have been lost. "Power on, or reset of any kind" and bus reset: as
     // well,
     // but many targets say so after a LOGICAL UNIT RESET or a login. Not so a reset of the logical unit (03h), nor
     // the
-    // loss of a nexus (07h).
-    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.power_on = true}},
-    {SenseKey::unit_attention, 0x29, 0x01, Verdict::attention, {.cache_may_be_lost = true}},
-    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.power_on = true}},
-    {SenseKey::unit_attention, 0x29, 0x04, Verdict::attention, {.cache_may_be_lost = true}},
+    // loss of a nexus (07h). After each of them it may be another disk: a target that was started anew, or a unit
+    // that
+    // was made anew.
+    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.power_on = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention,
+     0x29,
+     0x01,
+     Verdict::attention,
+     {.cache_may_be_lost = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.power_on = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention,
+     0x29,
+     0x04,
+     Verdict::attention,
+     {.cache_may_be_lost = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention, 0x29, kAny, Verdict::attention, kAnotherDisk},
     {SenseKey::unit_attention, 0x2a, 0x01, Verdict::attention, {.facts_changed = true}},  // mode parameters
     {SenseKey::unit_attention, 0x2a, 0x09, Verdict::attention, {.capacity_changed = true}},
     {SenseKey::unit_attention, 0x38, 0x07, Verdict::attention, {.threshold_reached = true}},
     {SenseKey::unit_attention, 0x3f, 0x01, Verdict::attention, {.facts_changed = true}},  // microcode
     {SenseKey::unit_attention, 0x3f, 0x02, Verdict::attention, {.facts_changed = true}},  // operating definition
-    {SenseKey::unit_attention, 0x3f, 0x03, Verdict::attention, {.facts_changed = true}},  // INQUIRY data
-    {SenseKey::unit_attention, 0x3f, 0x05, Verdict::attention, {.facts_changed = true}},  // device identifier
-    {SenseKey::unit_attention, 0x3f, 0x0e, Verdict::attention, {.inventory_changed = true}},
+    {SenseKey::unit_attention, 0x3f, 0x03, Verdict::attention, kAnotherDisk},             // INQUIRY data
+    {SenseKey::unit_attention, 0x3f, 0x05, Verdict::attention, kAnotherDisk},             // device identifier
+    {SenseKey::unit_attention,
+     0x3f,
+     0x0e,
+     Verdict::attention,
+     {.identity_in_doubt = true, .inventory_changed = true}},
     {SenseKey::unit_attention, kAny, kAny, Verdict::attention},
 
     {SenseKey::data_protect, 0x27, 0x07, Verdict::no_space},  // space allocation failed: the thin pool is full
@@ -118,7 +134,7 @@ Judgement judge_deferred(const scsi::Sense& sense) noexcept {
   return {Verdict::retry, {.cache_may_be_lost = !harmless}};
 }
 
-Judgement judge_sense(const ScsiCommand& command, bool short_transfer) noexcept {
+Judgement judge_sense(const ScsiCommand& command) noexcept {
   const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
   const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
   if (!sense) return {Verdict::retry, {}};
@@ -127,29 +143,52 @@ Judgement judge_sense(const ScsiCommand& command, bool short_transfer) noexcept 
     if (rule.key != sense->key || (rule.asc != kAny && rule.asc != sense->asc) ||
         (rule.ascq != kAny && rule.ascq != sense->ascq))
       continue;
-    if (rule.verdict == Verdict::done && short_transfer) return {Verdict::retry, rule.notes};
     return {rule.verdict, rule.notes};
   }
   return {Verdict::io, {}};
 }
 
+bool is_read_or_write(CommandKind kind) noexcept {
+  return kind == CommandKind::read || kind == CommandKind::write;
+}
+
+struct Transfer {
+  bool complete = true;
+  std::uint32_t moved = 0;  // if not: see Disposition::moved
+};
+
+Transfer transfer_of(const ScsiCommand& command, CommandKind kind) noexcept {
+  if (kind == CommandKind::flush || kind == CommandKind::other) return {};
+  // WRITE SAME and UNMAP: what they send is a parameter. Their residuals are none of ours (tgtd reports all of
+  // UNMAP's list as one).
+  if (!is_read_or_write(kind)) return {.complete = command.transferred == command.data_length, .moved = 0};
+  const std::uint32_t missing = std::min(command.residual_underflow, command.data_length);
+  if (command.transferred == command.data_length && missing == 0) {
+    // More than we asked for is nonsense where the length follows from the CDB.
+    return {.complete = command.residual_overflow == 0, .moved = 0};
+  }
+  if (missing == 0 || command.residual_overflow != 0) return {.complete = false, .moved = 0};
+  // A write may have sent more than the target took: its immediate data goes unasked.
+  const std::uint32_t told = command.data_length - missing;
+  const bool plain = kind == CommandKind::read ? command.transferred == told : command.transferred >= told;
+  return {.complete = false, .moved = plain ? told : 0};
+}
+
 Judgement judge_status(const ScsiCommand& command, CommandKind kind) noexcept {
-  const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
-  const bool short_transfer = moves_data && (command.residual_underflow != 0 || command.residual_overflow != 0);
   switch (static_cast<scsi::Status>(command.status)) {
     case scsi::Status::good:
-      return {short_transfer ? Verdict::retry : Verdict::done, {}};
+      return {Verdict::done, {}};
     case scsi::Status::condition_met:
-      return {moves_data ? Verdict::retry : Verdict::done, {}};
+      return {is_read_or_write(kind) ? Verdict::retry : Verdict::done, {}};
     case scsi::Status::check_condition:
-      return judge_sense(command, short_transfer);
+      return judge_sense(command);
     case scsi::Status::busy:
     case scsi::Status::task_set_full:
       return {Verdict::wait, {.queue_full = true}};
     case scsi::Status::aca_active:
       return {Verdict::wait, {}};  // another's condition, cleared in a while
-    // The unit is fine and says no: EPERM to the client, not an I/O error that looks like a broken disk (reference
-    // nbd-server.md section 7 leaves EIO or EPERM).
+    // The unit is fine and says no: EPERM to the client, not an I/O error that looks like a broken disk; the NBD
+    // protocol has no error of its own for it.
     case scsi::Status::reservation_conflict:
       return {Verdict::not_permitted, {}};
     case scsi::Status::task_aborted:
@@ -178,6 +217,10 @@ Disposition hold(const ScsiCommand& command, Attempts& attempts, std::uint8_t re
     if (attempts.errors >= retries) return error(Error::io, {});
     ++attempts.errors;
   }
+  if (command.proof.has_value() && command.proof->was_sent()) {
+    if (attempts.losses >= retries && attempts.lost_for >= kLossPatience) return error(Error::io, {});
+    attempts.losses = static_cast<std::uint8_t>(std::min(attempts.losses + 1, 255));
+  }
   return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
 }
 
@@ -195,6 +238,14 @@ Disposition retry_after_attention(Notes notes, Attempts& attempts) noexcept {
   return retry_now(notes);
 }
 
+/// The unit's owner looks at it before the retry, so that this waits for as long as there is none. Counted all the
+/// same: a unit that is there for the probe only would never come to an end. A probe's own command fails.
+Disposition retry_when_back(const Notes& notes, CommandKind kind, Attempts& attempts) noexcept {
+  if (kind == CommandKind::other || attempts.unit_attentions >= kMaxUnitAttentions) return error(Error::io, notes);
+  ++attempts.unit_attentions;
+  return retry_now(notes);
+}
+
 Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attempts, std::uint8_t retries) noexcept {
   const Notes& notes = judgement.notes;
   switch (judgement.verdict) {
@@ -202,8 +253,14 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
       return {.action = Action::done, .error = Error::none, .delay = 0, .notes = notes};
     case Verdict::attention:
       return retry_after_attention(notes, attempts);
+    case Verdict::absent:
+      return retry_when_back(notes, kind, attempts);
     case Verdict::retry:
       return retry_after_error(notes, attempts, retries);
+    case Verdict::unready:
+      // A probe's own command fails: that is told, and asked again in a while, and requests are held meanwhile.
+      if (kind == CommandKind::other) return error(Error::io, notes);
+      return wait(notes, attempts);
     case Verdict::wait:
       return wait(notes, attempts);
     case Verdict::io:
@@ -216,19 +273,34 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
     }
     case Verdict::not_permitted:
       return error(Error::not_permitted, notes);
-    case Verdict::unsupported: {
-      const bool no_other_way = kind == CommandKind::read || kind == CommandKind::write;
-      return error(no_other_way ? Error::io : Error::unsupported, notes);
-    }
+    case Verdict::unsupported:
+      return error(Error::unsupported, notes);
   }
   return error(Error::io, notes);
 }
 
+/// GOOD, RECOVERED ERROR and the like.
+bool says_done(const ScsiCommand& command) noexcept {
+  return judge_status(command, CommandKind::other).verdict == Verdict::done;
+}
+
+Disposition decide_answered(const ScsiCommand& command, CommandKind kind, Attempts& attempts,
+                            std::uint8_t retries) noexcept {
+  Judgement judgement = judge_status(command, kind);
+  const Transfer transfer = transfer_of(command, kind);
+  const bool short_transfer = judgement.verdict == Verdict::done && !transfer.complete;
+  if (short_transfer) judgement.verdict = Verdict::retry;
+  Disposition disposition = apply(judgement, kind, attempts, retries);
+  disposition.short_transfer = short_transfer;
+  if (short_transfer) disposition.moved = transfer.moved;
+  return disposition;
+}
+
 }  // namespace
 
-bool Notes::any() const noexcept {
-  return unit_attention || cache_may_be_lost || power_on || capacity_changed || facts_changed || inventory_changed ||
-         threshold_reached || queue_full;
+bool has_fua(const ScsiCommand& command) noexcept {
+  constexpr std::uint8_t kFua = 0x08;
+  return (command.cdb[1] & kFua) != 0;
 }
 
 Notes& Notes::operator|=(const Notes& other) noexcept {
@@ -237,6 +309,8 @@ Notes& Notes::operator|=(const Notes& other) noexcept {
   power_on = power_on || other.power_on;
   capacity_changed = capacity_changed || other.capacity_changed;
   facts_changed = facts_changed || other.facts_changed;
+  identity_in_doubt = identity_in_doubt || other.identity_in_doubt;
+  not_ready = not_ready || other.not_ready;
   inventory_changed = inventory_changed || other.inventory_changed;
   threshold_reached = threshold_reached || other.threshold_reached;
   queue_full = queue_full || other.queue_full;
@@ -257,9 +331,11 @@ Disposition decide(const ScsiCommand& command, CommandKind kind, Attempts& attem
   NBDGW_ASSERT(command.outcome != Outcome::pending, "only a command that came back can be judged");
   switch (command.outcome) {
     case Outcome::completed:
-      return apply(judge_status(command, kind), kind, attempts, retries);
+      return decide_answered(command, kind, attempts, retries);
     case Outcome::transport_disrupted:
       return hold(command, attempts, retries);
+    case Outcome::recalled:
+      return {.action = Action::hold, .error = Error::none, .delay = 0, .notes = {}};
     case Outcome::aborted:
       if (!command.overdue) return retry_now({});
       return retry_after_error({}, attempts, retries);
@@ -281,6 +357,8 @@ std::string explain(const ScsiCommand& command) {
     case Outcome::aborted:
       return command.overdue ? "it was not answered in time and had to be aborted"
                              : "it was aborted by a reset that another command made necessary";
+    case Outcome::recalled:
+      return "it was taken back before it was sent";
     case Outcome::bad_target:
       return "the target's answer broke the rules of iSCSI";
     case Outcome::path_lost:
@@ -294,6 +372,10 @@ std::string explain(const ScsiCommand& command) {
     const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
     text += sense ? ": " + scsi::describe(*sense) : std::string(" without valid sense data");
   }
+  if (command.residual_underflow == 0 && command.transferred < command.data_length && says_done(command)) {
+    text += ", but only " + std::to_string(command.transferred) + " of " + std::to_string(command.data_length) +
+            " bytes moved";
+  }
   if (command.residual_underflow != 0) {
     text += ", " + std::to_string(command.residual_underflow) + " of " + std::to_string(command.data_length) +
             " bytes were not transferred";
@@ -303,40 +385,6 @@ std::string explain(const ScsiCommand& command) {
             std::to_string(command.data_length) + " expected";
   }
   return text;
-}
-
-const char* to_string(Error error) noexcept {
-  switch (error) {
-    case Error::none:
-      return "none";
-    case Error::io:
-      return "io";
-    case Error::no_space:
-      return "no_space";
-    case Error::invalid:
-      return "invalid";
-    case Error::not_permitted:
-      return "not_permitted";
-    case Error::unsupported:
-      return "unsupported";
-  }
-  return "unknown";
-}
-
-const char* to_string(Action action) noexcept {
-  switch (action) {
-    case Action::done:
-      return "done";
-    case Action::retry_now:
-      return "retry_now";
-    case Action::retry_later:
-      return "retry_later";
-    case Action::hold:
-      return "hold";
-    case Action::error:
-      return "error";
-  }
-  return "unknown";
 }
 
 }  // namespace nbdgw::device

@@ -1,7 +1,6 @@
 #include "gateway/device/facts.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "proto/assert.hpp"
 
@@ -37,10 +36,12 @@ bool can_write_same_unmap(const Facts& facts) noexcept {
 
 std::uint32_t max_write_same_blocks(const Facts& facts) noexcept {
   if (!facts.write_same) return 0;
-  std::uint64_t most =
-      std::min<std::uint64_t>(blocks_in(facts, kMaxWriteSameBytes), std::numeric_limits<std::uint32_t>::max());
-  if (facts.max_write_same != 0) most = std::min(most, facts.max_write_same);
-  return static_cast<std::uint32_t>(most);
+  const std::uint64_t own = blocks_in(facts, kMaxWriteSameBytes);
+  if (facts.max_write_same != 0) return static_cast<std::uint32_t>(std::min(own, facts.max_write_same));
+  // The assumed limit is odd, and a command that ends inside a physical block costs the unit a read and a write more.
+  const std::uint32_t physical = std::max<std::uint32_t>(facts.physical_block_length / facts.block_length, 1);
+  const std::uint32_t assumed = kAssumedWriteSameBlocks - kAssumedWriteSameBlocks % physical;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(own, assumed > 0 ? assumed : kAssumedWriteSameBlocks));
 }
 
 BlockRange whole_granules(const Facts& facts, BlockRange range) noexcept {

@@ -6,6 +6,7 @@
 #include "proto/assert.hpp"
 #include "proto/scsi/capacity.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "proto/scsi/inquiry.hpp"
 
 namespace nbdgw::device {
 namespace {
@@ -19,7 +20,8 @@ constexpr std::uint16_t kVpdLength = 1020;
 /// MODE SENSE(6) allows 255; a multiple of four is what devices are used to.
 constexpr std::uint16_t kModeLength = 252;
 constexpr std::size_t kReplyBytes = 1024;
-/// A unit that keeps saying, while it is probed, that it changed is taken as it is after this many new beginnings.
+/// A unit that keeps saying, while it is probed, that it changed is taken as it is after this many new beginnings;
+/// one that says that it may be another unit is left alone until the next probe.
 constexpr std::uint8_t kMaxRestarts = 3;
 
 using State = LogicalUnit::State;
@@ -37,9 +39,13 @@ bool may_follow(State from, State to) noexcept {
     case State::failed:
       return is_probing(from);
     case State::ready:
-      return is_probing(from) && from >= State::capacity_16;
+      return is_probing(from) &&
+             (from >= State::capacity_16 || from == State::vpd_serial || from == State::vpd_identification);
     case State::capacity_16:
       return from == State::ready || (from >= State::vpd_supported && from <= State::vpd_provisioning);
+    case State::vpd_serial:
+    case State::vpd_identification:
+      return from == State::ready || (is_probing(from) && from < to);
     default:
       return is_probing(from) && from < to;
   }
@@ -66,8 +72,10 @@ void LogicalUnit::probe(proto::Micros now) {
 
 void LogicalUnit::begin(proto::Micros now) {
   begin_again_ = false;
+  unsettled_ = false;
   refresh_pending_ = false;
   capacity_only_ = false;
+  identity_only_ = false;
   reprobe_at_ = proto::kNever;
   found_ = {};
   pages_ = {};
@@ -83,14 +91,29 @@ void LogicalUnit::refresh_capacity(proto::Micros now) {
     failure_ = Failure::none;
     failure_text_.clear();
     enter(State::capacity_16, now);
-  } else if (is_probing(state_) && state_ >= State::capacity_16) {
+  } else if (identity_only_ || (is_probing(state_) && state_ >= State::capacity_16)) {
     refresh_pending_ = true;
   }
 }
 
+bool LogicalUnit::confirm_identity(proto::Micros now) {
+  if (state_ != State::ready || runner_.running() || !known_.known()) return false;
+  identity_only_ = true;
+  found_ = facts_;
+  found_.serial.clear();
+  found_.identifier.clear();
+  // A designator that no other disk has is enough.
+  const bool serial = !known_.serial.empty() && !proto::is_unique(known_);
+  enter(serial ? State::vpd_serial : State::vpd_identification, now);
+  return true;
+}
+
 void LogicalUnit::note(const Notes& notes, proto::Micros now) {
-  // A probe that already runs is told by its own commands.
-  if (notes.facts_changed && state_ == State::ready) {
+  // Else a probe that already runs is told by its own commands. But a unit attention is told once, and by what this
+  // one was told to, the probe's commands will not hear of it.
+  if (notes.identity_in_doubt && (state_ == State::ready || is_probing(state_))) {
+    probe(now);
+  } else if (notes.facts_changed && (state_ == State::ready || identity_only_)) {
     probe(now);
   } else if (notes.capacity_changed) {
     refresh_capacity(now);
@@ -173,11 +196,13 @@ void LogicalUnit::send_command(proto::Micros now) {
 
 void LogicalUnit::on_notes(const Notes& notes, proto::Micros now) {
   // The capacity is read after this anyway, unless it has been read already.
-  if (notes.capacity_changed && state_ > State::capacity_10) refresh_pending_ = true;
+  if (notes.capacity_changed && (state_ > State::capacity_10 || identity_only_)) refresh_pending_ = true;
   // The other way round: what was read before this may be stale. The first step reads nothing.
-  if (notes.facts_changed && state_ != State::test_unit_ready && restarts_ < kMaxRestarts && !begin_again_) {
-    ++restarts_;
-    begin_again_ = true;
+  const bool stale = notes.facts_changed || (notes.unit_attention && notes.identity_in_doubt);
+  if (stale && state_ != State::test_unit_ready && !begin_again_) {
+    begin_again_ = restarts_ < kMaxRestarts;
+    unsettled_ = !begin_again_ && notes.identity_in_doubt;
+    if (begin_again_) ++restarts_;
   }
   if (observer_ != nullptr) observer_->on_unit_notes(*this, notes, now);
 }
@@ -187,6 +212,12 @@ void LogicalUnit::on_command_over(const Disposition& disposition, std::span<cons
   if (stopped_) return enter(State::idle, now);
   // After a loss of the session everything is asked again, so that all facts are of one unit.
   if (begin_again_ || disposition.action == Action::hold) return begin(now);
+  if (identity_only_) return identity_answered(disposition, data, now);
+  if (unsettled_) {
+    return fail(Failure::identity_unread,
+                "it says again and again, while it is probed, that it may be another unit (" + last_answer() + ")",
+                now);
+  }
   if (disposition.action == Action::error) return step_failed(disposition, now);
   step_done(data, now);
 }
@@ -203,6 +234,8 @@ void LogicalUnit::step_done(std::span<const std::uint8_t> data, proto::Micros no
     case State::vpd_limits:
     case State::vpd_medium:
     case State::vpd_provisioning:
+      // What is told of a unit that has gone meanwhile is of another one (tgtd: of LUN 0).
+      if (!data.empty() && data[0] >> 5 != scsi::peripheral::kConnected) return gone(data[0] >> 5, now);
       vpd_done(data);
       return enter(next_vpd(state_), now);
     case State::capacity_16:
@@ -223,6 +256,8 @@ void LogicalUnit::step_done(std::span<const std::uint8_t> data, proto::Micros no
 void LogicalUnit::step_failed(const Disposition& disposition, proto::Micros now) {
   if (runner_.command().outcome == initiator::Outcome::path_lost)
     return fail(Failure::path_lost, "the iSCSI session ended while the unit was probed", now);
+  // Whichever step it is: what is not there does not lack a page.
+  if (is_absent()) return required_step_failed(disposition.error, now);
   switch (state_) {
     case State::test_unit_ready:
       // A unit that does not know this command is as good as ready.
@@ -239,7 +274,9 @@ void LogicalUnit::step_failed(const Disposition& disposition, proto::Micros now)
     case State::vpd_provisioning:
       return enter(next_vpd(state_), now);
     case State::capacity_16:
-      return enter(State::capacity_10, now);
+      // Of a unit that knows the command READ CAPACITY(10) is not asked for: beyond 2^32 blocks it tells no size.
+      if (disposition.error == Error::unsupported) return enter(State::capacity_10, now);
+      return required_step_failed(disposition.error, now);
     case State::mode_6:
       return enter(State::mode_10, now);
     case State::mode_10:
@@ -258,7 +295,8 @@ void LogicalUnit::fail(Failure failure, std::string why, proto::Micros now) {
   failure_ = failure;
   failure_text_ = lun_text() + ": " + std::move(why);
   // A re-read that did not work out leaves the old capacity; only what makes the old facts wrong takes them away.
-  const bool facts_still_good = capacity_only_ && failure != Failure::geometry && failure != Failure::path_lost;
+  const bool facts_still_good = capacity_only_ && failure != Failure::geometry && failure != Failure::path_lost &&
+                                failure != Failure::not_there;
   capacity_only_ = false;
   if (facts_still_good) {
     enter(State::ready, now);
@@ -270,13 +308,7 @@ void LogicalUnit::fail(Failure failure, std::string why, proto::Micros now) {
 }
 
 void LogicalUnit::finish(proto::Micros now) {
-  if (!capacity_only_ && has_facts_ && !same_identity()) {
-    const auto name = [](const Facts& facts) { return facts.identifier.empty() ? facts.serial : facts.identifier; };
-    return fail(Failure::identity_changed,
-                "this is another unit now (" + name(found_) + ") than at first (" + name(facts_) +
-                    "), and is not touched; map the old one back, or restart the export if this is wanted",
-                now);
-  }
+  if (!capacity_only_ && !check_identity(now)) return;
   facts_ = found_;
   has_facts_ = true;
   capacity_only_ = false;
@@ -340,6 +372,8 @@ const char* to_string(LogicalUnit::Failure failure) noexcept {
       return "geometry";
     case LogicalUnit::Failure::identity_changed:
       return "identity_changed";
+    case LogicalUnit::Failure::identity_unread:
+      return "identity_unread";
     case LogicalUnit::Failure::command_failed:
       return "command_failed";
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "gateway/device/command_runner.hpp"
 #include "gateway/device/disposition.hpp"
@@ -23,8 +24,9 @@ class LogicalUnitObserver {
   virtual void on_probe_done(LogicalUnit& unit, proto::Micros now) = 0;
 
   /// The unit's own commands met a unit attention or the like. Told at once, before any later command can end: a
-  /// probe after a reconnection is often what meets the "power on" that a FLUSH must know about. `capacity_changed`
-  /// and `facts_changed` are already taken care of by the unit. LogicalUnit::last_answer() says it in words.
+  /// probe after a reconnection is often what meets the "power on" that a FLUSH must know about. `capacity_changed`,
+  /// `facts_changed` and `identity_in_doubt` are already taken care of by the unit. LogicalUnit::last_answer() says
+  /// it in words.
   virtual void on_unit_notes(LogicalUnit& unit, const Notes& notes, proto::Micros now) = 0;
 
  protected:
@@ -65,6 +67,7 @@ class LogicalUnit final : private CommandRunner::Owner {
     not_a_disk,        // another device type
     geometry,          // block length or size beyond what can be served, or block length not what it was
     identity_changed,  // another unit than the one probed before: writing to it would be a disaster
+    identity_unread,   // it does not say any more which unit it is, or says without end that it may be another one
     command_failed,    // a command that every disk must know did not work
   };
 
@@ -82,11 +85,21 @@ class LogicalUnit final : private CommandRunner::Owner {
   /// and each time that it was reinstated. Facts known so far stay until the new ones are complete.
   void probe(proto::Micros now);
 
+  /// Before the first probe: the unit that was here when the gateway was another process, or the export another
+  /// object. Another one may be here by now; but one that does not say who it is, is not believed.
+  void expect(proto::DiskIdentity identity) { known_ = std::move(identity); }
+
   /// Reads the capacity again; everything else stays. Without facts, or while probing, this is part of the probe.
   void refresh_capacity(proto::Micros now);
 
-  /// Takes care of what a disposition of a read or write told about the unit: re-reads or probes as needed.
+  /// Takes care of what a disposition of a read or write told about the unit: re-reads or probes as needed. A probe
+  /// that runs is begun anew if another unit may be here since.
   void note(const Notes& notes, proto::Micros now);
+
+  /// Asks once more which unit it is, and nothing else, with one command or two; false where there is nothing to
+  /// compare or a probe runs, and nothing is asked then. Ends with on_probe_done(): the facts are as they were if it
+  /// is the same unit. Else a probe begins, which is told by on_unit_notes(identity_in_doubt), and ends instead.
+  bool confirm_identity(proto::Micros now);
 
   /// Ends probing: no command is sent any more, until probe().
   void stop(proto::Micros now);
@@ -102,10 +115,15 @@ class LogicalUnit final : private CommandRunner::Owner {
   /// Why the last probe or re-read failed, for people; empty if it did not.
   const std::string& failure() const noexcept { return failure_text_; }
 
+  /// Which unit this is, as far as it was ever told; a later probe adds to it and takes nothing away.
+  const proto::DiskIdentity& identity() const noexcept { return known_; }
+
   /// The unit refused WRITE SAME(16) or UNMAP as unsupported: do not try again until the next probe.
   void write_same_refused() noexcept { facts_.write_same = found_.write_same = false; }
   void unmap_refused() noexcept { facts_.lbpu = found_.lbpu = false; }
 
+  /// The unit's own command that came back last.
+  const initiator::ScsiCommand& last_command() const noexcept { return runner_.command(); }
   /// The end of the unit's last command, for people.
   std::string last_answer() const { return explain(runner_.command()); }
 
@@ -124,7 +142,10 @@ class LogicalUnit final : private CommandRunner::Owner {
   void send_command(proto::Micros now);
   void begin(proto::Micros now);
   void step_done(std::span<const std::uint8_t> data, proto::Micros now);
+  void identity_answered(const Disposition& disposition, std::span<const std::uint8_t> data, proto::Micros now);
   void step_failed(const Disposition& disposition, proto::Micros now);
+  bool is_absent() const noexcept;
+  void gone(unsigned qualifier, proto::Micros now);
   void required_step_failed(Error error, proto::Micros now);
   void fail(Failure failure, std::string why, proto::Micros now);
   void finish(proto::Micros now);
@@ -133,7 +154,7 @@ class LogicalUnit final : private CommandRunner::Owner {
   void vpd_done(std::span<const std::uint8_t> data);
   void limits_done(std::span<const std::uint8_t> data) noexcept;
   void capacity_done(std::span<const std::uint8_t> data, proto::Micros now);
-  bool same_identity() const noexcept;
+  bool check_identity(proto::Micros now);
   void mode_done(std::span<const std::uint8_t> data, proto::Micros now);
   State next_vpd(State after) const noexcept;
   std::string lun_text() const;
@@ -145,8 +166,10 @@ class LogicalUnit final : private CommandRunner::Owner {
   State state_ = State::idle;
   proto::Micros entered_at_ = 0;
   bool capacity_only_ = false;    // this is a re-read: back to ready after the capacity
+  bool identity_only_ = false;    // confirm_identity(): back to ready after those pages
   bool begin_again_ = false;      // probe() was called while a command was out
   bool refresh_pending_ = false;  // the capacity changed after it was read
+  bool unsettled_ = false;        // it has said too often, while it was probed, that it may be another unit
   bool stopped_ = false;
   std::uint8_t restarts_ = 0;  // of this probe, because the unit said that it changed meanwhile
   proto::Micros reprobe_at_ = proto::kNever;
@@ -154,6 +177,7 @@ class LogicalUnit final : private CommandRunner::Owner {
   Facts facts_;  // as published
   bool has_facts_ = false;
   Facts found_;  // by the probe that runs
+  proto::DiskIdentity known_;
   proto::scsi::SupportedPages pages_;
   Failure failure_ = Failure::none;
   std::string failure_text_;

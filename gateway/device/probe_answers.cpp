@@ -90,10 +90,24 @@ std::string LogicalUnit::lun_text() const {
   return text.data();
 }
 
+/// The end of the last command says that there is no such unit.
+bool LogicalUnit::is_absent() const noexcept {
+  const auto sense = sense_of(runner_.command());
+  return sense && sense->key == scsi::SenseKey::illegal_request &&
+         sense->asc == scsi::asc::kLogicalUnitNotSupported.asc;
+}
+
+void LogicalUnit::gone(unsigned qualifier, proto::Micros now) {
+  fail(Failure::not_there,
+       "the target has no unit there (peripheral qualifier " + std::to_string(qualifier) +
+           "); check the LUN and its mapping",
+       now);
+}
+
 void LogicalUnit::required_step_failed(Error error, proto::Micros now) {
   const auto sense = sense_of(runner_.command());
   const std::string answer = explain(runner_.command());
-  if (sense && sense->is(scsi::SenseKey::illegal_request, scsi::asc::kLogicalUnitNotSupported))
+  if (is_absent())
     return fail(Failure::not_there, "the target has no such unit (" + answer + "); check the LUN and its mapping",
                 now);
   if (sense && sense->key == scsi::SenseKey::not_ready)
@@ -113,10 +127,7 @@ void LogicalUnit::inquiry_done(std::span<const std::uint8_t> data, proto::Micros
                 now);
   }
   if (inquiry->qualifier != scsi::peripheral::kConnected || inquiry->device_type == scsi::peripheral::kUnknown) {
-    return fail(Failure::not_there,
-                "the target has no unit there (peripheral qualifier " + std::to_string(inquiry->qualifier) +
-                    "); check the LUN and its mapping",
-                now);
+    return gone(inquiry->qualifier, now);
   }
   if (inquiry->device_type != scsi::peripheral::kDirectAccess) {
     return fail(Failure::not_a_disk,
@@ -188,13 +199,17 @@ void LogicalUnit::capacity_done(std::span<const std::uint8_t> data, proto::Micro
   const bool ten = state_ == State::capacity_10;
   const auto capacity = ten ? scsi::Capacity::parse10(data) : scsi::Capacity::parse16(data);
   if (!capacity) {
-    if (!ten) return enter(State::capacity_10, now);
     return fail(Failure::command_failed,
-                "READ CAPACITY(10) was answered with " + std::to_string(data.size()) + " bytes instead of 8", now);
-  }
-  if (ten && capacity->last_lba == 0xffffffffU)
-    return fail(Failure::geometry, "it is too large for READ CAPACITY(10) and does not answer READ CAPACITY(16)",
+                "only " + std::to_string(data.size()) + " bytes came as the answer to READ CAPACITY" +
+                    (ten ? "(10)" : "(16)") + ", too few to tell a size",
                 now);
+  }
+  if (ten && capacity->last_lba == 0xffffffffU) {
+    return fail(Failure::geometry,
+                "it has more blocks than READ CAPACITY(10) can tell, 2^32, and does not know READ CAPACITY(16); it "
+                "cannot be served so",
+                now);
+  }
   if (std::string trouble = geometry_trouble(*capacity); !trouble.empty())
     return fail(Failure::geometry, std::move(trouble), now);
   if (has_facts_ && capacity->block_length != facts_.block_length) {
@@ -205,6 +220,7 @@ void LogicalUnit::capacity_done(std::span<const std::uint8_t> data, proto::Micro
   }
   found_.block_length = capacity->block_length;
   found_.blocks = capacity->last_lba + 1;
+  found_.capacity_16 = !ten;
   if (!ten) {
     found_.physical_block_length = capacity->block_length << capacity->blocks_per_physical_exponent;
     found_.lbpme = capacity->lbpme;
@@ -230,9 +246,58 @@ void LogicalUnit::mode_done(std::span<const std::uint8_t> data, proto::Micros no
   finish(now);
 }
 
-bool LogicalUnit::same_identity() const noexcept {
-  if (!facts_.identifier.empty() && !found_.identifier.empty()) return facts_.identifier == found_.identifier;
-  if (!facts_.serial.empty() && !found_.serial.empty()) return facts_.serial == found_.serial;
+void LogicalUnit::identity_answered(const Disposition& disposition, std::span<const std::uint8_t> data,
+                                    proto::Micros now) {
+  const bool there = !data.empty() && data[0] >> 5 == scsi::peripheral::kConnected;
+  if (disposition.action == Action::done && there) vpd_done(data);
+  if (state_ == State::vpd_serial && there && !known_.designator.empty())
+    return enter(State::vpd_identification, now);
+  identity_only_ = false;
+  if (proto::same_disk(known_, found_.identity()) != proto::SameDisk::yes) {
+    const bool ended = runner_.command().outcome == initiator::Outcome::path_lost;  // that says nothing of the unit
+    if (observer_ != nullptr && !ended) {
+      Notes notes;
+      notes.identity_in_doubt = true;
+      observer_->on_unit_notes(*this, notes, now);
+    }
+    return begin(now);
+  }
+  enter(State::ready, now);
+  if (std::exchange(refresh_pending_, false)) return refresh_capacity(now);
+  if (observer_ != nullptr) observer_->on_probe_done(*this, now);
+}
+
+/// False: it is not, or not provably, the unit that was here before, and the probe has failed for it.
+bool LogicalUnit::check_identity(proto::Micros now) {
+  const auto name = [](const proto::DiskIdentity& unit) {
+    return unit.designator.empty() ? unit.serial : unit.designator;
+  };
+  proto::DiskIdentity found = found_.identity();
+  switch (proto::same_disk(known_, found)) {
+    case proto::SameDisk::yes:
+      // What it has not told this time is not forgotten.
+      if (found.designator.empty()) found.designator = known_.designator;
+      if (found.serial.empty()) found.serial = known_.serial;
+      break;
+    case proto::SameDisk::no:
+      if (!has_facts_) break;  // expected only: nobody has been served from this one yet
+      fail(Failure::identity_changed,
+           "this is another unit now (" + name(found) + ", serial " + found.serial + ") than at first (" +
+               name(known_) + ", serial " + known_.serial +
+               "), and is not touched; map the old one back, or restart the export if this is wanted",
+           now);
+      return false;
+    case proto::SameDisk::cannot_tell:
+      fail(Failure::identity_unread,
+           "it does not say which unit it is (VPD pages 80h and 83h); at first it was " + name(known_) +
+               ". It is asked again, and not touched meanwhile; if this is how it is meant to be, stop and start the "
+               "gateway",
+           now);
+      return false;
+  }
+  found_.identifier = found.designator;
+  found_.serial = found.serial;
+  known_ = std::move(found);
   return true;
 }
 

@@ -36,7 +36,8 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
   if (write) {
     const std::uint32_t burst = std::min(session.first_burst_length, command.data_length);
     if (session.immediate_data) immediate = std::min(burst, parameters_.peer_max_recv_data_segment_length);
-    if (!session.initial_r2t) unsolicited = burst - immediate;
+    const bool more = burst > immediate && !session.initial_r2t;
+    if (more && session_.next_comes_in_order(*this)) unsolicited = burst - immediate;
   }
 
   OutgoingPdu& pdu = send_queue_.push();
@@ -59,6 +60,7 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
   std::copy_n(command.cdb.begin(), std::min<std::size_t>(command.cdb_length, kInlineCdb), header.cdb.begin());
   header.encode(pdu.bhs);
   task.cmd_sn = header.cmd_sn;
+  last_cmd_sn_ = header.cmd_sn;
   task.bytes_sent = immediate;
   send_queue_.seal(send_header_digest_, send_data_digest_);
   counters_.sent(proto::iscsi::Opcode::scsi_command);

@@ -1,5 +1,6 @@
 #include "gateway/initiator/connection.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "gateway/initiator/session.hpp"
@@ -49,20 +50,32 @@ void Connection::enter(ConnectionState state, proto::Micros now) {
   state_since_ = now;
 }
 
-void Connection::setup(const Portal& portal, proto::Micros now) {
+void Connection::setup(const Portal& portal, const std::string& address, std::vector<Portal> alternates,
+                       proto::Micros now) {
   enter(ConnectionState::connecting, now);
   portal_ = portal;
+  address_.clear();
   reader_.reset();
   parameters_ = {};
   send_header_digest_ = send_data_digest_ = false;
   exp_stat_sn_ = 0;
   start_tx();
   detail_.clear();
-  session_.request_socket({.kind = SocketRequest::Kind::connect, .connection = cid_, .portal = portal});
+  has_alternates_ = !alternates.empty();
+  session_.request_socket({.kind = SocketRequest::Kind::connect,
+                           .connection = cid_,
+                           .portal = portal,
+                           .alternates = std::move(alternates),
+                           .address = address});
 }
 
-void Connection::on_connected(proto::Micros now) {
+void Connection::on_connected(proto::Micros now, std::string address, const std::optional<Portal>& portal) {
   if (state_ != ConnectionState::connecting) return;  // given up meanwhile; its close is on the way
+  address_ = std::move(address);
+  if (portal && *portal != portal_) {
+    portal_ = *portal;
+    if (cid_ == 0) session_.portals_.led_to(portal_);
+  }
   enter(ConnectionState::login, now);
   last_received_ = now;
   LoginIdentity identity{.isid = session_.isid_, .cid = cid_};
@@ -101,14 +114,20 @@ ConnectionError Connection::login_response(const ReceivedPdu& received, proto::M
   if (pdu.itt != login_itt()) return ConnectionError::bad_itt;
   exp_stat_sn_ = pdu.sequence.stat_sn + 1;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
-  switch (login_->on_response(pdu, text)) {
+  const Login::Step step = login_->on_response(pdu, text);
+  const bool last_word =
+      step == Login::Step::send && login_->request().next_stage == proto::iscsi::LoginStage::full_feature;
+  const bool told = login_->portal_group_tag().has_value() || step == Login::Step::done ||
+                    (last_word && session_.settings_.only_group.has_value());
+  if (told && !leads_where_it_must()) return ConnectionError::login_refused;
+  switch (step) {
     case Login::Step::send:
       send_login_request();
       return ConnectionError::none;
     case Login::Step::redirected:
       detail_ = "to " + login_->redirect().host + ":" + std::to_string(login_->redirect().port);
       // A further connection belongs to where the session is: it is tried there again.
-      if (cid_ == 0 && !session_.redirect(login_->redirect(), login_->redirect_is_permanent())) {
+      if (cid_ == 0 && !session_.portals_.redirect(login_->redirect(), login_->redirect_is_permanent())) {
         detail_ += ", after redirects that lead nowhere";
         return ConnectionError::login_refused;
       }
@@ -130,11 +149,33 @@ ConnectionError Connection::login_response(const ReceivedPdu& received, proto::M
   return ConnectionError::none;
 }
 
+PortalGroup Connection::group() const {
+  return {login_->portal_group_tag(), portal_, address_};
+}
+
+/// A further connection: to the portal group of the session, for another controller would not know the session, or
+/// worse. The leading one: wherever it likes, unless only one group is wanted; then it ends here, before it is the
+/// last word of the login and replaces whatever session is there.
+bool Connection::leads_where_it_must() {
+  if (cid_ == 0) {
+    const std::optional<std::uint16_t>& only = session_.settings_.only_group;
+    if (!only || login_->portal_group_tag() == only) return true;
+    detail_ = "it leads to " + group_text(group()) + ", not to portal group " + std::to_string(*only);
+    return false;
+  }
+  if (same_group(group(), session_.group())) return true;
+  detail_ = "it leads to " + group_text(group()) + ", the session is in " + group_text(session_.group());
+  return false;
+}
+
 void Connection::start(proto::Micros now) {
   parameters_ = login_->connection();
+  std::string unanswered;
   if (cid_ == 0) {
     session_.parameters_ = login_->session();
     session_.tsih_ = login_->tsih();
+    session_.group_ = group();
+    unanswered = login_->unanswered();
   }
   login_.reset();
   const bool header = parameters_.header_digest == proto::iscsi::Digest::crc32c;
@@ -145,6 +186,7 @@ void Connection::start(proto::Micros now) {
   send_data_digest_ = data;
   enter(ConnectionState::started, now);
   session_.login_done(*this, now);
+  if (cid_ == 0) session_.tell_unanswered(std::move(unanswered));
 }
 
 void Connection::stop(proto::Micros now) {
@@ -159,13 +201,17 @@ void Connection::stop(proto::Micros now) {
   });
   if (receiving_ != nullptr) session_.put_task(*std::exchange(receiving_, nullptr));
   login_.reset();
-  for (Task** task : {&ping_, &logout_}) {
+  for (Task** task : {&ping_, &round_ping_, &logout_}) {
     if (*task != nullptr) session_.complete_task(*std::exchange(*task, nullptr), TaskState::abrt_sess_recov);
   }
   pinging_ = false;
+  round_deadline_ = proto::kNever;
+  last_cmd_sn_.reset();
   session_.request_socket({.kind = leave ? SocketRequest::Kind::leave : SocketRequest::Kind::close,
                            .connection = cid_,
                            .portal = {},
+                           .alternates = {},
+                           .address = {},
                            .patient = leave && session_.answers_});
 }
 
@@ -228,7 +274,9 @@ proto::Micros Connection::next_deadline() const noexcept {
     case ConnectionState::started:
       // After a Logout nothing new may be asked (RFC 7143 section 11.14); its own deadline watches over it.
       if (settings.nop_interval == 0 || session_.state_ != SessionState::logged_in) return proto::kNever;
-      return last_received_ + settings.nop_interval + (pinging_ ? settings.nop_timeout : 0);
+      return std::min(round_deadline_, pinging_ ? std::max(last_received_ + settings.nop_interval, pinging_since_) +
+                                                      settings.nop_timeout
+                                                : last_received_ + settings.nop_interval);
     case ConnectionState::free:
     case ConnectionState::stopped:
       return proto::kNever;
@@ -236,15 +284,25 @@ proto::Micros Connection::next_deadline() const noexcept {
   return proto::kNever;
 }
 
+void Connection::on_slept(proto::Micros length, proto::Micros now) noexcept {
+  // What has come in now has come after it.
+  if (last_received_ < now && last_received_ != kNeverReceived) last_received_ -= length;
+}
+
 void Connection::on_deadline(proto::Micros now) {
   if (now < next_deadline()) return;
   if (state_ == ConnectionState::started) {
-    if (pinging_) {
+    if (now >= round_deadline_) detail_ = "asked whether all that was sent had arrived";
+    if (pinging_ || now >= round_deadline_) {
       failure(ConnectionError::nop_timed_out, now);
     } else {
       send_ping(now);
     }
     return;
+  }
+  if (state_ == ConnectionState::connecting) {
+    detail_ =
+        has_alternates_ ? "no TCP connection came about, to no other portal either" : "no TCP connection came about";
   }
   failure(ConnectionError::login_timed_out, now);
 }

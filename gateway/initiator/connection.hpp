@@ -1,14 +1,18 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/login.hpp"
 #include "gateway/initiator/pdu_reader.hpp"
+#include "gateway/initiator/portal_group.hpp"
 #include "gateway/initiator/send_queue.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/task.hpp"
@@ -43,7 +47,9 @@ class Connection final : private PduHandler {
   Connection& operator=(const Connection&) = delete;
 
   // The shell's side.
-  void on_connected(proto::Micros now);
+  /// `address`: of the portal, in the shell's words; the session knows it again by that (SocketRequest::address).
+  /// `portal`: which one it is; nothing: SocketRequest::portal.
+  void on_connected(proto::Micros now, std::string address = {}, const std::optional<Portal>& portal = {});
   /// The connect failed or the socket is gone; `why` is the system's text. Also the answer to SocketRequest close
   /// and leave.
   void on_disconnected(const std::string& why, proto::Micros now);
@@ -64,6 +70,7 @@ class Connection final : private PduHandler {
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
   // For views.
   const Portal& portal() const noexcept { return portal_; }  // where it is, or was last, connected to
+  const std::string& address() const noexcept { return address_; }
   proto::Micros state_since() const noexcept { return state_since_; }
   proto::Micros last_received() const noexcept { return last_received_; }
   bool pinging() const noexcept { return ping_ != nullptr; }
@@ -72,15 +79,19 @@ class Connection final : private PduHandler {
   friend class Escalation;
   friend class Session;
 
+  static constexpr proto::Micros kNeverReceived = std::numeric_limits<proto::Micros>::min();
+
   void enter(ConnectionState state, proto::Micros now);
 
   // Life (iscsi_conn_setup, _start, _stop, _failure).
-  void setup(const Portal& portal, proto::Micros now);
+  void setup(const Portal& portal, const std::string& address, std::vector<Portal> alternates, proto::Micros now);
   void start(proto::Micros now);
   void stop(proto::Micros now);
   void failure(ConnectionError error, proto::Micros now);
 
   // Login exchange.
+  PortalGroup group() const;
+  bool leads_where_it_must();
   std::uint32_t login_itt() const noexcept;
   void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
@@ -95,11 +106,11 @@ class Connection final : private PduHandler {
   ConnectionError check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept;
   ConnectionError scsi_cmd_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError data_in_rsp(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError finish_scsi_task(Task& task, Outcome outcome);
+  void finish_scsi_task(Task& task, Outcome outcome);
   ConnectionError r2t_rsp(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError nop_in(const ReceivedPdu& pdu);
+  ConnectionError nop_in(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError async_message(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError handle_reject(const ReceivedPdu& pdu);
+  ConnectionError handle_reject(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError tmf_rsp(const ReceivedPdu& pdu);
   ConnectionError logout_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept;
@@ -113,11 +124,15 @@ class Connection final : private PduHandler {
   void fill_send_queue();
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);
   void send_ping(proto::Micros now);
+  void send_round_ping(std::uint32_t round, proto::Micros now);
+  Task* send_nop_task(proto::Micros now);
+  void pong(Task& task, proto::Micros now);
   void send_tmf(const TaskManagement& tmf);
   void send_logout(proto::iscsi::LogoutReason reason, proto::Micros now);
 
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
+  void on_slept(proto::Micros length, proto::Micros now) noexcept;
 
   /// No further command or data is queued for sending (iscsi_suspend_tx); what is queued goes out, and so do
   /// management PDUs.
@@ -132,13 +147,16 @@ class Connection final : private PduHandler {
   ConnectionState state_ = ConnectionState::free;
   proto::iscsi::ConnectionParameters parameters_;
   std::uint32_t exp_stat_sn_ = 0;
-  bool send_header_digest_ = false;  // in force since full feature phase
+  std::optional<std::uint32_t> last_cmd_sn_;  // of the commands that it was given since its login
+  bool send_header_digest_ = false;           // in force since full feature phase
   bool send_data_digest_ = false;
 
   PduReader reader_;
   SendQueue send_queue_;
   std::unique_ptr<Login> login_;  // while state is login
   Portal portal_;
+  std::string address_;
+  bool has_alternates_ = false;  // other portals may be tried beside it
 
   Task* data_first_ = nullptr;  // tasks with Data-Out to send
   Task* data_last_ = nullptr;
@@ -148,9 +166,15 @@ class Connection final : private PduHandler {
   Task* receiving_ = nullptr;  // the task whose memory takes a Data-In at this moment; holds a reference
   Task* ping_ = nullptr;       // the NOP-Out that waits for its answer
   bool pinging_ = false;       // a ping was due: sent, or stuck behind a socket that takes nothing
+  proto::Micros pinging_since_ = 0;
+  /// The NOP-Out of a round: when it is answered the target has received all that was sent before it. The number is
+  /// of the last round that asked this connection.
+  Task* round_ping_ = nullptr;
+  std::uint32_t round_ = 0;
+  proto::Micros round_deadline_ = proto::kNever;
   Task* logout_ = nullptr;
   proto::Micros state_since_ = 0;
-  proto::Micros last_received_ = 0;
+  proto::Micros last_received_ = kNeverReceived;
   std::string detail_;  // of the error that is being reported, for people
   proto::iscsi::LoginStatus login_status_ = proto::iscsi::LoginStatus::success;
   ConnectionCounters counters_;

@@ -51,9 +51,10 @@ inline constexpr NumberTable kReceivedPdus{std::array{
 /// SCSI commands that the gateway sends.
 inline constexpr NumberTable kSentCommands{std::array{
     proto::scsi::Opcode::test_unit_ready, proto::scsi::Opcode::inquiry, proto::scsi::Opcode::mode_sense_6,
-    proto::scsi::Opcode::mode_sense_10, proto::scsi::Opcode::read_capacity_10,
-    proto::scsi::Opcode::synchronize_cache_10, proto::scsi::Opcode::unmap, proto::scsi::Opcode::read_16,
-    proto::scsi::Opcode::write_16, proto::scsi::Opcode::synchronize_cache_16, proto::scsi::Opcode::write_same_16,
+    proto::scsi::Opcode::mode_sense_10, proto::scsi::Opcode::read_capacity_10, proto::scsi::Opcode::read_10,
+    proto::scsi::Opcode::write_10, proto::scsi::Opcode::write_same_10, proto::scsi::Opcode::synchronize_cache_10,
+    proto::scsi::Opcode::unmap, proto::scsi::Opcode::read_16, proto::scsi::Opcode::write_16,
+    proto::scsi::Opcode::synchronize_cache_16, proto::scsi::Opcode::write_same_16,
     proto::scsi::Opcode::service_action_in_16, proto::scsi::Opcode::report_luns}};
 
 inline constexpr NumberTable kStatuses{std::array{

@@ -22,7 +22,7 @@ void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
                         .buffer_offset = sequence.offset}
       .encode(pdu.bhs);
   send_queue_.seal(send_header_digest_, send_data_digest_);
-  task.bytes_sent += length;
+  if (sequence.offset <= task.bytes_sent) task.bytes_sent = std::max(task.bytes_sent, sequence.offset + length);
   ++sequence.data_sn;
   sequence.offset += length;
   sequence.remaining -= length;
@@ -58,8 +58,7 @@ void Connection::fill_send_queue() {
   for (Task* task = data_first_; task != nullptr && send_queue_.room(); task = next) {
     next = task->next;
     // One whose data is withheld does not hold up those behind it.
-    const bool withheld =
-        !session_.escalation_.may_send(proto::iscsi::Opcode::data_out, task->command->lun, task->itt);
+    const bool withheld = !session_.escalation_.may_send_data(*task);
     while (task->sequence_count > 0 && send_queue_.room()) {
       DataOutSequence& sequence = task->sequences[task->first_sequence];
       // Unsolicited data has been promised with the command, and that of later commands may not go before it (RFC

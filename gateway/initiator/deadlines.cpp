@@ -8,6 +8,9 @@
 namespace nbdgw::initiator {
 namespace {
 
+/// Commands ahead of one that was rejected may still be on their way over other connections.
+constexpr proto::Micros kHolePatience = proto::kSecond;
+
 std::string seconds(proto::Micros duration) {
   const auto tenths = duration / (proto::kSecond / 10);
   return std::to_string(tenths / 10) + (tenths % 10 != 0 ? "." + std::to_string(tenths % 10) : "") + " s";
@@ -17,7 +20,9 @@ std::string seconds(proto::Micros duration) {
 
 proto::Micros Escalation::next_deadline() const noexcept {
   if (session_.state_ != SessionState::logged_in) return proto::kNever;
-  proto::Micros deadline = std::min({tmf_.deadline, tmf_.held_until, window_deadline_});
+  // Pairs: this is asked in every turn, and a list is a loop.
+  const proto::Micros rung = std::min(tmf_.deadline, std::min(verify_deadline_, resume_at_));
+  proto::Micros deadline = std::min(rung, std::min(window_deadline_, hole_deadline_));
   if (const Task* task = session_.running_.front()) deadline = std::min(deadline, task->deadline);
   return deadline;
 }
@@ -26,11 +31,34 @@ void Escalation::on_deadline(proto::Micros now) {
   if (session_.state_ != SessionState::logged_in) return;
   if (tmf_.state == TmfState::queued && now >= tmf_.deadline) {
     tmf_.state = TmfState::timedout;
-    tmf_.deadline = tmf_.held_until = proto::kNever;
+    tmf_.deadline = proto::kNever;
   }
-  if (now >= tmf_.held_until) tmf_.held_until = proto::kNever;
+  if (now >= resume_at_) resume_at_ = proto::kNever;  // step() goes on
   check_commands(now);
+  check_verification(now);
+  check_hole(now);
   check_window(now);
+}
+
+/// What is rejected is not received (RFC 7143 section 7.3), so the target may wait for its CmdSN, and everything
+/// behind it would die by deadline. Others take the number for used. What is true, ExpCmdSN tells.
+void Escalation::on_rejected(std::uint32_t cmd_sn, proto::Micros now) noexcept {
+  if (proto::serial_less(cmd_sn, session_.exp_cmd_sn_)) return;
+  if (hole_deadline_ != proto::kNever && proto::serial_less(hole_, cmd_sn)) return;  // the first one decides
+  hole_ = cmd_sn;
+  if (hole_deadline_ == proto::kNever) hole_deadline_ = now + kHolePatience;
+}
+
+void Escalation::check_hole(proto::Micros now) {
+  if (now < hole_deadline_) return;
+  hole_deadline_ = proto::kNever;
+  if (proto::serial_less(hole_, session_.exp_cmd_sn_) || session_.state_ != SessionState::logged_in) return;
+  eh_session_reset({.rung = Rung::session_reset,
+                    .scope = RungScope::session,
+                    .cause = "the target has rejected a command, and waits for another one in its place (CmdSN " +
+                             std::to_string(hole_) + ")",
+                    .started_at = now},
+                   now);
 }
 
 /// How much longer the task may take, or nothing: it is overdue.
@@ -38,16 +66,29 @@ std::optional<proto::Micros> Escalation::eh_cmd_timed_out(Task& task, proto::Mic
   const SessionSettings& settings = session_.settings_;
   if (task.last_transfer_at > task.armed_at) {
     task.checked_connection = false;
-    return settings.command_timeout;
+    return time_for(*task.command, settings);
   }
+  if (task.doomed) return std::nullopt;
   if (settings.nop_interval == 0) return std::nullopt;  // nobody may ask the connection for a sign of life
   // A target works through its commands: while those before this one move, this one is only in the queue.
-  if (older_task_progressed(task)) return settings.command_timeout;
+  if (older_task_progressed(task)) return time_for(*task.command, settings);
   if (task.checked_connection) return std::nullopt;
   // The connection is asked, once. If it is dead, the missing answer ends it, and with it this task.
   task.checked_connection = true;
   if (task.connection->ping_ == nullptr) task.connection->send_ping(now);
   return settings.nop_timeout;
+}
+
+void Escalation::on_sign_of_life(const Connection& connection, proto::Micros now) noexcept {
+  Task* next = nullptr;
+  for (Task* task = session_.running_.front(); task != nullptr && !task->overdue; task = next) {
+    next = task->list_next;
+    if (task->connection != &connection || !task->checked_connection || task->deadline <= now) continue;
+    if (task->last_transfer_at > task->armed_at) continue;
+    session_.running_.remove(*task);
+    task->deadline = now;
+    session_.running_.insert(*task);
+  }
 }
 
 bool Escalation::older_task_progressed(const Task& task) const noexcept {

@@ -1,5 +1,6 @@
 #include "gateway/initiator/discovery.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "gateway/initiator/host.hpp"
@@ -20,6 +21,9 @@ constexpr std::string_view kSendTargets{"SendTargets=All\0", 16};
 Discovery::Discovery(SessionSettings settings, proto::RandomSource& random)
     : settings_(std::move(settings)), random_(random) {
   settings_.target_name.clear();
+  // The reader has no more room for text (PduReader).
+  settings_.max_recv_data_segment_length =
+      std::min(settings_.max_recv_data_segment_length, PduReader::kMaxControlLength);
 }
 
 void Discovery::fail(std::string why) {
@@ -31,6 +35,7 @@ void Discovery::fail(std::string why) {
 void Discovery::on_connected(proto::Micros now) {
   state_ = State::login;
   deadline_ = now + settings_.login_timeout;
+  end_ = now + std::max(kMaxDuration, settings_.login_timeout);
   login_ = std::make_unique<Login>(settings_, LoginIdentity{.isid = make_isid(kSessionNumber)}, random_);
   send_login();
 }
@@ -44,7 +49,8 @@ void Discovery::on_disconnected(const std::string& why, proto::Micros) {
 }
 
 void Discovery::on_deadline(proto::Micros now) {
-  if (now >= deadline_) fail("the portal did not answer in time");
+  if (now < deadline_) return;
+  fail(now >= end_ ? "the portal does not come to the end of its answer" : "the portal did not answer in time");
 }
 
 void Discovery::on_received(std::size_t bytes, proto::Micros now) {
@@ -95,10 +101,10 @@ void Discovery::send_logout() {
   send_queue_.seal(header_digest_, data_digest_);
 }
 
-ConnectionError Discovery::complete_pdu(const ReceivedPdu& pdu, proto::Micros) {
+ConnectionError Discovery::complete_pdu(const ReceivedPdu& pdu, proto::Micros now) {
   const auto opcode = static_cast<Opcode>(proto::iscsi::Prefix::decode(pdu.bhs).opcode);
   if (opcode == Opcode::login_response && state_ == State::login) return login_response(pdu);
-  if (opcode == Opcode::text_response && state_ == State::text) return text_response(pdu);
+  if (opcode == Opcode::text_response && state_ == State::text) return text_response(pdu, now);
   if (opcode == Opcode::logout_response && state_ == State::logout) {
     finished_ = true;
     return ConnectionError::none;
@@ -148,7 +154,7 @@ ConnectionError Discovery::login_response(const ReceivedPdu& received) {
   return ConnectionError::none;
 }
 
-ConnectionError Discovery::text_response(const ReceivedPdu& received) {
+ConnectionError Discovery::text_response(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::TextResponse::decode(received.bhs);
   if (pdu.itt != kItt) return ConnectionError::bad_itt;
   if (!send_queue_.management_room()) {
@@ -158,11 +164,11 @@ ConnectionError Discovery::text_response(const ReceivedPdu& received) {
   if (pdu.sequence.stat_sn != exp_stat_sn_) return ConnectionError::stat_sn;
   ++exp_stat_sn_;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
-  if (!text_.append(text)) {
-    detail_ = "more text than we take";
-    return ConnectionError::protocol;
-  }
-  if (!pdu.final || pdu.continues) {
+  const bool last = pdu.final && !pdu.continues;
+  if (!take_text(text, last)) return ConnectionError::protocol;
+  // Who tells something may go on; who only says that there is more may not.
+  if (!text.empty()) deadline_ = std::min(now + settings_.login_timeout, end_);
+  if (!last) {
     if (pdu.ttt == proto::iscsi::kReservedTag) {
       detail_ = "an answer that goes on, without a tag to ask for the rest";
       return ConnectionError::protocol;
@@ -170,9 +176,24 @@ ConnectionError Discovery::text_response(const ReceivedPdu& received) {
     send_text(pdu.ttt, pdu.lun, {});
     return ConnectionError::none;
   }
-  if (!read_targets(text_.text())) return ConnectionError::protocol;
   send_logout();
   return ConnectionError::none;
+}
+
+/// Pairs may be cut anywhere: what has no end yet waits for it.
+bool Discovery::take_text(std::string_view text, bool last) {
+  text_length_ += text.size();
+  if (text_length_ > kMaxText) {
+    detail_ = "more text than we take, " + std::to_string(kMaxText) + " bytes";
+    return false;
+  }
+  unread_.append(text);
+  const std::size_t complete = last ? unread_.size() : unread_.rfind('\0') + 1;
+  if (!read_targets(std::string_view(unread_).substr(0, complete))) return false;
+  unread_.erase(0, complete);
+  if (unread_.size() <= proto::iscsi::kMaxKeyLength + 1 + proto::iscsi::kMaxValueLength) return true;
+  detail_ = "a text key that does not end";
+  return false;
 }
 
 bool Discovery::read_targets(std::string_view text) {
@@ -180,7 +201,10 @@ bool Discovery::read_targets(std::string_view text) {
   for (proto::iscsi::KeyValue pair; reader.next(pair);) {
     switch (proto::iscsi::find_key(pair.key)) {
       case proto::iscsi::Key::target_name:
-        if (targets_.size() == kMaxTargets) return true;
+        if (targets_.size() == kMaxTargets) {
+          detail_ = "more than " + std::to_string(kMaxTargets) + " targets";
+          return false;
+        }
         targets_.push_back({std::string(pair.value), {}});
         break;
       case proto::iscsi::Key::target_address:

@@ -24,10 +24,15 @@ struct DiscoveredTarget {
 
 /// One discovery session (RFC 7143 section 4.3 and appendix C): log in, ask SendTargets=All, log out. Has the
 /// contract of Connection towards its shell, for one socket; finished() when it has come to an end, well or not.
+/// The answer may be long, in any number of Text Responses; each is read as it comes.
 class Discovery final : private PduHandler {
  public:
-  /// A portal that names more targets than this is cut off.
-  static constexpr std::size_t kMaxTargets = 4096;
+  /// What a portal may tell: enough for all that a storage system can have, and little for whoever asks it. Whoever
+  /// tells more does not come to an end.
+  static constexpr std::size_t kMaxTargets = 65536;
+  static constexpr std::size_t kMaxText = 16 * 1024 * 1024;
+  /// And how long it may take to do so, although something comes all the time.
+  static constexpr proto::Micros kMaxDuration = 300 * proto::kSecond;
 
   /// `settings.target_name` is ignored; portals[0] is where the shell connects.
   Discovery(SessionSettings settings, proto::RandomSource& random);
@@ -53,7 +58,8 @@ class Discovery final : private PduHandler {
   Placement place(const proto::iscsi::Bhs&) override { return {}; }
   ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
   ConnectionError login_response(const ReceivedPdu& pdu);
-  ConnectionError text_response(const ReceivedPdu& pdu);
+  ConnectionError text_response(const ReceivedPdu& pdu, proto::Micros now);
+  bool take_text(std::string_view text, bool last);
   bool read_targets(std::string_view text);
   void send_login();
   void send_text(std::uint32_t ttt, std::uint64_t lun, std::string_view text);
@@ -67,6 +73,7 @@ class Discovery final : private PduHandler {
   std::string failure_;
   std::string detail_;
   proto::Micros deadline_ = proto::kNever;
+  proto::Micros end_ = proto::kNever;  // of all patience
   std::uint32_t cmd_sn_ = 1;
   std::uint32_t exp_stat_sn_ = 0;
   bool header_digest_ = false;
@@ -74,7 +81,8 @@ class Discovery final : private PduHandler {
   PduReader reader_;
   SendQueue send_queue_;
   std::unique_ptr<Login> login_;
-  proto::iscsi::TextAccumulator text_;
+  std::size_t text_length_ = 0;  // received so far
+  std::string unread_;           // a pair of which the end has not come
   std::vector<DiscoveredTarget> targets_;
 };
 

@@ -65,6 +65,8 @@ Text text_of(ConnectionError error) noexcept {
       return {"asked_to_drop", "the target said that it drops the connection"};
     case dropped:
       return {"dropped", "dropped by an operator"};
+    case portal_left:
+      return {"portal_left", "the portal is left for another one"};
     case session_reset:
       return {"session_reset", "the escalation ladder dropped the session"};
     case session_failed:

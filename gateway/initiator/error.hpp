@@ -4,7 +4,7 @@
 
 namespace nbdgw::initiator {
 
-/// Why a connection was given up. After the list that iSCSI initiators share (reference 1.5), with names instead of
+/// Why a connection was given up. After the list that iSCSI initiators share, with names instead of
 /// bare numbers. At ErrorRecoveryLevel 0 each of them costs the session its connections.
 enum class ConnectionError : std::uint8_t {
   none,
@@ -38,6 +38,7 @@ enum class ConnectionError : std::uint8_t {
   logout,          // after a Logout, ours or one the target asked for
   asked_to_drop,   // asynchronous message
   dropped,         // by an operator
+  portal_left,     // the LUNs that are in use cannot be used over it
   session_reset,   // the last rung of the escalation ladder
   session_failed,  // another connection of the session failed
 };

@@ -1,10 +1,12 @@
 // The rungs (iscsi_eh_abort, _device_reset, _target_reset, _recover_target, _session_reset).
 #include "gateway/initiator/escalation.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/scsi/cdb.hpp"
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
@@ -42,9 +44,14 @@ bool can_be_asked_for(const RecoveryRequest& request) noexcept {
   return scope_of(request.rung) != RungScope::lun || request.lun != RecoveryEvent::kNoLun;
 }
 
-Escalation::Escalation(Session& session) noexcept : session_(session) {
+Escalation::Escalation(Session& session) noexcept : session_(session), held_(session) {
   requests_.reserve(kMaxRequests);
   events_.reserve(kEventsReserved);
+  const proto::scsi::Cdb cdb = proto::scsi::test_unit_ready();
+  std::copy_n(cdb.bytes.begin(), cdb.length, verification_.cdb.begin());
+  verification_.cdb_length = cdb.length;
+  verification_.looks = true;
+  verification_.sink = this;
 }
 
 bool Escalation::request(const RecoveryRequest& request) {
@@ -73,7 +80,11 @@ void Escalation::step(proto::Micros now) {
   if (session_.state_ != SessionState::logged_in) return;
   if (tmf_.state == TmfState::queued) {
     if (tmf_.task != nullptr) return;
-    if (climb_->itt == proto::iscsi::kReservedTag || !is_over(*climb_)) return send_tmf(now);
+    if (climb_->itt == proto::iscsi::kReservedTag || !is_over(*climb_)) {
+      send_tmf(now);
+      if (tmf_.state != TmfState::initial) return;
+    }
+    if (!climb_) return;  // the session was dropped instead
     // What it is for has ended before it was sent (iscsi_eh_abort: a command without a task).
     Climb climb = *std::exchange(climb_, std::nullopt);
     tmf_ = {};
@@ -81,17 +92,52 @@ void Escalation::step(proto::Micros now) {
     tell(climb, RungOutcome::success, 0, now);
   }
   if (tmf_.state != TmfState::initial) tmf_done(now);
-  while (tmf_.state == TmfState::initial && session_.state_ == SessionState::logged_in) {
+  if (verifying()) send_verification(now);
+  while (tmf_.state == TmfState::initial && !verifying() && session_.state_ == SessionState::logged_in) {
+    if (const auto lun = held_.next_reset()) {
+      reset_for_held(*lun, now);
+      continue;
+    }
     if (!requests_.empty()) {
       const RecoveryRequest request = requests_.front();
       requests_.erase(requests_.begin());
       begin(request, now);
       continue;
     }
-    Task* task = session_.running_.first_overdue();
+    Task* task = next_overdue(now);
     if (task == nullptr) return;
-    eh_abort(*task, nullptr, "a command is overdue", now);
+    climb(*task, now);
   }
+}
+
+/// Those whose LUN has a pause keep waiting.
+Task* Escalation::next_overdue(proto::Micros now) noexcept {
+  Task* task = session_.running_.first_overdue();
+  while (task != nullptr && memory_.paused_until(task->command->lun) > now) task = task->list_next;
+  return task;
+}
+
+/// That a slow command was slow counts against nobody.
+void Escalation::note_climb(Task& task) noexcept {
+  std::uint8_t& climbs = task.command->climbs;
+  if (!may_be_slow(*task.command) && climbs < 255) ++climbs;
+}
+
+/// Begins where the rungs that have not helped end.
+void Escalation::climb(Task& task, proto::Micros now) {
+  const Rung rung = memory_.first_rung(task, now);
+  if (rung == Rung::abort_task) return eh_abort(task, nullptr, "a command is overdue", now);
+  Climb climb{.lun = task.command->lun,
+              .itt = task.itt,
+              .cid = task.connection->cid_,
+              .cause = "a command is overdue again, and what was tried before has not helped",
+              .started_at = now,
+              .for_lun = task.command->lun,
+              .slow = may_be_slow(*task.command)};
+  note_climb(task);
+  if (rung == Rung::lu_reset) return eh_device_reset(std::move(climb), now);
+  if (rung == Rung::target_warm_reset) return eh_target_reset(std::move(climb), now);
+  eh_session_reset(std::move(climb), now);
 }
 
 void Escalation::begin(const RecoveryRequest& request, proto::Micros now) {
@@ -134,13 +180,22 @@ void Escalation::eh_abort(Task& task, const RecoveryRequest* request, std::strin
               .cid = task.connection->cid_,
               .request_id = request != nullptr ? request->id : 0,
               .cause = std::move(cause),
-              .started_at = now};
+              .started_at = now,
+              .for_lun = task.command->lun,
+              .slow = may_be_slow(*task.command)};
+  if (request == nullptr) note_climb(task);
   exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::abort_task, &task, now);
 }
 
 void Escalation::eh_device_reset(Climb climb, proto::Micros now) {
   climb.rung = Rung::lu_reset;
   climb.scope = RungScope::lun;
+  climb.lun = climb.for_lun != RecoveryEvent::kNoLun ? climb.for_lun : climb.lun;
+  const bool ours = climb.request_id == 0 && !climb.for_held && !climb.again;
+  if (ours && memory_.must_pause(climb.for_lun, session_.random_, now)) {
+    resume_at_ = std::min(resume_at_, memory_.paused_until(climb.for_lun));
+    return;
+  }
   exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::logical_unit_reset, nullptr, now);
 }
 
@@ -149,6 +204,16 @@ void Escalation::eh_target_reset(Climb climb, proto::Micros now) {
   climb.scope = RungScope::target;
   climb.lun = RecoveryEvent::kNoLun;
   exec_task_mgmt_fn(std::move(climb), TaskManagementFunction::target_warm_reset, nullptr, now);
+}
+
+/// Writes of a lost session may still be at work at this LUN.
+void Escalation::reset_for_held(std::uint64_t lun, proto::Micros now) {
+  eh_device_reset({.lun = lun,
+                   .cause = "writes were under way when the session was lost",
+                   .started_at = now,
+                   .for_held = true,
+                   .for_lun = lun},
+                  now);
 }
 
 /// Target reset; what follows if it is refused, tmf_done() knows.
@@ -161,6 +226,9 @@ void Escalation::eh_session_reset(Climb climb, proto::Micros now) {
   climb.scope = RungScope::session;
   climb.lun = RecoveryEvent::kNoLun;
   climb.started_at = now;
+  remember(climb);
+  // However much else the session did: it did not what it must, so the next login waits longer.
+  if (climb.for_held) session_.progress_ = false;
   const auto tasks = session_.scsi_tasks_running();
   tell(climb, RungOutcome::success, tasks, now);
   Connection& connection = *session_.connections_[climb.cid];
@@ -169,8 +237,10 @@ void Escalation::eh_session_reset(Climb climb, proto::Micros now) {
   dropped.failure(ConnectionError::session_reset, now);
 }
 
-/// Whether the task that the rung was climbed for is over; true as well where it was for none.
+/// Whether what the rung was climbed for is over; true as well where it was for nothing.
 bool Escalation::is_over(const Climb& climb) const noexcept {
+  if (climb.for_held) return !held_.awaits_reset(climb.for_lun);
+  if (climb.unanswered) return false;
   return climb.itt == proto::iscsi::kReservedTag || session_.tasks_.itt_to_ctask(climb.itt) == nullptr;
 }
 
@@ -185,28 +255,47 @@ void Escalation::tmf_done(proto::Micros now) {
     climb.request_id = 0;  // its event has been told
     return eh_session_reset(std::move(climb), now);
   }
-  std::uint32_t tasks = 0;
-  if (state == TmfState::success) {
-    tasks = end_covered_tasks();
-    const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
-    if (unit_reset) session_.tell_unit_reset(climb.lun);
-  }
+  if (state == TmfState::success) return tmf_succeeded(std::move(climb), now);
   tmf_ = {};
-  if (state == TmfState::success || (climb.rung == Rung::abort_task && is_over(climb))) {
-    tell(climb, RungOutcome::success, tasks, now);
-    if (!is_over(climb))
-      climb_on(std::move(climb), "did not cover the task: it may not have reached the target", now);
-    return;
-  }
+  if (climb.rung == Rung::abort_task && is_over(climb)) return tell(climb, RungOutcome::success, 0, now);
   const bool not_found = state == TmfState::not_found;
   tell(climb, not_found ? RungOutcome::not_found : RungOutcome::refused, 0, now);
   climb_on(std::move(climb), not_found ? "was answered \"task does not exist\", which proves nothing" : "was refused",
            now);
 }
 
+/// The function completed. What it covers, the target has forgotten; but only what cannot reach it any more stays so.
+void Escalation::tmf_succeeded(Climb climb, proto::Micros now) {
+  std::string proof;
+  const bool proves = !tmf_.data_flowed && !tmf_.unasked;
+  std::uint32_t tasks = proves ? end_covered_tasks(proof) : 0;
+  if (ends_all_nexuses()) tasks += held_.on_reset(climb.lun, tmf_.function, proof);
+  // A LUN that is reset for what is held has had no command in this session, so nobody there needs to know.
+  const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
+  if (unit_reset && !(climb.for_held && climb.rung == Rung::lu_reset)) session_.tell_unit_reset(climb.lun);
+  const bool again = tmf_.data_flowed && is_about_tasks();
+  if (!proves) {
+    climb.cause += tmf_.data_flowed ? "; data flowed meanwhile, so it proves nothing, and no task is handed back"
+                                    : "; without pings it proves nothing, and no task is handed back";
+  }
+  tmf_ = {};
+  tell(climb, RungOutcome::success, tasks, now, std::move(proof));
+  if (climb.request_id != 0) return;
+  if (again) {
+    climb.again = true;
+    climb.cause = std::string(to_string(climb.rung)) + " completed while data flowed";
+    return climb.rung == Rung::lu_reset ? eh_device_reset(std::move(climb), now)
+                                        : eh_target_reset(std::move(climb), now);
+  }
+  remember(climb);
+  if (is_over(climb) || climb.unanswered) return verify(std::move(climb), now);
+  climb_on(std::move(climb), "did not cover the task: it may not have reached the target", now);
+}
+
 void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
   if (climb.request_id != 0 || is_over(climb)) return;
   climb.cause = std::string(to_string(climb.rung)) + " " + answer;
+  climb.again = false;
   switch (climb.rung) {
     case Rung::abort_task:
       return eh_device_reset(std::move(climb), now);
@@ -217,9 +306,9 @@ void Escalation::climb_on(Climb climb, const char* answer, proto::Micros now) {
   }
 }
 
-/// The function completed: what it covers, the target has forgotten (design section 5.3). Returns how many tasks that
-/// were.
-std::uint32_t Escalation::end_covered_tasks() {
+/// Returns how many tasks that were.
+std::uint32_t Escalation::end_covered_tasks(std::string& text) {
+  const Proof proof(Proof::Kind::task_management, session_.group_.number(), tmf_.function, tmf_.round);
   for (const auto& connection : session_.connections_) connection->suspend_tx();
   std::uint32_t count = 0;
   Task* next = nullptr;
@@ -228,15 +317,18 @@ std::uint32_t Escalation::end_covered_tasks() {
     if (!in_scope(*task)) continue;
     const bool one = tmf_.function == TaskManagementFunction::abort_task;
     if (!one && !proto::serial_less(task->cmd_sn, tmf_.covers_below)) continue;
-    session_.fail_scsi_task(*task, Outcome::aborted);
+    session_.abort_scsi_task(*task, proof);
     ++count;
   }
+  if (count > 0) text = proof.text();
   for (const auto& connection : session_.connections_) connection->start_tx();
   return count;
 }
 
 void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, proto::Micros now) {
-  if (climb_) tell(*std::exchange(climb_, std::nullopt), RungOutcome::failed, 0, now);
+  if (climb_ && !verifying()) tell(*climb_, RungOutcome::failed, 0, now);
+  climb_.reset();
+  verify_deadline_ = proto::kNever;
   for (const RecoveryRequest& request : requests_) {
     tell({.rung = request.rung,
           .scope = scope_of(request.rung),
@@ -249,6 +341,8 @@ void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, pr
   requests_.clear();
   if (tmf_.task != nullptr) session_.complete_task(*tmf_.task, TaskState::abrt_sess_recov);
   tmf_ = {};
+  held_.on_session_lost();
+  hole_deadline_ = resume_at_ = proto::kNever;
   commands_blocked(false, now);
   if (lost_at_ != proto::kNever) return;
   lost_at_ = now;
@@ -257,12 +351,16 @@ void Escalation::on_session_lost(const std::string& why, std::uint32_t tasks, pr
 }
 
 void Escalation::on_session_up(proto::Micros now) {
+  std::string proof;
+  memory_.on_session_up(session_.cmd_sn_);
+  held_.on_session_up(session_.group_, proof);
   if (lost_at_ == proto::kNever) return;
-  tell(relogin(), RungOutcome::success, lost_tasks_, now);
+  tell(relogin(), RungOutcome::success, lost_tasks_, now, std::move(proof));
   lost_at_ = proto::kNever;
 }
 
-void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now) {
+void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tasks, proto::Micros now,
+                      std::string proof) {
   const auto rung = static_cast<std::size_t>(climb.rung);
   ++session_.counters_.rungs[rung][static_cast<std::size_t>(outcome)];
   session_.counters_.rung_durations[rung].add(now - climb.started_at);
@@ -276,7 +374,8 @@ void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tas
                      .outcome = outcome,
                      .tasks = tasks,
                      .request_id = climb.request_id,
-                     .cause = climb.cause});
+                     .cause = climb.cause,
+                     .proof = std::move(proof)});
 }
 
 bool Escalation::next_event(RecoveryEvent& event) {

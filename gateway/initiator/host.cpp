@@ -19,12 +19,25 @@ proto::iscsi::Isid make_isid(std::uint32_t session_number) noexcept {
 Host::Host(std::string initiator_name, proto::RandomSource& random)
     : initiator_name_(std::move(initiator_name)), random_(random) {}
 
-Session& Host::add(SessionSettings settings, std::uint32_t session_number, proto::Micros now) {
+Session& Host::begin(SessionSettings settings, const proto::iscsi::Isid& isid, proto::Micros now) {
   NBDGW_ASSERT(!removing_, "no session is added to a host that is being removed");
-  settings.initiator_name = initiator_name_;
-  sessions_.push_back(std::make_unique<Session>(std::move(settings), make_isid(session_number), random_));
+  sessions_.push_back(std::make_unique<Session>(std::move(settings), isid, random_));
   sessions_.back()->setup(now);
   return *sessions_.back();
+}
+
+Session& Host::add(SessionSettings settings, std::uint32_t session_number, proto::Micros now) {
+  settings.initiator_name = initiator_name_;
+  return begin(std::move(settings), make_isid(session_number), now);
+}
+
+Session& Host::add_errand(const Session& of, const PortalGroup& group, proto::Micros now) {
+  SessionSettings settings = of.settings();
+  settings.label += ", errand to " + group_text(group);
+  settings.portals = {group.portal};
+  settings.connections = 1;
+  settings.only_group = group.tag;
+  return begin(std::move(settings), of.isid(), now);
 }
 
 void Host::erase(Session& session) {

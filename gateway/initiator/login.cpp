@@ -132,6 +132,10 @@ Login::Step Login::on_response(const proto::iscsi::LoginResponse& response, std:
   out_.clear();
   if (!read_pairs(in_.text())) return Step::failed;
   in_.clear();
+  if (const std::string* tag = find(Key::target_portal_group_tag)) {
+    const auto number = proto::iscsi::parse_number(*tag, 0, 0xffff);
+    if (number && !portal_group_tag_) portal_group_tag_ = static_cast<std::uint16_t>(number.value);
+  }
   return step(response);
 }
 
@@ -290,62 +294,48 @@ Login::Step Login::operational(bool transit) {
     transit_ = true;
     return Step::send;
   }
-  if (negotiation_.awaiting_answers()) {
-    return fail(ConnectionError::login_negotiation, "the target ended the login without an answer to every key");
-  }
-  // Also an answer such as Irrelevant leaves a digest out.
-  const auto lacks = [](DigestOffer offer, proto::iscsi::Digest digest) {
-    return offer == DigestOffer::require_crc32c && digest != proto::iscsi::Digest::crc32c;
+  unanswered_ = negotiation_.settle_with_defaults();
+  return check_digests();
+}
+
+/// A digest that is required must have been agreed upon: also an answer such as Irrelevant, or none, leaves it out.
+Login::Step Login::check_digests() {
+  struct Wanted {
+    Key key;
+    DigestOffer offer;
+    proto::iscsi::Digest agreed;
   };
-  if (lacks(settings_.header_digest, connection().header_digest)) {
-    return fail(ConnectionError::login_negotiation, "the target does not do the HeaderDigest that is required");
-  }
-  if (lacks(settings_.data_digest, connection().data_digest)) {
-    return fail(ConnectionError::login_negotiation, "the target does not do the DataDigest that is required");
+  for (const Wanted& each : {Wanted{Key::header_digest, settings_.header_digest, connection().header_digest},
+                             Wanted{Key::data_digest, settings_.data_digest, connection().data_digest}}) {
+    if (each.offer != DigestOffer::require_crc32c || each.agreed == proto::iscsi::Digest::crc32c) continue;
+    const std::string name(proto::iscsi::rule(each.key).name);
+    return fail(ConnectionError::login_negotiation, is_unanswered(each.key)
+                                                        ? "the target left " + name + " unanswered, which is required"
+                                                        : "the target does not do the " + name + " that is required");
   }
   return Step::done;
 }
 
-const char* describe(LoginStatus status) noexcept {
-  switch (status) {
-    case LoginStatus::success:
-      return "success";
-    case LoginStatus::redirect_temporary:
-      return "the target has moved temporarily";
-    case LoginStatus::redirect_permanent:
-      return "the target has moved";
-    case LoginStatus::initiator_error:
-      return "the target sees an error of ours (0200)";
-    case LoginStatus::authentication_failure:
-      return "wrong credentials (0201): check the CHAP user and secret";
-    case LoginStatus::authorization_failure:
-      return "not authorized (0202): let the target accept our initiator name";
-    case LoginStatus::not_found:
-      return "no such target at this portal (0203): check the IQN";
-    case LoginStatus::target_removed:
-      return "the target was removed (0204)";
-    case LoginStatus::unsupported_version:
-      return "unsupported iSCSI version (0205)";
-    case LoginStatus::too_many_connections:
-      return "too many connections for the session (0206)";
-    case LoginStatus::missing_parameter:
-      return "the target misses a parameter (0207)";
-    case LoginStatus::cannot_include_in_session:
-      return "the connection cannot be part of this session (0208)";
-    case LoginStatus::session_type_not_supported:
-      return "the target does not support this session type (0209)";
-    case LoginStatus::session_does_not_exist:
-      return "the session does not exist (020a)";
-    case LoginStatus::invalid_during_login:
-      return "invalid request during login (020b)";
-    case LoginStatus::target_error:
-      return "error in the target (0300)";
-    case LoginStatus::service_unavailable:
-      return "the target is not available at the moment (0301)";
-    case LoginStatus::out_of_resources:
-      return "the target is out of resources (0302)";
+bool Login::is_unanswered(Key key) const noexcept {
+  return std::find(unanswered_.begin(), unanswered_.end(), key) != unanswered_.end();
+}
+
+proto::iscsi::SessionParameters Login::session() const noexcept {
+  proto::iscsi::SessionParameters agreed = negotiation_.session();
+  // The defaults would allow immediate data, and unsolicited data up to 64 KiB. But whoever does not know the key may
+  // not know the data, and nobody minds to be sent less of it.
+  if (is_unanswered(Key::immediate_data)) agreed.immediate_data = false;
+  if (is_unanswered(Key::first_burst_length)) agreed.initial_r2t = true;
+  return agreed;
+}
+
+std::string Login::unanswered() const {
+  std::string names;
+  for (const Key key : unanswered_) {
+    if (!names.empty()) names += ", ";
+    names += proto::iscsi::rule(key).name;
   }
-  return "the target refused with an unknown status";
+  return names;
 }
 
 std::optional<Portal> parse_target_address(std::string_view text) {

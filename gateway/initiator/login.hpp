@@ -49,11 +49,16 @@ class Login {
   ConnectionError error() const noexcept { return error_; }
   const std::string& detail() const noexcept { return detail_; }
   proto::iscsi::LoginStatus status() const noexcept { return status_; }
+  /// Of the target's end, once its first response has told it.
+  std::optional<std::uint16_t> portal_group_tag() const noexcept { return portal_group_tag_; }
   // Step::redirected.
   const Portal& redirect() const noexcept { return redirect_; }
   bool redirect_is_permanent() const noexcept { return status_ == proto::iscsi::LoginStatus::redirect_permanent; }
   // Step::done.
-  proto::iscsi::SessionParameters session() const noexcept { return negotiation_.session(); }
+  proto::iscsi::SessionParameters session() const noexcept;
+  /// Keys that we offered and the target left without an answer, in a list for people; for them the defaults hold
+  /// (RFC 7143 section 13).
+  std::string unanswered() const;
   const proto::iscsi::ConnectionParameters& connection() const noexcept { return negotiation_.connection(); }
   std::uint16_t tsih() const noexcept { return identity_.tsih; }
 
@@ -70,6 +75,8 @@ class Login {
   Step verify_target(bool transit);
   Step security_ended(bool transit);
   Step operational(bool transit);
+  Step check_digests();
+  bool is_unanswered(proto::iscsi::Key key) const noexcept;
   bool wants_chap() const noexcept { return !settings_.chap.user.empty(); }
   bool wants_mutual() const noexcept { return wants_chap() && !settings_.chap.mutual_user.empty(); }
   const std::string* find(proto::iscsi::Key key) const;
@@ -85,6 +92,7 @@ class Login {
   proto::iscsi::TextAccumulator in_;
   std::vector<std::pair<proto::iscsi::Key, std::string>> received_;  // names and security keys of one response
   proto::iscsi::OperationalNegotiation negotiation_;
+  std::vector<proto::iscsi::Key> unanswered_;
 
   std::array<std::uint8_t, 16> challenge_{};  // ours to the target, mutual CHAP
   std::uint8_t challenge_id_ = 0;
@@ -94,6 +102,7 @@ class Login {
   std::string detail_;
   proto::iscsi::LoginStatus status_ = proto::iscsi::LoginStatus::success;
   Portal redirect_;
+  std::optional<std::uint16_t> portal_group_tag_;
 };
 
 /// What a target's refusal means, for people.

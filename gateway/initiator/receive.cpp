@@ -12,7 +12,6 @@ using proto::iscsi::StatusFields;
 
 namespace {
 
-constexpr std::uint8_t kStatusGood = 0x00;
 constexpr std::uint8_t kStatusCheckCondition = 0x02;
 
 /// Residual counts (RFC 7143 sections 11.4.5.1, 11.7.1): false when they cannot be, with the transfer they go with.
@@ -116,11 +115,11 @@ ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros n
     case Opcode::r2t:
       return r2t_rsp(pdu, now);
     case Opcode::nop_in:
-      return nop_in(pdu);
+      return nop_in(pdu, now);
     case Opcode::async_message:
       return async_message(pdu, now);
     case Opcode::reject:
-      return handle_reject(pdu);
+      return handle_reject(pdu, now);
     case Opcode::logout_response:
       return logout_rsp(pdu, now);
     case Opcode::task_management_response:
@@ -134,7 +133,7 @@ ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros n
   }
 }
 
-ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Micros) {
+ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::ScsiResponse::decode(received.bhs);
   if (is_late(pdu.itt)) return late_answer(pdu.itt, pdu.sequence, true);
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
@@ -149,9 +148,13 @@ ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Mic
   if (pdu.response != proto::iscsi::ScsiResponseCode::completed_at_target) outcome = Outcome::bad_target;
   if (!take_residual(pdu.status, command)) outcome = Outcome::bad_target;
   if (pdu.bidi_underflow || pdu.bidi_overflow) outcome = Outcome::bad_target;
-  // Sense with any other status is ignored: a real target attaches some to GOOD (reference 6.2, row 12).
-  if (command.status == kStatusCheckCondition && !take_sense(received.data, command)) outcome = Outcome::bad_target;
-  return finish_scsi_task(*task, outcome);
+  // Sense with any other status is ignored: a real target (tgtd) attaches some to GOOD.
+  if (command.status == kStatusCheckCondition) {
+    if (!take_sense(received.data, command)) outcome = Outcome::bad_target;
+    session_.escalation_.on_sense(*task, now);
+  }
+  finish_scsi_task(*task, outcome);
+  return ConnectionError::none;
 }
 
 ConnectionError Connection::data_in_rsp(const ReceivedPdu& received, proto::Micros now) {
@@ -175,27 +178,23 @@ ConnectionError Connection::data_in_rsp(const ReceivedPdu& received, proto::Micr
   }
   if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   task->command->status = pdu.status.status;
-  return finish_scsi_task(*task,
-                          take_residual(pdu.status, *task->command) ? Outcome::completed : Outcome::bad_target);
+  finish_scsi_task(*task, take_residual(pdu.status, *task->command) ? Outcome::completed : Outcome::bad_target);
+  return ConnectionError::none;
 }
 
-ConnectionError Connection::finish_scsi_task(Task& task, Outcome outcome) {
-  const ScsiCommand& command = *task.command;
-  if (outcome == Outcome::completed && command.status == kStatusGood) {
-    // Nothing passes as read or as written that was not transferred.
-    const std::uint32_t transferred = command.data_length - command.residual_underflow;
-    if (command.direction == Direction::read && task.bytes_received != transferred) {
-      detail_ = "a read ended well, but some of its data never came";
-      return ConnectionError::protocol;
-    }
-    if (command.direction == Direction::write && task.bytes_sent < transferred) {
-      detail_ = "a write ended well before all of its data was asked for";
-      return ConnectionError::protocol;
-    }
+/// An end that leaves data behind is no reason to give the session up: the command is over at the target, which is
+/// all that matters here. Whoever judges the end is told how much has moved, and takes nothing for read or written
+/// that was not.
+void Connection::finish_scsi_task(Task& task, Outcome outcome) {
+  ScsiCommand& command = *task.command;
+  command.transferred = task.bytes_received;
+  if (command.direction == Direction::write) {
+    // What is still in our own queue cannot be what the target speaks of.
+    command.transferred = task.references == 0 ? task.bytes_sent : send_queue_.first_unsent(task, task.bytes_sent);
   }
-  session_.progress_ = true;
+  session_.progress_ = session_.progress_ || !command.looks;
+  if (session_.escalation_.wants_answers()) session_.escalation_.on_answer(task, outcome);
   session_.complete_scsi_task(task, outcome);
-  return ConnectionError::none;
 }
 
 ConnectionError Connection::r2t_rsp(const ReceivedPdu& received, proto::Micros now) {
@@ -229,7 +228,7 @@ ConnectionError Connection::r2t_rsp(const ReceivedPdu& received, proto::Micros n
   return ConnectionError::none;
 }
 
-ConnectionError Connection::nop_in(const ReceivedPdu& received) {
+ConnectionError Connection::nop_in(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::NopIn::decode(received.bhs);
   if (pdu.itt == proto::iscsi::kReservedTag) {
     // The target's own ping, or only news of the window. Its StatSN is the next one, not used up.
@@ -251,13 +250,11 @@ ConnectionError Connection::nop_in(const ReceivedPdu& received) {
   }
   if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
-  ping_ = nullptr;
-  pinging_ = false;
-  session_.complete_task(*task, TaskState::completed);
+  pong(*task, now);
   return ConnectionError::none;
 }
 
-ConnectionError Connection::handle_reject(const ReceivedPdu& received) {
+ConnectionError Connection::handle_reject(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::Reject::decode(received.bhs);
   ++session_.counters_.rejects;
   if (received.data.size() < proto::iscsi::kBhsLength) {
@@ -280,14 +277,13 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received) {
       ++session_.counters_.late_answers;  // the target has ended the task, and its word of that is on its way
       return ConnectionError::none;
     }
-    if (task->kind == TaskKind::nop) {  // rejected, but alive: that is all a ping wants to know
-      ping_ = nullptr;
-      pinging_ = false;
-      session_.complete_task(*task, TaskState::completed);
+    if (task->kind == TaskKind::nop) {  // rejected, but it has arrived: that is all a ping wants to know
+      pong(*task, now);
       return ConnectionError::none;
     }
     if (task->kind == TaskKind::scsi && opcode == Opcode::scsi_command &&
         pdu.reason != proto::iscsi::RejectReason::data_digest_error) {
+      session_.escalation_.on_rejected(task->cmd_sn, now);
       session_.tasks_.expect_late_answer(*task);  // some targets also send a SCSI Response
       session_.complete_scsi_task(*task, Outcome::bad_target);
       return ConnectionError::none;
@@ -312,7 +308,7 @@ ConnectionError Connection::async_message(const ReceivedPdu& received, proto::Mi
   const auto notice = [&](const char* text) { session_.tell(SessionEvent::Kind::notice, cid_, text); };
   switch (pdu.event) {
     case AsyncEvent::scsi:
-      notice("the target reports a SCSI event");
+      session_.tell_unit_event(cid_, pdu.lun, received.data);
       return ConnectionError::none;
     case AsyncEvent::logout_request:
       notice("the target asks for a logout: logging out, and in again");
@@ -360,9 +356,9 @@ ConnectionError Connection::logout_rsp(const ReceivedPdu& received, proto::Micro
   session_.update_cmdsn(pdu.sequence);
   logout_ = nullptr;
   session_.complete_task(*task, TaskState::completed);
-  if (pdu.response != proto::iscsi::LogoutResult::closed) {
-    session_.wait_before_reopen(pdu.time2wait * proto::kSecond);
-  }
+  // After an orderly end there is nothing to wait for (section 11.15.3).
+  const bool closed = pdu.response == proto::iscsi::LogoutResult::closed;
+  session_.wait_before_reopen(closed ? 0 : pdu.time2wait * proto::kSecond);
   session_.logged_out(now);
   return ConnectionError::none;
 }

@@ -8,7 +8,7 @@
 
 namespace nbdgw::initiator {
 
-/// A step of the escalation ladder (design section 6), or what else the ladder does.
+/// A step of the escalation ladder, or what else the ladder does.
 enum class Rung : std::uint8_t {
   timeout,  // a command was not answered in time, and its connection is asked whether it lives
   abort_task,
@@ -28,7 +28,7 @@ enum class RungScope : std::uint8_t { task, lun, target, session };
 
 enum class RungOutcome : std::uint8_t {
   success,
-  not_found,  // response 1: the target says that it has no such task; no proof that it will not run (design 5.3)
+  not_found,  // response 1: the target says that it has no such task; no proof that it will not run
   refused,    // any other response, or a Reject
   timed_out,
   failed,  // the session was lost meanwhile
@@ -52,9 +52,12 @@ struct RecoveryEvent {
   Rung rung{};
   RungScope scope{};
   RungOutcome outcome{};
-  std::uint32_t tasks = 0;       // handed back by it; timeout: that were overdue
+  /// That it has handed back. timeout: that were overdue; session_reset and relogin: that were under way at the loss,
+  /// of which some may be held still.
+  std::uint32_t tasks = 0;
   std::uint32_t request_id = 0;  // of a RecoveryRequest; 0: the ladder's own doing
   std::string cause;             // for people
+  std::string proof{};  // why those tasks cannot run at the target any more; empty: none was handed back by it
 };
 
 }  // namespace nbdgw::initiator

@@ -4,8 +4,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 
+#include "gateway/initiator/proof.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::initiator {
@@ -17,15 +19,18 @@ enum class Outcome : std::uint8_t {
   pending,
   /// The target answered: `status` is valid, and `sense` for CHECK CONDITION.
   completed,
-  /// The session was lost and has been, or will be, reinstated before anything else is sent: the command may or may
-  /// not have run, but the target runs it no more. Safe to queue again.
+  /// The session was lost, and `proof` tells why the target cannot run it any more, or does no harm by it. It may or
+  /// may not have run. Safe to queue again.
   transport_disrupted,
-  /// A task management function over it completed: the target runs it no more (RFC 7143 section 11.5). It may or may
-  /// not have run. Safe to queue again.
+  /// A task management function over it completed: the target runs it no more (RFC 7143 section 11.5), as `proof`
+  /// tells. It may or may not have run. Safe to queue again.
   aborted,
   /// The target answered, but nonsense: an iSCSI response other than "completed at target", sense that does not fit,
-  /// a residual beyond the transfer (reference 1.2, iscsi_scsi_cmd_rsp). The command is over at the target.
+  /// a residual beyond the transfer (iscsi_scsi_cmd_rsp). The command is over at the target.
   bad_target,
+  /// Taken back by recall() before it was given to a connection: the target has never heard of it. Safe to queue
+  /// again.
+  recalled,
   /// The session is being closed for good, or could not be had within the replacement timeout. Not running anywhere.
   path_lost,
 };
@@ -56,6 +61,10 @@ struct ScsiCommand {
   std::span<const iovec> data;    // exactly data_length bytes
   std::uint32_t data_length = 0;  // Expected Data Transfer Length
   CommandSink* sink = nullptr;
+  /// It is sent to look at the LUN: no work of clients, so that it succeeds proves little.
+  bool looks = false;
+  /// How often the ladder was climbed for its sake. For its owner to clear when it becomes another command.
+  std::uint8_t climbs = 0;
 
   // What came of it.
   Outcome outcome = Outcome::pending;
@@ -64,23 +73,57 @@ struct ScsiCommand {
   std::array<std::uint8_t, kMaxSense> sense{};
   std::uint32_t residual_underflow = 0;  // bytes of data_length that were not transferred
   std::uint32_t residual_overflow = 0;   // bytes the target wanted beyond data_length
+  /// With `completed`: bytes of the data, from the first on, that have really moved, by our own count and whatever
+  /// the status and the residual say. Of a read: received. Of a write: asked for by the target (or sent unasked, as
+  /// far as negotiated) and sent; what it asks for twice counts once.
+  std::uint32_t transferred = 0;
   /// It was not answered within the command timeout, and the ladder was climbed for it: with `aborted` and
   /// `transport_disrupted`, tells a command that caused trouble from those that only suffered from it.
   bool overdue = false;
+  /// Why the target cannot run it any more: there whenever it comes back, but as path_lost.
+  std::optional<Proof> proof;
   static constexpr proto::Micros kNotStarted = -1;
   proto::Micros started_at = kNotStarted;  // when it was given to a connection, the last time it was queued
+
+  /// Since when it is held in the session, because that was lost while the target had it, and nothing proves yet that
+  /// it will not run it any more. To be read while it is lent: it will come back, but nobody knows when.
+  static constexpr proto::Micros kNotHeld = proto::kNever;
+  proto::Micros held_since = kNotHeld;
 
   // Link of the session's queues while the command is lent to it.
   ScsiCommand* next = nullptr;
 };
+
+/// Whether a healthy target may be at work on it for long: SYNCHRONIZE CACHE, UNMAP, WRITE SAME, PRE-FETCH.
+inline bool may_be_slow(const ScsiCommand& command) noexcept {
+  switch (command.cdb[0]) {
+    case 0x34:  // PRE-FETCH(10)
+    case 0x35:  // SYNCHRONIZE CACHE(10)
+    case 0x41:  // WRITE SAME(10)
+    case 0x42:  // UNMAP
+    case 0x90:  // PRE-FETCH(16)
+    case 0x91:  // SYNCHRONIZE CACHE(16)
+    case 0x93:  // WRITE SAME(16)
+      return true;
+    default:
+      return false;
+  }
+}
 
 /// Where SCSI commands go: an iSCSI session, or a test's stand-in.
 class CommandTransport {
  public:
   /// Takes the command; it is never refused. It waits inside for a login that is under way, for the command window
   /// and for a free task. If the session is lost, or the login fails, before it was sent, it comes back as
-  /// transport_disrupted like those that were. Its end is told by CommandSink::on_command_done().
+  /// transport_disrupted; so it does if it was queued before the loss was told (Session::next_event()), for somebody
+  /// has to look at the LUN before anything is sent to it in a new session. Its end is told by
+  /// CommandSink::on_command_done().
   virtual void queuecommand(ScsiCommand& command, proto::Micros now) = 0;
+
+  /// Takes back what waits inside for this LUN and was not given to a connection: those commands come back as
+  /// Outcome::recalled. What has its CmdSN cannot be taken back any more. A transport in which nothing waits has
+  /// nothing to do.
+  virtual void recall(std::uint64_t lun) { static_cast<void>(lun); }
 
  protected:
   ~CommandTransport() = default;

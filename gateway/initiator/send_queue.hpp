@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -68,18 +69,34 @@ class SendQueue {
       pop(on_pdu_sent);
     }
   }
+  /// The first byte of the task's data that has not left, or `end`: all before `end` has.
+  std::uint32_t first_unsent(const Task& task, std::uint32_t end) const noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      const OutgoingPdu& pdu = ring_[(first_ + i) % ring_.size()];
+      if (pdu.task == &task) end = std::min(end, pdu.data_offset);
+    }
+    return end;
+  }
   /// Drops the Data-Out PDUs of this task that have not begun to be sent. They take no CmdSN, so nothing is missed.
   template <typename OnPduDropped>
   void drop_data(const Task& task, OnPduDropped on_pdu_dropped) {
     for (std::size_t i = sent_of_first_ > 0 ? 1 : 0; i < count_; ++i) {
       OutgoingPdu& pdu = ring_[(first_ + i) % ring_.size()];
-      if (pdu.task != &task || !is_data_out(pdu)) continue;
+      if (pdu.task != &task || !is(pdu, proto::iscsi::Opcode::data_out)) continue;
       bytes_ -= pdu.length();
       pdu.dropped = true;
       pdu.data_length = pdu.tail_length = 0;
       on_pdu_dropped(std::exchange(pdu.task, nullptr));
     }
     on_sent(0, [](Task*) {});  // none that has no length stays in front
+  }
+  /// Calls `on_command(task)` for each SCSI Command PDU that has not begun to be sent.
+  template <typename OnCommand>
+  void for_each_unsent_command(OnCommand on_command) noexcept {
+    for (std::size_t i = sent_of_first_ > 0 ? 1 : 0; i < count_; ++i) {
+      const OutgoingPdu& pdu = ring_[(first_ + i) % ring_.size()];
+      if (pdu.task != nullptr && is(pdu, proto::iscsi::Opcode::scsi_command)) on_command(*pdu.task);
+    }
   }
   /// Drops everything: the connection is gone.
   template <typename OnPduDropped>
@@ -90,8 +107,8 @@ class SendQueue {
   }
 
  private:
-  static bool is_data_out(const OutgoingPdu& pdu) noexcept {
-    return proto::iscsi::Prefix::decode(pdu.bhs).opcode == static_cast<std::uint8_t>(proto::iscsi::Opcode::data_out);
+  static bool is(const OutgoingPdu& pdu, proto::iscsi::Opcode opcode) noexcept {
+    return proto::iscsi::Prefix::decode(pdu.bhs).opcode == static_cast<std::uint8_t>(opcode);
   }
 
   template <typename OnPdu>

@@ -4,6 +4,9 @@
 #include <utility>
 
 #include "proto/assert.hpp"
+#include "proto/bytes/endian.hpp"
+#include "proto/scsi/sense.hpp"
+#include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
 namespace {
@@ -72,11 +75,17 @@ void Session::enter(SessionState state, proto::Micros now) {
 }
 
 void Session::retune(const SessionSettings& settings) {
+  settings_.chap.secret = settings.chap.secret;
+  settings_.chap.mutual_secret = settings.chap.mutual_secret;
   settings_.command_timeout = settings.command_timeout;
+  settings_.slow_command_timeout = settings.slow_command_timeout;
   settings_.abort_timeout = settings.abort_timeout;
   settings_.lu_reset_timeout = settings.lu_reset_timeout;
   settings_.target_reset_timeout = settings.target_reset_timeout;
   settings_.fast_abort = settings.fast_abort;
+  settings_.after_reinstatement = settings.after_reinstatement;
+  settings_.other_group = settings.other_group;
+  settings_.time2wait = settings.time2wait;
   settings_.login_timeout = settings.login_timeout;
   settings_.logout_timeout = settings.logout_timeout;
   settings_.nop_interval = settings.nop_interval;
@@ -92,6 +101,40 @@ void Session::tell_unit_reset(std::uint64_t lun) {
   events_.push_back(std::move(event));
 }
 
+void Session::tell_unit_answer(const ScsiCommand& command) {
+  if (command.status != static_cast<std::uint8_t>(proto::scsi::Status::check_condition)) return;
+  SessionEvent event;
+  event.kind = SessionEvent::Kind::unit_answer;
+  event.lun = command.lun;
+  event.answer = std::make_shared<const ScsiCommand>(command);
+  events_.push_back(std::move(event));
+}
+
+void Session::tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::span<const std::uint8_t> data) {
+  // Sense behind its length, as with a SCSI Response (RFC 7143 section 11.9.4). That the list of LUNs has changed is
+  // told by whichever unit comes first.
+  const std::size_t length =
+      data.size() < 2 ? 0 : std::min<std::size_t>(proto::load_be16(data.data()), data.size() - 2);
+  const auto sense = proto::scsi::parse_sense(length == 0 ? data.first(0) : data.subspan(2, length));
+  const bool whole_target = sense && sense->asc == 0x3f && sense->ascq == 0x0e;
+  SessionEvent event;
+  event.kind = SessionEvent::Kind::unit_event;
+  event.connection = connection;
+  event.lun = whole_target ? RecoveryEvent::kNoLun : lun;
+  event.text =
+      "the target reports an event of a LUN" + (sense ? ": " + proto::scsi::describe(*sense) : std::string());
+  events_.push_back(std::move(event));
+}
+
+/// Once, and not at every login of a target that is always so.
+void Session::tell_unanswered(std::string keys) {
+  if (!keys.empty() && keys != unanswered_) {
+    tell(SessionEvent::Kind::notice, 0,
+         "the target answered the login without these keys, for which the defaults of RFC 7143 hold: " + keys);
+  }
+  unanswered_ = std::move(keys);
+}
+
 void Session::tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text) {
   events_.push_back({.kind = kind, .connection = connection, .text = std::move(text)});
 }
@@ -100,6 +143,9 @@ bool Session::next_event(SessionEvent& event) {
   if (events_.empty()) return false;
   event = std::move(events_.front());
   events_.erase(events_.begin());
+  // What was queued until now comes from somebody who did not know of it. Kept, it would be the first to be sent
+  // after the next login, before anybody has looked whether that leads to the same LUN.
+  if (event.kind == SessionEvent::Kind::lost) fail_pending(Outcome::transport_disrupted);
   return true;
 }
 
@@ -122,6 +168,9 @@ bool Session::all_free() const noexcept {
 proto::Micros Session::next_deadline() const noexcept {
   proto::Micros deadline = std::min(logout_deadline_, escalation_.next_deadline());
   if (state_ == SessionState::failed && all_free()) deadline = std::min(deadline, reopen_at_);
+  if (may_want_errand() && state_ == SessionState::logged_in) {
+    deadline = std::min(deadline, escalation_.held().errand_due());
+  }
   for (std::size_t i = 0; i < connections_.size(); ++i) {
     deadline = std::min(deadline, connections_[i]->next_deadline());
     if (state_ == SessionState::logged_in && connections_[i]->state_ == ConnectionState::free) {
@@ -142,17 +191,48 @@ void Session::on_deadline(proto::Micros now) {
   if (state_ == SessionState::logged_in) join_connections(now);
 }
 
-/// Ends a task without its answer.
-void Session::fail_scsi_task(Task& task, Outcome outcome) {
-  if (outcome == Outcome::aborted) {
-    tasks_.expect_late_answer(task);
-    task.connection->drop_unsent_data(task);
-  }
-  complete_scsi_task(task, outcome);
+/// Ends a task without its answer: a function over it has completed.
+void Session::abort_scsi_task(Task& task, const Proof& proof) {
+  tasks_.expect_late_answer(task);
+  task.connection->drop_unsent_data(task);
+  task.command->proof = proof;
+  complete_scsi_task(task, Outcome::aborted);
 }
 
-void Session::fail_scsi_tasks(Outcome outcome) {
-  while (Task* task = running_.front()) fail_scsi_task(*task, outcome);
+/// The session is about to lose its connections. Once their send queues are gone nobody knows any more what had left.
+void Session::note_how_far_tasks_went() noexcept {
+  for (Task* task = running_.front(); task != nullptr; task = task->list_next) {
+    const bool write = task->command->direction == Direction::write;
+    task->all_data_left = task->references == 0 && (!write || task->bytes_sent >= task->command->data_length);
+  }
+  for (const auto& connection : connections_) {
+    connection->send_queue_.for_each_unsent_command([](Task& task) { task.left = false; });
+  }
+}
+
+/// Its connection is gone. What could still do harm at the target is held until there is a proof that it cannot.
+void Session::lose_scsi_task(Task& task, proto::Micros now) {
+  ScsiCommand& command = *task.command;
+  if (!task.left || writes_nothing(command)) {
+    command.proof = Proof(task.left ? Proof::Kind::harmless : Proof::Kind::never_sent);
+    return complete_scsi_task(task, Outcome::transport_disrupted);
+  }
+  escalation_.held().hold(
+      command, group_,
+      {.acknowledged = proto::serial_less(task.cmd_sn, exp_cmd_sn_), .all_data_sent = task.all_data_left}, now);
+  task.command = nullptr;
+  complete_task(task, TaskState::abrt_sess_recov);
+}
+
+void Session::lose_scsi_tasks(proto::Micros now) {
+  while (Task* task = running_.front()) lose_scsi_task(*task, now);
+}
+
+/// The end, for all commands wherever they are.
+void Session::give_up_commands() {
+  while (Task* task = running_.front()) complete_scsi_task(*task, Outcome::path_lost);
+  fail_pending(Outcome::path_lost);
+  escalation_.held().give_up();
 }
 
 std::uint32_t Session::scsi_tasks_running() const noexcept {
@@ -162,19 +242,22 @@ std::uint32_t Session::scsi_tasks_running() const noexcept {
 }
 
 proto::Micros Session::last_sign_of_life() const noexcept {
-  proto::Micros last = 0;
+  proto::Micros last = Connection::kNeverReceived;
   for (const auto& connection : connections_) last = std::max(last, connection->last_received_);
   return last;
 }
 
+void Session::on_slept(proto::Micros length, proto::Micros now) noexcept {
+  for (const auto& connection : connections_) connection->on_slept(length, now);
+  if (silent_since_ != proto::kNever) silent_since_ -= length;
+}
+
 void Session::fail_pending(Outcome outcome) {
-  while (pending_first_ != nullptr) {
-    ScsiCommand& command = *pending_first_;
-    pending_first_ = command.next;
-    command.outcome = outcome;
-    done(command);
+  while (ScsiCommand* const command = pending_.take_any()) {
+    command->outcome = outcome;
+    if (outcome == Outcome::transport_disrupted) command->proof = Proof(Proof::Kind::never_sent);
+    done(*command);
   }
-  pending_last_ = nullptr;
 }
 
 }  // namespace nbdgw::initiator

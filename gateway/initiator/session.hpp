@@ -13,6 +13,9 @@
 #include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
 #include "gateway/initiator/escalation.hpp"
+#include "gateway/initiator/pending_commands.hpp"
+#include "gateway/initiator/portal_choice.hpp"
+#include "gateway/initiator/portal_group.hpp"
 #include "gateway/initiator/recovery_event.hpp"
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/initiator/settings.hpp"
@@ -43,13 +46,21 @@ struct SocketRequest {
     close,
     /// Our side of it, and the socket once the target has closed its own or cannot be reached. Until then the target
     /// may still be at work for the connection, and a new session could overtake what that comes to. Targets take
-    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections).
+    /// harm, too, if the old session is replaced meanwhile (LIO, of several connections). If the target has not
+    /// closed its side by then, the socket is reset: what is still in it must not arrive later, and the next session
+    /// may be with another controller, which could not end it there.
     leave,
   };
   Kind kind{};
   std::uint16_t connection = 0;  // index, as for Session::connection()
   Portal portal;                 // connect: where to
-  bool patient = false;          // leave: the target answers, so that it closes its side may be waited for
+  /// connect: where to try as well, in this order, if `portal` does not let the shell know for a moment whether it is
+  /// there. Which one it has become is told by Connection::on_connected().
+  std::vector<Portal> alternates;
+  /// connect: the one of the portal's addresses to begin with, as Connection::on_connected() told of it, if it still
+  /// has it. Another one may lead to another controller, where the session is not known. Empty: any.
+  std::string address;
+  bool patient = false;  // leave: the target answers, so that it closes its side may be waited for
 };
 
 /// Something worth a log line, and for the layers above. `text` is for people.
@@ -57,19 +68,26 @@ struct SessionEvent {
   enum class Kind : std::uint8_t {
     logged_in,          // the leading connection is in full feature phase
     connection_joined,  // a further connection is
-    lost,               // every task was handed back; a login follows
+    lost,               // a login follows
     login_failed,       // one attempt; another follows
     unit_reset,         // we have reset a LUN, or all (RecoveryEvent::kNoLun): unit attentions follow from it
+    unit_answer,        // a LUN has answered the ladder's own command with sense
+    unit_event,         // the target says, unasked, that something has happened to a LUN (SCSI asynchronous event)
     notice,             // worth knowing, nothing changes (async message, connection not granted, ...)
     terminated,
   };
   Kind kind{};
   std::uint16_t connection = 0;
   std::string text;
-  std::uint64_t lun = RecoveryEvent::kNoLun;  // unit_reset
+  /// unit_reset, unit_answer, unit_event (kNoLun: may concern any of the target's).
+  std::uint64_t lun = RecoveryEvent::kNoLun;
+  std::shared_ptr<const ScsiCommand> answer{};  // unit_answer
   /// logged_in: from the last sign of life of the session before to this login; 0 for the first login. What was in a
   /// target's volatile cache may be gone if it was away for long.
   proto::Micros outage = 0;
+  /// logged_in: we have ended the session before ourselves (session reset, connection dropped by hand), and the first
+  /// login after it has succeeded.
+  bool own_doing = false;
 };
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
@@ -77,9 +95,11 @@ struct SessionEvent {
 /// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
 /// data_xmit().
 ///
-/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, every
-/// task comes back as Outcome::transport_disrupted, and a new login with the same ISID reinstates the session, which
-/// ends whatever the target still had of the old one (RFC 7143 section 6.3.5).
+/// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, and a
+/// new login with the same ISID follows. In the same portal group that reinstates the session, which ends what the
+/// target still had of the old one (RFC 7143 section 6.3.5), as far as iSCSI goes. The commands come back as
+/// Outcome::transport_disrupted, each with its Proof: at once what was never sent or writes nothing, and the rest
+/// when a login, or a reset after it, proves that it cannot run any more (HeldCommands).
 class Session final : public CommandTransport {
  public:
   /// The longest that a target may have us wait before the next login, whatever it asks for: the largest
@@ -98,9 +118,11 @@ class Session final : public CommandTransport {
   void teardown(proto::Micros now);
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
+  void recall(std::uint64_t lun) override;
 
-  /// Takes over what may change while the session lives: the timeouts, fast_abort, and a larger queue_depth (a
-  /// smaller one is not). What is under way keeps the deadline that it was given.
+  /// Takes over what may change while the session lives: the timeouts, the switches of recovery, the CHAP secrets
+  /// (for the next login), and a larger queue_depth (a smaller one is not). What is under way keeps the deadline that
+  /// it was given.
   void retune(const SessionSettings& settings);
 
   /// Asks for a rung of the ladder by hand. False: the session is not logged in, or too many are waiting.
@@ -110,18 +132,39 @@ class Session final : public CommandTransport {
   /// such phase.
   bool drop_connection(std::uint16_t index, const std::string& why, proto::Micros now);
 
+  /// The LUNs that are in use cannot be used over this portal: drops the session, and tries the next one. False:
+  /// there is no other, or no session.
+  bool leave_portal(const std::string& why, proto::Micros now);
+
   /// Takes the ladder's next step, and hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
+  /// Commands wait to be handed to their sinks: what was recalled since deliver(), or could not be queued.
+  bool wants_deliver() const noexcept { return done_first_ != nullptr; }
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
   /// True: commands wait because every send queue is full, so call again when something was sent.
   bool data_xmit(proto::Micros now);
 
+  /// Commands are held for another portal group, and it is time that somebody logs in there on the side, with our
+  /// ISID, and out again (Host::add_errand()). Told once, until errand_over().
+  bool may_want_errand() const noexcept { return escalation_.held().count() > 0; }
+  std::optional<PortalGroup> take_errand(proto::Micros now);
+  /// `reinstated`: it was logged in to that group; nullptr: it was not.
+  void errand_over(const PortalGroup* reinstated, proto::Micros now);
+
+  bool has_socket_requests() const noexcept { return !socket_requests_.empty(); }
   bool next_socket_request(SocketRequest& request);
+  bool has_events() const noexcept { return !events_.empty(); }
   bool next_event(SessionEvent& event);
+  bool has_recovery_events() const noexcept { return escalation_.has_events(); }
   /// What the ladder did.
   bool next_recovery_event(RecoveryEvent& event) { return escalation_.next_event(event); }
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
+
+  /// The machine was asleep for so long, before `now`, and the clock that `now` is of has stood still. Nobody has
+  /// been heard of for longer than it seems: connections are pinged, and it counts in SessionEvent::outage. Commands
+  /// keep what time they have left.
+  void on_slept(proto::Micros length, proto::Micros now) noexcept;
 
   SessionState state() const noexcept { return state_; }
   /// teardown() was asked for.
@@ -138,6 +181,12 @@ class Session final : public CommandTransport {
   proto::Micros state_since() const noexcept { return state_since_; }
   std::uint16_t tsih() const noexcept { return tsih_; }
   const proto::iscsi::Isid& isid() const noexcept { return isid_; }
+  /// Where it is, or was last.
+  const PortalGroup& group() const noexcept { return group_; }
+  /// The way to the portal that it is at, or tries.
+  const PortalChoice& portals() const noexcept { return portals_; }
+  /// Commands of lost sessions that wait for a proof.
+  std::size_t held_commands() const noexcept { return escalation_.held().count(); }
   std::uint32_t cmd_sn() const noexcept { return cmd_sn_; }
   std::uint32_t exp_cmd_sn() const noexcept { return exp_cmd_sn_; }
   std::uint32_t max_cmd_sn() const noexcept { return max_cmd_sn_; }
@@ -154,13 +203,17 @@ class Session final : public CommandTransport {
  private:
   friend class Connection;
   friend class Escalation;
+  friend class HeldCommands;
 
   /// A further connection's way into the session: when it is tried (again), or kNever once the target refused it.
   using JoinTimes = std::vector<proto::Micros>;
 
   void enter(SessionState state, proto::Micros now);
   void tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text);
+  void tell_unanswered(std::string keys);
   void tell_unit_reset(std::uint64_t lun);
+  void tell_unit_answer(const ScsiCommand& command);
+  void tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::span<const std::uint8_t> data);
   void request_socket(SocketRequest request) { socket_requests_.push_back(std::move(request)); }
   void forget_socket_request(std::uint16_t connection);
   bool all_free() const noexcept;
@@ -169,17 +222,23 @@ class Session final : public CommandTransport {
   void open_leading(proto::Micros now);
   void join_connections(proto::Micros now);
   void login_done(Connection& connection, proto::Micros now);
+  std::string login_text(const Connection& connection, std::size_t granted) const;
   void conn_failure(Connection& connection, ConnectionError error, proto::Micros now);
   void join_failed(Connection& connection, const std::string& why, proto::Micros now);
+  bool only_a_ping_is_missing(const Connection& connection, ConnectionError error, proto::Micros now) const noexcept;
+  std::string loss_hint(const Connection& connection, ConnectionError error, proto::Micros now);
   void connection_free(proto::Micros now);
   void recover(proto::Micros now);
   void back_off(proto::Micros now);
-  bool redirect(const Portal& portal, bool permanent);
   void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = std::min(length, kMaxTime2Wait); }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
-  void fail_scsi_task(Task& task, Outcome outcome);
-  void fail_scsi_tasks(Outcome outcome);
+  void abort_scsi_task(Task& task, const Proof& proof);
+  void note_how_far_tasks_went() noexcept;
+  void lose_scsi_tasks(proto::Micros now);
+  void lose_scsi_task(Task& task, proto::Micros now);
+  void give_up_commands();
+  void tell_of_held_commands();
   std::uint32_t scsi_tasks_running() const noexcept;
   proto::Micros last_sign_of_life() const noexcept;
   void fail_pending(Outcome outcome);
@@ -187,6 +246,7 @@ class Session final : public CommandTransport {
   // Command window (transmit.cpp).
   void update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept;
   bool window_open() const noexcept;
+  bool next_comes_in_order(const Connection& way) const noexcept;
   Connection* pick_connection() noexcept;
   Connection* liveliest_connection() noexcept;
   void suspend_queue() noexcept { queue_suspended_ = true; }
@@ -209,6 +269,8 @@ class Session final : public CommandTransport {
   std::string trouble_;
   proto::iscsi::SessionParameters parameters_;
   std::uint16_t tsih_ = 0;
+  PortalGroup group_;
+  std::string unanswered_;  // keys of the last login that had no answer, as told
   std::uint32_t cmd_sn_ = 1;
   std::uint32_t exp_cmd_sn_ = 1;
   std::uint32_t max_cmd_sn_ = 1;
@@ -220,22 +282,22 @@ class Session final : public CommandTransport {
   bool queue_suspended_ = false;  // no command is given to a connection
   JoinTimes join_at_;
 
-  ScsiCommand* pending_first_ = nullptr;
-  ScsiCommand* pending_last_ = nullptr;
+  PendingCommands pending_;
   ScsiCommand* done_first_ = nullptr;
   ScsiCommand* done_last_ = nullptr;
 
   // Finding the way back (session_life.cpp).
-  std::size_t portal_index_ = 0;
-  std::optional<Portal> redirect_;  // where the target sent us; else the configured portals are tried in turn
-  bool redirect_is_permanent_ = false;
-  std::uint8_t redirects_ = 0;  // in a row, without a login between them
-  bool progress_ = false;       // a command was answered since the last login
+  PortalChoice portals_{settings_.portals};
+  bool progress_ = false;  // a command of a client was answered since the last login
+  proto::Micros logged_in_at_ = proto::kNever;
+  std::uint32_t short_lives_ = 0;       // sessions in a row that the target has ended soon after their login
+  std::uint32_t unanswered_pings_ = 0;  // sessions in a row that were lost for want of nothing but a NOP-In
   proto::Micros reopen_at_ = proto::kNever;
   proto::Micros backoff_ = 0;
-  proto::Micros time2wait_ = 0;  // asked for by the target, before the next login
+  std::optional<proto::Micros> time2wait_;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
   proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
+  bool own_doing_ = false;                      // we have ended the last session ourselves
   bool stopping_ = false;
   bool answers_ = false;  // when the session was lost the target answered pings
 

@@ -15,13 +15,16 @@ constexpr proto::Micros kFirstBackoff = 100 * proto::kMillisecond;
 constexpr proto::Micros kMaxBackoff = 5 * proto::kSecond;
 /// A further connection that could not join for want of TCP or time is tried again after this.
 constexpr proto::Micros kJoinRetry = 2 * proto::kSecond;
-/// Redirects followed in a row before we say that they lead nowhere.
-constexpr std::uint8_t kMaxRedirects = 8;
-
-std::string to_text(const Portal& portal) {
-  const bool v6 = portal.host.find(':') != std::string::npos;
-  return (v6 ? "[" + portal.host + "]" : portal.host) + ":" + std::to_string(portal.port);
-}
+/// A session that was lost before has not shown that the next one will last: the pause goes on growing.
+constexpr proto::Micros kLived = 500 * proto::kMillisecond;
+/// Where no client has anything to do, a session has lived after this.
+constexpr proto::Micros kLongLife = 30 * proto::kSecond;
+/// One that is ended by the target before, so many times in a row, may be in another one's way.
+constexpr proto::Micros kShortLife = 5 * proto::kSecond;
+constexpr std::uint32_t kShortLives = 3;
+/// Sessions lost in a row for want of nothing but the answer to a ping: a path that is gone does not let the next
+/// login through at once, so the target may be one that answers none.
+constexpr std::uint32_t kUnansweredPings = 2;
 
 /// A refusal that trying again in the same session will not change.
 bool is_final_for_session(LoginStatus status) noexcept {
@@ -38,44 +41,83 @@ void Session::setup(proto::Micros now) {
 void Session::open_leading(proto::Micros now) {
   enter(SessionState::logging_in, now);
   reopen_at_ = proto::kNever;
-  time2wait_ = 0;
+  time2wait_.reset();
   tsih_ = 0;
   progress_ = false;
-  connections_[0]->setup(redirect_ ? *redirect_ : settings_.portals[portal_index_], now);
+  const Portal& portal = portals_.next();
+  connections_[0]->setup(portal, portals_.same_address() && portal == group_.portal ? group_.address : "",
+                         portals_.alternates(), now);
 }
 
 void Session::join_connections(proto::Micros now) {
   for (std::size_t i = 1; i < connections_.size(); ++i) {
     if (connections_[i]->state_ != ConnectionState::free || now < join_at_[i]) continue;
     join_at_[i] = proto::kNever;
-    connections_[i]->setup(connections_[0]->portal_, now);
+    connections_[i]->setup(connections_[0]->portal_, connections_[0]->address_, {}, now);
   }
 }
 
 void Session::login_done(Connection& connection, proto::Micros now) {
   if (connection.cid_ != 0) {
-    tell(SessionEvent::Kind::connection_joined, connection.cid_, "joined, to " + to_text(connection.portal_));
+    tell(SessionEvent::Kind::connection_joined, connection.cid_, "joined, to " + portal_text(connection.portal_));
     return;
   }
   enter(SessionState::logged_in, now);
+  logged_in_at_ = now;
   ++counters_.logins;
-  redirects_ = 0;
+  portals_.on_login();
   trouble_.clear();
   resume_queue();
   escalation_.on_session_up(now);
   const auto granted = std::min<std::size_t>(parameters_.max_connections, connections_.size());
   for (std::size_t i = 1; i < connections_.size(); ++i) join_at_[i] = i < granted ? now : proto::kNever;
-  tell(SessionEvent::Kind::logged_in, 0,
-       "logged in to " + settings_.target_name + " at " + to_text(connection.portal_) + ", connections granted " +
-           std::to_string(granted) + " of " + std::to_string(connections_.size()));
+  tell(SessionEvent::Kind::logged_in, 0, login_text(connection, granted));
   if (silent_since_ != proto::kNever) events_.back().outage = now - silent_since_;
   silent_since_ = proto::kNever;
+  events_.back().own_doing = std::exchange(own_doing_, false);
+  tell_of_held_commands();
   join_connections(now);
 }
 
+std::string Session::login_text(const Connection& connection, std::size_t granted) const {
+  std::string text = "logged in to " + settings_.target_name + " at " + portal_text(connection.portal_) +
+                     ", connections granted " + std::to_string(granted) + " of " +
+                     std::to_string(connections_.size());
+  if (parameters_.default_time2wait > 0 && settings_.time2wait == Time2Wait::ignore) {
+    text += ", DefaultTime2Wait of " + std::to_string(parameters_.default_time2wait) + " s ignored (time2wait)";
+  }
+  return text;
+}
+
+void Session::tell_of_held_commands() {
+  const std::size_t count = escalation_.held().count_elsewhere();
+  if (count == 0) return;
+  tell(SessionEvent::Kind::notice, 0,
+       std::to_string(count) + " write(s) are held: they were under way in " +
+           group_text(escalation_.held().elsewhere()) + ", and nothing that can be done from " + group_text(group_) +
+           " proves that they will not run there any more; they wait for a session with the former");
+}
+
+std::optional<PortalGroup> Session::take_errand(proto::Micros now) {
+  if (state_ != SessionState::logged_in) return std::nullopt;
+  return escalation_.held().take_errand(now);
+}
+
+void Session::errand_over(const PortalGroup* reinstated, proto::Micros now) {
+  HeldCommands& held = escalation_.held();
+  held.errand_over(reinstated != nullptr, now);
+  if (reinstated == nullptr) return;
+  std::string proof;
+  const std::uint32_t count = held.on_reinstated(*reinstated, proof);
+  tell(SessionEvent::Kind::notice, 0,
+       "the former session in " + group_text(*reinstated) + " was reinstated on the side: " + std::to_string(count) +
+           " write(s) come back" + (proof.empty() ? "" : " (" + proof + ")") +
+           (held.awaits_reset() ? ", the others after a reset of their LUN" : ""));
+}
+
 void Session::conn_failure(Connection& connection, ConnectionError error, proto::Micros now) {
-  std::string why =
-      "connection " + std::to_string(connection.cid_) + " to " + to_text(connection.portal_) + ": " + describe(error);
+  std::string why = "connection " + std::to_string(connection.cid_) + " to " + portal_text(connection.portal_) +
+                    ": " + describe(error);
   if (!connection.detail_.empty()) why += " (" + connection.detail_ + ")";
 
   if (connection.cid_ != 0 && connection.state_ != ConnectionState::started) {
@@ -87,6 +129,7 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
     return;
   }
   trouble_ = why;
+  own_doing_ = error == ConnectionError::session_reset || error == ConnectionError::dropped;
   answers_ = settings_.nop_interval != 0 && error != ConnectionError::nop_timed_out;
   if (error == ConnectionError::redirected) {  // sent on, not failed
     tell(SessionEvent::Kind::notice, connection.cid_, std::move(why));
@@ -96,19 +139,47 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
   }
   if (state_ == SessionState::logged_in) {
     ++counters_.losses;
+    why += loss_hint(connection, error, now);
     tell(SessionEvent::Kind::lost, connection.cid_, std::move(why));
-    if (!redirect_is_permanent_) redirect_.reset();
+    portals_.on_loss();
   } else {
     ++counters_.login_failures;
+    unanswered_pings_ = 0;
+    portals_.on_login_failed(connection.state_ == ConnectionState::login, why);
     tell(SessionEvent::Kind::login_failed, connection.cid_, std::move(why));
-    if (redirect_) {
-      redirect_.reset();
-    } else {
-      portal_index_ = (portal_index_ + 1) % settings_.portals.size();
-    }
   }
   recover(now);
   back_off(now);
+}
+
+/// What a loss that is like the ones before it may come from, for people; empty: nothing to say.
+std::string Session::loss_hint(const Connection& connection, ConnectionError error, proto::Micros now) {
+  const bool ended_by_target = error == ConnectionError::closed_by_peer || error == ConnectionError::asked_to_drop;
+  short_lives_ = ended_by_target && now - logged_in_at_ < kShortLife ? short_lives_ + 1 : 0;
+  unanswered_pings_ = only_a_ping_is_missing(connection, error, now) ? unanswered_pings_ + 1 : 0;
+  if (short_lives_ >= kShortLives) {
+    return "; that is so again and again, soon after the login: is there a second gateway, or another initiator, "
+           "with the name " +
+           settings_.initiator_name + "?";
+  }
+  if (unanswered_pings_ < kUnansweredPings) return {};
+  return "; that is so " + std::to_string(unanswered_pings_) +
+         " times in a row, with nothing else unanswered, and the target lets us in again at once: if it answers no "
+         "NOP-Out at all, set timeouts.nop_interval: 0s for it (then only a command finds out that a path is gone)";
+}
+
+/// No command is waited for, on this connection or, for as long as a ping may take, on another one, nor anything
+/// else; and the ping has left.
+bool Session::only_a_ping_is_missing(const Connection& connection, ConnectionError error,
+                                     proto::Micros now) const noexcept {
+  if (error != ConnectionError::nop_timed_out || connection.ping_ == nullptr || connection.round_ping_ != nullptr ||
+      connection.wants_tx() || !pending_.empty() || escalation_.tmf().state != TmfState::initial) {
+    return false;
+  }
+  for (const Task* task = running_.front(); task != nullptr; task = task->list_next) {
+    if (task->connection == &connection || now - task->last_transfer_at >= settings_.nop_timeout) return false;
+  }
+  return true;
 }
 
 void Session::join_failed(Connection& connection, const std::string& why, proto::Micros now) {
@@ -120,26 +191,17 @@ void Session::join_failed(Connection& connection, const std::string& why, proto:
   connection.stop(now);
 }
 
-/// False when too many were followed in a row: then the configured portals are the way back.
-bool Session::redirect(const Portal& portal, bool permanent) {
-  if (redirects_ == kMaxRedirects) {
-    redirects_ = 0;
-    redirect_.reset();
-    return false;
-  }
-  ++redirects_;
-  redirect_ = portal;
-  redirect_is_permanent_ = permanent;
-  return true;
-}
-
 void Session::recover(proto::Micros now) {
   const bool was_up = state_ == SessionState::logged_in || state_ == SessionState::logging_out;
   if (was_up) silent_since_ = std::min(silent_since_, last_sign_of_life());
+  if (was_up && !time2wait_ && settings_.time2wait == Time2Wait::negotiated) {
+    wait_before_reopen(parameters_.default_time2wait * proto::kSecond);
+  }
   const std::uint32_t tasks = scsi_tasks_running();
   suspend_queue();
+  note_how_far_tasks_went();
   for (const auto& connection : connections_) connection->stop(now);
-  fail_scsi_tasks(Outcome::transport_disrupted);
+  lose_scsi_tasks(now);
   // Those not sent yet go back too. Kept here they would be the first to be sent after the next login, before anybody
   // has looked whether it leads to the same LUN.
   fail_pending(Outcome::transport_disrupted);
@@ -149,13 +211,14 @@ void Session::recover(proto::Micros now) {
 }
 
 void Session::back_off(proto::Micros now) {
-  // The first try is at once. One that fails, and a session lost again before any command got through it, waits
-  // longer each time.
-  if (progress_) backoff_ = 0;
+  // The first try is at once. One that fails, and a session lost again soon, or before any command of a client got
+  // through it, waits longer each time.
+  const proto::Micros lived = logged_in_at_ == proto::kNever ? 0 : now - std::exchange(logged_in_at_, proto::kNever);
+  if ((progress_ && lived >= kLived) || lived >= kLongLife) backoff_ = 0;
   reopen_at_ = now + backoff_;
   if (backoff_ > 0) reopen_at_ -= proto::random_below(random_, static_cast<std::uint32_t>(backoff_ / 4));
   backoff_ = backoff_ == 0 ? kFirstBackoff : std::min(2 * backoff_, kMaxBackoff);
-  reopen_at_ = std::max(reopen_at_, now + time2wait_);
+  reopen_at_ = std::max(reopen_at_, now + time2wait_.value_or(0));
 }
 
 void Session::connection_free(proto::Micros now) {
@@ -185,15 +248,13 @@ void Session::logged_out(proto::Micros now) {
     trouble_ = "logged out at the target's wish";
     answers_ = true;
     tell(SessionEvent::Kind::lost, 0, trouble_);
-    progress_ = true;
     recover(now);
     back_off(now);
     return;
   }
   escalation_.on_session_lost(trouble_, scsi_tasks_running(), now);
   for (const auto& connection : connections_) connection->stop(now);
-  fail_scsi_tasks(Outcome::path_lost);
-  fail_pending(Outcome::path_lost);
+  give_up_commands();
 }
 
 bool Session::drop_connection(std::uint16_t index, const std::string& why, proto::Micros now) {
@@ -202,6 +263,15 @@ bool Session::drop_connection(std::uint16_t index, const std::string& why, proto
   if (state_ != SessionState::logged_in || connection.state_ != ConnectionState::started) return false;
   connection.detail_ = why;
   connection.failure(ConnectionError::dropped, now);
+  return true;
+}
+
+bool Session::leave_portal(const std::string& why, proto::Micros now) {
+  if (state_ != SessionState::logged_in || !portals_.has_others()) return false;
+  Connection& leading = *connections_[0];
+  portals_.leave(why);
+  leading.detail_ = why;
+  leading.failure(ConnectionError::portal_left, now);
   return true;
 }
 

@@ -11,6 +11,9 @@ void Session::complete_scsi_task(Task& task, Outcome outcome) {
   NBDGW_ASSERT(task.command != nullptr, "a SCSI task has a command");
   if (task.is_completed()) return;
   task.command->outcome = outcome;
+  if (outcome == Outcome::completed || outcome == Outcome::bad_target) {
+    task.command->proof = Proof(Proof::Kind::answered);
+  }
   switch (outcome) {
     case Outcome::transport_disrupted:
     case Outcome::path_lost:
@@ -45,7 +48,10 @@ void Session::free_task(Task& task) {
   if (command != nullptr) done(*command);
 }
 
+/// The one place where a command is handed back, for whatever reason.
 void Session::done(ScsiCommand& command) {
+  NBDGW_ASSERT(command.proof.has_value() || command.outcome == Outcome::path_lost,
+               "a command is handed back with a proof that the target does not run it any more");
   command.next = nullptr;
   (done_last_ != nullptr ? done_last_->next : done_first_) = &command;
   done_last_ = &command;

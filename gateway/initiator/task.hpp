@@ -49,7 +49,9 @@ struct Task {
 
   std::uint32_t exp_data_sn = 0;  // next DataSN or R2TSN; they share one counter per command
   std::uint32_t bytes_received = 0;
-  std::uint64_t bytes_sent = 0;         // of write data, into the send queue; what was asked for twice counts twice
+  /// Of write data, from the first byte on without a gap, into the send queue. DataSequenceInOrder is Yes, so what is
+  /// asked for behind a gap is asked for wrongly and does not count, and what is asked for again counts once.
+  std::uint32_t bytes_sent = 0;
   std::uint32_t outstanding_bytes = 0;  // its share of the connection's load
 
   DataOutSequence sequences[kMaxR2ts];  // ring, served first to last
@@ -64,6 +66,11 @@ struct Task {
   proto::Micros armed_at = 0;       // when the deadline was set
   bool checked_connection = false;  // its connection was asked for a sign of life, after a deadline had passed
   bool overdue = false;             // waits for a rung, or is on one
+  bool doomed = false;              // its LUN has told that others may have ended it
+
+  // When its session is lost: how far it has gone by then.
+  bool left = true;            // some of its command has
+  bool all_data_left = false;  // and all of its data
 
   Task* next = nullptr;       // in the pool's free list, or in the connection's list of tasks with data to send
   Task* list_next = nullptr;  // in the session's TaskList

@@ -61,6 +61,9 @@ Task* TaskPool::alloc(TaskKind kind) noexcept {
   task.deadline = proto::kNever;
   task.checked_connection = false;
   task.overdue = false;
+  task.doomed = false;
+  task.left = true;
+  task.all_data_left = false;
   task.next = nullptr;
   return &task;
 }

@@ -21,9 +21,10 @@ class TaskPool {
   /// Tasks kept for management, so that SCSI commands cannot starve it: at least these, as in the kernel.
   static constexpr std::uint16_t kManagementTasks = 15;
   static constexpr std::uint16_t kMaxScsiTasks = 4096 - kManagementTasks;
-  /// With many connections more of them: a NOP-Out for each, a Logout and a task management function.
+  /// With many connections more of them: two NOP-Out for each (of the keep-alive, and of a round before a reset), a
+  /// Logout and a task management function.
   static constexpr std::uint16_t management_tasks(std::uint16_t connections) noexcept {
-    return std::max<std::uint16_t>(kManagementTasks, connections + 2);
+    return std::max<std::uint16_t>(kManagementTasks, static_cast<std::uint16_t>(2 * connections + 2));
   }
 
   /// `scsi_tasks`: from 1 to kMaxScsiTasks.

@@ -49,20 +49,23 @@ const char* to_string(TmfState state) noexcept {
   return "?";
 }
 
-bool check_tmf_restrictions(const TaskManagement& tmf, bool fast_abort, Opcode about_to_be_sent, std::uint64_t lun,
+bool check_tmf_restrictions(const TaskManagement& tmf, bool withhold, Opcode about_to_be_sent, std::uint64_t lun,
                             std::uint32_t itt) noexcept {
   if (tmf.state == TmfState::initial) return true;
   const bool data = about_to_be_sent == Opcode::data_out;
   switch (tmf.function) {
-    case TaskManagementFunction::logical_unit_reset:
-      if (lun != tmf.lun) return true;
-      return data && !fast_abort;
-    case TaskManagementFunction::target_warm_reset:
-      return data && !fast_abort;
     case TaskManagementFunction::abort_task:
-      // Whatever fast_abort says: a target that has answered "task does not exist" may still execute the write once
-      // it has its data (reference 6.2, trap 3).
+      // Whatever is asked for: a target that has answered "task does not exist" may still execute the write once it
+      // has its data.
       return !(data && itt == tmf.referenced_itt);
+    case TaskManagementFunction::logical_unit_reset:
+    case TaskManagementFunction::abort_task_set:
+    case TaskManagementFunction::clear_task_set:
+      if (lun != tmf.lun) return true;
+      return data && !withhold;
+    case TaskManagementFunction::target_warm_reset:
+    case TaskManagementFunction::target_cold_reset:
+      return data && !withhold;
     default:
       return true;
   }
@@ -81,8 +84,20 @@ bool Escalation::in_scope(const Task& task) const noexcept {
   }
 }
 
-bool Escalation::restricted_may_send(Opcode opcode, std::uint64_t lun, std::uint32_t itt) const noexcept {
-  return check_tmf_restrictions(tmf_, session_.settings_.fast_abort, opcode, lun, itt);
+bool Escalation::restricted_may_send_command(std::uint64_t lun) const noexcept {
+  if (held_.awaits_reset(lun)) return false;
+  // A LUN that was reset is asked first whether it answers.
+  if (verifying() && climb_->rung != Rung::abort_task && (climb_->scope == RungScope::target || climb_->lun == lun)) {
+    return false;
+  }
+  return check_tmf_restrictions(tmf_, tmf_.withhold, Opcode::scsi_command, lun, proto::iscsi::kReservedTag);
+}
+
+/// Notes as well that data flows, which is about to be queued if it may.
+bool Escalation::restricted_may_send_data(const Task& task) noexcept {
+  if (!check_tmf_restrictions(tmf_, tmf_.withhold, Opcode::data_out, task.command->lun, task.itt)) return false;
+  if (in_scope(task)) tmf_.data_flowed = true;
+  return true;
 }
 
 void Escalation::exec_task_mgmt_fn(Climb climb, TaskManagementFunction function, const Task* task,
@@ -92,6 +107,7 @@ void Escalation::exec_task_mgmt_fn(Climb climb, TaskManagementFunction function,
   tmf_ = {.state = TmfState::queued,
           .function = function,
           .lun = climb.lun != RecoveryEvent::kNoLun ? climb.lun : 0,
+          .withhold = session_.settings_.fast_abort || climb.again || function == TaskManagementFunction::abort_task,
           .deadline = now + timeout_of(function, session_.settings_)};
   if (task != nullptr) {
     tmf_.referenced_itt = task->itt;
@@ -102,7 +118,88 @@ void Escalation::exec_task_mgmt_fn(Climb climb, TaskManagementFunction function,
   send_tmf(now);
 }
 
-/// Commands with a CmdSN before the one returned reach the target before what is sent on `way` now: it has
+/// Whether the function ends the commands of all initiators, and so those of a session that was lost.
+bool Escalation::ends_all_nexuses() const noexcept {
+  return tmf_.function == TaskManagementFunction::logical_unit_reset ||
+         tmf_.function == TaskManagementFunction::target_warm_reset ||
+         tmf_.function == TaskManagementFunction::target_cold_reset;
+}
+
+bool Escalation::is_about_tasks() const noexcept {
+  return std::any_of(session_.connections_.begin(), session_.connections_.end(),
+                     [this](const auto& connection) { return carries_scope(*connection); });
+}
+
+bool Escalation::carries_scope(const Connection& connection) const noexcept {
+  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+    if (task->connection == &connection && in_scope(*task)) return true;
+  }
+  return false;
+}
+
+/// Whether unsolicited data of a task that the function is about has no room in the send queue yet. It has been
+/// promised with the command, and that of later commands may not go before it (RFC 7143 section 4.2.5.2), so it goes
+/// out first.
+bool Escalation::owes_promised_data(const Connection& connection) const noexcept {
+  for (const Task* task = connection.data_first_; task != nullptr; task = task->next) {
+    if (task->sequence_count == 0 || !in_scope(*task)) continue;
+    if (task->sequences[task->first_sequence].ttt == proto::iscsi::kReservedTag) return true;
+  }
+  return false;
+}
+
+bool Escalation::may_ask() const noexcept {
+  return session_.settings_.nop_interval > 0;
+}
+
+/// ABORT TASK goes the way of its task, behind it. The others go where the target was heard last; where the other
+/// connections may not be asked, on the only one that carries what they are about, if it is only one.
+Connection* Escalation::way_for_tmf() noexcept {
+  if (tmf_.connection != nullptr) return tmf_.connection;
+  Connection* way = session_.liveliest_connection();
+  if (may_ask() || way == nullptr) return way;
+  for (const auto& connection : session_.connections_) {
+    if (carries_scope(*connection)) return connection.get();
+  }
+  return way;
+}
+
+std::uint32_t Escalation::highest_cmd_sn_in_scope() const noexcept {
+  std::uint32_t highest = session_.exp_cmd_sn_;
+  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+    if (in_scope(*task) && proto::serial_less(highest, task->cmd_sn)) highest = task->cmd_sn;
+  }
+  return highest;
+}
+
+/// Whether all that was sent before now on other connections, of the tasks that the function is about, has arrived.
+/// Asks for it with a NOP-Out behind what is queued there; only one that is sent from now on counts. Also where a
+/// command is missing before one of theirs: behind such a gap a target may keep a command aside, where no function
+/// finds it.
+bool Escalation::round_is_over(proto::Micros now) {
+  const std::uint32_t highest = highest_cmd_sn_in_scope();
+  const auto concerns = [&](const Connection& connection) {
+    for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+      if (task->connection != &connection) continue;
+      if (in_scope(*task)) return true;
+      if (proto::serial_less(task->cmd_sn, highest) && !proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_))
+        return true;
+    }
+    return false;
+  };
+  bool over = true;
+  for (const auto& connection : session_.connections_) {
+    if (connection.get() == tmf_.connection || !concerns(*connection)) continue;
+    if (tmf_.round == 0) tmf_.round = ++rounds_;
+    if (connection->round_ != tmf_.round && !owes_promised_data(*connection)) {
+      connection->send_round_ping(tmf_.round, now);
+    }
+    if (connection->round_ != tmf_.round || connection->round_ping_ != nullptr) over = false;
+  }
+  return over;
+}
+
+/// Commands with a CmdSN before the one returned have reached the target before what is sent on `way` now: it has
 /// acknowledged them, or they went ahead on the same connection, and no command is missing between them.
 std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
   std::uint32_t below = session_.cmd_sn_;
@@ -113,46 +210,39 @@ std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
   return below;
 }
 
-bool Escalation::overtakes_tasks(std::uint32_t covers_below) const noexcept {
-  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
-    if (in_scope(*task) && !proto::serial_less(task->cmd_sn, covers_below)) return true;
-  }
-  return false;
-}
-
-/// Whether a reset waits until the commands that it would overtake are known to have arrived; the connections are
-/// asked once. Sent at once, it would end some of them without our knowing which: under load that would go on for
-/// ever, a few becoming overdue after each reset.
-bool Escalation::hold_back(proto::Micros now) {
-  const SessionSettings& settings = session_.settings_;
-  if (!tmf_.asked && settings.nop_interval > 0) {
-    tmf_.asked = true;
-    tmf_.held_until = now + std::min(settings.nop_timeout, (tmf_.deadline - now) / 2);
-    for (const auto& connection : session_.connections_) {
-      if (connection->state_ == ConnectionState::started && connection->ping_ == nullptr) connection->send_ping(now);
+/// Puts the request into a send queue, once all that must go before it has gone and there is room; else it is tried
+/// again until its time is up.
+void Escalation::send_tmf(proto::Micros now) {
+  tmf_.connection = way_for_tmf();
+  Connection* connection = tmf_.connection;
+  if (connection == nullptr || owes_promised_data(*connection)) return;
+  if (tmf_.function != TaskManagementFunction::abort_task) {
+    const auto elsewhere = [&](const auto& other) { return other.get() != connection && carries_scope(*other); };
+    if (may_ask()) {
+      if (!round_is_over(now)) return;
+    } else if (std::any_of(session_.connections_.begin(), session_.connections_.end(), elsewhere)) {
+      tmf_.unasked = true;
+      if (climb_->request_id == 0) return drop_instead(now);
     }
   }
-  return tmf_.held_until != proto::kNever;
-}
-
-/// Puts the request into a send queue, if there is room; else it is tried again until its time is up.
-void Escalation::send_tmf(proto::Micros now) {
-  // ABORT TASK goes the way of its task, behind it. The others go where the target was heard last.
-  if (tmf_.function != TaskManagementFunction::abort_task) tmf_.connection = session_.liveliest_connection();
-  Connection* connection = tmf_.connection;
-  if (connection == nullptr || !connection->send_queue_.management_room()) return;
-  const std::uint32_t covers_below = arrived_below(*connection);
-  const bool abort = tmf_.function == TaskManagementFunction::abort_task;
-  if (!abort && overtakes_tasks(covers_below) && hold_back(now)) return;
+  if (!connection->send_queue_.management_room()) return;
   Task* task = session_.tasks_.alloc(TaskKind::tmf);
   if (task == nullptr) return;
   task->connection = connection;
   task->started_at = now;
   tmf_.task = task;
-  tmf_.covers_below = covers_below;
-  tmf_.held_until = proto::kNever;
+  tmf_.covers_below = arrived_below(*connection);
   climb_->cid = connection->cid_;
   connection->send_tmf(tmf_);
+}
+
+/// The function could not prove anything.
+void Escalation::drop_instead(proto::Micros now) {
+  Climb climb = *std::exchange(climb_, std::nullopt);
+  tmf_ = {};
+  climb.cause += "; " + std::string(to_string(climb.rung)) +
+                 " would prove nothing, for pings are off and other connections carry commands that it is about";
+  eh_session_reset(std::move(climb), now);
 }
 
 void Escalation::tmf_rsp(TaskManagementResult response) noexcept {

@@ -32,18 +32,20 @@ struct TaskManagement {
   std::uint32_t referenced_cmd_sn = 0;
   Connection* connection = nullptr;  // that carries it; ABORT TASK: the task's connection of allegiance
   Task* task = nullptr;              // its own; null until it found room in the send queue
-  /// It covers commands with a CmdSN before this one: they reach the target before it does. Those after it may still
-  /// be on their way over another connection.
+  bool withhold = false;             // no Data-Out of the tasks that it is about is queued any more
+  bool data_flowed = false;          // some was all the same: what it ended may have been followed by data
+  bool unasked = false;              // connections carry such tasks that may not be asked whether all has arrived
+  std::uint32_t round = 0;           // of NOP-Outs ahead of it; 0: none was needed
+  /// It covers commands with a CmdSN before this one: the target is known to have received them before it.
   std::uint32_t covers_below = 0;
-  bool asked = false;                        // held back, and the connections asked what has arrived
-  proto::Micros held_until = proto::kNever;  // kNever: it is not, or no longer
   proto::Micros deadline = proto::kNever;
 };
 
-/// Whether a PDU may leave while a task management function is under way (iscsi_check_tmf_restrictions; the table is
-/// in reference 1.2). `about_to_be_sent`: scsi_command or data_out. `fast_abort`: Data-Out of the tasks that a reset
-/// ends is withheld.
-bool check_tmf_restrictions(const TaskManagement& tmf, bool fast_abort, proto::iscsi::Opcode about_to_be_sent,
+/// Whether a PDU may leave while a task management function is under way (iscsi_check_tmf_restrictions).
+/// `about_to_be_sent`: scsi_command or data_out. `withhold`: Data-Out of the tasks that it ends is withheld. The
+/// kernel lets all pass with functions that it does not use itself; here they are like a reset of the LUN or the
+/// target, so that what they are about is known when they leave.
+bool check_tmf_restrictions(const TaskManagement& tmf, bool withhold, proto::iscsi::Opcode about_to_be_sent,
                             std::uint64_t lun, std::uint32_t itt) noexcept;
 
 }  // namespace nbdgw::initiator

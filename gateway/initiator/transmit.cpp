@@ -49,11 +49,20 @@ Connection* Session::liveliest_connection() noexcept {
   return best;
 }
 
+/// Whether a command that is sent this way is the next for the target when it comes: those before it have come, or go
+/// the same way. If not it waits there, and there are targets that cannot take its unsolicited data meanwhile (LIO
+/// drops the connection).
+bool Session::next_comes_in_order(const Connection& way) const noexcept {
+  return std::ranges::all_of(connections_, [&](const auto& other) {
+    return other.get() == &way || !other->last_cmd_sn_ || proto::serial_less(*other->last_cmd_sn_, exp_cmd_sn_);
+  });
+}
+
 void Session::start_command(ScsiCommand& command, Task& task, Connection& connection, proto::Micros now) {
   task.command = &command;
   task.connection = &connection;
   command.started_at = task.started_at = task.last_transfer_at = task.armed_at = now;
-  task.deadline = now + settings_.command_timeout;
+  task.deadline = now + escalation_.time_for(command, settings_);
   task.outstanding_bytes = command.data_length + kCommandWeight;
   connection.outstanding_bytes_ += task.outstanding_bytes;
   running_.insert(task);
@@ -69,15 +78,9 @@ bool Session::data_xmit(proto::Micros now) {
   if (state_ == SessionState::logged_in && !queue_suspended_) {
     Connection* connection = nullptr;
     std::uint32_t batch = 0;
-    ScsiCommand* previous = nullptr;
-    ScsiCommand* next = nullptr;
-    for (ScsiCommand* command = pending_first_; command != nullptr; command = next) {
-      next = command->next;
-      // A LUN that is being reset does not hold up the others.
-      if (!escalation_.may_send(Opcode::scsi_command, command->lun, kReservedTag)) {
-        previous = command;
-        continue;
-      }
+    // A LUN that is being reset does not hold up the others.
+    const auto may_send = [&](std::uint64_t lun) { return escalation_.may_send_command(lun); };
+    while (pending_.next(may_send) != nullptr) {
       if (!window_open()) {
         ++counters_.window_closed;
         blocked = true;
@@ -96,9 +99,7 @@ bool Session::data_xmit(proto::Micros now) {
         blocked = true;
         break;
       }
-      (previous != nullptr ? previous->next : pending_first_) = next;
-      if (next == nullptr) pending_last_ = previous;
-      start_command(*command, *task, *connection, now);
+      start_command(pending_.take(), *task, *connection, now);
       batch += task->outstanding_bytes;
       started = true;
     }
@@ -116,16 +117,24 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.status = 0;
   command.sense_length = 0;
   command.residual_underflow = command.residual_overflow = 0;
+  command.transferred = 0;
   command.overdue = false;
+  command.proof.reset();
   command.started_at = ScsiCommand::kNotStarted;
   if (stopping_) {
     command.outcome = Outcome::path_lost;
     done(command);
     return;
   }
-  command.next = nullptr;
-  (pending_last_ != nullptr ? pending_last_->next : pending_first_) = &command;
-  pending_last_ = &command;
+  pending_.push(command);
+}
+
+void Session::recall(std::uint64_t lun) {
+  while (ScsiCommand* const command = pending_.take_of(lun)) {
+    command->outcome = Outcome::recalled;
+    command->proof = Proof(Proof::Kind::never_sent);
+    done(*command);
+  }
 }
 
 void Session::deliver(proto::Micros now) {
@@ -148,15 +157,43 @@ void Connection::send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_
   counters_.sent(Opcode::nop_out);
 }
 
-void Connection::send_ping(proto::Micros now) {
-  pinging_ = true;
+/// A NOP-Out that is to be answered; nullptr: there is no room for it.
+Task* Connection::send_nop_task(proto::Micros now) {
   Task* task = send_queue_.management_room() ? session_.tasks_.alloc(TaskKind::nop) : nullptr;
-  if (task == nullptr) return;  // nothing gets out: if nothing comes in either, the deadline gives the connection up
+  if (task == nullptr) return nullptr;
   task->connection = this;
   task->started_at = now;
-  ping_ = task;
   ++session_.counters_.pings;
   send_nop_out(task->itt, proto::iscsi::kReservedTag, 0);
+  return task;
+}
+
+void Connection::send_ping(proto::Micros now) {
+  pinging_ = true;
+  pinging_since_ = now;
+  ping_ = send_nop_task(now);  // none: if nothing comes in either, the deadline gives the connection up
+}
+
+/// One at a time: a second one waits until the first, of a round that is not needed any more, is answered.
+void Connection::send_round_ping(std::uint32_t round, proto::Micros now) {
+  if (round_ping_ != nullptr) return;
+  round_ping_ = send_nop_task(now);
+  if (round_ping_ == nullptr) return;
+  round_ = round;
+  round_deadline_ = now + session_.settings_.nop_timeout;
+}
+
+void Connection::pong(Task& task, proto::Micros now) {
+  session_.escalation_.on_sign_of_life(*this, now);
+  session_.unanswered_pings_ = 0;
+  if (&task == ping_) {
+    ping_ = nullptr;
+    pinging_ = false;
+  } else if (&task == round_ping_) {
+    round_ping_ = nullptr;
+    round_deadline_ = proto::kNever;
+  }
+  session_.complete_task(task, TaskState::completed);
 }
 
 void Connection::send_logout(proto::iscsi::LogoutReason reason, proto::Micros now) {

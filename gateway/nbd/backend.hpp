@@ -3,9 +3,12 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
+#include "gateway/nbd/stake.hpp"
+#include "proto/disk_identity.hpp"
 #include "proto/nbd/constants.hpp"
 #include "proto/time.hpp"
 
@@ -18,8 +21,8 @@ struct Request;
 struct ExportInfo {
   std::string name;
   std::string description;
-  /// What tells the disk behind it from others (the LUN's designator, or its serial number); empty: nothing does.
-  std::string disk;
+  /// What tells the disk behind it from others.
+  proto::DiskIdentity disk;
   std::uint64_t size = 0;  // bytes
   bool read_only = false;
   bool flush = true;            // NBD_FLAG_SEND_FLUSH
@@ -48,7 +51,7 @@ struct Segment {
   std::uint64_t offset = 0;        // on the export, of the first payload byte
   std::uint32_t length = 0;        // payload bytes, > 0
   std::span<const iovec> payload;  // exactly `length` bytes of memory
-  Segment* next = nullptr;         // the request's next segment, in the order of offsets (READ: whole list at admit)
+  Segment* next = nullptr;         // the request's next segment, in the order of offsets
   Segment* next_done = nullptr;    // link of the protocol engine; the backend leaves it alone
 };
 
@@ -73,9 +76,24 @@ struct EngineMarks {
 struct Request {
   RequestHeader header;
   Connection* connection = nullptr;  // null once abandoned: finish quietly
-  Segment* segments = nullptr;       // READ: all of them, in order
+  Segment* segments = nullptr;       // READ: those there are, in order
   proto::Micros arrived_at = 0;
   EngineMarks marks;
+};
+
+/// What a connection has to be told of losses of the disk's volatile cache. It goes with the connection into another
+/// process.
+enum class LossStanding : std::uint8_t {
+  newcomer,  // has attached after the last one: is told what those were not who have gone
+  told,
+  owed,  // its next FLUSH is to fail
+};
+
+/// What the backend keeps of a connection for as long as that is attached; owned by the connection.
+class Attachment {
+ public:
+  virtual ~Attachment() = default;
+  virtual LossStanding standing() const noexcept = 0;
 };
 
 /// One export as the NBD protocol engine sees it. Implemented by the bridge. No call here re-enters the engine: what
@@ -86,18 +104,22 @@ class Backend {
 
   virtual const ExportInfo& info() const noexcept = 0;
 
-  /// Payload memory that nobody holds now, bytes. A connection that holds some already takes no more than this: so
-  /// one client gets half of all memory at most, two a third each, and what is left serves those that come later.
-  /// (The "dynamic threshold" of shared-memory switches.)
-  virtual std::uint64_t memory_free() const noexcept = 0;
+  /// A connection attaches; or goes on after a restart, with `standing` as it had, when the export need not be online
+  /// yet. Null: there is nothing to keep.
+  virtual std::unique_ptr<Attachment> attach([[maybe_unused]] LossStanding standing) { return nullptr; }
 
-  /// Takes in a validated request and reserves all that it needs to run: a READ gets its segments with their memory.
+  /// Takes in a validated request and reserves what it needs to run: a READ gets its segments with their memory, or,
+  /// if `stake` says that it may be answered in pieces, some of them.
   /// nullptr: no room now; the connection stops reading and asks again with the same header when
   /// Connection::on_room() is called. `header.length` is not zero for READ, WRITE, TRIM and WRITE_ZEROES, and the
-  /// range lies inside the export.
-  virtual Request* admit(const RequestHeader& header, Connection& connection, proto::Micros now) = 0;
+  /// range lies inside the export. `stake` is the connection's, and stays while it has requests.
+  virtual Request* admit(const RequestHeader& header, Connection& connection, Stake& stake, proto::Micros now) = 0;
 
-  /// WRITE: memory for the next bytes of the payload, in order of offsets. nullptr: none now (as for admit).
+  /// Others wait for room that this connection may be holding.
+  virtual bool others_wait(const Stake& stake) const noexcept = 0;
+
+  /// WRITE: memory for the next bytes of the payload, in order of offsets. nullptr: none now (as for admit), or the
+  /// outcome is about to be told.
   virtual Segment* next_write_segment(Request& request) = 0;
 
   /// WRITE: all bytes of this segment are there. After the last one the request is complete on our side.
@@ -106,7 +128,7 @@ class Backend {
   /// Every other command: begin. (A WRITE begins with its segments.)
   virtual void start(Request& request, proto::Micros now) = 0;
 
-  /// READ: these bytes are sent (or will never be); the segment's memory may go.
+  /// READ: these bytes are sent (or will never be); the segment's memory may go, or may become another segment.
   virtual void release(Request& request, Segment& segment) = 0;
 
   /// The reply is sent; the request and what is left of its segments go back to the pool.

@@ -30,8 +30,13 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"payload_too_long", "A WRITE that had to be refused was too long to be read and dropped (more than 64 MiB)."},
     {"export_gone", "The export was taken away."},
     {"send_timeout", "The client stopped taking replies while the connection was to be closed."},
+    {"stalled",
+     "The client has neither sent what it has announced nor taken its replies, while others waited for what it held "
+     "(limits.stall_timeout)."},
     {"resume_timeout", "Its export was not available in time after the gateway's restart."},
     {"resume_refused", "After the gateway's restart its export is not the disk that it was, or can do less."},
+    {"peer_dead",
+     "The client's host does not answer: nothing came for two minutes, though there was something to acknowledge."},
     {"connection_lost", "The client closed the connection without a word, or the network failed."},
 }};
 

@@ -26,10 +26,12 @@ enum class CloseReason : std::uint8_t {
   payload_too_long,
   export_gone,
   send_timeout,  // replies of a connection that is to be closed were not taken
+  stalled,       // owed the next move, while others waited for what it held
   // A client that a process before this one has left could not go on.
   resume_timeout,  // its export did not come
   resume_refused,  // its export is not what the client knows
   // The peer closed, or the network failed.
+  peer_dead,  // its host left what was sent to it unanswered
   connection_lost,
 };
 

@@ -11,7 +11,11 @@ using proto::nbd::Error;
 
 Connection::Connection(ExportDirectoryPtr directory, ConnectionListener& listener, const ConnectionOptions& options,
                        proto::Micros now)
-    : listener_(listener), options_(options), now_(now), staging_(kStagingLength) {
+    : listener_(listener),
+      options_(options),
+      now_(now),
+      staging_(kStagingLength),
+      stall_timeout_(options.stall_timeout) {
   NBDGW_ASSERT(options.max_in_flight > 0, "a connection may have at least one request in flight");
   handshake_ =
       std::make_unique<Handshake>(std::move(directory), handshake_output_, counters_, options.handshake_timeout, now);
@@ -52,10 +56,14 @@ void Connection::enter(Phase phase, CloseReason reason) {
   NBDGW_ASSERT(may_follow(phase_, phase), "the phases of a connection follow each other");
   phase_ = phase;
   if (reason != CloseReason::none) close_reason_ = reason;
-  const bool watched = phase == Phase::disconnecting || phase == Phase::closing;
-  send_check_at_ = watched ? now_ + options_.send_timeout : proto::kNever;
-  sending_at_check_ = false;
+  if (leaving()) {
+    check_at_ = now_ + options_.send_timeout;
+    sent_at_check_ = counters_.bytes_sent;
+  } else if (phase == Phase::closed) {
+    check_at_ = proto::kNever;
+  }
   resume_by_ = proto::kNever;  // nothing leads back to resuming
+  if (!reads()) stake_.leave();
 }
 
 bool Connection::output_pending() const noexcept {
@@ -79,7 +87,10 @@ std::size_t Connection::tx_buffers(std::span<iovec> out) {
     out[0] = {handshake_sending_.data() + handshake_sent_, handshake_sending_.size() - handshake_sent_};
     return 1;
   }
-  return replies_.gather(out, counters_);
+  const std::size_t filled = replies_.gather(out, counters_);
+  // The last step may be long ago: then there is one look more. This one is no step, for nothing is known to stall.
+  if (filled > 0 && check_at_ == proto::kNever) check_at_ = now_ + stall_timeout_;
+  return filled;
 }
 
 void Connection::on_sent(std::size_t length, proto::Micros now) {
@@ -96,6 +107,7 @@ void Connection::on_sent(std::size_t length, proto::Micros now) {
   } else if (length > 0) {
     NBDGW_ASSERT(backend_ != nullptr, "replies belong to an export");
     replies_.on_sent(length, *backend_, in_flight_, counters_);
+    if (replies_.empty()) reply_debt_.interrupt();
   }
   advance(now);  // it may have waited for a reply slot, or for the in-flight limit
 }
@@ -103,10 +115,56 @@ void Connection::on_sent(std::size_t length, proto::Micros now) {
 // ---- the end
 // --------------------------------------------------------------------------------------------------------
 
+void Connection::on_peer_gone(bool input_ended, proto::Micros now) {
+  const Step step(*this, now);
+  if (phase_ == Phase::closed) return;
+  peer_gone_ = true;
+  input_ended_ = input_ended_ || input_ended;
+  listener_told_ = false;
+  if (input_ended_ && rx_ != Rx::header && staging_.size() < rx_left_) {  // will not come whole, so it needs no room
+    stop_waiting();
+    blocked_ = false;
+    staging_.clear();
+    drop_unfinished_write();
+  }
+  do {
+    drop_replies();
+    advance(now);  // what was dropped has made room
+  } while (output_pending());
+}
+
+void Connection::on_peer_dead(proto::Micros now) {
+  if (phase_ == Phase::closed) return;
+  close_reason_ = CloseReason::peer_dead;
+  on_peer_gone(false, now);
+}
+
+/// Nobody takes them. A READ that is not answered yet was for nothing.
+void Connection::drop_replies() {
+  handshake_output_.clear();
+  handshake_sending_.clear();
+  handshake_sent_ = 0;
+  if (backend_ == nullptr) return;
+  replies_.drop(*backend_, in_flight_);
+  for (Request* request = in_flight_.first(); request != nullptr;) {
+    Request* const next = request->marks.next;
+    if (request->header.command == Command::read) abandon(*request);
+    request = next;
+  }
+}
+
+void Connection::abandon(Request& request) {
+  in_flight_.remove(request);
+  backend_->abandon(request);
+}
+
 void Connection::on_disconnected(proto::Micros now) {
   const Step step(*this, now);
   if (phase_ == Phase::closed) return;
-  const bool expected = wants_close() || phase_ == Phase::disconnecting || phase_ == Phase::closing;
+  const bool dead = close_reason_ == CloseReason::peer_dead;
+  const bool left =
+      input_ended_ && !cut_off_ && !dead && (phase_ == Phase::handshake || phase_ == Phase::transmission);
+  const bool expected = !left && (wants_close() || phase_ == Phase::disconnecting || phase_ == Phase::closing);
   replies_.clear();
   staging_.clear();
   handshake_.reset();
@@ -115,21 +173,23 @@ void Connection::on_disconnected(proto::Micros now) {
   resumed_.reset();
   rx_request_ = nullptr;
   rx_segment_ = nullptr;
-  stalled_ = blocked_ = false;
-  enter(Phase::closed, expected ? CloseReason::none : CloseReason::connection_lost);
-  while (Request* request = in_flight_.first()) {
-    in_flight_.remove(*request);
-    backend_->abandon(*request);
-  }
+  stop_waiting();
+  blocked_ = false;
+  enter(Phase::closed, expected || dead ? CloseReason::none : CloseReason::connection_lost);
+  while (Request* request = in_flight_.first()) abandon(*request);
+  attachment_.reset();
   backend_ = nullptr;
 }
 
 bool Connection::wants_close() const noexcept {
   if (cut_off_) return phase_ != Phase::closed;
+  // What is blocked waits for memory or for others to be done, and then goes on.
+  const bool exhausted = input_ended_ && !blocked_ && in_flight_.size() == 0 && !output_pending();
   switch (phase_) {
     case Phase::handshake:
-    case Phase::resuming:
     case Phase::transmission:
+      return exhausted;
+    case Phase::resuming:
     case Phase::parting:
     case Phase::closed:
       return false;
@@ -162,7 +222,7 @@ void Connection::begin_drain(proto::Micros now) {
     case Phase::closed:
       return;
   }
-  stalled_ = false;  // a request that waits for memory is not begun any more
+  stop_waiting();  // a request that waits for memory is not begun any more
   advance(now);
 }
 
@@ -184,7 +244,7 @@ void Connection::on_export_gone(proto::Micros now) {
 
 proto::Micros Connection::next_deadline() const noexcept {
   if (handshake_ != nullptr && phase_ == Phase::handshake) return handshake_->next_deadline();
-  return std::min(send_check_at_, resume_by_);
+  return std::min(check_at_, resume_by_);
 }
 
 void Connection::on_deadline(proto::Micros now) {
@@ -197,17 +257,7 @@ void Connection::on_deadline(proto::Micros now) {
     return advance(now);
   }
   if (now >= resume_by_) enter(Phase::closing, CloseReason::resume_timeout);
-  if (now < send_check_at_) return;
-  // Nothing was taken since the last look, though there was something to take: it is no use to wait.
-  if (sending_at_check_ && output_pending() && counters_.bytes_sent == bytes_sent_at_check_) {
-    cut_off_ = true;
-    close_reason_ = CloseReason::send_timeout;
-    send_check_at_ = proto::kNever;
-    return;
-  }
-  sending_at_check_ = output_pending();
-  bytes_sent_at_check_ = counters_.bytes_sent;
-  send_check_at_ = now + options_.send_timeout;
+  keep_watch(now);
 }
 
 // ---- exports
@@ -224,7 +274,10 @@ void Connection::export_found(Backend& backend, proto::Micros now) {
   if (phase_ == Phase::resuming) return resume_on(backend, now);
   if (phase_ != Phase::handshake) return;
   handshake_->export_found(backend.info(), now);
-  if (handshake_->state() == Handshake::State::done) backend_ = &backend;
+  if (handshake_->state() == Handshake::State::done) {
+    backend_ = &backend;
+    attachment_ = backend.attach(LossStanding::newcomer);
+  }
   after_handshake_step();
   advance(now);
 }
@@ -283,7 +336,8 @@ void Connection::finish(Request& request, Error error, const char* text) {
     replies_.finish(request);
   } else if (rx_segment_ == nullptr) {
     rx_ = Rx::discard;
-    stalled_ = blocked_ = false;
+    stop_waiting();
+    blocked_ = false;
     take_discard();
   }
   wake();

@@ -13,6 +13,7 @@
 #include "gateway/nbd/backend.hpp"
 #include "gateway/nbd/close_reason.hpp"
 #include "gateway/nbd/counters.hpp"
+#include "gateway/nbd/debt.hpp"
 #include "gateway/nbd/directory.hpp"
 #include "gateway/nbd/handshake.hpp"
 #include "gateway/nbd/in_flight.hpp"
@@ -42,6 +43,10 @@ struct ConnectionOptions {
   proto::Micros handshake_timeout = 10 * proto::kSecond;
   /// A connection that is to be closed, and whose client takes no bytes for this long (up to twice), is cut off.
   proto::Micros send_timeout = 10 * proto::kSecond;
+  /// A client that owes the next move (the rest of a WRITE's payload, or to take its replies) and moves less than
+  /// kLeastMove in this time (up to twice) is cut off, if it holds what others wait for. Of a connection that is
+  /// there already: set_stall_timeout().
+  proto::Micros stall_timeout = 60 * proto::kSecond;
   /// The longest wait for its export of a connection that goes on after a restart. Its client has been served before:
   /// it is held for as long as requests are by default.
   proto::Micros resume_timeout = 120 * proto::kSecond;
@@ -58,8 +63,8 @@ struct ConnectionOptions {
 ///   stalled()        waits for payload memory?      then on_room() once there is some
 ///   next_deadline()  when to call on_deadline()
 ///   wants_close()    close the socket, and call on_disconnected()
-/// At the end of the stream, or at an error of the socket, it calls on_disconnected() and may then destroy the
-/// object.
+/// At the end of the stream, or at an error of the socket, it calls on_peer_gone(), or on_disconnected(), after which
+/// it may destroy the object.
 ///
 /// One receive and one send may be under way at a time; each call of rx_buffers() or tx_buffers() replaces the one
 /// before. Memory that rx_buffers() or tx_buffers() has shown stays valid until on_received(), on_sent() or
@@ -107,6 +112,12 @@ class Connection {
   std::size_t tx_buffers(std::span<iovec> out);
   /// The first `length` bytes of the last tx_buffers() are sent.
   void on_sent(std::size_t length, proto::Micros now);
+  /// The peer takes no replies any more; with `input_ended` nothing is to be received from it any more, either. What
+  /// it has sent before is taken in and done all the same, as far as it came whole and has an effect: it may count on
+  /// a WRITE before its goodbye. To be called in the place of tx_buffers() from then on, until wants_close() is true.
+  void on_peer_gone(bool input_ended, proto::Micros now);
+  /// The same, and the reason for the end: its host is dead.
+  void on_peer_dead(proto::Micros now);
   /// The socket is closed, by whomever. Everything in flight is abandoned to the backend.
   void on_disconnected(proto::Micros now);
 
@@ -117,6 +128,10 @@ class Connection {
   /// True once nothing is left to be done on the socket but to close it.
   bool wants_close() const noexcept;
   CloseReason close_reason() const noexcept { return close_reason_; }
+  /// CloseReason::stalled: what it owed.
+  const Debt& debt() const noexcept { return debt_; }
+  /// The configuration has changed.
+  void set_stall_timeout(proto::Micros timeout, proto::Micros now) noexcept;
 
   // ---- the shell: exports ----
 
@@ -125,6 +140,10 @@ class Connection {
   std::optional<std::string_view> wants_export() const noexcept;
   /// It is this one. The backend must outlive the connection, or on_disconnected() must come first.
   void export_found(Backend& backend, proto::Micros now);
+  /// Of a connection that goes on after a restart: its export, which need not be online yet. From now on it hears of
+  /// losses there. export_found() comes later, unless forgo_export() does: the export is taken away.
+  void expect_export(Backend& backend);
+  void forgo_export() noexcept;
   /// There is none, or it must not be used; `text` tells the client why.
   void export_unknown(std::string_view text, proto::Micros now);
   /// It takes no new clients now; `text` tells the client why (NBD_REP_ERR_SHUTDOWN).
@@ -138,6 +157,8 @@ class Connection {
   bool stalled() const noexcept { return stalled_; }
   /// Bytes of payload that the client has announced and that have not come yet: at least so many follow.
   std::uint32_t payload_left() const noexcept { return rx_ == Rx::header ? 0 : rx_left_; }
+  /// A WRITE is on its way that cannot come whole, if these bytes are the last that the client has sent.
+  bool falls_short_with(std::size_t unread) const noexcept { return payload_left() > staging_.size() + unread; }
   /// There may be memory again: asks once more.
   void on_room(proto::Micros now);
 
@@ -179,6 +200,9 @@ class Connection {
   proto::Micros oldest_arrival() const noexcept;
   /// What is attached to; null in the handshake.
   Backend* backend() const noexcept { return backend_; }
+  /// What Backend::attach() has returned.
+  Attachment* attachment() const noexcept { return attachment_.get(); }
+  LossStanding standing() const noexcept;
   const Counters& counters() const noexcept { return counters_; }
 
  private:
@@ -207,6 +231,17 @@ class Connection {
   void enter(Phase phase, CloseReason reason);
   bool output_pending() const noexcept;
   void wake() noexcept;
+  void drop_replies();
+  void abandon(Request& request);
+
+  // watch.cpp
+  bool leaving() const noexcept;
+  bool owes_payload() const noexcept;
+  void begin_watch(proto::Micros now) noexcept;
+  void look_at_debts(proto::Micros now) noexcept;
+  void keep_watch(proto::Micros now);
+  bool stalls_others(proto::Micros now) const noexcept;
+  void cut_off(CloseReason reason) noexcept;
 
   // handover.cpp
   void resume_on(Backend& backend, proto::Micros now);
@@ -217,17 +252,18 @@ class Connection {
   bool leaves_requests() const noexcept { return phase_ == Phase::parting || phase_ == Phase::draining; }
   std::size_t room_for_headers() const noexcept;
   void advance(proto::Micros now);
+  void stop_waiting() noexcept;
   bool advance_handshake(proto::Micros now);
   void after_handshake_step();
   bool take_header(proto::Micros now);
   bool take_request(const RequestHeader& header, proto::Micros now);
-  bool exceeds_share(const RequestHeader& header) const noexcept;
   bool admit(const RequestHeader& header, proto::Micros now);
   bool answer_at_once(const RequestHeader& header, proto::nbd::Error error, const char* text);
   void header_taken(const RequestHeader& header);
   bool take_payload(proto::Micros now);
   void payload_arrived(std::size_t length, proto::Micros now);
   bool take_discard();
+  void drop_unfinished_write();
 
   ConnectionListener& listener_;
   const ConnectionOptions options_;
@@ -244,7 +280,7 @@ class Connection {
   std::size_t handshake_sent_ = 0;
 
   // Resumption.
-  std::unique_ptr<const KeptConnection> resumed_;  // until the export is there
+  std::unique_ptr<KeptConnection> resumed_;  // until the export is there
   proto::Micros resume_by_ = proto::kNever;
   bool handed_over_ = false;  // begin_handover() was called
 
@@ -265,15 +301,22 @@ class Connection {
 
   // Transmission.
   Backend* backend_ = nullptr;
+  std::unique_ptr<Attachment> attachment_;
   bool structured_ = false;
+  Stake stake_;  // in what the backend has; outlives the requests
   InFlight in_flight_;
   ReplyQueue replies_;
 
-  // The watch over a client that takes nothing while we want to close.
-  proto::Micros send_check_at_ = proto::kNever;
-  std::uint64_t bytes_sent_at_check_ = 0;
-  bool sending_at_check_ = false;
+  // The watch over a client that owes the next move.
+  proto::Micros stall_timeout_;
+  proto::Micros check_at_ = proto::kNever;
+  StandingDebt payload_debt_;
+  StandingDebt reply_debt_;
+  std::uint64_t sent_at_check_ = 0;
+  Debt debt_;
   bool cut_off_ = false;
+  bool peer_gone_ = false;    // it takes no replies any more
+  bool input_ended_ = false;  // and what is in the staging memory is the last of it
 
   Counters counters_;
 };

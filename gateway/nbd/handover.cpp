@@ -10,9 +10,9 @@ namespace nbdgw::nbd {
 bool keeps_promises(const ExportInfo& now, const ExportInfo& before) noexcept {
   constexpr std::uint16_t kNoPromises = proto::nbd::kFlagReadOnly | proto::nbd::kFlagRotational;
   const auto promised = static_cast<std::uint16_t>(transmission_flags(before, true) & ~kNoPromises);
-  return now.disk == before.disk && now.size >= before.size && now.read_only == before.read_only &&
-         (transmission_flags(now, true) & promised) == promised && now.min_block <= before.min_block &&
-         now.max_payload >= before.max_payload;
+  return proto::same_disk(before.disk, now.disk) == proto::SameDisk::yes && now.size >= before.size &&
+         now.read_only == before.read_only && (transmission_flags(now, true) & promised) == promised &&
+         now.min_block <= before.min_block;
 }
 
 Connection::Connection(KeptConnection kept, ConnectionListener& listener, const ConnectionOptions& options,
@@ -21,11 +21,12 @@ Connection::Connection(KeptConnection kept, ConnectionListener& listener, const 
       options_(options),
       phase_(Phase::resuming),
       now_(now),
-      resumed_(std::make_unique<const KeptConnection>(std::move(kept))),
+      resumed_(std::make_unique<KeptConnection>(std::move(kept))),
       resume_by_(now + options.resume_timeout),
-      staging_(kStagingLength) {
+      staging_(kStagingLength),
+      stall_timeout_(options.stall_timeout) {
   NBDGW_ASSERT(resumed_->unread.size() <= kMaxUnread, "no more is kept than can be received");
-  structured_ = resumed_->structured;
+  stake_.in_pieces = structured_ = resumed_->structured;
   replies_.open(structured_);
 }
 
@@ -34,7 +35,7 @@ void Connection::begin_handover(proto::Micros now) {
   handed_over_ = true;
   if (phase_ != Phase::transmission && phase_ != Phase::resuming) return;
   enter(Phase::parting, CloseReason::none);
-  stalled_ = false;  // a request that waits for memory waits for the next process
+  stop_waiting();  // a request that waits for memory waits for the next process
   advance(now);
 }
 
@@ -44,14 +45,39 @@ bool Connection::parked() const noexcept {
 
 KeptConnection Connection::kept() const {
   NBDGW_ASSERT(parked(), "only what has come to rest is kept");
-  if (resumed_ != nullptr) return *resumed_;
+  if (resumed_ != nullptr) {
+    KeptConnection again = *resumed_;
+    again.standing = standing();
+    return again;
+  }
   const auto unread = staging_.bytes();
-  return {.info = backend_->info(), .structured = structured_, .unread = {unread.begin(), unread.end()}};
+  return {.info = backend_->info(),
+          .structured = structured_,
+          .standing = standing(),
+          .unread = {unread.begin(), unread.end()}};
+}
+
+LossStanding Connection::standing() const noexcept {
+  if (attachment_ != nullptr) return attachment_->standing();
+  return resumed_ != nullptr ? resumed_->standing : LossStanding::newcomer;
+}
+
+void Connection::expect_export(Backend& backend) {
+  if (phase_ == Phase::resuming && attachment_ == nullptr) attachment_ = backend.attach(resumed_->standing);
+}
+
+/// What it was owed there is left to whoever comes, and that may be it.
+void Connection::forgo_export() noexcept {
+  if (resumed_ == nullptr || attachment_ == nullptr) return;
+  const LossStanding before = standing();
+  attachment_.reset();
+  resumed_->standing = before == LossStanding::owed ? LossStanding::newcomer : before;
 }
 
 /// The export that it was attached to is there again.
 void Connection::resume_on(Backend& backend, proto::Micros now) {
   if (!keeps_promises(backend.info(), resumed_->info)) return enter(Phase::closing, CloseReason::resume_refused);
+  expect_export(backend);
   backend_ = &backend;
   const auto& unread = resumed_->unread;
   std::ranges::copy(unread, staging_.make_room(unread.size()).begin());

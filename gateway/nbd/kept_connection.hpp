@@ -18,6 +18,7 @@ inline constexpr std::size_t kMaxUnread = proto::nbd::kOptionRequestLength + kMa
 struct KeptConnection {
   ExportInfo info;                   // as it was for this client
   bool structured = false;           // replies
+  LossStanding standing{};           // with the export
   std::vector<std::uint8_t> unread;  // the begin of its next requests; at most kMaxUnread
 };
 

@@ -62,11 +62,15 @@ std::size_t Connection::rx_buffers(std::span<iovec> out) {
   } else if (rx_ == Rx::header) {
     room = room_for_headers();
   } else if (rx_segment_ == nullptr) {
-    return 0;  // finished early, in between: the next step drops the rest
+    room = room_for_headers();  // memory is asked for when there is some payload
   } else {
     const std::size_t rest = rx_segment_->length - rx_filled_;
     filled = proto::slice(rx_segment_->payload, rx_filled_, rest, out, &offered_payload_);
-    if (offered_payload_ == rx_left_) room = room_for_headers();
+    if (offered_payload_ == rx_left_) {
+      room = room_for_headers();
+    } else if (offered_payload_ == rest) {
+      room = kRoomAmongLargeWrites;  // shows whether the next segment is on its way
+    }
   }
   if (room > 0 && filled < out.size()) {
     const std::span<std::uint8_t> free = staging_.make_room(std::min(room, kStagingLength));
@@ -93,6 +97,12 @@ void Connection::on_room(proto::Micros now) {
   if (!stalled_) return;
   stalled_ = false;
   advance(now);
+  if (!stalled_) stake_.leave();
+}
+
+void Connection::stop_waiting() noexcept {
+  stalled_ = false;
+  stake_.leave();
 }
 
 /// Takes everything that can be taken from the staging memory.
@@ -117,6 +127,8 @@ void Connection::advance(proto::Micros now) {
         break;
     }
   }
+  if (input_ended_ && !blocked_) drop_unfinished_write();
+  if (rx_request_ != nullptr) begin_watch(now);
 }
 
 bool Connection::advance_handshake(proto::Micros now) {
@@ -139,7 +151,7 @@ void Connection::after_handshake_step() {
     case Handshake::State::closing:
       return enter(Phase::closing, handshake_->close_reason());
     case Handshake::State::done:
-      structured_ = handshake_->structured();
+      stake_.in_pieces = structured_ = handshake_->structured();
       replies_.open(structured_);
       handshake_.reset();
       enter(Phase::transmission, CloseReason::none);
@@ -172,6 +184,10 @@ bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
   const Verdict verdict = validate_request(header, backend_->info(), structured_);
   if (verdict.error != Error::none) return answer_at_once(header, verdict.error, verdict.text);
   if (header.length == 0 && header.command != Command::flush) return answer_at_once(header, Error::none, nullptr);
+  if (peer_gone_ && header.command == Command::read) {
+    header_taken(header);
+    return true;
+  }
   const bool first_look = header_seen_at_ < 0;
   if (first_look) header_seen_at_ = now;
   if (in_flight_.size() >= options_.max_in_flight) {
@@ -182,13 +198,8 @@ bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
   return admit(header, now);
 }
 
-bool Connection::exceeds_share(const RequestHeader& header) const noexcept {
-  return carries_payload(header.command) && in_flight_.payload_bytes() > 0 &&
-         in_flight_.payload_bytes() + header.length > backend_->memory_free();
-}
-
 bool Connection::admit(const RequestHeader& header, proto::Micros now) {
-  Request* const request = exceeds_share(header) ? nullptr : backend_->admit(header, *this, now);
+  Request* const request = backend_->admit(header, *this, stake_, now);
   if (request == nullptr) {
     ++counters_.stalls;
     stalled_ = blocked_ = true;
@@ -249,11 +260,13 @@ bool Connection::take_payload(proto::Micros now) {
       rx_ = Rx::discard;
       return true;
     }
+    if (staging_.size() == 0) return false;  // who has sent nothing gets no memory
     rx_segment_ = backend_->next_write_segment(*rx_request_);
     rx_filled_ = 0;
     if (rx_segment_ == nullptr) {
       ++counters_.stalls;
       stalled_ = blocked_ = true;
+      payload_debt_.interrupt();  // now the move is ours
       return false;
     }
     const std::uint64_t expected = rx_request_->header.offset + (rx_request_->header.length - rx_left_);
@@ -281,11 +294,21 @@ void Connection::payload_arrived(std::size_t length, proto::Micros now) {
   if (rx_left_ == 0) {
     rx_ = Rx::header;
     rx_request_ = nullptr;
+    payload_debt_.interrupt();
   }
   if (!request.marks.finished)
     backend_->segment_received(request, segment, now);
   else if (rx_left_ == 0)
     replies_.finish(request);
+}
+
+/// The rest of its payload never comes.
+void Connection::drop_unfinished_write() {
+  if (rx_request_ != nullptr) abandon(*rx_request_);
+  rx_request_ = nullptr;
+  rx_segment_ = nullptr;
+  after_discard_.reset();
+  rx_ = Rx::header;
 }
 
 /// Drops what is there of a payload that nobody wants; after its end comes the reply.
@@ -299,6 +322,7 @@ bool Connection::take_discard() {
   if (rx_request_ != nullptr) {
     replies_.finish(*rx_request_);
     rx_request_ = nullptr;
+    payload_debt_.interrupt();
   } else if (replies_.full()) {
     blocked_ = true;
     return false;

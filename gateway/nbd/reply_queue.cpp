@@ -40,6 +40,24 @@ void ReplyQueue::clear() noexcept {
 // ---- the ready list
 // -------------------------------------------------------------------------------------------------
 
+void ReplyQueue::drop(Backend& backend, InFlight& in_flight) {
+  const auto give_back = [&](nbd::Request& request) {
+    in_flight.remove(request);
+    backend.release(request);
+  };
+  for (; head_ != tail_; ++head_) {
+    const WireSlot& wire = slot(head_);
+    if (wire.last && wire.request != nullptr) give_back(*wire.request);
+  }
+  head_sent_ = segment_sent_ = 0;
+  while (ready_first_ != nullptr) {
+    nbd::Request& request = *ready_first_;
+    unqueue_first();
+    request.marks.done_first = request.marks.done_last = nullptr;
+    if (request.marks.finished) give_back(request);
+  }
+}
+
 void ReplyQueue::queue(nbd::Request& request) noexcept {
   if (request.marks.queued) return;
   request.marks.queued = true;
@@ -182,6 +200,28 @@ std::size_t ReplyQueue::gather(std::span<iovec> out, Counters& counters) {
     filled += gather_slot(slot(position), oldest ? head_sent_ : 0, oldest ? segment_sent_ : 0, out.subspan(filled));
   }
   return filled;
+}
+
+std::uint64_t ReplyQueue::unsent_bytes() const noexcept {
+  std::uint64_t bytes = 0;
+  for (std::size_t position = head_; position != tail_; ++position) {
+    const WireSlot& wire = slots_[position & (kWireSlots - 1)];
+    bytes += wire.header_length + wire.text_length;
+    for (const Segment* segment = wire.segment; segment != nullptr;
+         segment = wire.all_segments ? segment->next : nullptr)
+      bytes += segment->length;
+  }
+  for (const Request* request = ready_first_; request != nullptr; request = request->marks.next_ready) {
+    const EngineMarks& marks = request->marks;
+    if (marks.error != Error::none || request->header.command != Command::read) continue;
+    if (marks.finished && !marks.answering) {  // goes out whole
+      bytes += request->header.length;
+      continue;
+    }
+    for (const Segment* segment = marks.done_first; segment != nullptr; segment = segment->next_done)
+      bytes += segment->length;
+  }
+  return bytes - head_sent_ - segment_sent_;
 }
 
 std::size_t ReplyQueue::gather_slot(WireSlot& wire, std::size_t head_sent, std::size_t segment_sent,

@@ -48,11 +48,17 @@ class ReplyQueue {
   /// The outcome is in request.marks: the reply may be sent.
   void finish(Request& request);
 
+  /// What is ready and not sent, bytes; of what is in no wire slot yet the payload only. Looks at all of it.
+  std::uint64_t unsent_bytes() const noexcept;
+
   /// Fills `out` from the oldest unsent byte on; returns the number of entries.
   std::size_t gather(std::span<iovec> out, Counters& counters);
   /// The first `length` gathered bytes are sent: gives segments and requests back to the backend.
   void on_sent(std::size_t length, Backend& backend, InFlight& in_flight, Counters& counters);
 
+  /// Nobody takes them any more: what is finished goes back to the backend; of a READ that is not, the data that
+  /// could have gone is forgotten.
+  void drop(Backend& backend, InFlight& in_flight);
   /// Forgets everything that is queued. The requests themselves are the caller's business.
   void clear() noexcept;
 

@@ -1,5 +1,7 @@
 #include "gateway/nbd/validate.hpp"
 
+#include <algorithm>
+
 namespace nbdgw::nbd {
 namespace {
 
@@ -57,6 +59,16 @@ Verdict check_range(const RequestHeader& request, const ExportInfo& info) noexce
   return {writes ? Error::enospc : Error::einval, "The request goes beyond the end of the export."};
 }
 
+/// What can go through memory piece by piece may be as long as any client expects of any server. A client that never
+/// asked for block sizes sends as much, whatever we would have told it (NBD protocol, "Block sizes").
+std::uint32_t longest(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept {
+  const std::uint32_t most = std::max(max_payload(info), kUsualPayload);
+  if (request.command == Command::write) return most;
+  if (request.command != Command::read) return ~std::uint32_t{0};
+  const bool in_pieces = structured && (request.flags & kCmdFlagDf) == 0;
+  return in_pieces ? most : max_payload(info);
+}
+
 }  // namespace
 
 Verdict validate_request(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept {
@@ -69,8 +81,7 @@ Verdict validate_request(const RequestHeader& request, const ExportInfo& info, b
   }
   if (info.read_only && request.command != Command::read) return {Error::eperm, "The export is read-only."};
 
-  const bool payload = request.command == Command::read || request.command == Command::write;
-  if (payload && request.length > max_payload(info))
+  if (request.length > max_payload(info) && request.length > longest(request, info, structured))
     return {Error::einval, "The request is longer than the maximum payload of this export."};
   return check_range(request, info);
 }

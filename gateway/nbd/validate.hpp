@@ -11,7 +11,11 @@ namespace nbdgw::nbd {
 /// costs the connection (NBD protocol, "Size constraints": more than 32 MiB may be taken for an attack). Bytes.
 inline constexpr std::uint32_t kMaxPayload = 64 * 1024 * 1024;
 
-/// The longest READ or WRITE of this export, bytes: what is told to the client and what is enforced.
+/// What clients that do not ask send (NBD protocol, "Block sizes"). Bytes.
+inline constexpr std::uint32_t kUsualPayload = 32 * 1024 * 1024;
+
+/// The longest READ or WRITE of this export, bytes: what is told to the client, and what is enforced for a READ that
+/// is answered in one piece.
 constexpr std::uint32_t max_payload(const ExportInfo& info) noexcept {
   return info.max_payload < kMaxPayload ? info.max_payload : kMaxPayload;
 }

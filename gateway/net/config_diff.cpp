@@ -34,6 +34,14 @@ class Keys {
   ChangeEffect effect_ = ChangeEffect::none;
 };
 
+/// A secret alone is no reason for another login: it is for the next one, and until then nobody is asked for it.
+std::optional<config::Chap> without_secrets(std::optional<config::Chap> chap) {
+  if (!chap) return chap;
+  chap->credentials.secret.clear();
+  if (chap->mutual) chap->mutual->secret.clear();
+  return chap;
+}
+
 /// What a session is logged in with: another login must follow.
 Keys session_keys(const config::Target& a, const config::Target& b) {
   constexpr auto kEffect = ChangeEffect::replaced;
@@ -43,7 +51,7 @@ Keys session_keys(const config::Target& a, const config::Target& b) {
       .compare("connections", a.connections, b.connections, kEffect)
       .compare("header_digest", a.header_digest, b.header_digest, kEffect)
       .compare("data_digest", a.data_digest, b.data_digest, kEffect)
-      .compare("auth", a.chap, b.chap, kEffect)
+      .compare("auth", without_secrets(a.chap), without_secrets(b.chap), kEffect)
       .compare("immediate_data", a.immediate_data, b.immediate_data, kEffect)
       .compare("initial_r2t", a.initial_r2t, b.initial_r2t, kEffect)
       .compare("first_burst", a.first_burst, b.first_burst, kEffect)
@@ -57,12 +65,19 @@ Keys target_keys(const config::Target& a, const config::Target& b) {
   const config::TargetTimeouts& s = a.timeouts;
   const config::TargetTimeouts& t = b.timeouts;
   Keys keys = session_keys(a, b);
+  if (without_secrets(a.chap) == without_secrets(b.chap))
+    keys.compare("auth.chap (a secret)", a.chap, b.chap, kEffect);
   keys.compare("queue_depth", a.queue_depth, b.queue_depth, kEffect)
       .compare("retries", a.retries, b.retries, kEffect)
       .compare("fast_abort", a.fast_abort, b.fast_abort, kEffect)
+      .compare("after_reinstatement", a.after_reinstatement, b.after_reinstatement, kEffect)
+      .compare("other_group", a.other_group, b.other_group, kEffect)
+      .compare("after_silence", a.after_silence, b.after_silence, kEffect)
+      .compare("time2wait", a.time2wait, b.time2wait, kEffect)
       .compare("on_path_loss", a.on_path_loss, b.on_path_loss, kEffect)
       .compare("power_on_attention", a.power_on_attention, b.power_on_attention, kEffect)
       .compare("timeouts.command", s.command, t.command, kEffect)
+      .compare("timeouts.slow_command", s.slow_command, t.slow_command, kEffect)
       .compare("timeouts.abort", s.abort, t.abort, kEffect)
       .compare("timeouts.lu_reset", s.lu_reset, t.lu_reset, kEffect)
       .compare("timeouts.target_reset", s.target_reset, t.target_reset, kEffect)
@@ -105,7 +120,8 @@ Keys export_keys(const config::Config& from, const config::Export& a, const conf
       .compare("lun", a.lun, b.lun, ChangeEffect::replaced)
       .compare("description", a.description, b.description, ChangeEffect::in_place)
       .compare("read_only", a.read_only, b.read_only, ChangeEffect::replaced)
-      .compare("required", a.required, b.required, ChangeEffect::in_place);
+      .compare("required", a.required, b.required, ChangeEffect::in_place)
+      .compare("same_disk", a.same_disk, b.same_disk, ChangeEffect::in_place);
   config::Export same_target = b;
   same_target.target = a.target;
   NBDGW_ASSERT(a == same_target || !keys.text().empty(), "every key of an export is compared");
@@ -147,13 +163,39 @@ void diff_exports(const config::Config& from, const config::Config& to, std::vec
   }
 }
 
+/// The admin server goes on with other secrets of the same kind: it asks for what it has asked for, and nothing else.
+bool token_is_renewed(const config::Admin& from, const config::Admin& to) {
+  return !from.token.empty() && !to.token.empty();
+}
+bool tls_is_renewed(const config::Admin& from, const config::Admin& to) {
+  return from.tls && to.tls && from.tls->client_ca.has_value() == to.tls->client_ca.has_value();
+}
+
+void diff_admin(const config::Admin& from, const config::Admin& to, ConfigDiff& found) {
+  Keys renewed;  // what is in the files counts
+  if (token_is_renewed(from, to)) {
+    renewed.compare("token_file", from.token, to.token, ChangeEffect::in_place);
+  } else if (from.token != to.token) {
+    found.needs_restart.emplace_back("admin.token_file");
+  }
+  if (tls_is_renewed(from, to)) {
+    renewed.compare("tls", from.tls, to.tls, ChangeEffect::in_place);
+  } else if (from.tls != to.tls) {
+    found.needs_restart.emplace_back("admin.tls");
+  }
+  if (renewed.text().empty()) return;
+  found.changes.push_back(
+      {.kind = Kind::changed, .object = "admin", .detail = renewed.text(), .effect = renewed.effect()});
+}
+
 void diff_rest(const config::Config& from, const config::Config& to, ConfigDiff& found) {
   Keys limits;
   limits.compare("connections", from.limits.connections, to.limits.connections, ChangeEffect::in_place)
       .compare("handshake_timeout", from.limits.handshake_timeout, to.limits.handshake_timeout,
                ChangeEffect::in_place)
       .compare("in_flight_per_connection", from.limits.in_flight_per_connection, to.limits.in_flight_per_connection,
-               ChangeEffect::in_place);
+               ChangeEffect::in_place)
+      .compare("stall_timeout", from.limits.stall_timeout, to.limits.stall_timeout, ChangeEffect::in_place);
   if (!limits.text().empty()) {
     found.changes.push_back(
         {.kind = Kind::changed, .object = "limits", .detail = limits.text(), .effect = limits.effect()});
@@ -167,8 +209,7 @@ void diff_rest(const config::Config& from, const config::Config& to, ConfigDiff&
   };
   at_start("listen.nbd", from.listen.nbd, to.listen.nbd);
   at_start("listen.admin", from.listen.admin, to.listen.admin);
-  at_start("admin.token_file", from.admin.token, to.admin.token);  // what is in the files, too
-  at_start("admin.tls", from.admin.tls, to.admin.tls);
+  diff_admin(from.admin, to.admin, found);
   at_start("limits.memory", from.limits.memory, to.limits.memory);
   at_start("workers", from.workers, to.workers);
   at_start("initiator.name", from.initiator.name, to.initiator.name);
@@ -186,7 +227,11 @@ ConfigDiff diff(const config::Config& in_force, const config::Config& next) {
 
 config::Config without_restart(const config::Config& in_force, config::Config next) {
   next.listen = in_force.listen;
-  next.admin = in_force.admin;
+  if (!token_is_renewed(in_force.admin, next.admin)) {
+    next.admin.token = in_force.admin.token;
+    next.admin.token_file = in_force.admin.token_file;
+  }
+  if (!tls_is_renewed(in_force.admin, next.admin)) next.admin.tls = in_force.admin.tls;
   next.limits.memory = in_force.limits.memory;
   next.workers = in_force.workers;
   next.initiator = in_force.initiator;

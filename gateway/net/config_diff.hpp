@@ -19,7 +19,7 @@ enum class ChangeEffect : std::uint8_t {
 struct ConfigChange {
   enum class Kind : std::uint8_t { added, changed, removed };
   Kind kind{};
-  std::string object;  // "export vol1", "target array", "limits", "log"
+  std::string object;  // "export vol1", "target array", "admin", "limits", "log"
   std::string detail;  // changed: the keys, as in the file, and what follows for clients; for people. Else empty
   ChangeEffect effect = ChangeEffect::none;
 

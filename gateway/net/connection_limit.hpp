@@ -37,12 +37,18 @@ class ConnectionLimit {
     return {};
   }
   std::uint32_t limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
-  /// Those that have a place keep it, even if they are more.
-  void set_limit(std::uint32_t limit) noexcept { limit_.store(limit, std::memory_order_relaxed); }
+  /// Those that have a place keep it, even if they are more. `lowered`: it is not what was configured, for want of
+  /// descriptors.
+  void set_limit(std::uint32_t limit, bool lowered = false) noexcept {
+    limit_.store(limit, std::memory_order_relaxed);
+    lowered_.store(lowered, std::memory_order_relaxed);
+  }
+  bool lowered() const noexcept { return lowered_.load(std::memory_order_relaxed); }
   std::uint32_t taken() const noexcept { return taken_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<std::uint32_t> limit_;
+  std::atomic<bool> lowered_{false};
   std::atomic<std::uint32_t> taken_{0};
 };
 

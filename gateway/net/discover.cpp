@@ -32,11 +32,13 @@ class Discoverer final : private PortalSocket::Owner {
         socket_.fail(socket_.socket().error_text());
         continue;
       }
-      const proto::Micros deadline = told_connected_ ? engine_.next_deadline() : connect_deadline;
+      const proto::Micros deadline =
+          told_connected_ ? engine_.next_deadline() : std::min(connect_deadline, socket_.next_deadline());
       const auto ready = poller_.wait(deadline == proto::kNever ? deadline : deadline - now);
       const proto::Micros woken = steady_now();
       for (const epoll_event& event : ready) static_cast<Watcher*>(event.data.ptr)->on_ready(event.events, woken);
       if (woken >= engine_.next_deadline()) engine_.on_deadline(woken);
+      socket_.on_deadline(woken);
     }
     return {engine_.targets(), engine_.failure()};
   }
@@ -44,12 +46,13 @@ class Discoverer final : private PortalSocket::Owner {
  private:
   void connect() {
     const initiator::Portal& portal = settings_.portals.front();
-    socket_.connect(portal.host, portal.port);
-    if (!socket_.wants_addresses()) return;
+    socket_.connect({portal}, steady_now());
+    const auto wanted = socket_.take_lookup();
+    if (!wanted) return;
     boost::asio::io_context lookup;
     Resolver resolver(lookup);
-    resolver.resolve(portal.host, portal.port, [this](std::vector<Address> addresses, std::string error) {
-      socket_.on_resolved(socket_.attempt(), std::move(addresses), error);
+    resolver.resolve(portal.host, portal.port, [&](const std::vector<Address>& addresses, const std::string& error) {
+      socket_.on_resolved(*wanted, addresses, error, steady_now());
     });
     lookup.run();
   }

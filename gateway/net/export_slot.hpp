@@ -21,6 +21,10 @@ class ExportSlot {
   /// changes.
   virtual nbd::Backend* backend() noexcept = 0;
 
+  /// The same, also while it is not online: for clients of before a restart, who are to hear of what is lost
+  /// meanwhile.
+  virtual nbd::Backend* coming_backend() noexcept { return backend(); }
+
   /// Why backend() is null, and what to do about it: a client that waits in its handshake is told this in the end.
   virtual std::string waiting_reason() const = 0;
 

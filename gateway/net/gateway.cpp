@@ -1,16 +1,19 @@
 #include "gateway/net/gateway.hpp"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include "config/address.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/config_diff.hpp"
+#include "gateway/net/descriptor_budget.hpp"
 #include "gateway/net/gateway_reload.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/session_settings.hpp"
@@ -19,25 +22,18 @@
 namespace nbdgw::net {
 namespace {
 
-/// Descriptors beside those of clients and target connections: log, epoll, events, listeners, libraries.
-constexpr std::uint64_t kSpareDescriptors = 128;
-
-/// Raises the soft limit of open files as far as needed and allowed, and says so if that is not enough.
-void raise_descriptor_limit(const config::Config& config) {
-  std::uint64_t needed = config.limits.connections + kSpareDescriptors;
-  for (const config::Target& target : config.targets) needed += target.connections;
-  needed +=
-      config.listen.admin.size() * (config::kAdminConnections + 1);  // a newcomer, before it is decided who goes
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
-  limit.rlim_cur = std::min<rlim_t>(needed, limit.rlim_max);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < needed) {
-    spdlog::warn(
-        "limits.connections asks for {} open files, the system allows {}: clients beyond will have to wait "
-        "(ulimit -n, LimitNOFILE=)",
-        needed, limit.rlim_cur);
-  }
+/// Where the open files that the system allows do not do for all. Throws std::system_error where they do for nobody.
+void tell_shortage(const DescriptorBudget& budget, bool at_start) {
+  const std::string numbers = fmt::format(
+      "the system allows this process {} open files (hard limit), of which it needs {} for the targets, the admin "
+      "server and itself",
+      budget.allowed, budget.own);
+  const std::string advice =
+      fmt::format("set LimitNOFILE={} or more in the unit (ulimit -Hn elsewhere)", budget.own + budget.wanted);
+  if (budget.clients == 0 && at_start)
+    throw std::system_error(EMFILE, std::system_category(), numbers + ", so no client could be let in; " + advice);
+  spdlog::warn("{}: {} clients are let in at a time, not {} (limits.connections); {}", numbers, budget.clients,
+               budget.wanted, advice);
 }
 
 nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
@@ -63,9 +59,11 @@ Gateway::~Gateway() {
 
 void Gateway::start() {
   open_listeners();
+  std::vector<Resumed> resumed;
+  if (options_.kept != nullptr) resumed = take_over(*options_.kept);
   make_workers();
+  resume(std::move(resumed));  // they are there before any LUN is looked at
   for (const auto& worker : workers_) worker->shard.start();
-  if (options_.kept != nullptr) resume_clients(std::move(options_.kept->clients));
   for (const auto& listener : listeners_) listener->start();
   control_thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "control");
@@ -96,9 +94,11 @@ void Gateway::make_workers() {
   const std::uint32_t count = config::worker_count(config, std::max(1U, std::thread::hardware_concurrency()));
   ShardOptions options;
   options.initiator_name = config.initiator.name;
+  options.slept = options_.slept;
+  options.clients = config.limits.connections;
   options.memory = config.limits.memory / count;
   for (std::uint32_t i = 0; i < count; ++i) {
-    workers_.push_back(std::make_unique<Worker>(i, options));
+    workers_.push_back(std::make_unique<Worker>(i, options, disks_));
   }
   for (std::uint32_t i = 0; i < config.targets.size(); ++i) {
     if (!is_used(config, config.targets[i])) continue;
@@ -110,10 +110,11 @@ void Gateway::make_workers() {
       order.new_exports.push_back({.config = export_config(config, exported),
                                    .required = exported.required,
                                    .target = config.targets[i].name,
-                                   .cache = kept_cache(config.targets[i].iqn, exported)});
+                                   .cache = caches_.take(config.targets[i].iqn, wire_lun(exported))});
     }
     note_made(worker, worker.carry_out(std::move(order), resolver_, recovery_, steady_now()));
   }
+  caches_.settle();
   put_in_force(config);
   publish_places();
 }
@@ -147,10 +148,17 @@ std::shared_ptr<const config::Config> Gateway::config() const {
 
 /// What the control thread itself goes by. What the shards go by, they have.
 void Gateway::put_in_force(config::Config config) {
-  raise_descriptor_limit(config);
-  limit_.set_limit(config.limits.connections);
+  const DescriptorBudget budget =
+      share_out_descriptors(config, workers_.size(), listeners_.size(), raise_descriptor_limit());
+  if (budget.is_short()) tell_shortage(budget, !control_thread_.joinable());
+  limit_.set_limit(budget.clients, budget.is_short());
   client_options_.max_in_flight = config.limits.in_flight_per_connection;
   client_options_.handshake_timeout = config.limits.handshake_timeout;
+  for (const auto& worker : workers_) {
+    worker->shard.post([&shard = worker->shard, timeout = config.limits.stall_timeout](proto::Micros now) {
+      shard.set_stall_timeout(timeout, now);
+    });
+  }
   directory_ = make_directory(config);
   auto shared = std::make_shared<const config::Config>(std::move(config));
   const std::lock_guard lock(config_mutex_);

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "config/model.hpp"
+#include "gateway/net/cache_memory.hpp"
+#include "gateway/net/clock.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/inherited_sockets.hpp"
 #include "gateway/net/kept_state.hpp"
@@ -40,6 +42,8 @@ struct GatewayOptions {
   KeptState* kept = nullptr;
   /// At the end clients are kept for the next process (take_kept()), not sent away.
   bool keep_clients = false;
+  /// How long the machine has been asleep so far.
+  SleepWatch::Reader slept = slept_so_far;
 };
 
 /// A gateway made from a configuration: its shards with their sessions, exports and clients, and the control thread,
@@ -81,6 +85,8 @@ class Gateway {
   /// At ErrorRecoveryLevel 0 this costs the session, which logs in again.
   void drop_connection(std::string target, std::uint16_t cid, bool dry_run, OnVerdict done);
   void set_export_state(std::string name, AdminState state, bool dry_run, OnVerdict done);
+  /// Probes its LUN anew (bridge::Export::rescan()). It ends with a RecoveryRecord of Verdict::request_id.
+  void rescan(std::string name, bool dry_run, OnVerdict done);
   /// No new clients on any export, or new ones again; those attached go on.
   void drain_clients(bool on, bool dry_run, OnVerdict done);
   void disconnect_client(std::uint64_t id, bool dry_run, OnVerdict done);
@@ -125,6 +131,7 @@ class Gateway {
   std::pair<Worker*, SessionExport*> find_export(const std::string& name) noexcept;
   bool has_export_on(const SessionDriver& driver, std::uint64_t lun) const noexcept;
 
+  std::uint32_t next_request() noexcept { return ++last_request_ != 0 ? last_request_ : ++last_request_; }
   void open_listeners();
   void make_workers();
   Worker& least_loaded_worker() noexcept;
@@ -132,8 +139,13 @@ class Gateway {
   void note_made(Worker& worker, const WorkDone& made);
   void put_in_force(config::Config config);
   void publish_places();
-  void resume_clients(std::vector<KeptClient> clients);
-  std::optional<bridge::CacheLegacy> kept_cache(const std::string& iqn, const config::Export& exported) const;
+  struct Resumed {
+    KeptClient client;
+    ConnectionLimit::Ticket ticket;
+  };
+  std::vector<Resumed> take_over(KeptState& kept);
+  ConnectionLimit::Ticket take_over(const KeptClient& client);
+  void resume(std::vector<Resumed> clients);
   static void take_kept(Worker& worker, KeptState& state);
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
   void stop_control();
@@ -148,11 +160,13 @@ class Gateway {
   RecoveryLog recovery_;
   nbd::ExportDirectoryPtr directory_;
   nbd::ConnectionOptions client_options_;  // of the next client
+  DiskRegister disks_;                     // before the workers
   std::vector<std::unique_ptr<Worker>> workers_;
   // What there is and where, by name. The objects are the shards', and are destroyed there some time after they have
   // been taken out here; what was posted to the shard before that still finds them.
   std::map<std::string, TargetHome> targets_;
   std::map<std::string, ExportHome> exports_;
+  CacheMemory caches_;  // of LUNs whose exports have gone
   SessionNumbers numbers_;
   std::unique_ptr<Reload> reload_;  // while one is being applied
   bool ending_ = false;             // drain() was called
@@ -161,7 +175,7 @@ class Gateway {
   std::size_t next_worker_ = 0;         // for the next client
   std::uint64_t last_client_ = 0;
   bool takes_clients_ = true;
-  std::uint32_t last_request_ = 0;  // of a rung by hand
+  std::uint32_t last_request_ = 0;  // of a rung or rescan by hand
   std::thread control_thread_;
 };
 

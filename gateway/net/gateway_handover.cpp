@@ -3,62 +3,64 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "gateway/net/clock.hpp"
 #include "gateway/net/gateway.hpp"
 #include "gateway/net/nbd_client.hpp"
+#include "gateway/net/session_settings.hpp"
 #include "gateway/net/stream_socket.hpp"
-#include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
-namespace {
-
-std::uint64_t wire_lun(const config::Export& exported) {
-  return proto::scsi::encode_lun(exported.lun).value();
-}
-
-}  // namespace
-
-/// Before anybody else is accepted: the places of these clients are theirs.
-void Gateway::resume_clients(std::vector<KeptClient> clients) {
-  const proto::Micros now = steady_now();
-  for (KeptClient& kept : clients) {
-    const std::string name = kept.connection.info.name;
-    const std::string peer = peer_text(kept.fd.get());
-    const auto exported = std::ranges::find(config_->exports, name, &config::Export::name);
-    if (exported == config_->exports.end() || config_->targets[exported->target].iqn != kept.iqn ||
-        wire_lun(*exported) != kept.lun) {
-      spdlog::warn(
-          "{}: was attached to export {} before the restart, which the configuration has no more, or on "
-          "another LUN: its connection is closed",
-          peer, name);
-      continue;
+/// Before anybody else is accepted: the places of these clients are theirs. What those are owed who cannot go on is
+/// left to whoever comes.
+std::vector<Gateway::Resumed> Gateway::take_over(KeptState& kept) {
+  for (ExportLegacy& legacy : kept.exports) caches_.put(std::move(legacy));
+  std::vector<KeptClient> clients = std::move(kept.clients);  // who is not taken over is closed at the end of this
+  std::vector<Resumed> resumed;
+  for (KeptClient& client : clients) {
+    if (ConnectionLimit::Ticket ticket = take_over(client)) {
+      resumed.push_back({.client = std::move(client), .ticket = std::move(ticket)});
+    } else if (client.connection.standing == nbd::LossStanding::owed) {
+      caches_.leave_debt(client.iqn, client.lun);
     }
-    ConnectionLimit::Ticket ticket = limit_.take();
-    if (!ticket) {
-      spdlog::warn(
-          "{}: was attached to export {} before the restart, but limits.connections is lower now: its "
-          "connection is closed",
-          peer, name);
-      continue;
-    }
-    exports_[name].worker->shard.send_here(
-        std::make_unique<NbdClient>(++last_client_, std::move(kept), std::move(ticket), client_options_, now));
   }
+  return resumed;
 }
 
-/// What was known of this LUN's cache by the process before.
-std::optional<bridge::CacheLegacy> Gateway::kept_cache(const std::string& iqn, const config::Export& exported) const {
-  if (options_.kept == nullptr) return std::nullopt;
-  const auto found = std::ranges::find_if(options_.kept->exports, [&](const ExportLegacy& legacy) {
-    return legacy.iqn == iqn && legacy.lun == wire_lun(exported);
-  });
-  return found == options_.kept->exports.end() ? std::nullopt : std::optional(found->cache);
+ConnectionLimit::Ticket Gateway::take_over(const KeptClient& client) {
+  const std::string& name = client.connection.info.name;
+  const std::string peer = peer_text(client.fd.get());
+  const auto exported = std::ranges::find(config_->exports, name, &config::Export::name);
+  if (exported == config_->exports.end() || config_->targets[exported->target].iqn != client.iqn ||
+      wire_lun(*exported) != client.lun) {
+    spdlog::warn(
+        "{}: was attached to export {} before the restart, which the configuration has no more, or on "
+        "another LUN: its connection is closed",
+        peer, name);
+    return {};
+  }
+  ConnectionLimit::Ticket ticket = limit_.take();
+  if (!ticket) {
+    spdlog::warn("{}: was attached to export {} before the restart, but {} is lower now: its connection is closed",
+                 peer, name, limit_.lowered() ? "the limit of open files" : "limits.connections");
+  }
+  return ticket;
+}
+
+void Gateway::resume(std::vector<Resumed> clients) {
+  const proto::Micros now = steady_now();
+  for (auto& [client, ticket] : clients) {
+    Shard& shard = exports_[client.connection.info.name].worker->shard;
+    shard.send_here(
+        std::make_unique<NbdClient>(++last_client_, std::move(client), std::move(ticket), client_options_, now));
+  }
 }
 
 KeptState Gateway::take_kept() {
   KeptState state;
+  state.exports = caches_.all();
   for (const auto& worker : workers_) take_kept(*worker, state);
   return state;
 }
@@ -74,10 +76,13 @@ void Gateway::take_kept(Worker& worker, KeptState& state) {
     kept.lun = (*here)->exported().unit().lun();
     state.clients.push_back(std::move(kept));
   }
+  std::set<const bridge::Disk*> told;
   for (const auto& slot : worker.exports) {
     const bridge::Export& exported = slot->exported();
-    if (exported.cache().unflushed() == 0 && exported.cache().doubtful() == 0) continue;
+    if (!exported.cache().matters()) continue;
     state.exports.push_back(legacy_of(*slot, steady_now()));
+    // Of several exports of a disk one takes the debts along.
+    if (!told.insert(exported.disk().get()).second) state.exports.back().cache.cache.drop_debts();
   }
 }
 

@@ -8,7 +8,6 @@
 #include "gateway/net/gateway_reload.hpp"
 #include "gateway/net/session_settings.hpp"
 #include "gateway/net/stall.hpp"
-#include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
 namespace {
@@ -59,7 +58,7 @@ void Gateway::Reload::begin() {
 }
 
 Gateway::Reload::Unit Gateway::Reload::unit_of(const config::Config& config, const config::Export& exported) {
-  return {target_of(config, exported).iqn, proto::scsi::encode_lun(exported.lun).value()};
+  return {target_of(config, exported).iqn, wire_lun(exported)};
 }
 
 void Gateway::Reload::find_leavers() {
@@ -121,7 +120,8 @@ void Gateway::Reload::add_target_and_export(std::uint32_t index, const config::E
   WorkOrder::NewExport order{
       .config = export_config(*next_, exported), .required = exported.required, .target = name};
   if (const auto state = states_.find(exported.name); state != states_.end()) order.admin_state = state->second;
-  if (const auto cache = caches_.find(unit_of(*next_, exported)); cache != caches_.end()) order.cache = cache->second;
+  const auto [iqn, lun] = unit_of(*next_, exported);
+  order.cache = gateway_.caches_.take(iqn, lun);
   orders_[gateway_.targets_[name].worker].new_exports.push_back(std::move(order));
 }
 
@@ -171,7 +171,7 @@ void Gateway::Reload::change_over() {
 void Gateway::Reload::note_retired(std::vector<ExportLegacy> legacies) {
   for (ExportLegacy& legacy : legacies) {
     states_[legacy.name] = legacy.admin_state;
-    caches_[{legacy.iqn, legacy.lun}] = legacy.cache;
+    gateway_.caches_.put(std::move(legacy));
   }
   if (--awaited_ > 0) return;
   if (gateway_.ending_) return finish(ReloadOutcome::stopping);
@@ -183,6 +183,7 @@ void Gateway::Reload::note_retired(std::vector<ExportLegacy> legacies) {
 }
 
 void Gateway::Reload::finish(ReloadOutcome outcome) {
+  gateway_.caches_.settle();
   const std::unique_ptr<Reload> self = std::move(gateway_.reload_);  // another one may be asked for by done_
   done_({outcome, std::move(diff_)});
 }

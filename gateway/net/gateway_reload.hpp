@@ -59,8 +59,7 @@ class Gateway::Reload {
   std::set<std::string> leaving_targets_;
   std::set<std::string> leaving_iqns_;
   std::set<Unit> leaving_units_;
-  std::map<Unit, bridge::CacheLegacy> caches_;  // of those that have gone
-  std::map<std::string, AdminState> states_;    // the same, by name
+  std::map<std::string, AdminState> states_;  // of those that have gone, by name
   std::map<Worker*, WorkOrder> orders_;
   std::size_t awaited_ = 0;  // shards that have not answered yet
 };

@@ -25,6 +25,11 @@ bool is_about_a_lun(Rung rung) noexcept {
   return rung == Rung::abort_task_set || rung == Rung::clear_task_set || rung == Rung::lu_reset;
 }
 
+std::string lun_words(std::uint64_t lun) {
+  const auto number = proto::scsi::decode_lun(lun);
+  return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
+}
+
 Verdict no_target(const std::string& name) {
   return {VerdictCode::not_found, "there is no target " + name + " in use", 0};
 }
@@ -38,11 +43,8 @@ std::optional<Verdict> objection(const RecoveryRequest& request, const std::stri
   if (!is_about_a_lun(request.rung)) return std::nullopt;
   // Other LUNs of the target may well exist, and be other hosts' business.
   if (lun_is_ours) return std::nullopt;
-  const auto lun = proto::scsi::decode_lun(request.lun);
   return Verdict{VerdictCode::not_found,
-                 fmt::format("no export is on LUN {} of target {}",
-                             lun ? std::to_string(*lun) : fmt::format("0x{:016x}", request.lun), target),
-                 0};
+                 fmt::format("no export is on LUN {} of target {}", lun_words(request.lun), target), 0};
 }
 
 Verdict not_logged_in(const Session& session) {
@@ -99,6 +101,20 @@ Verdict drop(Session& session, std::uint16_t cid, bool dry_run, proto::Micros no
   return {VerdictCode::ok, what, 0};
 }
 
+Verdict begin_rescan(SessionExport& slot, std::uint32_t id, bool dry_run, proto::Micros now) {
+  const Session& session = slot.driver().session();
+  if (session.state() != SessionState::logged_in) return not_logged_in(session);
+  if (slot.exported().rescanning()) {
+    return {VerdictCode::busy, "a rescan of export " + slot.name() + " is under way", 0};
+  }
+  const std::string what =
+      fmt::format("LUN {} of target {} is asked anew what it is and how large, and {} request(s) wait meanwhile",
+                  lun_words(slot.exported().unit().lun()), session.settings().label, slot.exported().in_flight());
+  if (dry_run) return {VerdictCode::ok, what, 0};
+  if (!slot.exported().rescan(id, now)) return not_logged_in(session);
+  return {VerdictCode::ok, what, id};
+}
+
 /// One answer for all shards, given when the last of them is done, or gone: a better one that a shard has put in, or
 /// else the first one.
 class Search {
@@ -138,8 +154,7 @@ void Gateway::recover(std::string target, RecoveryRequest request, bool dry_run,
     const auto [worker, driver] = find_target(target);
     if (driver == nullptr) return done(no_target(target));
     if (auto wrong = objection(request, target, has_export_on(*driver, request.lun))) return done(std::move(*wrong));
-    if (++last_request_ == 0) ++last_request_;
-    request.id = last_request_;
+    request.id = next_request();
     worker->shard.post([worker = worker, driver = driver, request, dry_run, done = std::move(done)](proto::Micros) {
       Verdict verdict = begin(driver->session(), request, dry_run);
       worker->shard.touch(*driver);  // the ladder takes its next step at the end of the turn
@@ -167,6 +182,19 @@ void Gateway::set_export_state(std::string name, AdminState state, bool dry_run,
     worker->shard.post([worker = worker, slot = slot, state, dry_run, done = std::move(done)](proto::Micros now) {
       if (!dry_run) worker->shard.set_admin_state(*slot, state, now);
       done({VerdictCode::ok, fmt::format("export {} {}", slot->name(), meaning(state)), 0});
+    });
+  });
+}
+
+void Gateway::rescan(std::string name, bool dry_run, OnVerdict done) {
+  on_control([this, name = std::move(name), dry_run, done = std::move(done)]() mutable {
+    const auto [worker, slot] = find_export(name);
+    if (slot == nullptr) return done({VerdictCode::not_found, "there is no export " + name, 0});
+    const std::uint32_t id = next_request();
+    worker->shard.post([worker = worker, slot = slot, id, dry_run, done = std::move(done)](proto::Micros now) {
+      Verdict verdict = begin_rescan(*slot, id, dry_run, now);
+      worker->shard.touch(slot->station());
+      done(std::move(verdict));
     });
   });
 }

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -28,11 +30,42 @@ UniqueFd open_socket(int family) {
   return UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
-/// Whether somebody answers on a UNIX socket. A listener with a full backlog does exist, too.
-bool answers(const sockaddr_un& address) {
+/// That client has gone already, or its network has: the next one may be there (accept(2)). Anything else would only
+/// come again and again.
+bool is_of_the_client(int error) noexcept {
+  constexpr std::array kOfTheClient{ECONNABORTED, EINTR,       EPERM,  EPROTO,    ENOPROTOOPT,  EOPNOTSUPP,
+                                    ENETDOWN,     ENETUNREACH, ENONET, EHOSTDOWN, EHOSTUNREACH, ETIMEDOUT};
+  return std::ranges::find(kOfTheClient, error) != kOfTheClient.end();
+}
+
+bool is_shortage(int error) noexcept {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+const char* advice_on_accept(int error) noexcept {
+  switch (error) {
+    case EMFILE:
+      return "; they wait. Raise the limit of open files (ulimit -n, LimitNOFILE=)";
+    case ENFILE:
+      return "; they wait. The whole system is at its limit of open files (sysctl fs.file-max)";
+    case ENOBUFS:
+    case ENOMEM:
+      return "; they wait. The system is short of memory";
+    default:
+      return "; it is tried again every second. If it goes on, restart the gateway";
+  }
+}
+
+/// What a connect to a UNIX socket comes to: 0, or an errno.
+int try_to_connect(const sockaddr_un& address) {
   const UniqueFd probe = open_socket(AF_UNIX);
-  return probe && (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-                   errno == EAGAIN);
+  if (!probe) return errno;
+  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+}
+
+const char* kind_of(mode_t mode) noexcept {
+  if (S_ISDIR(mode)) return "a folder";
+  return S_ISLNK(mode) ? "a symbolic link" : "a file";
 }
 
 }  // namespace
@@ -56,7 +89,7 @@ Listener::~Listener() {
 std::string Listener::advice(int error) const {
   switch (error) {
     case EADDRINUSE:
-      return std::string("another program listens there (ss -ltnp shows which); stop it or change ") +
+      return std::string("another program listens there (ss -ltnp or ss -lxp shows which); stop it or change ") +
              settings_.address;
     case EADDRNOTAVAIL:
       return std::string("this machine has no such address; change ") + settings_.address;
@@ -64,19 +97,37 @@ std::string Listener::advice(int error) const {
       return "not permitted; choose a port above 1023 or a folder that this user may write to";
     case ENOENT:
       return "the folder does not exist; make it first";
+    case ENOTDIR:
+      return std::string("a part of the path is no folder; change ") + settings_.address;
     default:
       return error_text(error);
   }
 }
 
-/// A file left by a gateway that ended without cleaning up must not keep the next one from starting.
+/// A file left by a gateway that ended without cleaning up must not keep the next one from starting. Only a refused
+/// connect proves that nobody has it any more.
 void Listener::remove_stale(const config::Endpoint& endpoint, const sockaddr_un& address) const {
   struct stat found {};
-  if (::lstat(address.sun_path, &found) != 0) return;
-  if (!S_ISSOCK(found.st_mode))
-    fail(endpoint, "there is a file of that name which is no socket; remove or rename it");
-  if (answers(address))
-    fail(endpoint, std::string("another program answers there; stop it or change ") + settings_.address);
+  if (::lstat(address.sun_path, &found) != 0) return;  // bind() will say what is wrong, if something is
+  const std::string change = std::string(" or change ") + settings_.address;
+  if (!S_ISSOCK(found.st_mode)) {
+    fail(endpoint, std::string("there is ") + kind_of(found.st_mode) +
+                       " of that name which is no socket; remove or rename it," + change);
+  }
+  switch (const int error = try_to_connect(address); error) {
+    case ECONNREFUSED:
+      break;
+    case ENOENT:
+      return;  // it has gone meanwhile
+    case 0:
+    case EAGAIN:      // its queue is full
+    case EPROTOTYPE:  // of another kind than ours, datagrams for one
+      fail(endpoint, "another program answers there; stop it" + change);
+    default:
+      fail(endpoint,
+           "there is a socket, and whether a program still uses it cannot be found out: " + error_text(error) +
+               "; if none does (ss -lxp shows who), remove it, else stop that program" + change);
+  }
   if (::unlink(address.sun_path) != 0) fail(endpoint, "cannot remove the socket left there: " + error_text(errno));
   spdlog::info("removed {}, left by a program that has ended", address.sun_path);
 }
@@ -167,19 +218,18 @@ void Listener::accept_some() {
     UniqueFd fd(::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
       const int error = errno;
-      if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-        pause(error);
-        return;
-      }
       if (error == EAGAIN || error == EWOULDBLOCK) break;
-      continue;  // that client has gone already (ECONNABORTED, or an error of its network: accept(2))
+      if (is_of_the_client(error)) continue;
+      pause(error);
+      return;
     }
     ConnectionLimit::Ticket ticket = limit_.take();
     if (!ticket) {
       ++counters_.over_limit;
       if (may_log(steady_now())) {
         spdlog::warn("{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer_text(fd.get()),
-                     limit_.limit(), settings_.limit, counters_.over_limit);
+                     limit_.limit(), limit_.lowered() ? "the limit of open files allows no more" : settings_.limit,
+                     counters_.over_limit);
       }
       continue;
     }
@@ -190,10 +240,9 @@ void Listener::accept_some() {
 }
 
 void Listener::pause(int error) {
-  ++counters_.out_of_fds;
+  if (is_shortage(error)) ++counters_.out_of_fds;
   if (may_log(steady_now())) {
-    spdlog::error("{}: cannot accept clients: {}; they wait. Raise the limit of open files (ulimit -n, LimitNOFILE=)",
-                  address_, error_text(error));
+    spdlog::error("{}: cannot accept clients: {}{}", address_, error_text(error), advice_on_accept(error));
   }
   timer_.expires_after(std::chrono::microseconds(kAcceptPause));
   timer_.async_wait([this](const boost::system::error_code& cancelled) {

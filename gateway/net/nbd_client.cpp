@@ -1,6 +1,8 @@
 #include "gateway/net/nbd_client.hpp"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -51,16 +53,28 @@ NbdClient::~NbdClient() = default;
 void NbdClient::enter(Shard& shard, proto::Micros now) {
   shard_ = &shard;
   state_ = State::open;
+  watch_ = PeerWatch(shard.peer_silence());
+  watch_.sent(now);  // on another shard, or by the process before
   if (!socket_.watch(shard.poller(), EPOLLIN, *this))
     close(now, "Cannot wait for its socket: " + socket_.error_text());
+  const auto wanted = resumes_ ? engine_.wants_export() : std::nullopt;
+  if (!wanted) return;
+  ExportSlot* const slot = shard.find_export(*wanted);
+  nbd::Backend* const backend = slot != nullptr ? slot->coming_backend() : nullptr;
+  if (backend != nullptr) engine_.expect_export(*backend);
+}
+
+void NbdClient::forgo(const ExportSlot& slot) noexcept {
+  if (resumes_ && engine_.wants_export() == slot.name()) engine_.forgo_export();
 }
 
 void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
   if (state_ == State::lingering) discard_input();
+  if (state_ == State::open && (events & EPOLLRDHUP) != 0 && !socket_.wants_read()) look_for_the_end();
   if (state_ == State::open && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0) {
     if (!socket_.wants_read()) {
       // Reading is off, so this is a reset, or a peer that has closed both ways and takes no replies any more.
-      ended_ = true;
+      gone_ = true;
       socklen_t length = sizeof lost_;
       ::getsockopt(socket_.native(), SOL_SOCKET, SO_ERROR, &lost_, &length);
     } else {
@@ -70,8 +84,9 @@ void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
   if (state_ != State::closed) shard_->touch(*this);
 }
 
-void NbdClient::receive(proto::Micros now) {
-  switch (socket_.receive(engine_, now)) {
+Transfer NbdClient::receive(proto::Micros now) {
+  const Transfer result = socket_.receive(engine_, now);
+  switch (result) {
     case Transfer::done:
     case Transfer::more:  // level-triggered: comes again
     case Transfer::engine_full:
@@ -84,8 +99,35 @@ void NbdClient::receive(proto::Micros now) {
       lost_ = socket_.error();
       break;
   }
-  socket_.expect(engine_.payload_left());
   if (slot_ != nullptr) shard_->touch(slot_->station());
+  return result;
+}
+
+/// The peer sends nothing more, and we do not read for now. Whoever went away in the middle of a WRITE is not to wait
+/// for room to read the rest of it, which will not come.
+void NbdClient::look_for_the_end() {
+  told_of_end_ = true;
+  int unread = 0;
+  if (::ioctl(socket_.native(), FIONREAD, &unread) == 0 && unread >= 0) {
+    ended_ = engine_.falls_short_with(static_cast<std::size_t>(unread));
+  }
+}
+
+/// The peer is gone. What it sent before is done all the same, and may all lie unread yet: a UNIX socket tells of the
+/// end at once, TCP only behind it.
+void NbdClient::do_the_rest(proto::Micros now) {
+  if (socket_.is_watched()) {
+    socket_.unwatch();  // its end would be told in every turn
+    leave_by_ = std::min(leave_by_, now + kLeftBehind);
+  }
+  gone_ = true;
+  engine_.on_peer_gone(ended_, now);
+  if (ended_) return;
+  const std::uint64_t before = engine_.counters().bytes_received;
+  const Transfer result = receive(now);
+  const bool came = engine_.counters().bytes_received != before;
+  ended_ = ended_ || (result == Transfer::done && !came);
+  if (ended_ || came) shard_->touch(*this);  // else it goes on when something of it is done
 }
 
 void NbdClient::discard_input() {
@@ -102,18 +144,16 @@ void NbdClient::output_ready(nbd::Connection&) noexcept {
 void NbdClient::serve(proto::Micros now) {
   if (state_ == State::lingering && ended_) close(now, {});
   if (state_ != State::open) return;
-  if (ended_) {
-    close(now, lost_ == 0 ? "The client closed the connection without a goodbye."
-                          : "The connection is lost: " + error_text(lost_));
-    return;
-  }
   if (!settle_export(now)) return;  // on its way to another shard
+  if (gone_ || ended_) do_the_rest(now);
+  if (!gone_) send(now);
+  // Only now: what has left may have made way for a request that finds no room, or for an option that names an
+  // export.
   if (engine_.stalled() && !stalled_) {
     stalled_ = true;
     shard_->stall(*this);
   }
-  send(now);
-  if (state_ != State::open) return;
+  if (engine_.wants_export() && !waits_for_export_) shard_->touch(*this);
   if (engine_.wants_close()) {
     finish(now);
   } else if (engine_.parked()) {
@@ -202,7 +242,9 @@ void NbdClient::send(proto::Micros now) {
       shard_->touch(*this);
       break;
     case Transfer::failed:
-      close(now, "The connection is lost: " + socket_.error_text());
+      gone_ = true;
+      lost_ = socket_.error();
+      shard_->touch(*this);
       break;
     case Transfer::done:
     case Transfer::engine_full:
@@ -211,11 +253,19 @@ void NbdClient::send(proto::Micros now) {
   }
   // What was sent has made room under the in-flight limit: requests that waited for it may have begun.
   if (slot_ != nullptr && engine_.counters().bytes_sent != sent_before) shard_->touch(slot_->station());
+  if (engine_.counters().bytes_sent != sent_before) watch_.sent(now);
+}
+
+void NbdClient::look_at_peer(proto::Micros now) {
+  if (gone_ || !watch_.look(socket_.native(), now)) return;
+  gone_ = true;
+  engine_.on_peer_dead(now);
 }
 
 void NbdClient::update_reading() {
   iovec room[kRxIovecs];
-  socket_.want_read(engine_.rx_buffers(room) > 0);
+  socket_.want_read(engine_.rx_buffers(room) > 0, !told_of_end_);
+  socket_.expect(engine_.payload_left());
 }
 
 void NbdClient::begin_drain(proto::Micros now) {
@@ -243,17 +293,41 @@ void NbdClient::send_away(proto::Micros limit, proto::Micros now) {
   shard_->touch(*this);
 }
 
+/// Why it ends, for the log.
+std::string NbdClient::farewell() const {
+  if (engine_.close_reason() != nbd::CloseReason::none) return nbd::describe(engine_.close_reason());
+  return lost_ == 0 ? "The client closed the connection without a goodbye."
+                    : "The connection is lost: " + error_text(lost_);
+}
+
 void NbdClient::finish(proto::Micros now) {
-  if (said_goodbye(engine_.close_reason()) || ::shutdown(socket_.native(), SHUT_WR) != 0) {
-    close(now, nbd::describe(engine_.close_reason()));
+  const std::string why = farewell();
+  if (gone_ || said_goodbye(engine_.close_reason()) || ::shutdown(socket_.native(), SHUT_WR) != 0) {
+    close(now, why);
     return;
   }
-  const std::string why = nbd::describe(engine_.close_reason());
-  spdlog::info("{}: {}", peer_, why);
+  if (engine_.close_reason() == nbd::CloseReason::stalled) {
+    tell_debt();
+  } else {
+    spdlog::info("{}: {}", peer_, why);
+  }
   detach(now);
   state_ = State::lingering;
   linger_until_ = now + kLinger;
   socket_.set_interest(EPOLLIN);
+}
+
+/// Operators want to know who was in the way of the others, and how.
+void NbdClient::tell_debt() const {
+  const nbd::Debt& debt = engine_.debt();
+  std::string owed;
+  if (debt.payload > 0) owed = fmt::format("{} bytes of a WRITE have not come", debt.payload);
+  if (debt.replies > 0)
+    owed += fmt::format("{}{} bytes of replies were not taken", owed.empty() ? "" : ", and ", debt.replies);
+  spdlog::warn(
+      "{}: export {}: {} for {} s, while others waited for memory or request slots: closed "
+      "(limits.stall_timeout)",
+      peer_, slot_->name(), owed, debt.lasted / proto::kSecond);
 }
 
 /// The export is done with this client: nothing of it refers to the other any more.
@@ -292,7 +366,7 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
 proto::Micros NbdClient::next_deadline() const noexcept {
   switch (state_) {
     case State::open:
-      return std::min(leave_by_, engine_.next_deadline());
+      return std::min({leave_by_, engine_.next_deadline(), gone_ ? proto::kNever : watch_.next_look()});
     case State::lingering:
       return linger_until_;
     case State::moving:
@@ -306,7 +380,10 @@ proto::Micros NbdClient::next_deadline() const noexcept {
 void NbdClient::on_deadline(proto::Micros now) {
   if (state_ == State::open) {
     engine_.on_deadline(now);
-    if (now >= leave_by_) close(now, "It was sent away, and did not finish in time.");
+    if (now >= watch_.next_look()) look_at_peer(now);
+    if (now >= leave_by_)
+      close(now, gone_ ? "It has gone, and what it had asked for was not done in time."
+                       : "It was sent away, and did not finish in time.");
   }
   if (state_ == State::lingering) ended_ = true;
 }

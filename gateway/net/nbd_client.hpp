@@ -7,6 +7,7 @@
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/kept_state.hpp"
+#include "gateway/net/peer_watch.hpp"
 #include "gateway/net/poller.hpp"
 #include "gateway/net/stream_socket.hpp"
 
@@ -20,6 +21,10 @@ class Shard;
 inline constexpr proto::Micros kLinger = 2 * proto::kSecond;
 /// Input that is thrown away meanwhile, in bytes, before we lose patience.
 inline constexpr std::size_t kLingerBytes = 64 * 1024 * 1024;
+
+/// How long what a client has left behind when it went may take to be done: as long as a lost path is waited for by
+/// default.
+inline constexpr proto::Micros kLeftBehind = 120 * proto::kSecond;
 
 /// One NBD client: its socket and its protocol engine. It is born on the shard that accepted it, moves to the shard
 /// of the export that its handshake names, and stays there.
@@ -46,6 +51,9 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   void serve(proto::Micros now);
   /// Payload memory may have been freed. True: the client still waits for some.
   bool retry_room(proto::Micros now);
+  void set_stall_timeout(proto::Micros timeout, proto::Micros now) noexcept {
+    engine_.set_stall_timeout(timeout, now);
+  }
   void begin_drain(proto::Micros now);
   /// The process ends and another one goes on with this client: when nothing of it is in flight it is parked(), and
   /// stays so until it is taken (kept()), or destroyed with its shard.
@@ -66,6 +74,8 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   const std::string& peer() const noexcept { return peer_; }
   proto::Micros born_at() const noexcept { return born_at_; }
   bool waits_for_export() const noexcept { return waits_for_export_; }
+  /// The export that it goes on with after a restart is taken away, if it is this one.
+  void forgo(const ExportSlot& slot) noexcept;
   bool in_handshake() const noexcept { return engine_.phase() == nbd::Connection::Phase::handshake; }
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
@@ -83,7 +93,9 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
 
   void output_ready(nbd::Connection& connection) noexcept override;
 
-  void receive(proto::Micros now);
+  Transfer receive(proto::Micros now);
+  void do_the_rest(proto::Micros now);
+  void look_for_the_end();
   void discard_input();
   bool settle_export(proto::Micros now);
   bool refuse_new(const ExportSlot& slot, proto::Micros now);
@@ -92,8 +104,11 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   void detach(proto::Micros now);
   void send(proto::Micros now);
   void update_reading();
+  void look_at_peer(proto::Micros now);
   void park();
+  std::string farewell() const;
   void finish(proto::Micros now);
+  void tell_debt() const;
   void close(proto::Micros now, const std::string& why);
 
   const std::uint64_t id_;
@@ -108,12 +123,14 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   bool stalled_ = false;  // is in the shard's list of those that wait for memory
   bool waits_for_export_ = false;
   const bool resumes_ = false;  // another process has left it
-  bool ended_ = false;          // the peer has closed, or the socket has failed (then lost_ is set)
-  bool receive_later_ = false;  // there is more to receive than one turn allows
-  int lost_ = 0;                // errno of the failure
+  bool told_of_end_ = false;    // the peer sends nothing more, and that was looked at while we did not read
+  bool gone_ = false;           // the peer takes no replies any more; what it has sent may be unread yet
+  bool ended_ = false;          // there is nothing more to receive, as it has closed or the socket has failed
+  int lost_ = 0;                // errno of the failure, if it is one
   ExportSlot* slot_ = nullptr;  // attached to, while the engine is connected
   std::size_t place_ = 0;       // index in the shard's list of clients
   std::size_t discarded_ = 0;
+  PeerWatch watch_;
   proto::Micros linger_until_ = proto::kNever;
   proto::Micros leave_by_ = proto::kNever;
 };

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "gateway/net/tcp_options.hpp"
+#include "proto/assert.hpp"
 
 namespace nbdgw::net {
 
@@ -21,73 +23,180 @@ bool goodbye_has_arrived(int fd) noexcept {
   return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_FIN_WAIT2;
 }
 
+/// What a connect has come to: 0, an errno, or nothing yet.
+std::optional<int> connect_result(int fd) noexcept {
+  pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+  if (::poll(&ready, 1, 0) <= 0) return std::nullopt;
+  int error = 0;
+  socklen_t length = sizeof error;
+  ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  return error;
+}
+
 }  // namespace
 
-void PortalSocket::connect(const std::string& host, std::uint16_t port) {
+void PortalSocket::connect(std::vector<initiator::Portal> portals, proto::Micros now, const std::string& first) {
+  NBDGW_ASSERT(!portals.empty(), "there is a portal to connect to");
   close();
-  host_ = host;
-  port_ = port;
+  portals_ = std::move(portals);
+  begun_ = 0;
+  first_ = first;
   troubles_.clear();
-  tried_ = 0;
-  state_ = State::resolving;
+  racing_ = false;
+  state_ = State::connecting;
+  look_at(portals_[begun_++]);
+  begin_next(now);
+}
+
+void PortalSocket::look_at(const initiator::Portal& portal) {
   Address literal;
-  if (parse_literal(host, port, literal)) on_resolved(attempt_, {literal}, {});
+  if (parse_literal(portal.host, portal.port, literal)) return add_addresses(portal, {literal});
+  lookups_.push_back({.host = portal.host, .port = portal.port, .attempt = attempt_});
+  ++awaited_;
 }
 
-void PortalSocket::on_resolved(std::uint64_t attempt, std::vector<Address> addresses, const std::string& error) {
-  if (attempt != attempt_ || state_ != State::resolving) return;
-  if (addresses.empty()) {
-    fail("cannot look up " + host_ + ": " + (error.empty() ? "it has no address" : error));
-    return;
+std::optional<PortalSocket::Lookup> PortalSocket::take_lookup() {
+  if (lookups_.empty()) return std::nullopt;
+  Lookup lookup = std::move(lookups_.front());
+  lookups_.erase(lookups_.begin());
+  return lookup;
+}
+
+void PortalSocket::on_resolved(const Lookup& lookup, const std::vector<Address>& addresses, const std::string& error,
+                               proto::Micros now) {
+  if (lookup.attempt != attempt_ || state_ != State::connecting) return;
+  --awaited_;
+  if (addresses.empty()) note("cannot look up " + lookup.host + ": " + (error.empty() ? "it has no address" : error));
+  add_addresses({.host = lookup.host, .port = lookup.port}, addresses);
+  begin_next(now);
+}
+
+void PortalSocket::add_addresses(const initiator::Portal& portal, const std::vector<Address>& addresses) {
+  const auto wanted = std::ranges::find(addresses, first_, [](const Address& address) { return address.text(); });
+  if (wanted != addresses.end() && portal == portals_.front()) {
+    rotation_ = static_cast<std::size_t>(wanted - addresses.begin());
   }
-  addresses_ = std::move(addresses);
-  try_next();
-}
-
-void PortalSocket::try_next() {
-  while (tried_ < addresses_.size()) {
-    const Address& address = addresses_[rotation_++ % addresses_.size()];
-    ++tried_;
-    if (try_address(address)) return;
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    waiting_.push_back({.portal = portal, .address = addresses[(rotation_ + i) % addresses.size()]});
   }
-  fail(troubles_);
 }
 
-bool PortalSocket::try_address(const Address& address) {
+/// The next address of the portals whose turn it is, or, once the first has had its time, of the next portal.
+void PortalSocket::begin_next(proto::Micros now) {
+  bool begun = false;
+  while (!begun) {
+    if (!waiting_.empty()) {
+      begun = begin(std::move(waiting_.front()));
+      waiting_.pop_front();
+    } else if (racing_ && begun_ < portals_.size()) {
+      look_at(portals_[begun_++]);
+      if (waiting_.empty()) break;  // for its name is looked up
+    } else {
+      break;
+    }
+  }
+  const bool more = !waiting_.empty() || begun_ < portals_.size();
+  next_attempt_at_ = more ? now + kAttemptDelay : proto::kNever;
+  if (under_way_.empty() && awaited_ == 0) fail(troubles_);
+}
+
+void PortalSocket::make_room() {
+  if (under_way_.size() < kMaxAttempts) return;
+  note(under_way_.front().address.text() + ": no answer");
+  under_way_.front().socket.close();
+  under_way_.erase(under_way_.begin());
+}
+
+/// False: it has failed already.
+bool PortalSocket::begin(Attempt attempt) {
+  ++rotation_;
+  make_room();
+  const Address& address = attempt.address;
   UniqueFd fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
   if (!fd) {
-    note(address, errno);
+    note(address.text() + ": " + error_text(errno));
     return false;
   }
   set_options_to_connect(fd.get(), address.get(), address.length);
   if (::connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) {
-    note(address, errno);
+    note(address.text() + ": " + error_text(errno));
     return false;
   }
-  socket_ = StreamSocket(std::move(fd));
-  if (!socket_.watch(poller_, EPOLLOUT, *this)) {
-    note(address, socket_.error());
-    socket_.close();
+  attempt.socket = StreamSocket(std::move(fd));
+  if (!attempt.socket.watch(poller_, EPOLLOUT, *this)) {
+    note(address.text() + ": " + attempt.socket.error_text());
     return false;
   }
-  state_ = State::connecting;
+  under_way_.push_back(std::move(attempt));
   return true;
 }
 
-void PortalSocket::note(const Address& address, int error) {
+/// All of them have one watcher, which may not be destroyed while events are handed out: so each is asked.
+void PortalSocket::settle(proto::Micros now) {
+  bool lost_one = false;
+  for (std::size_t i = 0; i < under_way_.size();) {
+    Attempt& attempt = under_way_[i];
+    const std::optional<int> error = connect_result(attempt.socket.native());
+    if (error == 0) return win(attempt);
+    if (!error) {
+      ++i;
+      continue;
+    }
+    note(attempt.address.text() + ": " + net::error_text(*error));
+    attempt.socket.close();
+    under_way_.erase(under_way_.begin() + static_cast<std::ptrdiff_t>(i));
+    lost_one = true;
+  }
+  if (lost_one) begin_next(now);
+}
+
+void PortalSocket::win(Attempt& attempt) {
+  socket_ = std::move(attempt.socket);
+  attempt.socket = {};
+  portal_ = attempt.portal;
+  address_ = attempt.address.text();
+  drop_attempts();
+  state_ = State::connected;
+  set_tcp_options(socket_.native());
+  socket_.set_interest(EPOLLIN);
+}
+
+void PortalSocket::drop_attempts() noexcept {
+  for (Attempt& attempt : under_way_) attempt.socket.close();
+  under_way_.clear();
+  waiting_.clear();
+  lookups_.clear();
+  awaited_ = 0;
+  next_attempt_at_ = proto::kNever;
+}
+
+void PortalSocket::on_deadline(proto::Micros now) {
+  if (state_ != State::connecting || failed() || now < next_attempt_at_) return;
+  racing_ = racing_ || waiting_.empty();
+  begin_next(now);
+}
+
+void PortalSocket::note(const std::string& trouble) {
   if (!troubles_.empty()) troubles_ += "; ";
-  troubles_ += address.text() + ": " + error_text(error);
+  troubles_ += trouble;
 }
 
 void PortalSocket::close() noexcept {
   socket_.close();
+  drop_attempts();
   state_ = State::closed;
   failure_.clear();
   ++attempt_;
 }
 
+void PortalSocket::reset_at_close() noexcept {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket_.native(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
   if (state_ != State::connected || failed() || ::shutdown(socket_.native(), SHUT_WR) != 0) {
+    if (socket_.is_open()) reset_at_close();
     close();
     return false;
   }
@@ -101,9 +210,12 @@ bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
 }
 
 bool PortalSocket::left(proto::Micros now) noexcept {
-  if (peer_left_ || now >= leave_end_) return true;
+  if (peer_left_) return true;
   if (now < leave_check_) return false;
-  if (!goodbye_has_arrived(socket_.native())) return true;
+  if (now >= leave_end_ || !goodbye_has_arrived(socket_.native())) {
+    reset_at_close();
+    return true;
+  }
   leave_check_ = leave_end_;
   return false;
 }
@@ -113,20 +225,7 @@ void PortalSocket::on_ready(std::uint32_t events, proto::Micros now) {
     peer_left_ = socket_.discard() != Transfer::done;
     if (!peer_left_) return;
   }
-  if (state_ == State::connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
-    int error = 0;
-    socklen_t length = sizeof error;
-    ::getsockopt(socket_.native(), SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error == 0) {
-      state_ = State::connected;
-      set_tcp_options(socket_.native());
-      socket_.set_interest(EPOLLIN);
-    } else {
-      note(addresses_[(rotation_ - 1) % addresses_.size()], error);
-      socket_.close();
-      try_next();
-    }
-  }
+  if (state_ == State::connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) settle(now);
   owner_.on_portal_socket(*this, now);
 }
 

@@ -23,6 +23,25 @@ std::string lun_text(std::uint64_t lun) {
   return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
 }
 
+spdlog::level::level_enum level_of(const CacheEvent& event) {
+  switch (event.kind) {
+    case CacheEvent::Kind::confirmed:
+    case CacheEvent::Kind::grown:
+      return spdlog::level::info;
+    case CacheEvent::Kind::rescanned:
+      return event.good ? spdlog::level::info : spdlog::level::warn;
+    case CacheEvent::Kind::in_question:
+    case CacheEvent::Kind::threshold:
+    case CacheEvent::Kind::same_disk:
+      return spdlog::level::warn;
+    case CacheEvent::Kind::in_doubt:
+    case CacheEvent::Kind::told:
+    case CacheEvent::Kind::refused:
+      break;
+  }
+  return spdlog::level::err;
+}
+
 }  // namespace
 
 std::string in_quotes(std::string_view text) {
@@ -41,20 +60,51 @@ std::string in_quotes(std::string_view text) {
 }
 
 std::string describe(const std::string& target, const RecoveryEvent& event) {
-  return fmt::format(
+  const std::string text = fmt::format(
       "target={} session={} cid={} lun={} rung={} cause={} scope={} tasks={} outcome={} duration={:.1f}ms", target,
       event.tsih, event.cid, lun_text(event.lun), to_string(event.rung), in_quotes(event.cause),
       to_string(event.scope), event.tasks, to_string(event.outcome),
       static_cast<double>(event.duration) / proto::kMillisecond);
+  return event.proof.empty() ? text : text + " proof=" + in_quotes(event.proof);
 }
 
 std::string describe(const std::string& target, const std::string& exported, const CacheEvent& event) {
   const std::string where = fmt::format("export {} (target {}, LUN {})", exported, target, lun_text(event.lun));
+  switch (event.kind) {
+    case CacheEvent::Kind::in_question:
+      return fmt::format(
+          "{}: another disk, or none, may be behind the LUN now: {}. Requests are held until it was probed", where,
+          event.cause);
+    case CacheEvent::Kind::confirmed:
+      return fmt::format("{}: the LUN is the disk that it was; requests go on", where);
+    case CacheEvent::Kind::refused:
+      return fmt::format("{}: the LUN must not be used: {}. Requests fail, and nothing is sent to it", where,
+                         event.cause);
+    case CacheEvent::Kind::threshold:
+      return fmt::format(
+          "{}: the thin pool behind the LUN runs low: {}. Writes fail once it is full; extend it, or free some of it",
+          where, event.cause);
+    case CacheEvent::Kind::same_disk:
+      return fmt::format(
+          "{}: export(s) {} may serve the same disk, and nothing keeps their writes apart from those of this one: "
+          "they "
+          "live on other threads (workers: 1 brings them together), or the LUNs do not say for sure which disk they "
+          "are. Give each LUN an identity of its own, or serve it once (same_disk: refuse)",
+          where, event.cause);
+    case CacheEvent::Kind::grown:
+      return fmt::format("{}: the LUN is larger: {}", where, event.cause);
+    case CacheEvent::Kind::rescanned:
+      return fmt::format("{}: the rescan that was asked for has {}: {}", where, event.good ? "ended" : "failed",
+                         event.cause);
+    case CacheEvent::Kind::in_doubt:
+    case CacheEvent::Kind::told:
+      break;
+  }
   if (event.kind == CacheEvent::Kind::in_doubt) {
     return fmt::format(
         "{}: the target may have lost what was in its volatile cache: {}. {} write(s) that clients have been told "
         "are "
-        "done were not flushed, and may be gone; the next FLUSH will fail",
+        "done were not flushed, and may be gone; the next FLUSH of each client that is attached will fail",
         where, event.cause, event.writes);
   }
   return fmt::format(
@@ -71,8 +121,12 @@ void RecoveryLog::add(const std::string& target, const RecoveryEvent& event) {
 }
 
 void RecoveryLog::add(const std::string& target, const std::string& exported, const CacheEvent& event) {
-  spdlog::error("{}", describe(target, exported, event));
+  spdlog::log(level_of(event), "{}", describe(target, exported, event));
   keep({.at = wall_now(), .target = target, .exported = exported, .event = event});
+}
+
+std::uint32_t RecoveryLog::request_of(const RecoveryRecord& record) noexcept {
+  return std::visit([](const auto& event) { return event.request_id; }, record.event);
 }
 
 void RecoveryLog::observe(Observer observer) {

@@ -14,7 +14,7 @@
 
 namespace nbdgw::net {
 
-/// What the gateway did about a misbehaving target, or what has become of the cache of one of its LUNs.
+/// What the gateway did about a misbehaving target, or what has become of one of its LUNs, or of that one's cache.
 struct RecoveryRecord {
   std::uint64_t sequence = 0;  // 1, 2, 3, ... over the whole gateway
   std::int64_t at = 0;         // wall clock, microseconds since the epoch
@@ -35,6 +35,9 @@ class RecoveryLog {
   using Observer = std::function<void(const RecoveryRecord&)>;
   /// One; an empty one takes it away. Once this returns, the one before is not running any more.
   void observe(Observer observer);
+
+  /// The number of the request by hand that has led to this record; 0: none has.
+  static std::uint32_t request_of(const RecoveryRecord& record) noexcept;
 
   /// Keeps the event, and writes it to the log: a rung as one line of `key=value`, for machines, too.
   void add(const std::string& target, const initiator::RecoveryEvent& event);

@@ -53,6 +53,8 @@ bool Retirement::free_if_idle(SessionExport& slot, proto::Micros now) {
   if (shard_.client_count(slot) > 0 || !exported.idle()) return false;
   SessionDriver& driver = slot.driver();
   legacies_.push_back(legacy_of(slot, now));
+  // Debts stay with the disk, as long as somebody serves it.
+  if (exported.disk()->exports > 1) legacies_.back().cache.cache.drop_debts();
   spdlog::info("export {}: gone", slot.name());
   driver.remove_export(exported);
   erase_owned(exports_, slot);

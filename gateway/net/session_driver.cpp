@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/net/errand.hpp"
 #include "gateway/net/shard.hpp"
 #include "proto/assert.hpp"
 
@@ -13,8 +14,22 @@ namespace nbdgw::net {
 using initiator::SessionEvent;
 using initiator::SocketRequest;
 
+namespace {
+
+/// Tells the exports of that LUN whether there is one of them alone. Of that LUN only: there may be thousands of
+/// others.
+void note_shared(const std::vector<bridge::Export*>& exports, std::uint64_t lun) {
+  const auto same = [lun](const bridge::Export* exported) { return exported->unit().lun() == lun; };
+  const bool alone = std::ranges::count_if(exports, same) == 1;
+  for (bridge::Export* exported : exports) {
+    if (same(exported)) exported->set_alone(alone);
+  }
+}
+
+}  // namespace
+
 SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session)
-    : shard_(shard), resolver_(resolver), recovery_(recovery), session_(session) {
+    : shard_(shard), resolver_(resolver), recovery_(recovery), session_(session), sleep_(shard.slept()) {
   for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
     links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
   }
@@ -22,8 +37,10 @@ SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& reco
 
 void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   exports_.push_back(&exported);
+  capacity_rounds_.plan(exports_.size(), now);
+  note_shared(exports_, exported.unit().lun());
   states_seen_.push_back(exported.state());
-  if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now);
+  if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now, bridge::Login::long_ago);
 }
 
 void SessionDriver::remove_export(bridge::Export& exported) {
@@ -32,6 +49,21 @@ void SessionDriver::remove_export(bridge::Export& exported) {
   NBDGW_ASSERT(place != exports_.end(), "an export of this driver");
   states_seen_.erase(states_seen_.begin() + (place - exports_.begin()));
   exports_.erase(place);
+  if (exports_.empty()) capacity_rounds_.plan(0, 0);
+  note_shared(exports_, exported.unit().lun());
+}
+
+/// A target tells each change of a LUN to one command of the session: whoever has sent it passes it on.
+void SessionDriver::spread_news(proto::Micros now) {
+  for (bridge::Export* teller : exports_) {
+    if (!teller->has_news()) continue;
+    const bridge::UnitNews news = teller->take_news();
+    for (bridge::Export* exported : exports_) {
+      if (exported == teller) continue;
+      if (news != bridge::UnitNews::inventory && exported->unit().lun() != teller->unit().lun()) continue;
+      exported->on_unit_event("as export " + teller->info().name + " was told", now);
+    }
+  }
 }
 
 void SessionDriver::on_portal_socket(PortalSocket& socket, proto::Micros now) {
@@ -57,18 +89,37 @@ void SessionDriver::receive(std::uint16_t index, proto::Micros now) {
   }
 }
 
+void SessionDriver::look_for_sleep(proto::Micros now) {
+  sleep_look_at_ = now + kSleepLookInterval;
+  const proto::Micros length = sleep_.take();
+  if (length == 0) return;
+  spdlog::info("target {}: this machine was asleep for {} s, in which the target may have been away",
+               session_.settings().label, length / proto::kSecond);
+  session_.on_slept(length, now);
+}
+
 void SessionDriver::deliver(proto::Micros now) {
+  if (now >= sleep_look_at_) look_for_sleep(now);
   settle_links(now);
-  session_.deliver(now);  // before the exports are told of a loss: they must have their tasks back by then
+  session_.deliver(now);  // before the exports are told of a loss or a login: what comes back with it goes first
   serve_events(now);
   serve_socket_requests(now);
   serve_events(now);
-  for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
+  spread_news(now);
+  for (bridge::Export* exported : exports_) {
+    exported->deliver(replies_, now);
+    if (exported->take_woke_others()) shard_.touch_stations();
+  }
   serve_recovery_events();
   note_export_changes();
+  if (session_.portals().has_others()) consider_leaving(now);
+  if (!session_.may_want_errand()) return;
+  if (const auto group = session_.take_errand(now)) Errand::send(shard_, resolver_, recovery_, *this, *group, now);
 }
 
 void SessionDriver::transmit(proto::Micros now) {
+  // What was recalled for news of this turn comes back in the next, and nothing else may come to wake us.
+  if (session_.wants_deliver()) shard_.touch(*this);
   const bool out_of_room = session_.data_xmit(now);
   bool sent_all_of_one = false;
   for (std::uint16_t i = 0; i < links_.size(); ++i) {
@@ -87,7 +138,11 @@ void SessionDriver::transmit(proto::Micros now) {
 
 void SessionDriver::settle_links(proto::Micros now) {
   for (const auto& link : links_) {
+    // In every turn, for every connection.
+    const bool connected = link->socket.state() == PortalSocket::State::connected && !link->socket.failed();
+    if (connected && link->told_connected) continue;
     initiator::Connection& connection = session_.connection(link->socket.index());
+    look_up(link->socket.index());
     if (link->socket.state() == PortalSocket::State::leaving) {
       const proto::Micros check = link->socket.next_deadline();
       if (!session_.stopping() && !link->socket.left(now)) {  // at the end nobody comes after
@@ -106,14 +161,15 @@ void SessionDriver::settle_links(proto::Micros now) {
       link->socket.close();
       link->told_connected = false;
       connection.on_disconnected(why, now);
-    } else if (link->socket.state() == PortalSocket::State::connected && !link->told_connected) {
+    } else if (connected) {
       link->told_connected = true;
-      connection.on_connected(now);
+      connection.on_connected(now, link->socket.address(), link->socket.portal());
     }
   }
 }
 
 void SessionDriver::serve_socket_requests(proto::Micros now) {
+  if (!session_.has_socket_requests()) return;
   SocketRequest request;
   while (session_.next_socket_request(request)) {
     Link& link = *links_[request.connection];
@@ -124,29 +180,37 @@ void SessionDriver::serve_socket_requests(proto::Micros now) {
       session_.connection(request.connection).on_disconnected("closed", now);
       continue;
     }
-    link.socket.connect(request.portal.host, request.portal.port);
-    if (link.socket.wants_addresses()) look_up(request.connection);
+    look_for_sleep(now);  // the session is told how long it was lost when it is there again
+    std::vector<initiator::Portal> portals = std::move(request.alternates);
+    portals.insert(portals.begin(), request.portal);
+    link.socket.connect(std::move(portals), now, request.address);
+    look_up(request.connection);
     if (link.socket.failed()) shard_.touch(*this);
   }
 }
 
 void SessionDriver::look_up(std::uint16_t index) {
   PortalSocket& socket = links_[index]->socket;
-  resolver_.resolve(
-      socket.host(), socket.port(),
-      [&shard = shard_, weak = std::weak_ptr(self_), index, attempt = socket.attempt()](
-          std::vector<Address> addresses, std::string error) {
-        shard.post([weak, index, attempt, addresses = std::move(addresses), error = std::move(error)](proto::Micros) {
-          // Drivers go on this thread, so one that is there now is there until the end of the call.
-          const std::shared_ptr<SessionDriver> driver = weak.lock();
-          if (driver == nullptr) return;
-          driver->links_[index]->socket.on_resolved(attempt, addresses, error);
-          driver->shard_.touch(*driver);
-        });
-      });
+  while (socket.wants_lookup()) look_up(index, *socket.take_lookup());
+}
+
+void SessionDriver::look_up(std::uint16_t index, const PortalSocket::Lookup& lookup) {
+  resolver_.resolve(lookup.host, lookup.port,
+                    [&shard = shard_, weak = std::weak_ptr(self_), index, lookup](std::vector<Address> addresses,
+                                                                                  std::string error) {
+                      shard.post([weak, index, lookup, addresses = std::move(addresses),
+                                  error = std::move(error)](proto::Micros now) {
+                        // Drivers go on this thread, so one that is there now is there until the end of the call.
+                        const std::shared_ptr<SessionDriver> driver = weak.lock();
+                        if (driver == nullptr) return;
+                        driver->links_[index]->socket.on_resolved(lookup, addresses, error, now);
+                        driver->shard_.touch(*driver);
+                      });
+                    });
 }
 
 void SessionDriver::serve_events(proto::Micros now) {
+  if (!session_.has_events()) return;
   SessionEvent event;
   while (session_.next_event(event)) {
     log(event, now);
@@ -157,7 +221,21 @@ void SessionDriver::serve_events(proto::Micros now) {
 void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
-      for (bridge::Export* exported : exports_) exported->on_session_up(event.outage, now);
+      for (bridge::Export* exported : exports_) {
+        exported->on_session_up(event.outage, now,
+                                event.own_doing ? bridge::Login::after_own : bridge::Login::after_loss);
+      }
+      return;
+    case SessionEvent::Kind::unit_event:
+      for (bridge::Export* exported : exports_) {
+        const bool all = event.lun == initiator::RecoveryEvent::kNoLun;
+        if (all || event.lun == exported->unit().lun()) exported->on_unit_event(event.text, now);
+      }
+      return;
+    case SessionEvent::Kind::unit_answer:
+      for (bridge::Export* exported : exports_) {
+        if (event.lun == exported->unit().lun()) exported->on_unit_answer(*event.answer, now);
+      }
       return;
     case SessionEvent::Kind::unit_reset:
       for (bridge::Export* exported : exports_) {
@@ -179,9 +257,12 @@ void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
 
 void SessionDriver::serve_recovery_events() {
   const std::string& label = session_.settings().label;
-  initiator::RecoveryEvent rung;
-  while (session_.next_recovery_event(rung)) recovery_.add(label, rung);
+  if (session_.has_recovery_events()) {
+    initiator::RecoveryEvent rung;
+    while (session_.next_recovery_event(rung)) recovery_.add(label, rung);
+  }
   for (bridge::Export* exported : exports_) {
+    if (!exported->has_events()) continue;
     bridge::CacheEvent event;
     while (exported->next_event(event)) recovery_.add(label, exported->info().name, event);
   }
@@ -205,7 +286,9 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
       spdlog::info("target {}: session {}", label, event.text);
       return;
     case SessionEvent::Kind::unit_reset:
+    case SessionEvent::Kind::unit_answer:
       return;
+    case SessionEvent::Kind::unit_event:
     case SessionEvent::Kind::notice:
     case SessionEvent::Kind::login_failed:
       break;
@@ -249,8 +332,15 @@ void SessionDriver::note_export_changes() {
   if (changed) shard_.exports_changed();
 }
 
+/// A port in standby, or a LUN that is mapped elsewhere: the next portal may do.
+void SessionDriver::consider_leaving(proto::Micros now) {
+  if (std::ranges::none_of(exports_, [](const bridge::Export* each) { return each->path_unusable(); })) return;
+  const std::string why = path_choice_.reason_to_leave(exports_, now);
+  if (!why.empty() && session_.leave_portal(why, now)) shard_.touch(*this);
+}
+
 proto::Micros SessionDriver::next_deadline() const noexcept {
-  proto::Micros least = session_.next_deadline();
+  proto::Micros least = std::min(session_.next_deadline(), capacity_rounds_.next_deadline());
   for (const auto& link : links_) least = std::min(least, link->socket.next_deadline());
   for (const bridge::Export* exported : exports_) least = std::min(least, exported->next_deadline());
   return least;
@@ -258,9 +348,21 @@ proto::Micros SessionDriver::next_deadline() const noexcept {
 
 void SessionDriver::on_deadline(proto::Micros now) {
   if (session_.next_deadline() <= now) session_.on_deadline(now);
+  for (const auto& link : links_) {
+    if (link->socket.next_deadline() <= now) link->socket.on_deadline(now);
+  }
   for (bridge::Export* exported : exports_) {
     if (exported->next_deadline() <= now) exported->on_deadline(now);
   }
+  if (capacity_rounds_.next_deadline() <= now) poll_a_capacity(now);
+}
+
+void SessionDriver::poll_a_capacity(proto::Micros now) {
+  // One at a time: a target that is slow to answer is not asked more. But nobody loses his turn, for an export in use
+  // may ask its LUN often (Export::looks_first()).
+  const auto asks = [](const bridge::Export* each) { return each->asks_online(); };
+  if (std::ranges::any_of(exports_, asks)) return capacity_rounds_.postpone(now);
+  exports_[capacity_rounds_.take(exports_.size(), now)]->poll_capacity(now);
 }
 
 void SessionDriver::begin_drain(proto::Micros) {

@@ -5,17 +5,25 @@
 #include <string>
 #include <vector>
 
+#include "gateway/bridge/capacity_rounds.hpp"
 #include "gateway/bridge/connection_replies.hpp"
 #include "gateway/bridge/export.hpp"
+#include "gateway/bridge/path_choice.hpp"
 #include "gateway/initiator/session.hpp"
+#include "gateway/net/clock.hpp"
 #include "gateway/net/portal_socket.hpp"
 #include "gateway/net/recovery_log.hpp"
 #include "gateway/net/resolver.hpp"
 #include "gateway/net/station.hpp"
+#include "gateway/net/system_random.hpp"
 
 namespace nbdgw::net {
 
 class Shard;
+
+/// A driver looks this often whether the machine was asleep, and before each connect: to look at every turn would
+/// cost more than it is worth.
+inline constexpr proto::Micros kSleepLookInterval = 100 * proto::kMillisecond;
 
 /// A target that cannot be had for the same reason, attempt after attempt, gets a log line this often.
 inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
@@ -36,6 +44,8 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   /// The export must be idle.
   void remove_export(bridge::Export& exported);
 
+  /// For those who come back later: whether it is still there, on its shard's thread.
+  std::weak_ptr<SessionDriver> weak() noexcept { return self_; }
   initiator::Session& session() noexcept { return session_; }
   const initiator::Session& session() const noexcept { return session_; }
 
@@ -56,14 +66,19 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
 
   void on_portal_socket(PortalSocket& socket, proto::Micros now) override;
   void receive(std::uint16_t index, proto::Micros now);
+  void look_for_sleep(proto::Micros now);
   void settle_links(proto::Micros now);
   void serve_socket_requests(proto::Micros now);
   void look_up(std::uint16_t index);
+  void look_up(std::uint16_t index, const PortalSocket::Lookup& lookup);
   void serve_events(proto::Micros now);
   void serve(const initiator::SessionEvent& event, proto::Micros now);
+  void spread_news(proto::Micros now);
   void serve_recovery_events();
   void log(const initiator::SessionEvent& event, proto::Micros now);
   void note_export_changes();
+  void consider_leaving(proto::Micros now);
+  void poll_a_capacity(proto::Micros now);
 
   Shard& shard_;
   Resolver& resolver_;
@@ -72,9 +87,14 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   bridge::ConnectionReplies replies_;
   std::vector<bridge::Export*> exports_;
   std::vector<bridge::ExportState> states_seen_;  // of exports_, as logged
-  std::vector<std::unique_ptr<Link>> links_;      // one for each connection of the session
+  SystemRandom random_;
+  bridge::CapacityRounds capacity_rounds_{random_};
+  std::vector<std::unique_ptr<Link>> links_;  // one for each connection of the session
   /// Lookups that are under way have a weak reference to it, which tells them whether the driver is still there.
   std::shared_ptr<SessionDriver> self_{this, [](SessionDriver*) {}};
+  bridge::PathChoice path_choice_;
+  SleepWatch sleep_;
+  proto::Micros sleep_look_at_ = 0;
   std::string last_refusal_;  // the same one again and again is logged now and then only
   proto::Micros refusal_logged_at_ = 0;
   std::uint64_t refusals_untold_ = 0;

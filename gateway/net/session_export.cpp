@@ -2,8 +2,9 @@
 
 namespace nbdgw::net {
 
-SessionExport::SessionExport(bridge::ExportConfig config, proto::BufferPool& pool, SessionDriver& driver)
-    : name_(config.name), driver_(driver), export_(std::move(config), pool, driver.session()) {}
+SessionExport::SessionExport(bridge::ExportConfig config, bridge::Shares& shares, SessionDriver& driver,
+                             bridge::DiskDirectory* disks)
+    : name_(config.name), driver_(driver), export_(std::move(config), shares, driver.session(), disks) {}
 
 nbd::Backend* SessionExport::backend() noexcept {
   const bool usable = export_.known() && export_.state() != bridge::ExportState::refused;

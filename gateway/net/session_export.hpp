@@ -12,12 +12,14 @@ namespace nbdgw::net {
 class SessionExport final : public ExportSlot {
  public:
   /// The driver does not know of it yet (SessionDriver::add_export()).
-  SessionExport(bridge::ExportConfig config, proto::BufferPool& pool, SessionDriver& driver);
+  SessionExport(bridge::ExportConfig config, bridge::Shares& shares, SessionDriver& driver,
+                bridge::DiskDirectory* disks = nullptr);
 
   const std::string& name() const noexcept override { return name_; }
   /// There once the LUN has been seen: when it goes later, clients may attach all the same, and their requests are
   /// held.
   nbd::Backend* backend() noexcept override;
+  nbd::Backend* coming_backend() noexcept override { return &export_; }
   std::string waiting_reason() const override;
   Station& station() noexcept override { return driver_; }
 

@@ -64,16 +64,40 @@ initiator::SessionSettings session_settings(const config::Config& config, std::u
   settings.max_recv_data_segment_length = target.max_recv_data_segment;
   settings.queue_depth = session_tasks(config, index);
   settings.command_timeout = target.timeouts.command;
+  settings.slow_command_timeout = std::max(target.timeouts.slow_command, target.timeouts.command);
   settings.abort_timeout = target.timeouts.abort;
   settings.lu_reset_timeout = target.timeouts.lu_reset;
   settings.target_reset_timeout = target.timeouts.target_reset;
   settings.fast_abort = target.fast_abort;
+  settings.after_reinstatement = target.after_reinstatement == config::AfterReinstatement::trust
+                                     ? initiator::AfterReinstatement::trust
+                                     : initiator::AfterReinstatement::reset;
+  settings.other_group =
+      target.other_group == config::OtherGroup::trust ? initiator::OtherGroup::trust : initiator::OtherGroup::prove;
+  settings.time2wait = target.time2wait == config::Time2Wait::negotiated ? initiator::Time2Wait::negotiated
+                                                                         : initiator::Time2Wait::ignore;
   settings.login_timeout = target.timeouts.login;
   settings.logout_timeout = target.timeouts.logout;
   settings.nop_interval = target.timeouts.nop_interval;
   settings.nop_timeout = target.timeouts.nop_timeout;
   return settings;
 }
+
+namespace {
+
+bridge::PowerOnPolicy power_on_policy(config::PowerOnAttention meaning) noexcept {
+  switch (meaning) {
+    case config::PowerOnAttention::fail_flush:
+      return bridge::PowerOnPolicy::unexplained;
+    case config::PowerOnAttention::ignore:
+      return bridge::PowerOnPolicy::ignore;
+    case config::PowerOnAttention::always:
+      return bridge::PowerOnPolicy::always;
+  }
+  return bridge::PowerOnPolicy::unexplained;
+}
+
+}  // namespace
 
 bridge::ExportConfig export_config(const config::Config& config, const config::Export& exported) {
   const config::Target& target = config.targets[exported.target];
@@ -82,12 +106,19 @@ bridge::ExportConfig export_config(const config::Config& config, const config::E
   settings.name = exported.name;
   settings.description = exported.description;
   settings.read_only = exported.read_only;
-  settings.lun = proto::scsi::encode_lun(exported.lun).value();
+  settings.lun = wire_lun(exported);
   settings.queue_depth = target.queue_depth;
   settings.hold_timeout = hold ? proto::kNever : target.timeouts.replacement;
   settings.retries = static_cast<std::uint8_t>(target.retries);
-  settings.power_on_fails_flush = target.power_on_attention == config::PowerOnAttention::fail_flush;
+  settings.power_on = power_on_policy(target.power_on_attention);
+  if (target.after_silence == config::AfterSilence::trust) settings.silence = proto::kNever;
+  const bool refuse = exported.same_disk == config::SameDisk::refuse;
+  settings.same_disk = refuse ? bridge::SameDiskPolicy::refuse : bridge::SameDiskPolicy::share;
   return settings;
+}
+
+std::uint64_t wire_lun(const config::Export& exported) {
+  return proto::scsi::encode_lun(exported.lun).value();
 }
 
 }  // namespace nbdgw::net

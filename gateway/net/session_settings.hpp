@@ -13,6 +13,9 @@ std::uint16_t session_tasks(const config::Config& config, std::uint32_t index) n
 /// What a session to the target of this index is set up with.
 initiator::SessionSettings session_settings(const config::Config& config, std::uint32_t index);
 
+/// The LUN as on the wire (SAM-5 4.7).
+std::uint64_t wire_lun(const config::Export& exported);
+
 /// What an export is set up with.
 bridge::ExportConfig export_config(const config::Config& config, const config::Export& exported);
 

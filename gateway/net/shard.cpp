@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "gateway/bridge/limits.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "proto/assert.hpp"
@@ -16,7 +17,10 @@ Shard::Shard(std::uint32_t index, const ShardOptions& options)
     : index_(index),
       arena_(options.memory),
       pool_(arena_.memory()),
+      shares_(pool_, options.clients, bridge::memory_for(bridge::kMaxPayload)),
       host_(options.initiator_name, random_),
+      slept_(options.slept),
+      peer_silence_(options.peer_silence),
       mailbox_(poller_) {}
 
 Shard::~Shard() {
@@ -46,6 +50,7 @@ void Shard::remove_station(Station& station) {
 void Shard::remove_export(ExportSlot& slot, proto::Micros limit, proto::Micros now) {
   std::erase(exports_, &slot);
   slot.leave();
+  for (const auto& client : clients_) client->forgo(slot);
   exports_changed();  // who waits for it hears that it is gone
   for (const auto& client : clients_) {
     if (client->slot() == &slot) client->send_away(limit, now);
@@ -154,6 +159,10 @@ void Shard::touch(Station& station) {
   touched_stations_.push_back(&station);
 }
 
+void Shard::touch_stations() {
+  for (Station* station : stations_) touch(*station);
+}
+
 void Shard::touch(NbdClient& client) {
   if (client.touched_) return;
   client.touched_ = true;
@@ -211,6 +220,7 @@ void Shard::adopt(std::unique_ptr<NbdClient> client, proto::Micros now) {
   arrived.place_ = clients_.size();
   clients_.push_back(std::move(client));
   arrived.enter(*this, now);
+  arrived.set_stall_timeout(stall_timeout_, now);
   if (stage_ != Stage::running) say_goodbye(arrived, now);
   touch(arrived);
 }
@@ -224,6 +234,14 @@ void Shard::exports_changed() {
 void Shard::take_clients(bool yes) {
   takes_clients_ = yes;
   exports_changed();
+}
+
+void Shard::set_stall_timeout(proto::Micros timeout, proto::Micros now) {
+  stall_timeout_ = timeout;
+  for (const auto& client : clients_) {
+    client->set_stall_timeout(timeout, now);
+    note_deadline(client->next_deadline());
+  }
 }
 
 void Shard::set_admin_state(ExportSlot& slot, AdminState state, proto::Micros now) {

@@ -12,12 +12,15 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/bridge/shares.hpp"
 #include "gateway/initiator/host.hpp"
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/arena.hpp"
 #include "gateway/net/chore.hpp"
+#include "gateway/net/clock.hpp"
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/mailbox.hpp"
+#include "gateway/net/peer_watch.hpp"
 #include "gateway/net/poller.hpp"
 #include "gateway/net/station.hpp"
 #include "gateway/net/system_random.hpp"
@@ -41,7 +44,10 @@ using ExportPlacesPtr = std::shared_ptr<const ExportPlaces>;
 
 struct ShardOptions {
   std::uint64_t memory = 64ULL << 20;  // bytes of payload memory of this shard
+  std::uint32_t clients = 0;           // that there may be, on all shards
   std::string initiator_name;          // of the sessions on this shard
+  SleepWatch::Reader slept = slept_so_far;
+  proto::Micros peer_silence = kPeerSilence;  // of clients
 };
 
 /// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
@@ -107,12 +113,20 @@ class Shard {
   /// Makes the sessions of this shard (before it starts), and logs them all out when it closes.
   initiator::Host& host() noexcept { return host_; }
   Poller& poller() noexcept { return poller_; }
+  /// How the machine's sleep is read.
+  SleepWatch::Reader slept() const noexcept { return slept_; }
+  /// After which a client that owes an answer is taken for dead.
+  proto::Micros peer_silence() const noexcept { return peer_silence_; }
   proto::BufferPool& pool() noexcept { return pool_; }
   const proto::BufferPool& pool() const noexcept { return pool_; }
+  /// How the exports of this shard share the pool.
+  bridge::Shares& shares() noexcept { return shares_; }
 
   /// Asks for a call at the end of this turn.
   void touch(Station& station);
   void touch(NbdClient& client);
+  /// Exports of one disk have let each other's requests go.
+  void touch_stations();
   /// Asks for on_deadline() of whoever has this deadline. Earlier ones that were asked for stay.
   void note_deadline(proto::Micros at) noexcept {
     if (at < wake_at_) wake_at_ = at;
@@ -138,6 +152,8 @@ class Shard {
   // What operators want (gateway_verbs.cpp).
   /// Clients in the handshake, new ones too, are turned away from every export; those attached go on.
   void take_clients(bool yes);
+  /// See nbd::ConnectionOptions: of all clients that are here and that will come.
+  void set_stall_timeout(proto::Micros timeout, proto::Micros now);
   bool takes_clients() const noexcept { return takes_clients_; }
   void set_admin_state(ExportSlot& slot, AdminState state, proto::Micros now);
   /// Null: there is no such client here, or it is on its way out.
@@ -187,9 +203,12 @@ class Shard {
   ExportPlacesPtr places_;
   Arena arena_;
   proto::BufferPool pool_;
+  bridge::Shares shares_;
   Poller poller_;
   SystemRandom random_;
   initiator::Host host_;
+  const SleepWatch::Reader slept_;
+  const proto::Micros peer_silence_;
   std::vector<Station*> stations_;
   std::vector<ExportSlot*> exports_;
   std::vector<std::unique_ptr<NbdClient>> clients_;
@@ -203,6 +222,7 @@ class Shard {
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
 
   bool takes_clients_ = true;
+  proto::Micros stall_timeout_ = nbd::ConnectionOptions{}.stall_timeout;
   std::array<std::uint64_t, nbd::kCloseReasons> closed_{};
   std::uint64_t turns_ = 0;
 

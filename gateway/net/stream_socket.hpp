@@ -55,11 +55,16 @@ class StreamSocket {
 
   /// Puts the socket into a shard's poller. False with error() set when the kernel refuses.
   bool watch(Poller& poller, std::uint32_t events, Watcher& watcher) noexcept;
-  /// Takes it out again, to move it to another shard.
+  /// Takes it out again, to move it to another shard, or as its end needs no telling any more.
   void unwatch() noexcept;
+  bool is_watched() const noexcept { return poller_ != nullptr; }
   /// Changes what is waited for; no system call when nothing changes.
   void set_interest(std::uint32_t events) noexcept;
-  void want_read(bool on) noexcept { set_interest(on ? events_ | EPOLLIN : events_ & ~std::uint32_t{EPOLLIN}); }
+  /// Off, with `end`: the end of what the peer sends is told all the same (EPOLLRDHUP).
+  void want_read(bool on, bool end = false) noexcept {
+    constexpr std::uint32_t kEither = EPOLLIN | EPOLLRDHUP;
+    set_interest((events_ & ~kEither) | (on ? EPOLLIN : end ? EPOLLRDHUP : 0U));
+  }
   void want_write(bool on) noexcept { set_interest(on ? events_ | EPOLLOUT : events_ & ~std::uint32_t{EPOLLOUT}); }
   bool wants_read() const noexcept { return (events_ & EPOLLIN) != 0; }
   bool wants_write() const noexcept { return (events_ & EPOLLOUT) != 0; }

@@ -4,7 +4,8 @@
 
 namespace nbdgw::net {
 
-/// Keepalive of TCP connections: a peer that vanished without a word is noticed after about two minutes.
+/// Keepalive of TCP connections: a peer that vanished without a word is noticed after two minutes, if nothing was on
+/// its way to it. Else no keepalive is sent: see PeerWatch for clients; of a target the ping says it (NOP-Out).
 inline constexpr int kKeepAliveIdleS = 60;
 inline constexpr int kKeepAliveIntervalS = 10;
 inline constexpr int kKeepAliveProbes = 6;

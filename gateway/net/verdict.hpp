@@ -18,7 +18,7 @@ enum class VerdictCode : std::uint8_t {
 struct Verdict {
   VerdictCode code{};
   std::string text;              // for people: what is done, or why not
-  std::uint32_t request_id = 0;  // of a rung that was begun: its RecoveryEvent has this number
+  std::uint32_t request_id = 0;  // of a rung or rescan that was begun: its event has this number
 };
 
 /// Called once, on a thread of the gateway, or destroyed uncalled when the gateway ends before that.

@@ -30,7 +30,8 @@ struct ClientView {
   nbd::Connection::Phase phase{};
   bool tls = false;
   bool structured_replies = false;
-  bool stalled = false;  // waits for payload memory
+  bool stalled = false;          // waits for payload memory
+  bool flush_will_fail = false;  // writes may be lost, and it was not told yet
   std::uint32_t in_flight = 0;
   nbd::Counters counters;
 };
@@ -53,6 +54,7 @@ struct ExportView {
   std::uint64_t clients_total = 0;
   std::uint32_t in_flight = 0;       // NBD requests
   std::uint32_t held = 0;            // of these, requests that wait for the path to come back
+  bool same_disk = false;            // others may serve it, too, unfenced
   proto::Micros held_for = 0;        // since when there is no path; 0: there is one
   proto::Micros oldest_request = 0;  // age of the oldest request in flight
   std::uint32_t tasks_queued = 0;    // SCSI tasks that wait for the path or for queue depth
@@ -61,6 +63,7 @@ struct ExportView {
   std::uint32_t queue_depth = 0;  // as adapted to TASK SET FULL
   std::uint64_t unflushed_writes = 0;
   std::uint64_t doubtful_writes = 0;
+  std::uint64_t flushes_to_fail = 0;  // for these
 };
 
 struct ConnectionView {
@@ -95,7 +98,10 @@ struct SessionView {
   std::string trouble;    // why it is not logged in
   proto::Micros age = 0;  // in this state
   std::uint16_t tsih = 0;
-  std::string isid;  // 12 hexadecimal digits
+  std::string isid;                    // 12 hexadecimal digits
+  std::string portal;                  // where it is, or tries to be: "host:port"
+  std::optional<std::uint16_t> group;  // TargetPortalGroupTag, as the target told it last
+  std::string portal_reason;           // why there
   std::uint32_t cmd_sn = 0;
   std::uint32_t exp_cmd_sn = 0;
   std::uint32_t max_cmd_sn = 0;

@@ -59,6 +59,7 @@ bool has_lba(std::uint8_t opcode) noexcept {
   switch (static_cast<proto::scsi::Opcode>(opcode)) {
     case read_10:
     case write_10:
+    case write_same_10:
     case synchronize_cache_10:
     case read_16:
     case write_16:
@@ -82,6 +83,7 @@ ClientView view_of(const NbdClient& client, proto::Micros now) {
           .tls = false,
           .structured_replies = engine.structured_replies(),
           .stalled = engine.stalled(),
+          .flush_will_fail = engine.standing() == nbd::LossStanding::owed,
           .in_flight = static_cast<std::uint32_t>(engine.in_flight()),
           .counters = engine.counters()};
 }
@@ -107,6 +109,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.clients_total = slot.past_clients().attached;
   view.in_flight = in_flight;
   view.held = held ? in_flight : 0;
+  view.same_disk = !exported.same_disk().empty();
   view.held_for = since(exported.held_since(), now);
   view.tasks_queued = static_cast<std::uint32_t>(exported.queue().ready());
   view.tasks_delayed = static_cast<std::uint32_t>(exported.queue().delayed());
@@ -114,6 +117,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.queue_depth = exported.queue().depth();
   view.unflushed_writes = exported.cache().unflushed();
   view.doubtful_writes = exported.cache().doubtful();
+  view.flushes_to_fail = exported.cache().debts();
   return view;
 }
 
@@ -126,6 +130,9 @@ SessionView view_of(const initiator::Session& session, proto::Micros now) {
   view.age = since(session.state_since(), now);
   view.tsih = session.tsih();
   for (const std::uint8_t byte : session.isid()) view.isid += fmt::format("{:02x}", byte);
+  view.portal = initiator::portal_text(session.connection(0).portal());
+  view.group = session.group().tag;
+  view.portal_reason = session.portals().reason();
   view.cmd_sn = session.cmd_sn();
   view.exp_cmd_sn = session.exp_cmd_sn();
   view.max_cmd_sn = session.max_cmd_sn();

@@ -43,8 +43,8 @@ SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {
   const auto driver = std::ranges::find(
       drivers, order.target, [](const auto& each) -> const std::string& { return each->session().settings().label; });
   NBDGW_ASSERT(driver != drivers.end(), "an export comes after its target");
-  SessionExport& slot =
-      *exports.emplace_back(std::make_unique<SessionExport>(std::move(order.config), shard.pool(), **driver));
+  SessionExport& slot = *exports.emplace_back(
+      std::make_unique<SessionExport>(std::move(order.config), shard.shares(), **driver, &disks));
   slot.set_required(order.required);
   slot.set_admin_state(order.admin_state);
   if (order.cache) slot.exported().inherit(*order.cache);

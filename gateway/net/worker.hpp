@@ -10,6 +10,7 @@
 #include "gateway/bridge/export.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "gateway/net/admin_state.hpp"
+#include "gateway/net/disk_register.hpp"
 #include "gateway/net/session_driver.hpp"
 #include "gateway/net/session_export.hpp"
 #include "gateway/net/shard.hpp"
@@ -54,11 +55,14 @@ struct WorkDone {
 /// A shard and what lives on it. Once the shard has been started all here belongs to its thread; others reach it by
 /// Shard::post() only.
 struct Worker {
-  Worker(std::uint32_t index, const ShardOptions& options) : shard(index, options) {}
+  /// The register must outlive the worker.
+  Worker(std::uint32_t index, const ShardOptions& options, DiskRegister& all_disks)
+      : disks(all_disks, index), shard(index, options) {}
 
   WorkDone carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& recovery, proto::Micros now);
   ShardView view(const ViewOptions& options, proto::Micros now) const;
 
+  ShardDisks disks;  // before all that has exports
   Shard shard;
   std::vector<std::unique_ptr<SessionDriver>> drivers;
   std::vector<std::unique_ptr<SessionExport>> exports;

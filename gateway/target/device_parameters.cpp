@@ -108,7 +108,7 @@ void mode_sense(Execution& execution) {
 void read_capacity(Execution& execution) {
   const LogicalUnit& unit = *execution.unit;
   const scsi::Capacity capacity{
-      .last_lba = unit.blocks() - 1,
+      .last_lba = unit.told_blocks() - 1,
       .block_length = unit.block_size(),
       .blocks_per_physical_exponent = static_cast<std::uint8_t>(unit.block_size() == 512 ? 3 : 0),
       .lbpme = true,

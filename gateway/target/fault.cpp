@@ -43,10 +43,12 @@ constexpr FaultParameter kTmfLies[] = {
 constexpr FaultParameter kDelay[] = {number("delay_ms", &Fault::delay_ms, Need::required, 0, kMaxFaultDelayMs)};
 constexpr FaultParameter kDropConnection[] = {flag("half_close", &Fault::half_close)};
 constexpr FaultParameter kUnitAttention[] = {kAsc, kAscq};
-constexpr FaultParameter kCheckCondition[] = {kKey, kAsc, kAscq};
+constexpr FaultParameter kCheckCondition[] = {kKey, kAsc, kAscq,
+                                              number("portal", &Fault::portal, Need::optional, 1, 65535)};
 constexpr FaultParameter kDigestError[] = {
     {.name = "where", .type = Type::place, .need = Need::required, .flag = &Fault::in_data}};
-constexpr FaultParameter kReject[] = {number("reason", &Fault::reason, Need::defaulted, 0, 255, 4)};
+constexpr FaultParameter kReject[] = {number("reason", &Fault::reason, Need::defaulted, 0, 255, 4),
+                                      flag("hole", &Fault::hole)};
 constexpr FaultParameter kAsyncEvent[] = {number("event", &Fault::event, Need::required, 0, 255),
                                           number("parameter1", &Fault::parameter1, Need::defaulted, 0, 65535),
                                           number("parameter2", &Fault::parameter2, Need::defaulted, 0, 65535),
@@ -68,6 +70,9 @@ constexpr FaultParameter kIdentity[] = {{.name = "serial", .type = Type::serial,
                                         number("asc", &Fault::asc, Need::defaulted, 0, 255),
                                         number("ascq", &Fault::ascq, Need::defaulted, 0, 255)};
 constexpr FaultParameter kRefuseVpd[] = {number("page", &Fault::page, Need::required, 0, 255)};
+constexpr FaultParameter kCapacity[] = {number("blocks", &Fault::blocks, Need::required, 1, 0xffffffff),
+                                        number("asc", &Fault::asc, Need::defaulted, 0, 255),
+                                        number("ascq", &Fault::ascq, Need::defaulted, 0, 255)};
 constexpr FaultParameter kFreezePortal[] = {number("portal", &Fault::portal, Need::required, 1, 65535)};
 
 constexpr FaultTraits on_commands(FaultKind kind, std::string_view name, std::span<const FaultParameter> list = {}) {
@@ -115,6 +120,7 @@ constexpr FaultTraits kTraits[] = {
      .parameters = kRefuseVpd},
     {.kind = FaultKind::write_same_16, .name = "write_same_16", .lun = true},
     {.kind = FaultKind::quiet_login, .name = "quiet_login"},
+    {.kind = FaultKind::capacity, .name = "capacity", .lun = true, .parameters = kCapacity},
 };
 
 struct GroupOpcodes {
@@ -155,6 +161,7 @@ bool Fault::is_state() const noexcept {
     case FaultKind::identity:
     case FaultKind::write_same_16:
     case FaultKind::quiet_login:
+    case FaultKind::capacity:
       return true;
     default:
       return false;

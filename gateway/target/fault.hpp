@@ -39,6 +39,7 @@ enum class FaultKind : std::uint8_t {
   refuse_vpd,       // a page of vital product data is refused
   write_same_16,    // WRITE SAME counts in 16 bits, and reads 0 as "to the end"
   quiet_login,      // a session that begins has no unit attention
+  capacity,         // a LUN tells another size
 };
 
 /// All forms of a command that a scope can name at once.
@@ -71,6 +72,7 @@ struct Fault {
   bool reset_waits = false;
   bool good = false;
   bool told = false;
+  bool hole = false;
   std::uint32_t function = 0;  // TaskManagementFunction; 0: any
   std::uint32_t response = 0;  // TaskManagementResult
   std::uint32_t delay_ms = 0;
@@ -87,6 +89,7 @@ struct Fault {
   std::uint32_t bytes = 0;
   std::uint32_t portal = 0;  // TargetPortalGroupTag
   std::uint32_t page = 0;    // of vital product data
+  std::uint32_t blocks = 0;  // that a unit says it has
   std::string to;            // TargetAddress
   std::string serial;        // of a unit
 

@@ -125,6 +125,7 @@ bool Faults::matches(const Posted& posted, const Task& task) const noexcept {
   if (!posted.active) return false;
   if (fault.lun && proto::scsi::decode_lun(task.command.lun) != *fault.lun) return false;
   if (fault.cid && task.connection->cid() != *fault.cid) return false;
+  if (fault.portal != 0 && task.connection->portal_group_tag() != fault.portal) return false;
   if (fault.opcode && task.cdb()[0] != *fault.opcode) return false;
   if (fault.group && !is_in(*fault.group, task.cdb()[0])) return false;
   switch (fault.kind) {
@@ -144,8 +145,10 @@ bool Faults::matches(const Posted& posted, const Task& task) const noexcept {
     case FaultKind::slow_write:
       return held_.size() < kMaxHeld && changes_blocks(task);
     case FaultKind::short_data:
+      // INQUIRY and the like only where they are meant.
       return !task.plan.refusal &&
-             (task.plan.operation == Operation::read || task.plan.operation == Operation::write);
+             (task.plan.operation == Operation::read || task.plan.operation == Operation::write ||
+              (fault.opcode && task.plan.direction == DataDirection::in));
     default:
       return true;
   }
@@ -228,6 +231,7 @@ Gate::Verdict Faults::on_begin(Task& task) {
     case FaultKind::check_condition:
       return sense(fault.key);
     case FaultKind::reject:
+      if (fault.hole) task.connection->session()->take_back_cmd_sn(task);
       task.connection->reject(static_cast<proto::iscsi::RejectReason>(fault.reason), task.request);
       return Verdict::discard;
     case FaultKind::write_protect:

@@ -7,6 +7,16 @@
 /// Faults that act when they are posted, and those that are a state of the target.
 namespace nbdgw::target {
 
+namespace {
+
+/// What tells that a state has begun; nothing: nobody is told.
+std::optional<proto::scsi::AdditionalSense> attention_of(const Fault* fault) noexcept {
+  if (fault == nullptr || fault->asc == 0) return std::nullopt;
+  return proto::scsi::AdditionalSense{static_cast<std::uint8_t>(fault->asc), static_cast<std::uint8_t>(fault->ascq)};
+}
+
+}  // namespace
+
 void Faults::act_at_once(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::drop_connection:
@@ -71,10 +81,9 @@ void Faults::refresh_unit(std::uint32_t lun, bool is_protected) {
   if (protect != is_protected) server_->protect(lun, protect);
   server_->count_in_16_bits(lun, state_of(FaultKind::write_same_16, lun) != nullptr);
   const Fault* identity = state_of(FaultKind::identity, lun);
-  const proto::scsi::AdditionalSense code{static_cast<std::uint8_t>(identity != nullptr ? identity->asc : 0),
-                                          static_cast<std::uint8_t>(identity != nullptr ? identity->ascq : 0)};
-  server_->pose_as(lun, identity != nullptr ? identity->serial : "",
-                   code.asc != 0 ? std::optional(code) : std::nullopt);
+  server_->pose_as(lun, identity != nullptr ? identity->serial : "", attention_of(identity));
+  const Fault* capacity = state_of(FaultKind::capacity, lun);
+  server_->tell_blocks(lun, capacity != nullptr ? capacity->blocks : 0, attention_of(capacity));
 }
 
 }  // namespace nbdgw::target

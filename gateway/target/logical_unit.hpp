@@ -19,6 +19,11 @@ class LogicalUnit {
   Medium& medium() const noexcept { return *options_.medium; }
   std::uint32_t block_size() const noexcept { return options_.block_size; }
   std::uint64_t blocks() const noexcept { return blocks_; }
+  /// What READ CAPACITY says; what is beyond blocks() is out of range all the same.
+  std::uint64_t told_blocks() const noexcept { return told_instead_ != 0 ? told_instead_ : blocks_; }
+  /// Tells so many from now on; 0: those that there are.
+  void tell_blocks(std::uint64_t blocks) noexcept { told_instead_ = blocks; }
+  std::uint64_t told_instead() const noexcept { return told_instead_; }
   bool read_only() const noexcept { return options_.read_only; }
   /// What MODE SENSE says: read-only by its options, or for the time being (Server::protect()).
   bool write_protected() const noexcept { return options_.read_only || protected_; }
@@ -43,6 +48,7 @@ class LogicalUnit {
   bool counts_in_16_bits_ = false;
   std::uint64_t lun_;
   std::uint64_t blocks_;
+  std::uint64_t told_instead_ = 0;
   std::uint64_t naa_;
   std::string serial_;
   std::string other_serial_;  // empty: none

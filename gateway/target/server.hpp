@@ -84,6 +84,8 @@ class Server {
   /// The logical units of that number say that they are another disk (LogicalUnit::pose_as()), and tell their
   /// initiators with this unit attention; without one nobody is told.
   void pose_as(std::uint32_t lun, const std::string& serial, std::optional<proto::scsi::AdditionalSense> code);
+  /// They tell another number of blocks (LogicalUnit::tell_blocks()), and of that as pose_as() does.
+  void tell_blocks(std::uint32_t lun, std::uint64_t blocks, std::optional<proto::scsi::AdditionalSense> code);
   void count_in_16_bits(std::uint32_t lun, bool on);
   /// Sessions begin without the unit attention that tells of their beginning; a loss of power is told all the same.
   void set_quiet(bool quiet) noexcept { quiet_ = quiet; }

@@ -49,6 +49,17 @@ void Server::pose_as(std::uint32_t lun, const std::string& serial, std::optional
   }
 }
 
+void Server::tell_blocks(std::uint32_t lun, std::uint64_t blocks, std::optional<proto::scsi::AdditionalSense> code) {
+  for (TargetNode& target : targets_) {
+    for (LogicalUnit& unit : target.units) {
+      if (unit.number() != lun || unit.told_instead() == blocks) continue;
+      unit.tell_blocks(blocks);
+      for (const auto& [tsih, session] : sessions_)
+        if (code && session->identity().target == &target) session->establish_attention(unit, *code);
+    }
+  }
+}
+
 void Server::count_in_16_bits(std::uint32_t lun, bool on) {
   for (TargetNode& target : targets_)
     for (LogicalUnit& unit : target.units)

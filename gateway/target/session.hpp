@@ -102,6 +102,11 @@ class Session {
   /// For a gate that lies: the task goes on, but takes no place in the command window any more, and gives its tag up
   /// to whoever wants it.
   void disown(Task& task) noexcept;
+  /// For a gate that rejects a command: it counts as not received (RFC 7143 section 7.3), so its CmdSN is expected
+  /// still, and what is behind it waits. Only for the one whose turn it is now.
+  void take_back_cmd_sn(const Task& task) noexcept {
+    if (!task.immediate && task.cmd_sn + 1 == exp_cmd_sn_) exp_cmd_sn_ = task.cmd_sn;
+  }
   /// What the gate has delayed may be due.
   void go_on(proto::Micros now) { drain(now); }
 

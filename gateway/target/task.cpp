@@ -65,7 +65,9 @@ void set_status(Task& task, proto::scsi::Status status) noexcept {
 void set_short(Task& task) noexcept {
   const Shortfall& wanted = *task.shortfall;
   const std::uint32_t in_length = std::min(task.in_length, wanted.bytes);
-  const std::uint32_t moved = wanted.told ? std::min(task.moved, wanted.bytes) : task.moved;
+  // Untold: as if the initiator's buffer had been filled, also by a command that has less to tell than that.
+  const std::uint32_t moved =
+      wanted.told ? std::min(task.moved, wanted.bytes) : std::max(task.moved, task.command.expected_length);
   if (!wanted.good) {
     proto::scsi::Sense sense;
     sense.key = proto::scsi::SenseKey::recovered_error;

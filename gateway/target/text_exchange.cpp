@@ -8,6 +8,14 @@ namespace nbdgw::target {
 
 using namespace proto::iscsi;
 
+namespace {
+
+/// Of one answer, which is kept until all of it has been fetched. SendTargets=All may be asked for again and again in
+/// one request.
+constexpr std::size_t kMaxAnswerLength = 4 * 1024 * 1024;
+
+}  // namespace
+
 void TextExchange::reset() noexcept {
   incoming_.clear();
   answer_.clear();
@@ -82,7 +90,7 @@ const char* TextExchange::answer_pairs(const Server& server, const Session& sess
         add(pair.key, "Reject");  // login keys
         break;
     }
-    if (answer_.size() > kMaxTextLength) return "a text request whose answer is too long";
+    if (answer_.size() > kMaxAnswerLength) return "a text request whose answer is too long";
   }
   return reader.error() == TextError::none ? nullptr : proto::iscsi::describe(reader.error());
 }

@@ -24,6 +24,13 @@ class BufferPool {
     return length / kLargeBlock + kSmallLimit / kSmallBlock;
   }
 
+  /// Bytes of whole blocks that allocate() takes for `length` bytes.
+  static constexpr std::size_t cost(std::size_t length) noexcept {
+    const std::size_t rest = length % kLargeBlock;
+    const std::size_t last = rest > kSmallLimit ? kLargeBlock : (rest + kSmallBlock - 1) / kSmallBlock * kSmallBlock;
+    return length - rest + last;
+  }
+
   /// The arena must outlive the pool; what does not fill a large block at its end is left unused.
   explicit BufferPool(std::span<std::byte> arena);
 

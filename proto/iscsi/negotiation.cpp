@@ -240,11 +240,29 @@ bool OperationalNegotiation::decides_alone(const KeyRule& rule) const noexcept {
   return (load(wishes_.session, rule.key) != 0) == (rule.function == KeyFunction::logical_or);
 }
 
+bool OperationalNegotiation::is_awaited(const KeyRule& rule) const noexcept {
+  return is_offered(rule.key) && !is_settled(rule.key) && !decides_alone(rule);
+}
+
 bool OperationalNegotiation::awaiting_answers() const noexcept {
   for (std::size_t i = 0; i < kKeyCount; ++i) {
-    if (offered_.test(i) && !settled_.test(i) && !decides_alone(rule(static_cast<Key>(i)))) return true;
+    if (is_awaited(rule(static_cast<Key>(i)))) return true;
   }
   return false;
+}
+
+std::vector<Key> OperationalNegotiation::settle_with_defaults() {
+  std::vector<Key> keys;
+  for (std::size_t i = 0; i < kKeyCount; ++i) {
+    const KeyRule& row = rule(static_cast<Key>(i));
+    if (!is_awaited(row)) continue;
+    keys.push_back(row.key);
+    settled_.set(i);
+    // What a list is about is None, or as it was in RFC 3720, until something else is agreed upon.
+    if (row.function == KeyFunction::list || is_frozen(row)) continue;
+    store(session_, row.key, combine(row.function, load(wishes_.session, row.key), row.initial));
+  }
+  return keys;
 }
 
 bool OperationalNegotiation::write_value(const KeyRule& rule, const SessionParameters& from, TextWriter& out) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "proto/iscsi/constants.hpp"
 #include "proto/iscsi/text.hpp"
@@ -202,8 +203,11 @@ class OperationalNegotiation {
   NegotiationError error() const noexcept { return error_; }
 
   /// Whether an offer is not answered yet that must be: section 6.2.2 lets the answer be left out where the offer
-  /// alone decides. What is never answered otherwise keeps the value that is in force.
+  /// alone decides.
   bool awaiting_answers() const noexcept;
+  /// For a peer that never answers them: the offers that awaiting_answers() speaks of come to what an answer with the
+  /// key's default (section 13) would have come to. Returns which those are.
+  std::vector<Key> settle_with_defaults();
 
   bool is_offered(Key key) const noexcept { return offered_.test(static_cast<std::size_t>(key)); }
   bool is_settled(Key key) const noexcept { return settled_.test(static_cast<std::size_t>(key)); }
@@ -223,6 +227,7 @@ class OperationalNegotiation {
   std::string_view wished_list(Key key) const noexcept;
   bool is_frozen(const KeyRule& rule) const noexcept;
   bool decides_alone(const KeyRule& rule) const noexcept;
+  bool is_awaited(const KeyRule& rule) const noexcept;
 
   OperationalWishes wishes_;
   Kind kind_;

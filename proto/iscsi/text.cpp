@@ -13,10 +13,11 @@ bool is_control(char c) noexcept {
   return byte < 0x20 || byte == 0x7f;
 }
 
-/// Characters of a standard-label (section 6.1).
+/// Characters of a standard-label (section 6.1), and those of names that others made up: X#NodeArchitecture
+/// (section 13.26), and colons in the place of dots.
 bool is_key_character(char c) noexcept {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-         c == '+' || c == '@' || c == '_';
+         c == '+' || c == '@' || c == '_' || c == '#' || c == ':';
 }
 
 bool is_hex(std::string_view digits, std::size_t length) noexcept {
@@ -50,6 +51,8 @@ bool TextReader::fail(TextError error) noexcept {
 }
 
 bool TextReader::next(KeyValue& pair) noexcept {
+  // Some targets send a NUL too many, between pairs or at the end.
+  rest_.remove_prefix(std::min(rest_.find_first_not_of('\0'), rest_.size()));
   if (rest_.empty()) return false;
   const std::size_t end = rest_.find('\0');
   if (end == std::string_view::npos) return fail(TextError::not_terminated);

@@ -72,8 +72,8 @@ struct ReadCapacity16 {  // SBC-4 5.21
   static std::optional<ReadCapacity16> parse(std::span<const std::uint8_t> cdb) noexcept;
 };
 
-/// READ and WRITE. The gateway sends the 16-byte forms only: one way, and no limit at 2 TiB; the 10-byte forms are
-/// for those who have to understand them.
+/// READ and WRITE. The gateway sends the 16-byte forms, which have no limit at 2^32 blocks, and the 10-byte forms to
+/// those that do not know them.
 struct ReadWrite {  // SBC-4 5.17, 5.19, 5.41, 5.43
   bool write = false;
   std::uint64_t lba = 0;

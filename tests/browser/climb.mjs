@@ -34,8 +34,8 @@ export default async function climb(console_, { control, name }) {
   // Newest first, with outcomes; and the ladder remembers.
   await eventually("the ladder calm again", async () => (await page.locator(".ladder li[aria-current]").count()) === 0);
   const events = await page.locator("#event-rows > tr").evaluateAll((rows) => rows.map((row) => ["What", "Outcome"].map((label) => row.querySelector(`[data-label="${label}"]`).innerText).join(": ")));
-  const wanted = ["Logged in again: success", "SESSION RESET: success", "ABORT TASK: timed out", "Deadline: success"];
-  check(JSON.stringify(events.slice(0, 4)) === JSON.stringify(wanted), `events: ${events}`);
+  const wanted = ["LOGICAL UNIT RESET: success", "Logged in again: success", "SESSION RESET: success", "ABORT TASK: timed out", "Deadline: success"];
+  check(JSON.stringify(events.slice(0, 5)) === JSON.stringify(wanted), `events: ${events}`);
   const told = (await console_.api("/v1/events?since=0")).events.length;
   check((await page.locator("#event-rows > tr").count()) === told, `the API has ${told} events`);
   await page.locator("#event-outcome").selectOption("trouble");

@@ -15,7 +15,8 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CTL = re.compile(r"""(?x)
     status | clients | operations | config
   | exports(\ [A-Z]+)? | sessions(\ [A-Z]+)? | tasks\ [A-Z]+ | events(\ --follow|\ --since\ \d+)?
-  | (drain|undrain)(\ [A-Z]+)? | maint\ [A-Z]+ | disconnect\ [A-Z_]+ | abort\ [A-Z]+\ [A-Z]+ | drop\ [A-Z]+\ [A-Z]+
+  | (drain|undrain)(\ [A-Z]+)? | maint\ [A-Z]+ | rescan\ [A-Z]+ | disconnect\ [A-Z_]+
+  | abort\ [A-Z]+\ [A-Z]+ | drop\ [A-Z]+\ [A-Z]+
   | reset\ (lun\ [A-Z]+\ [A-Z]+|target\ [A-Z]+|session\ [A-Z]+)
   | log(\ (trace|debug|info|warn|error)(\ --for\ \d+(s|m|h))?)? | reload(\ --dry-run)? | --help
 """)
@@ -24,8 +25,8 @@ API = {("GET", path) for path in (
     "/livez", "/readyz", "/startupz", "/metrics", "/v1/status", "/v1/exports", "/v1/exports/*", "/v1/clients",
     "/v1/clients/*", "/v1/sessions", "/v1/sessions/*", "/v1/sessions/*/connections", "/v1/sessions/*/tasks",
     "/v1/events", "/v1/config", "/v1/log", "/v1/operations", "/v1/operations/*")} | {("POST", path) for path in (
-        "/v1/drain", "/v1/undrain", "/v1/exports/*/state", "/v1/clients/*/disconnect", "/v1/sessions/*/abort-task",
-        "/v1/sessions/*/reset-lun", "/v1/sessions/*/reset-target", "/v1/sessions/*/reset",
+        "/v1/drain", "/v1/undrain", "/v1/exports/*/state", "/v1/exports/*/rescan", "/v1/clients/*/disconnect",
+        "/v1/sessions/*/abort-task", "/v1/sessions/*/reset-lun", "/v1/sessions/*/reset-target", "/v1/sessions/*/reset",
         "/v1/sessions/*/connections/*/drop", "/v1/log", "/v1/config/reload")}
 
 

@@ -56,7 +56,7 @@ class Words(unittest.TestCase):
 
     def test_part_of_a_word(self):
         self.assertEqual(complete("se"), ["serve"])
-        self.assertEqual(complete("ctl", "re"), ["reset", "reload"])
+        self.assertEqual(complete("ctl", "re"), ["rescan", "reset", "reload"])
         self.assertEqual(complete("demo", "--o"), ["--once"])
         self.assertEqual(complete("nothing"), [])
 
@@ -100,7 +100,7 @@ class Names(unittest.TestCase):
         return complete("ctl", "-a", self.address, *words)
 
     def test_exports(self):
-        for command in ("exports", "drain", "undrain", "maint"):
+        for command in ("exports", "drain", "undrain", "maint", "rescan"):
             self.assertEqual(sorted(self.complete(command, "")), ["other", "vol0", r'vol:1\ \"x\"\ \\y'], command)
         self.assertEqual(self.complete("exports", "vol0"), ["vol0"])
         self.assertEqual(self.complete("exports", "vol:"), [r'1\ \"x\"\ \\y'])

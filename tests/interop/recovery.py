@@ -11,6 +11,7 @@ MIB = base.MIB
 SECONDS = int(os.environ.get("NBDGW_RECOVERY_S", "60"))
 # fio has the disk from here on; the blocks before are the model's.
 FIO_OFFSET = 16 * MIB
+FIO_JOBS = 4
 LUN_SIZE = 64 * MIB
 
 # Timers of connections short, so that a test sees many of their ends; those of commands never, for what is cut or
@@ -32,7 +33,7 @@ def fio(uri, **options):
     settings = {"rw": "randwrite", "bs": "16k", "iodepth": 8, "offset": FIO_OFFSET, "size": "8m",
                 "offset_increment": "8m", "verify": "crc32c", "verify_fatal": 1, "verify_backlog": 64,
                 "time_based": True, "runtime": 600, "rate_iops": 200, **options}
-    return clients.Fio(uri, jobs=4, **settings)
+    return clients.Fio(uri, jobs=FIO_JOBS, **settings)
 
 
 class RecoveryCase(base.InteropCase):

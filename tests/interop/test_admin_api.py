@@ -179,7 +179,8 @@ class Faults(InteropCase):
                  "check_condition": {"key": 1, "asc": 1, "ascq": 1}, "digest_error": {"where": "data"},
                  "async_event": {"event": 0}, "login_refuse": {"class": 2, "detail": 0},
                  "redirect": {"to": "127.0.0.1:1"}, "slow_write": {"delay_ms": 1}, "freeze_portal": {"portal": 1},
-                 "short_data": {"bytes": 0}, "identity": {"serial": "X"}, "refuse_vpd": {"page": 0x80}}
+                 "short_data": {"bytes": 0}, "identity": {"serial": "X"}, "refuse_vpd": {"page": 0x80},
+                 "capacity": {"blocks": 1}}
         at_once = {"async_event", "power_loss", "drop_connection"}
         operation = CONTRACT.operation("postFault")
         for kind in CONTRACT.schema("Fault")["properties"]["fault"]["enum"]:

@@ -4,7 +4,7 @@ import re
 import nbd
 
 from admin_api import ApiCase
-from base import gateway_only
+from base import MIB, gateway_only
 from lib import admin, gateway
 
 
@@ -120,6 +120,39 @@ class Verbs(ApiCase):
         self.eventually(lambda: self.get("/v1/exports/vol0")["clients"] == 0, "rid of its client")
         self.assertEqual(self.post(path, {"state": "ready"})["admin_state"], "ready")
         self.client().shutdown()
+
+    def test_rescan(self):
+        path = "/v1/exports/vol0/rescan"
+        size = self.get("/v1/exports/vol0")["size_bytes"]
+        client = self.client()
+        preview = self.post(path, {"dry_run": True})
+        self.assertEqual((preview["verb"], preview["object"]), ("rescan_export", "export vol0"))
+        operation = self.begin(path)
+        self.assertEqual((operation["state"], operation["outcome"]), ("succeeded", "success"))
+        self.assertEqual(operation["detail"], f"it has {size} bytes, as before")
+        larger = size + MIB
+        grown = self.target.faults.post("capacity", lun=1, blocks=larger // 512)
+        operation = self.begin(path)
+        self.assertEqual(operation["outcome"], "success")
+        self.assertIn(f"it grew from {size} to {larger} bytes", operation["detail"])
+        self.assertEqual(self.get("/v1/exports/vol0")["size_bytes"], larger)
+        events = [each for each in self.get("/v1/events")["events"] if each.get("export") == "vol0"]
+        self.assertEqual([each["kind"] for each in events], ["lun_rescanned", "lun_grown", "lun_rescanned"])
+        self.assertEqual(events[-1]["operation"], operation["id"])
+        # Whoever is attached goes on with what it knows, and sees the new size when it attaches again.
+        client.pwrite(b"x" * 512, 0)
+        self.assertEqual(client.get_size(), size)
+        self.assertEqual(self.client().get_size(), larger)
+        self.target.faults.delete(grown)
+        operation = self.begin(path)
+        self.assertEqual((operation["state"], operation["outcome"]), ("failed", "failed"))
+        self.assertIn("the LUN shrank", operation["detail"])
+        self.assertEqual(self.get("/v1/exports/vol0")["state"], "refused")
+        self.assertEqual(admin.post(self.port, "/v1/exports/nothing/rescan").status, 404)
+        self.target.kill()
+        self.eventually(lambda: self.session()["state"] != "logged in", "without a session")
+        answer = admin.post(self.port, path)
+        self.assertEqual((answer.status, answer.json()["code"]), (409, "wrong_state"))
 
     def test_a_name_with_a_slash(self):
         name = "db/vol 0%ä"

@@ -9,11 +9,12 @@ from admin_api import CONTRACT
 from base import gateway_only
 from lib import admin, gateway, metrics
 from lib.targets import Embedded, Lun
-from recovery import LUN_SIZE, RecoveryCase
+from recovery import FIO_JOBS, LUN_SIZE, RecoveryCase
 
 SECONDS = 5
 SCRAPERS = 2
 FOLLOW_S = 2  # how long a question for events waits
+SETTLED_S = 0.5
 STEP_S = 60  # for one thing to be done, with a sanitizer on a busy machine
 
 
@@ -75,7 +76,13 @@ class AdminUnderLoad(RecoveryCase):
         for step in (*[self.scrape] * SCRAPERS, self.read, self.follow, self.reload, self.drain, self.log_level,
                      self.reset_lun, self.export_state):
             crowd.add(step)
-        with self.under_load(self.server):
+        with self.under_load(self.server) as load:
+            # A client that comes while an operator drains is turned away, as it should be; and fio takes its time. It
+            # also comes once to ask for the size, and again to stay.
+            clients = len(load.handles) + FIO_JOBS
+            for _ in range(2):
+                self.server.child.wait_until(lambda: self.attached() == clients, "attached to by the load", STEP_S)
+                time.sleep(SETTLED_S)
             crowd.work(SECONDS)
             if crowd.failure:
                 self.fail(crowd.failure)
@@ -85,6 +92,9 @@ class AdminUnderLoad(RecoveryCase):
         self.assertGreater(self.events, 0)
         self.assertEqual(metrics.Scrape(self.port)("nbdgw_iscsi_session_losses_total", session="near"), 0)
         self.server.stop()  # with status 0: what a sanitizer has found ends the program with another one
+
+    def attached(self):
+        return metrics.Scrape(self.port)("nbdgw_nbd_connections", export="vol0")
 
     # ---- what is done, each by a thread of its own
 

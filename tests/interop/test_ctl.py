@@ -116,6 +116,14 @@ class Ctl(InteropCase):
         with self.assertRaises(nbd.Error):
             one.pread(4096, 0)
 
+    def test_rescan(self):
+        self.assertIn("would be done: LUN 1 of target array", self.ctl("rescan", "vol0", "--dry-run"))
+        said = self.ctl("rescan", "vol0")
+        self.assertIn("rescan_export export vol0: succeeded (success)", said)
+        self.assertIn("bytes, as before", said)
+        self.assertIn("export vol0: lun_rescanned: it has", self.ctl("events"))
+        self.assertIn("there is no export nothing", self.ctl("rescan", "nothing", expect=1))
+
     def test_drain_until_idle(self):
         handle = self.attach()
         self.assertIn("1 client(s) are still attached after 200ms", self.ctl("drain", "--until-idle=200ms", expect=1))

@@ -36,7 +36,7 @@ KINDS = {
     "unit_attention": {"asc": 0x38, "ascq": 7, **SCOPE, **TRIGGER},
     "check_condition": {"key": 3, "asc": 0x11, "ascq": 0, **SCOPE, **TRIGGER},
     "digest_error": {"where": "data", **SCOPE, **TRIGGER},
-    "reject": {"reason": 9, **SCOPE, **TRIGGER},
+    "reject": {"reason": 9, "hole": False, **SCOPE, **TRIGGER},
     "async_event": {"event": 1, "parameter1": 1, "parameter2": 2, "parameter3": 3, "cid": 0},
     "freeze_window": {},
     "login_refuse": {"class": 3, "detail": 1, "cid": 1, **TRIGGER},

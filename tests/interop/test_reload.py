@@ -4,8 +4,8 @@ import signal
 import nbd
 
 from base import MIB, InteropCase, gateway_only
-from lib import clients, gateway, metrics, sockets, unaligned
-from lib.targets import Embedded, Lun, Tgt
+from lib import admin, clients, gateway, metrics, sockets, unaligned, workdir
+from lib.targets import Chap, Embedded, Lun, Tgt
 from recovery import fio
 
 SIZE = 64 * MIB
@@ -217,3 +217,62 @@ class Reload(InteropCase):
         self.server.child.send(signal.SIGTERM)
         self.server.child.send(signal.SIGHUP)
         self.assertEqual(self.server.child.wait(20), 0)
+
+
+@gateway_only
+class Secrets(InteropCase):
+    """Files that the configuration names have changed, while it has not."""
+
+    def setUp(self):
+        self.token = workdir.fresh("token") / "token"
+        self.write_token("the-first-token-of-all")
+        self.target = self.use(Embedded({1: Lun(SIZE)}, chap=Chap("me", "the first secret")))
+        self.server = self.use(gateway.Gateway(
+            {"array": self.target}, {"vol0": ("array", 1)}, admin="http",
+            extra={"admin": {"token_file": str(self.token)}}))
+        self.configuration = self.server.config_path.read_text()
+
+    def write_token(self, text):
+        self.token.write_text(text + "\n")
+        self.token.chmod(0o600)
+
+    def hang_up(self, *lines):
+        before = len(self.server.child.log())
+        self.server.child.send(signal.SIGHUP)
+        for line in lines:
+            self.server.child.wait_until(lambda line=line: line in self.server.child.log()[before:], f"saying '{line}'")
+
+    def logins(self):
+        return self.server.child.log().count("target array: logged in")
+
+    def test_chap_secret(self):
+        handle = unaligned.connect(self.server.uri("vol0"))
+        handle.pwrite(b"s" * 4096, 0)
+        self.target.chap = Chap("me", "another secret")
+        self.server.write_config()
+        self.assertEqual(self.server.config_path.read_text(), self.configuration)
+        self.hang_up("reload: changed target array (auth.chap (a secret))", DONE)
+        self.assertEqual(bytes(handle.pread(4096, 0)), b"s" * 4096)
+        self.assertEqual(self.logins(), 1)
+        self.target.kill()
+        self.target.start()  # and wants to see the other one
+        self.assertEqual(bytes(handle.pread(4096, 0)), b"s" * 4096)
+        self.assertEqual(self.logins(), 2)
+        self.assertNotIn("credentials", self.server.child.log())
+        handle.shutdown()
+
+    def test_one_that_cannot_be_read(self):
+        secret = self.server.directory / "secret"
+        secret.unlink()
+        self.write_token("another-token-of-all")
+        self.hang_up(f"cannot read {secret}", REFUSED)
+        self.assertEqual(admin.curl(self.server.admin_url("/v1/config"), token="the-first-token-of-all").status, 200)
+
+    def test_admin_token(self):
+        url = self.server.admin_url("/v1/config")
+        self.assertEqual(admin.curl(url, token="the-first-token-of-all").status, 200)
+        self.write_token("another-token-of-all")
+        self.hang_up("reload: changed admin (token_file)", DONE)
+        self.server.child.wait_until(lambda: admin.curl(url, token="another-token-of-all").status == 200,
+                                     "taking the other token")
+        self.assertEqual(admin.curl(url, token="the-first-token-of-all").status, 401)

@@ -44,6 +44,30 @@ class SocketUnits(base.InteropCase):
         for word in words:
             self.assertIn(word, line)
 
+    def test_sockets_may_be_named_like_what_a_restart_leaves(self):
+        target = self.use(targets.Embedded({1: targets.Lun(16 * MIB)}))
+        names = ["nbdgw-nbd.socket", "nbdgw-", "nbdgw-state", "nbdgw-client-0", "nbdgw-client-1", "nbdgw-client-x"]
+        sockets = [socket_unit.tcp() for _ in names]
+        self.write(target, nbd=[f"systemd:{name}" for name in names])
+        with socket_unit.Manager(store=16, **{name: [each] for name, each in zip(names, sockets)}) as manager:
+            child = self.launch(manager)
+            self.ready(manager, child)
+            wires = []
+            for each in sockets:
+                wires.append(self.use(nbdwire.Wire(each.getsockname()[1])))
+                wires[-1].enter()
+            for _ in range(2):  # clients are kept beside such sockets, under the same names
+                child.send(signal.SIGTERM)
+                self.assertEqual(child.wait(TIMEOUT_S), 0)
+                self.assertEqual(len(manager.stored), 1 + len(wires))
+                while manager.told(0.1):
+                    pass
+                child = self.launch(manager)
+                self.ready(manager, child)
+                for wire in wires:
+                    self.assertEqual(wire.ask(nbdwire.READ, 0, 512)[1], bytes(512))
+            self.assertEqual(child.stop(), 0)
+
     def test_sockets_are_taken_by_their_names(self):
         target = self.use(targets.Embedded({1: targets.Lun(16 * MIB)}))
         paths = [self.directory / name for name in ("nbd.sock", "admin.sock")]

@@ -220,3 +220,34 @@ class ReadOnly(InteropCase):
             self.assertEqual(wire.ask(n.TRIM, 0, 512)[0], n.EPERM)
             self.assertEqual(wire.ask(n.READ, 0, 512)[:2], (0, bytes(512)))
         server.stop()
+
+
+@gateway_only
+class LastWords(InteropCase):
+    """What a client sends before it goes is done, whichever kind of socket it is on, and nothing after its goodbye."""
+
+    def test_writes_then_disc_then_close(self):
+        target = self.use(Tgt({1: Lun(SIZE)}))
+        server = self.use(gateway.Gateway({"array": target}, {"vol0": ("array", 1)}, unix=True,
+                                          extra={"limits": {"in_flight_per_connection": 4}}))
+        for case, unix in enumerate([None, server.unix_path] * 3):
+            wire = self.use(Wire(server.port, unix=unix))
+            wire.enter()
+            base = case * MIB
+            parts = []
+            for i in range(30):  # each overlaps the one before, so that they wait for each other
+                parts.append(self.write(base + i * 512, bytes([i + 1]) * 1024))
+            parts += [struct.pack(">IHHQQI", n.REQUEST, 0, n.DISC, 0, 0, 0), self.write(base, b"late" * 256)]
+            wire.send(b"".join(parts))
+            wire.close()
+        server.child.wait_until(lambda: server.child.log().count("detached from export") == 6, "done with all clients")
+        server.stop()
+        with open(target.luns[1].path, "rb") as disk:
+            for case in range(6):
+                disk.seek(case * MIB)
+                data = disk.read(31 * 512)
+                self.assertEqual([data[i * 512] for i in range(31)], [*range(1, 31), 30], f"client {case}")
+
+    @staticmethod
+    def write(offset, payload):
+        return struct.pack(">IHHQQI", n.REQUEST, 0, n.WRITE, offset, offset, len(payload)) + payload

@@ -83,7 +83,7 @@ class Authority:
         self.directory = workdir.fresh("authority")
         self.root = self._files("root")
         self._openssl("req", "-x509", *self._new_key(self.root), "-subj", f"/CN={name}", "-days", "2",
-                      "-out", self.root.certificate)
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", self.root.certificate)
 
     def sign(self, name, *addresses, rsa_bits=None):
         """An identity; `addresses` are what a server is called by, "IP:127.0.0.1" or "DNS:localhost". Its key is one of

@@ -54,17 +54,22 @@ class Bystander:
 
     def _run(self):
         try:
-            while not self._stopping.wait(0.01):
-                begin = time.monotonic()
-                data = self.rounds.to_bytes(8, "big") * (BLOCK // 8)
-                self._handle.pwrite(data, 0)
-                self._handle.flush()
-                if bytes(self._handle.pread(BLOCK, 0)) != data:
-                    self.failure = "it read something else than it had written"
-                self.longest_s = max(self.longest_s, time.monotonic() - begin)
-                self.rounds += 1
+            while self.failure is None:
+                self._round()
+                if self._stopping.wait(0.01):
+                    return
         except nbd.Error as error:
             self.failure = str(error)
+
+    def _round(self):
+        begin = time.monotonic()
+        data = self.rounds.to_bytes(8, "big") * (BLOCK // 8)
+        self._handle.pwrite(data, 0)
+        self._handle.flush()
+        if bytes(self._handle.pread(BLOCK, 0)) != data:
+            self.failure = "it read something else than it had written"
+        self.longest_s = max(self.longest_s, time.monotonic() - begin)
+        self.rounds += 1
 
     def judge(self, case, within_s):
         """Nothing was seen of it, no error and no pause beyond `within_s`."""
@@ -72,5 +77,4 @@ class Bystander:
         self._thread.join(20)
         case.assertFalse(self._thread.is_alive(), "the other client's request is not answered")
         case.assertIsNone(self.failure, self.uri)
-        case.assertGreater(self.rounds, 0, "the other client did nothing")
         case.assertLess(self.longest_s, within_s, f"{self.uri}: it had to wait")

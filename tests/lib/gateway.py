@@ -7,11 +7,11 @@ class Gateway(servers.Server):
     """`nbdgw serve` in front of targets. `targets` maps a name to a lib.targets target; `exports` maps an export's
     name to (target name, LUN), or to (target name, LUN, more keys). `target_options` go into every target's mapping,
     `extra` into the file's top level. `admin` opens the admin server on a port of its own (`admin_port`), with "http" or
-    "https"; `admin_unix` on a socket (`admin_path`)."""
+    "https"; `admin_unix` on a socket (`admin_path`). `wrap`: a command that runs it."""
     name = "nbdgw"
 
     def __init__(self, targets, exports, connections=4, target_options=None, extra=None, unix=False, env=None,
-                 admin=None, admin_unix=False):
+                 admin=None, admin_unix=False, initiator=servers.INITIATOR, wrap=()):
         super().__init__()
         self.targets, self.exports = targets, exports
         self.connections = connections
@@ -22,13 +22,15 @@ class Gateway(servers.Server):
         self.admin_port = sockets.free_port() if admin else None
         self.admin_path = self.directory / "admin.sock" if admin_unix else None
         self.env = env
+        self.wrap = list(wrap)
+        self.initiator = initiator
         self.config_path = self.directory / "nbdgw.yaml"
 
     def start(self):
         """Starts it and returns when its listeners are there; an export whose target is not up yet keeps its clients
         waiting in the handshake."""
         self.write_config()
-        self.child = Child(self.name, servers.gateway_command("serve", "-c", self.config_path),
+        self.child = Child(self.name, self.wrap + servers.gateway_command("serve", "-c", self.config_path),
                            env=self.env, directory=self.directory).start()
         self.child.wait_listening(self.port)
         if self.unix_path:
@@ -65,7 +67,7 @@ class Gateway(servers.Server):
         return {
             "listen": {"nbd": listen, **({"admin": admin} if admin else {})},
             **self.extra,
-            "initiator": {"name": servers.INITIATOR},
+            "initiator": {"name": self.initiator},
             "targets": [self._target(name, target) for name, target in self.targets.items()],
             "exports": [self._export(name, *where) for name, where in self.exports.items()],
         }

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import lzma
 import os
 import pathlib
 import re
@@ -87,6 +88,8 @@ def _unpacked(package):
         shutil.rmtree(partial, ignore_errors=True)
         _run("dpkg-deb", "-x", package, partial)
         partial.rename(tree)
+    if not (tree / "lib").exists():  # from Debian 13 on
+        (tree / "lib").symlink_to("usr/lib")
     return tree
 
 
@@ -141,20 +144,35 @@ def kernel():
     return next(tree.glob("boot/vmlinuz-*")), tree
 
 
+def _module_name(path):
+    return pathlib.Path(path).name.split(".")[0].replace("_", "-")
+
+
+def _copy_module(source, target):
+    """Unpacked, where they come packed (Debian 13): then the guest needs no library for that."""
+    if source.suffix == ".xz":
+        target.with_suffix("").write_bytes(lzma.decompress(source.read_bytes()))
+    else:
+        shutil.copy2(source, target)
+
+
 def stage_modules(tree, root):
     """The wanted modules and what they need; all of them would only fill the guest's memory."""
     version = next(tree.glob("lib/modules/*")).name
     _run("depmod", "-b", tree, version)
     source, target = tree / "lib/modules" / version, root / "lib/modules" / version
     needs = dict(line.split(":", 1) for line in (source / "modules.dep").read_text().splitlines())
-    by_name = {pathlib.Path(path).stem.replace("_", "-"): path for path in needs}
+    by_name = {_module_name(path): path for path in needs}
+    built_in = set(map(_module_name, (source / "modules.builtin").read_text().split()))
     for name in MODULES:
+        if name.replace("_", "-") in built_in:
+            continue
         path = by_name.get(name.replace("_", "-"))
         if path is None:
             raise ImageError(f"{tree.name} has no module {name}")
         for needed in [path, *needs[path].split()]:
             (target / needed).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / needed, target / needed)
+            _copy_module(source / needed, target / needed)
     for name in ("modules.builtin", "modules.order", "modules.builtin.modinfo"):
         shutil.copy2(source / name, target / name)
     _run("depmod", "-b", root, version)

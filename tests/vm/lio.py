@@ -4,7 +4,7 @@ from lib.targets import Lun
 
 MIB = 1 << 20
 SIZE = 64 * MIB
-_PORT = 3260
+_PORT, _SECOND_PORT = 3260, 3261
 
 
 class Lio:
@@ -14,12 +14,21 @@ class Lio:
 
     def __init__(self):
         self.chap = None
-        self.guest = Guest("lio", forward=[_PORT])
+        self.guest = Guest("lio", forward=[_PORT, _SECOND_PORT])
         self.luns = {1: Lun(SIZE), 2: Lun(SIZE)}
 
     @property
     def portal(self):
-        return f"127.0.0.1:{self.guest.port(_PORT)}"
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def port(self):
+        return self.guest.port(_PORT)
+
+    @property
+    def second_portal(self):
+        """Of the other portal group."""
+        return f"127.0.0.1:{self.guest.port(_SECOND_PORT)}"
 
     def start(self):
         self.guest.start()
@@ -27,13 +36,13 @@ class Lio:
         return self
 
     def group(self, path):
-        """A file of the portal group in configfs."""
-        return self.guest.check(f"cat {self._group(path)}").strip()
+        """What it holds."""
+        return self.guest.check(f"cat {self.group_path(path)}").strip()
 
     def set_group(self, **values):
         """Sets such files, PATH=VALUE with __ for /; sessions that are there keep what they were told. LIO takes a line's
         end for a part of a secret."""
-        self.guest.check(" && ".join(f"printf %s '{value}' > {self._group(path.replace('__', '/'))}"
+        self.guest.check(" && ".join(f"printf %s '{value}' > {self.group_path(path.replace('__', '/'))}"
                                      for path, value in values.items()))
 
     def require_chap(self, chap):
@@ -61,7 +70,8 @@ class Lio:
         """And what hung goes on."""
         self.guest.check("dmsetup resume lun2")
 
-    def _group(self, path):
+    def group_path(self, path):
+        """Where a file of the portal group is in the guest's configfs."""
         return f"/sys/kernel/config/target/iscsi/{self.iqn}/tpgt_1/{path}"
 
     def __enter__(self):

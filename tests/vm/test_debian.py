@@ -99,7 +99,7 @@ class FreshMachine(case.Case):
 
     def test_05_attach(self):
         """What the README shows first, over TCP."""
-        self.guest.check(f"systemctl disable --now nbdgw-attach@nbd0 && wipefs -a {DEVICE}", timeout_s=60)
+        self.guest.check(f"wipefs -a {DEVICE} && systemctl disable --now nbdgw-attach@nbd0", timeout_s=60)
         self.assertEqual(self.size(), 0)
         for line in lines_of("Attach", "sudo modprobe nbd"):
             self.guest.check(line, timeout_s=60)

@@ -162,6 +162,60 @@ TEST_CASE("admin server: addresses, token, TLS") {
   CHECK(::rmdir(folder) == 0);
 }
 
+TEST_CASE("admin server: another token holds from the next request on, for those who are connected, too") {
+  config::Admin settings;
+  settings.token = "the-token-of-all";
+  Watched watched({http()}, settings);
+  HttpClient client = watched.client();
+  const auto ask = [&](const std::string& token) {
+    return client.ask("GET / HTTP/1.1\r\nHost: gateway.example\r\nAuthorization: Bearer " + token + "\r\n\r\n");
+  };
+  CHECK(ask("the-token-of-all") == 200);
+  settings.token = "another-token-of-all";
+  const auto renew = watched.admin->prepare(settings);
+  CHECK(ask("the-token-of-all") == 200);  // not before it is asked for
+  renew();
+  REQUIRE(becomes_true([&] { return ask("another-token-of-all") == 200; }));
+  CHECK(ask("the-token-of-all") == 401);
+  // No access becomes freer, or of another kind.
+  settings.token.clear();
+  watched.admin->prepare(settings)();
+  settings.token = "a-third-token-of-all";
+  watched.admin->prepare(settings)();
+  REQUIRE(becomes_true([&] { return ask("a-third-token-of-all") == 200; }));
+  CHECK(client.get("/") == 401);
+  watched.admin->stop();
+  watched.admin->prepare(settings)();  // nobody is there any more
+}
+
+TEST_CASE("admin server: another certificate is shown to whoever connects, and old acquaintances have to") {
+  const Identity root = make_identity({.name = "root"});
+  const Identity other_root = make_identity({.name = "other root"});
+  const Identity server = make_identity({.name = "127.0.0.1", .authority = &root});
+  const Identity other_server = make_identity({.name = "127.0.0.1", .authority = &other_root});
+  const Identity own = make_identity({.name = "ops", .authority = &root});
+  const Identity other_own = make_identity({.name = "ops", .authority = &other_root});
+  config::Admin settings;
+  settings.tls = {{"c", server.certificate}, {"k", server.key}, config::PemFile{"a", root.certificate}};
+  Watched watched({http(true)}, settings);
+  TlsClient known(watched.admin->port(0), {.authority = &root, .own = &own});
+  REQUIRE(known.shake_hands());
+  CHECK(known.ask("/livez").starts_with("HTTP/1.1 200"));
+
+  settings.tls = {{"c", other_server.certificate}, {"k", server.key}, config::PemFile{"a", other_root.certificate}};
+  CHECK_THROWS_AS(watched.admin->prepare(settings), admin::TlsError);  // not its key: all stays as it is
+  CHECK(known.ask("/livez").starts_with("HTTP/1.1 200"));
+  settings.tls->key.text = other_server.key;
+  watched.admin->prepare(settings)();
+  REQUIRE(becomes_true([&] {
+    TlsClient next(watched.admin->port(0), {.authority = &other_root, .own = &other_own});
+    return next.shake_hands() && next.ask("/livez").starts_with("HTTP/1.1 200");
+  }));
+  CHECK(known.is_closed());
+  TlsClient again(watched.admin->port(0), {.authority = &other_root, .own = &own});
+  if (again.shake_hands()) CHECK(again.is_closed());  // nobody vouches for it any more
+}
+
 TEST_CASE("admin server: what cannot be opened says why, before the gateway is started") {
   Watched watched;
   config::Config config = watched.config;

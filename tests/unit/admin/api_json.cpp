@@ -138,6 +138,8 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
   std::get<RecoveryEvent>(record.event).lun = RecoveryEvent::kNoLun;
   CHECK_FALSE(to_json(record, 0).contains("lun"));
   CHECK_FALSE(to_json(record, 0).contains("operation"));
+  std::get<RecoveryEvent>(record.event).proof = "ABORT TASK completed";
+  CHECK(to_json(record, 0).at("proof") == "ABORT TASK completed");
   record.exported = "vol0";
   bridge::CacheEvent cache;
   cache.kind = bridge::CacheEvent::Kind::in_doubt;
@@ -151,6 +153,18 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
   record.event = cache;
   CHECK(to_json(record, 0).at("kind") == "cache_told");
   CHECK(to_json(record, 0).at("requests") == 0);
+  for (const auto& [kind, name] : {std::pair{bridge::CacheEvent::Kind::in_question, "lun_in_question"},
+                                   {bridge::CacheEvent::Kind::confirmed, "lun_confirmed"},
+                                   {bridge::CacheEvent::Kind::refused, "lun_refused"},
+                                   {bridge::CacheEvent::Kind::threshold, "lun_threshold"},
+                                   {bridge::CacheEvent::Kind::same_disk, "same_disk"},
+                                   {bridge::CacheEvent::Kind::grown, "lun_grown"},
+                                   {bridge::CacheEvent::Kind::rescanned, "lun_rescanned"}}) {
+    cache.kind = kind;
+    record.event = cache;
+    CHECK(to_json(record, 0).at("kind") == name);
+    CHECK_FALSE(to_json(record, 0).contains("writes"));
+  }
 }
 
 TEST_CASE("API JSON: lists are in the same order whatever the shards are") {

@@ -26,7 +26,7 @@ listen: {nbd: ["tcp://127.0.0.1:10809", "unix:///run/n.sock"], admin: "http://12
 admin: {token_file: tokens/admin}
 workers: 3
 log: {level: warn}
-limits: {memory: 256MiB, handshake_timeout: 1500ms}
+limits: {memory: 256MiB, handshake_timeout: 1500ms, stall_timeout: 5min}
 initiator: {name: "iqn.2026-11.com.example:host-1"}
 targets:
   - name: array
@@ -34,12 +34,16 @@ targets:
     portals: ["192.0.2.10:3260", "[2001:db8::10]:3261"]
     data_digest: prefer-crc32c
     auth: {chap: {user: gw, secret_file: /etc/secret, algorithms: [md5, sha3-256]}}
+    after_reinstatement: trust
+    other_group: trust
+    after_silence: trust
+    time2wait: negotiated
     on_path_loss: hold
     power_on_attention: ignore
     timeouts: {command: 90s, nop_interval: 0s}
 exports:
   - {name: vol0, target: array, lun: 1, description: "Größe", required: false}
-  - {name: vol1, target: array, lun: 2, read_only: true}
+  - {name: vol1, target: array, lun: 2, read_only: true, same_disk: refuse}
 )";
 
 }  // namespace
@@ -56,6 +60,7 @@ TEST_CASE("configuration JSON: is read back as the same configuration, and shows
   CHECK(shown.at("targets").at(0).at("auth").at("chap").at("secret_file") == "/etc/secret");
   CHECK(shown.at("workers") == 3);
   CHECK(shown.at("limits").at("handshake_timeout") == "1500ms");
+  CHECK(shown.at("limits").at("stall_timeout") == "5min");
   CHECK(shown.at("exports").at(0).as_object().contains("description"));
   CHECK_FALSE(shown.at("exports").at(1).as_object().contains("description"));
   const config::ParseResult second = config::parse(text, "/elsewhere.yaml", files);

@@ -48,7 +48,7 @@ TEST_CASE("fault json: every kind, with its defaults") {
            Case{R"({"fault":"digest_error","where":"data"})", R"("digest_error",)" + trigger + R"("where":"data",)"},
            Case{R"({"fault":"digest_error","where":"header"})",
                 R"("digest_error",)" + trigger + R"("where":"header",)"},
-           Case{R"({"fault":"reject"})", R"("reject",)" + trigger + R"("reason":4,)"},
+           Case{R"({"fault":"reject"})", R"("reject",)" + trigger + R"("reason":4,"hole":false,)"},
            Case{R"({"fault":"async_event","event":1})",
                 R"("async_event","event":1,"parameter1":0,"parameter2":0,"parameter3":0,)"},
            Case{R"({"fault":"freeze_window"})", R"("freeze_window",)"},
@@ -70,11 +70,12 @@ TEST_CASE("fault json: every kind, with its defaults") {
            Case{R"({"fault":"identity","serial":"X 1"})", R"("identity","serial":"X 1","asc":0,"ascq":0,)"},
            Case{R"({"fault":"refuse_vpd","page":131})", R"("refuse_vpd",)" + trigger + R"("page":131,)"},
            Case{R"({"fault":"write_same_16","lun":1})", R"("write_same_16","lun":1,)"},
+           Case{R"({"fault":"capacity","lun":1,"blocks":9})", R"("capacity","lun":1,"blocks":9,"asc":0,"ascq":0,)"},
            Case{R"({"fault":"quiet_login"})", R"("quiet_login",)"},
        }) {
     CHECK(shown(each.posted) == R"({"id":1,"fault":)" + each.shown + end);
   }
-  CHECK(target::all_fault_traits().size() == 28);  // the kinds above
+  CHECK(target::all_fault_traits().size() == 29);  // the kinds above
 }
 
 TEST_CASE("fault json: scopes and triggers") {
@@ -158,6 +159,8 @@ TEST_CASE("fault json: what is wrong is said of the field that it is about") {
            Case{R"({"fault":"identity","serial":"012345678901234567890123456789012"})", "serial"},
            Case{R"({"fault":"identity","serial":"\n"})", "serial"},
            Case{R"({"fault":"refuse_vpd"})", "page"},
+           Case{R"({"fault":"capacity"})", "blocks"},
+           Case{R"({"fault":"capacity","blocks":0})", "blocks"},
            Case{R"({"fault":"delay","delay_ms":3600001})", "delay_ms"},
            Case{R"({"fault":"unit_attention","asc":41})", "ascq"},
            Case{R"({"fault":"check_condition","key":16,"asc":1,"ascq":1})", "key"},

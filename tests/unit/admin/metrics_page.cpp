@@ -198,6 +198,7 @@ TEST_CASE("metrics page: known series are there from the start, with 0") {
            R"-(nbdgw_nbd_requests_total{export="vol3",command="other"})-",
            R"-(nbdgw_nbd_errors_total{export="vol0",error="NBD_ENOSPC"})-",
            R"-(nbdgw_nbd_closed_total{reason="handshake_timeout"})-",
+           R"-(nbdgw_nbd_closed_total{reason="stalled"})-",
            R"-(nbdgw_iscsi_session_state{session="array0",state="logged_in"})-",
            R"-(nbdgw_iscsi_pdus_received_total{session="array1",opcode="async_message"})-",
            R"-(nbdgw_iscsi_sent_bytes_total{session="array1",cid="1"})-",

@@ -73,6 +73,32 @@ TEST_CASE("operations: end with the event of their request") {
   CHECK(operations.find(other)->detail == "lu_reset: timed_out, 3 task(s) handed back: because");
 }
 
+TEST_CASE("operations: a rescan ends with the event of its number, and tells what came of it") {
+  for (const bool good : {true, false}) {
+    Operations operations;
+    const std::uint64_t id = operations.begin(change(Verb::rescan_export), "begun", by_request(7), at(0)).id;
+    net::RecoveryRecord record{.sequence = 1, .at = 0, .target = "t", .exported = "vol0", .event = {}};
+    bridge::CacheEvent event;
+    event.kind = bridge::CacheEvent::Kind::grown;
+    record.event = event;
+    operations.on_record(record, at(1));
+    event.kind = bridge::CacheEvent::Kind::rescanned;
+    event.request_id = 8;
+    record.event = event;
+    operations.on_record(record, at(1));
+    CHECK(operations.find(id)->state == Operation::State::running);
+    event.request_id = 7;
+    event.good = good;
+    event.cause = "the size";
+    record.event = event;
+    operations.on_record(record, at(2));
+    CHECK(operations.find(id)->state == (good ? Operation::State::succeeded : Operation::State::failed));
+    CHECK(operations.find(id)->outcome == (good ? "success" : "failed"));
+    CHECK(operations.find(id)->detail == "the size");
+    CHECK(operations.of_request(7) == id);
+  }
+}
+
 TEST_CASE("operations: every outcome of a rung is a word of its own") {
   for (const RungOutcome outcome :
        {RungOutcome::not_found, RungOutcome::refused, RungOutcome::timed_out, RungOutcome::failed}) {

@@ -77,6 +77,11 @@ class TlsClient {
     }
     return all;
   }
+  /// The server has ended the connection.
+  bool is_closed() {
+    char byte = 0;
+    return ::SSL_read(tls_.get(), &byte, 1) <= 0;
+  }
   std::string version() const { return ::SSL_get_version(tls_.get()); }
   SSL* native() noexcept { return tls_.get(); }
 

@@ -18,10 +18,11 @@ net::KeptState a_state() {
   net::KeptState state;
   net::KeptClient& client = state.clients.emplace_back();
   client.connection.info.name = "vol \"ä\"";
-  client.connection.info.disk = "t10.\xff\x01";
+  client.connection.info.disk = {.designator = "t10.\xff\x01", .serial = "\xfe"};
   client.connection.info.size = ~std::uint64_t{0} >> 1;
   client.connection.info.trim = false;
   client.connection.structured = true;
+  client.connection.standing = nbd::LossStanding::owed;
   client.connection.unread = {0, 0x25, 0xff};
   client.iqn = "iqn.2026-11.io.nbdgw:t";
   client.lun = std::uint64_t{1} << 48;
@@ -29,8 +30,14 @@ net::KeptState a_state() {
   legacy.iqn = client.iqn;
   legacy.lun = client.lun;
   legacy.cache.seen_at = 123;
-  legacy.cache.cache = *bridge::CacheLedger::from(
-      {.reports = 1, .acknowledged = 9, .covered = 5, .flushed = 4, .told = 3, .doubt_from = 6, .doubt_to = 8});
+  legacy.cache.cache = {.reports = 1,
+                        .acknowledged = 9,
+                        .flushed = 4,
+                        .doubted_from = 6,
+                        .doubted_to = 8,
+                        .debts = 2,
+                        .debt_writes = 7};
+  legacy.cache.gap = true;
   return state;
 }
 
@@ -59,6 +66,7 @@ TEST_CASE("kept state: there and back") {
   CHECK(nbd::keeps_promises(was.connection.info, is.connection.info));
   CHECK(is.connection.info.name == was.connection.info.name);
   CHECK(is.connection.structured);
+  CHECK(is.connection.standing == nbd::LossStanding::owed);
   CHECK(is.connection.unread == was.connection.unread);
   CHECK(is.iqn == was.iqn);
   CHECK(is.lun == was.lun);
@@ -67,7 +75,9 @@ TEST_CASE("kept state: there and back") {
   CHECK(after.exports[0].lun == before.exports[0].lun);
   CHECK(after.exports[0].cache.seen_at == 123);
   CHECK(after.exports[0].cache.cache.unflushed() == 5);
-  CHECK(after.exports[0].cache.cache.doubtful() == 2);
+  CHECK(after.exports[0].cache.cache.debts == 2);
+  CHECK(after.exports[0].cache.cache.debt_writes == 7);
+  CHECK(after.exports[0].cache.gap);
   CHECK(app::kept_state_text(after) == app::kept_state_text(before));
 }
 
@@ -84,6 +94,21 @@ TEST_CASE("kept state: every client finds its own socket") {
   CHECK(state.clients[1].connection.info.name == "c");
 }
 
+TEST_CASE("kept state: what a client is owed that has gone meanwhile is left to its export") {
+  for (const auto standing : {nbd::LossStanding::owed, nbd::LossStanding::told, nbd::LossStanding::newcomer}) {
+    net::KeptState state = a_state();
+    state.clients[0].connection.standing = standing;
+    CHECK(app::parse_kept_state(app::kept_state_text(state), sockets({app::client_name(0)}))
+              .exports[0]
+              .cache.cache.debts == 2);
+    const net::KeptState alone = app::parse_kept_state(app::kept_state_text(state), {});
+    CHECK(alone.clients.empty());
+    CHECK(alone.exports[0].cache.cache.debts == (standing == nbd::LossStanding::owed ? 3 : 2));
+    state.exports.clear();  // nothing of it is known: no harm
+    CHECK(app::parse_kept_state(app::kept_state_text(state), {}).exports.empty());
+  }
+}
+
 TEST_CASE("kept state: what is not ours is refused") {
   const std::string good = app::kept_state_text(a_state());
   const auto refused = [](const std::string& text) {
@@ -93,13 +118,22 @@ TEST_CASE("kept state: what is not ours is refused") {
   refused("[]");
   refused("{}");
   for (std::size_t length = 1; length < good.size(); length += 7) refused(good.substr(0, length));
-  refused(with(good, "\"version\":1", "\"version\":2"));
+  refused(with(good, "\"version\":3", "\"version\":2"));
+  refused(with(good, "\"standing\":\"owed\"", "\"standing\":\"owes\""));
+  refused(with(good, "\"standing\":\"owed\"", "\"standing\":2"));
+  refused(with(good, "\"debts\":2", "\"debts\":-1"));
+  refused(with(good, "\"debts\":2", "\"debts\":" + std::to_string(bridge::kMaxDebtsLeft + 1)));
+  refused(with(good, "\"debts\":2", "\"debts\":4294967298"));
+  refused(with(good, "\"debt_writes\":7", "\"debt_writes\":10"));
+  refused(with(good, "\"doubted_from\":6", "\"doubted_from\":9"));
+  refused(with(good, "\"acknowledged\":9", "\"acknowledged\":18446744073709551615"));
+  refused(with(good, "\"gap\":true", "\"gap\":1"));
   refused(with(good, "\"unread\":\"0025ff\"", "\"unread\":\"0025f\""));
   refused(with(good, "\"unread\":\"0025ff\"", "\"unread\":\"zz\""));
   refused(with(good, "\"unread\":\"0025ff\"", "\"unread\":\"" + std::string(2 * nbd::kMaxUnread + 2, '0') + "\""));
   refused(with(good, "\"structured\":true", "\"structured\":1"));
   refused(with(good, "\"min_block\":1", "\"min_block\":4294967296"));
-  refused(with(good, "\"flushed\":4", "\"flushed\":6"));
+  refused(with(good, "\"flushed\":4", "\"flushed\":10"));
   refused(with(good, "\"acknowledged\":9", "\"acknowledged\":-1"));
   refused(with(good, "\"size\"", "\"sizes\""));
 }

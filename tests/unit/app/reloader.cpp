@@ -1,18 +1,22 @@
 #include "gateway/app/reloader.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <doctest/doctest.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <future>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gateway/app/commands.hpp"
 
@@ -47,6 +51,15 @@ class Served {
                         << "targets: [{name: t, iqn: \"iqn.2026-11.io.nbdgw:t\", portals: [\"127.0.0.1:1\"]}]\n"
                         << "exports: [{name: " << name << ", target: t, lun: 1}]\n"
                         << more;
+  }
+
+  /// The same with more keys for the target.
+  void write_targets(const std::string& more) const {
+    std::ofstream(file) << "listen: {nbd: [\"tcp://127.0.0.1:0\"]}\n"
+                        << "initiator: {name: iqn.2026-11.io.nbdgw:test}\n"
+                        << "targets: [{name: t, iqn: \"iqn.2026-11.io.nbdgw:t\", portals: [\"127.0.0.1:1\"], " << more
+                        << "}]\n"
+                        << "exports: [{name: vol0, target: t, lun: 1}]\n";
   }
 
   ReloadResult reload(bool dry_run = false) {
@@ -160,4 +173,73 @@ TEST_CASE("reloader: a gateway that shuts down says so") {
     CHECK_FALSE(asked);
   }
   CHECK(served.reloader->succeeded() == 0);
+}
+
+TEST_CASE("reloader: secrets are read again, though the file that names them is the same") {
+  char folder[] = "/tmp/nbdgw-reloader-XXXXXX";
+  REQUIRE(::mkdtemp(folder) != nullptr);
+  const std::string secret = std::string(folder) + "/secret";
+  const auto write_secret = [&](const std::string& text) {
+    std::ofstream(secret) << text << "\n";
+    REQUIRE(::chmod(secret.c_str(), 0600) == 0);
+  };
+  write_secret("the first secret");
+  Served served;
+  served.write_targets("auth: {chap: {user: me, secret_file: \"" + secret + "\"}}");
+  CHECK(served.reload().errors.empty());
+  CHECK(served.reload().diff.empty());
+
+  write_secret("another secret");
+  const ReloadResult changed = served.reload();
+  REQUIRE(changed.diff.changes.size() == 1);
+  CHECK(changed.diff.changes[0].effect == net::ChangeEffect::in_place);
+  CHECK(served.gateway->config()->targets[0].chap->credentials.secret == "another secret");
+  CHECK(served.reload().diff.empty());
+
+  for (const bool there : {true, false}) {  // open to everybody, and gone
+    if (there) {
+      REQUIRE(::chmod(secret.c_str(), 0644) == 0);
+    } else {
+      REQUIRE(::unlink(secret.c_str()) == 0);
+    }
+    const ReloadResult result = served.reload();
+    REQUIRE(result.errors.size() == 1);
+    CHECK(result.errors[0].key == "targets[0].auth.chap.secret_file");
+    CHECK(result.errors[0].text.find(secret) != std::string::npos);
+    CHECK(served.gateway->config()->targets[0].chap->credentials.secret == "another secret");
+    CHECK_FALSE(served.reloader->last_succeeded());
+  }
+  CHECK(::rmdir(folder) == 0);
+}
+
+TEST_CASE("reloader: another part of the program may refuse a configuration, or act when it is in force") {
+  Served served;
+  std::atomic<int> done{0};
+  bool refuses = false;
+  served.reloader->set_participant([&](const config::Config&) {
+    if (refuses) throw std::runtime_error("not with me");
+    return [&done] { ++done; };
+  });
+  char folder[] = "/tmp/nbdgw-reloader-XXXXXX";
+  REQUIRE(::mkdtemp(folder) != nullptr);
+  const std::string token = std::string(folder) + "/token";
+  const auto write_token = [&](const std::string& text) {
+    std::ofstream(token) << text << "\n";
+    REQUIRE(::chmod(token.c_str(), 0600) == 0);
+  };
+  write_token("a-token-of-sixteen");
+  served.write("vol0", "info", "admin: {token_file: \"" + token + "\"}\n");
+  CHECK(served.reload().diff.needs_restart == std::vector<std::string>{"admin.token_file"});
+  CHECK(done == 0);
+  refuses = true;
+  served.write("vol1", "info");
+  const ReloadResult refused = served.reload();
+  REQUIRE(refused.errors.size() == 1);
+  CHECK(refused.errors[0].text == "not with me");
+  CHECK(served.gateway->config()->exports[0].name == "vol0");
+  refuses = false;
+  CHECK(served.reload().errors.empty());
+  CHECK(done == 0);  // nothing of the admin server's has changed
+  ::unlink(token.c_str());
+  CHECK(::rmdir(folder) == 0);
 }

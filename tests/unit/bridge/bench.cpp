@@ -18,21 +18,51 @@ namespace {
 ExportConfig with_defaults(ExportConfig config) {
   if (config.name.empty()) config.name = "vol0";
   config.max_payload = Bench::kMaxPayload;
+  // The clock of a test leaps; who wants the look after a silence says so.
+  if (config.silence == nbdgw::bridge::kTrustedSilence) config.silence = nbdgw::proto::kNever;
   return config;
 }
 
 }  // namespace
 
-Bench::Bench(LunOptions lun_options, ExportConfig config, std::size_t memory)
+Bench::Bench(LunOptions lun_options, ExportConfig config, std::size_t memory, nbdgw::bridge::DiskDirectory* disks,
+             std::uint32_t reserved)
     : arena(memory),
       pool(arena),
+      shares(pool, reserved, nbdgw::bridge::memory_for(kMaxPayload)),
       lun(lun_options),
-      target(std::make_unique<nbdgw::bridge::Export>(with_defaults(config), pool, lun)) {}
+      target(std::make_unique<nbdgw::bridge::Export>(with_defaults(config), shares, lun, disks)) {}
+
+// As after a restart: such a connection attaches without a conversation.
+BenchClient::BenchClient(nbdgw::bridge::Export& target, nbd::LossStanding standing, nbdgw::proto::Micros now)
+    : connection(nbd::KeptConnection{.info = {}, .structured = false, .standing = standing, .unread = {}}, *this, {},
+                 now) {
+  connection.expect_export(target);
+}
+
+std::size_t Bench::attach(nbd::LossStanding standing) {
+  clients.push_back(std::make_unique<BenchClient>(*target, standing, now));
+  return asks = clients.size() - 1;
+}
 
 void Bench::connect(nbdgw::proto::Micros outage) {
   target->on_session_up(outage, now);
   run();
   REQUIRE(target->status().state == ExportState::online);
+}
+
+void Bench::wait_for_deadline() {
+  const auto next = target->next_deadline();
+  REQUIRE(next != nbdgw::proto::kNever);
+  now = std::max(now, next);
+  target->on_deadline(now);
+  deliver();
+}
+
+void Bench::reconnect() {
+  target->on_session_up(0, now);
+  while (target->state() == nbdgw::bridge::ExportState::probing) lun.complete(0, now);
+  deliver();
 }
 
 void Bench::lose_session() {
@@ -41,10 +71,17 @@ void Bench::lose_session() {
   deliver();
 }
 
-std::vector<nbdgw::bridge::CacheEvent> Bench::events() {
-  std::vector<nbdgw::bridge::CacheEvent> all;
-  for (nbdgw::bridge::CacheEvent event; target->next_event(event);) all.push_back(event);
-  return all;
+std::vector<nbdgw::bridge::CacheEvent> Bench::take_events(bool of_cache) {
+  using nbdgw::bridge::CacheEvent;
+  for (CacheEvent event; target->next_event(event);) told.push_back(event);
+  std::vector<CacheEvent> wanted;
+  std::vector<CacheEvent> rest;
+  for (const CacheEvent& event : told) {
+    const bool cache = event.kind == CacheEvent::Kind::in_doubt || event.kind == CacheEvent::Kind::told;
+    (cache == of_cache ? wanted : rest).push_back(event);
+  }
+  told = std::move(rest);
+  return wanted;
 }
 
 void Bench::run() {
@@ -56,15 +93,16 @@ void Bench::run() {
   }
 }
 
-Reply* Bench::admit(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags) {
+Reply* Bench::admit(nbd::Stake& client, Command command, std::uint64_t offset, std::uint32_t length,
+                    std::uint16_t flags) {
   auto reply = std::make_unique<Reply>();
   const nbd::RequestHeader header{.cookie = reinterpret_cast<std::uintptr_t>(reply.get()),
                                   .command = command,
                                   .flags = flags,
                                   .offset = offset,
                                   .length = length};
-  // The bridge only keeps the address.
-  reply->request = target->admit(header, *reinterpret_cast<nbd::Connection*>(this), now);
+  if (clients.empty()) attach();
+  reply->request = target->admit(header, clients.at(asks)->connection, client, now);
   if (reply->request == nullptr) return nullptr;
   reply->data.resize(command == Command::read ? length : 0);
   replies.push_back(std::move(reply));
@@ -72,8 +110,14 @@ Reply* Bench::admit(Command command, std::uint64_t offset, std::uint32_t length,
 }
 
 nbd::Segment* Bench::fill(Reply& reply, std::span<const std::uint8_t> data) {
-  nbd::Segment* const segment = target->next_write_segment(*reply.request);
+  nbd::Segment* const segment = try_to_fill(reply, data);
   REQUIRE(segment != nullptr);
+  return segment;
+}
+
+nbd::Segment* Bench::try_to_fill(Reply& reply, std::span<const std::uint8_t> data) {
+  nbd::Segment* const segment = target->next_write_segment(*reply.request);
+  if (segment == nullptr) return nullptr;
   REQUIRE(nbdgw::proto::total_length(segment->payload) == segment->length);
   const std::uint64_t at = segment->offset - reply.request->header.offset;
   REQUIRE(at + segment->length <= data.size());
@@ -101,7 +145,8 @@ Reply* Bench::write(std::uint64_t offset, std::span<const std::uint8_t> data, st
   Reply* const reply = admit(Command::write, offset, length, flags);
   REQUIRE(reply != nullptr);
   for (std::uint32_t done = 0; done < length;) {
-    nbd::Segment* const segment = fill(*reply, data);
+    nbd::Segment* const segment = try_to_fill(*reply, data);
+    if (segment == nullptr) return reply;  // it fails
     REQUIRE(segment->offset == offset + done);
     done += segment->length;
     received(*reply, *segment);

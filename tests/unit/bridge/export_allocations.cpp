@@ -5,6 +5,7 @@
 
 #include "bench.hpp"
 #include "tests/unit/allocations.hpp"
+#include "tests/unit/proofs.hpp"
 
 using nbdgw::test::Allocations;
 
@@ -29,6 +30,7 @@ struct QuickLun final : nbdgw::initiator::CommandTransport {
     if (first == nullptr) last = nullptr;
     command.outcome = Outcome::completed;
     command.status = status;
+    command.proof = nbdgw::initiator::ProofMaker::make(nbdgw::initiator::Proof::Kind::answered);
     command.sink->on_command_done(command, 0);
     return true;
   }
@@ -59,22 +61,25 @@ struct CountReplies final : nbdgw::bridge::Replies {
 TEST_CASE("export: no allocation for each request once it is warm") {
   std::vector<std::byte> arena(32 * 1024 * 1024);
   nbdgw::proto::BufferPool pool(arena);
+  nbdgw::bridge::Shares shares(pool, 0, nbdgw::bridge::memory_for(4 * 1024 * 1024));
+  nbdgw::nbd::Stake stake;
   FakeLun lun({.blocks = 65536, .dpofua = false});
   QuickLun quick;
   Switch transport(lun);
-  nbdgw::bridge::Export target({.name = "vol0", .max_payload = 4 * 1024 * 1024}, pool, transport);
+  nbdgw::bridge::Export target({.name = "vol0", .max_payload = 4 * 1024 * 1024, .silence = nbdgw::proto::kNever},
+                               shares, transport);
   CountReplies replies(target);
   target.on_session_up(0, 0);
   while (!lun.waiting.empty()) lun.complete(0, 0);
   REQUIRE(target.status().state == nbdgw::bridge::ExportState::online);
   transport.to = &quick;
 
-  int dummy = 0;
-  nbd::Connection& client = reinterpret_cast<nbd::Connection&>(dummy);
+  BenchClient attached(target, nbd::LossStanding::newcomer, 0);
+  nbd::Connection& client = attached.connection;
   const auto round = [&] {
     std::uint64_t asked = 0;
     const auto one = [&](Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags) {
-      nbd::Request* const request = target.admit({0, command, flags, offset, length}, client, 0);
+      nbd::Request* const request = target.admit({0, command, flags, offset, length}, client, stake, 0);
       if (request == nullptr) std::abort();
       ++asked;
       if (command != Command::write) return target.start(*request, 0);

@@ -229,3 +229,26 @@ TEST_CASE("FUA: a failed SYNCHRONIZE CACHE fails the write") {
   CHECK(reply->error == Error::eio);
   bench.check_idle();
 }
+
+TEST_CASE("fua: a LUN that announces the bit and refuses it is flushed instead, from then on") {
+  Bench bench({.blocks = 16384, .fua_refused = true});
+  bench.connect();
+  Reply* const large = bench.write(0, 3 << 20, 1, nbdgw::proto::nbd::kCmdFlagFua);  // several tasks, all refused
+  bench.run();
+  CHECK(large->error == Error::none);
+  CHECK(bench.lun.synchronized == 1);
+  CHECK(bench.lun.dirty.empty());
+  const auto refusals = bench.target->counters().refusals;
+  Reply* const next = bench.write(0, 4096, 2, nbdgw::proto::nbd::kCmdFlagFua);
+  bench.run();
+  CHECK(next->error == Error::none);
+  CHECK(bench.lun.synchronized == 2);
+  CHECK(bench.target->counters().refusals == refusals);
+  // A write that is refused without the bit, too, is an error all the same.
+  Reply* const last = bench.write(0, 4096, 3, nbdgw::proto::nbd::kCmdFlagFua);
+  REQUIRE(bench.lun.waiting.size() == 1);
+  bench.lun.refuse(0, make_sense(nbdgw::proto::scsi::SenseKey::illegal_request, 0x24), bench.now);
+  bench.run();
+  CHECK(last->error == Error::eio);
+  bench.check_idle();
+}

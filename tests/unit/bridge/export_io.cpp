@@ -166,26 +166,34 @@ TEST_CASE("export: overlapping writes run one after the other, in order") {
   bench.check_idle();
 }
 
-TEST_CASE("export: a client that has sent nothing yet stands in nobody's way") {
+TEST_CASE("export: what a client has not sent yet stands in nobody's way") {
   Bench bench({.blocks = 16384});
   bench.connect();
   const std::vector<std::uint8_t> data(2 * 1024 * 1024, 9);
   Reply* const slow = bench.admit(Command::write, 0, static_cast<std::uint32_t>(data.size()));
   Reply* const quick = bench.write(0, 512, 1);
   CHECK(bench.lun.waiting.size() == 1);
-  // The second part arrives while the request waits in the fence.
-  for (int i = 0; i < 2; ++i) {
-    auto* segment = bench.fill(*slow, data);
-    bench.received(*slow, *segment);
-  }
-  CHECK(bench.lun.waiting.size() == 1);
+  // The first part waits for that one, and no other write for what is to follow it.
+  bench.received(*slow, *bench.fill(*slow, data));
+  Reply* const behind = bench.write(1024 * 1024, 512, 2);
+  CHECK(bench.lun.waiting.size() == 2);
+  auto* const second = bench.fill(*slow, data);
+  Reply* const beside = bench.write(1024 * 1024 + 4096, 512, 3);
+  CHECK(bench.lun.waiting.size() == 3);
+  // The second part waits for both of these.
+  bench.received(*slow, *second);
+  CHECK(bench.lun.waiting.size() == 3);
+  CHECK(bench.target->counters().fenced == 2);
   bench.lun.complete(0, bench.now);
   bench.deliver();
   CHECK(quick->finished);
-  CHECK(bench.lun.waiting.size() == 2);
+  CHECK(bench.lun.waiting.size() == 3);
   bench.run();
+  for (const Reply* reply : {slow, behind, beside}) CHECK(reply->error == Error::none);
   CHECK(slow->finished);
   CHECK(bench.lun.disk[0] == 9);
+  CHECK(bench.lun.disk[1024 * 1024] == 9);
+  CHECK(bench.lun.disk[1024 * 1024 + 4096] == 9);
   bench.check_idle();
 }
 
@@ -213,7 +221,7 @@ TEST_CASE("export: no room is said before anything is taken, and room comes back
     Reply* const large = bench.admit(Command::read, 0, 4 * 1024 * 1024);
     REQUIRE(large != nullptr);
     const std::size_t used = bench.pool.used();
-    CHECK(bench.admit(Command::write, 0, 2 * 1024 * 1024) == nullptr);
+    CHECK(bench.admit(Command::read, 0, 2 * 1024 * 1024) == nullptr);
     CHECK(bench.admit(Command::read, 1, 1024 * 1024) == nullptr);
     CHECK(bench.pool.used() == used);
     CHECK(bench.target->counters().no_room == 2);

@@ -7,6 +7,7 @@
 using nbdgw::bridge::CacheEvent;
 using nbdgw::bridge::ExportState;
 using nbdgw::bridge::kPowerCycleTime;
+using nbdgw::bridge::PowerOnPolicy;
 using nbdgw::proto::kSecond;
 using nbdgw::proto::nbd::Error;
 using nbdgw::proto::nbd::kCmdFlagFua;
@@ -70,12 +71,12 @@ TEST_CASE("lost cache: which report counts in which situation") {
                                                      {Situation::own_reset, row.own_reset},
                                                      {Situation::after_own_reset, row.after_own_reset}};
     for (const auto& [situation, counts] : situations) {
-      for (const bool trust : {true, false}) {
+      for (const PowerOnPolicy policy : {PowerOnPolicy::unexplained, PowerOnPolicy::ignore, PowerOnPolicy::always}) {
         CAPTURE(static_cast<int>(row.asc));
         CAPTURE(static_cast<int>(row.ascq));
         CAPTURE(static_cast<int>(situation));
-        CAPTURE(trust);
-        Bench bench({}, {.power_on_fails_flush = trust});
+        CAPTURE(static_cast<int>(policy));
+        Bench bench({}, {.power_on = policy});
         bench.connect();
         cached_write(bench);
         switch (situation) {
@@ -98,10 +99,12 @@ TEST_CASE("lost cache: which report counts in which situation") {
         if (situation == Situation::quiet || situation == Situation::after_own_reset) {
           report(bench, attention(row.asc, row.ascq));
         }
-        const bool fails = counts && (trust || !row.ambiguous);
+        const bool fails =
+            row.ambiguous ? policy == PowerOnPolicy::always || (counts && policy != PowerOnPolicy::ignore) : counts;
         CHECK(bench.target->counters().unit_attentions == 1);
         CHECK(bench.target->counters().cache_loss_reports == (fails ? 1 : 0));
-        CHECK(bench.target->counters().power_on_explained == (row.ambiguous && !counts ? 1 : 0));
+        CHECK(bench.target->counters().power_on_explained ==
+              (row.ambiguous && !counts && policy != PowerOnPolicy::always ? 1 : 0));
         CHECK(flush(bench) == (fails ? Error::eio : Error::none));
         CHECK(flush(bench) == Error::none);  // exactly once
         CHECK(bench.target->counters().flushes_failed_for_lost_cache == (fails ? 1 : 0));
@@ -338,9 +341,11 @@ TEST_CASE("lost cache: every FLUSH that came before the failure was told fails; 
   bench.write(512, 512, 1);
   Reply* const third = bench.flush();
   bench.read(4096, 512);
-  bench.lun.power_loss(0x29, 0x04);
-  bench.lun.complete(bench.lun.waiting.size() - 1, bench.now);  // the read
-  bench.lun.complete(0, bench.now);                             // the flush
+  // A report that leaves no doubt about the disk: after one that does, the flush would be sent again.
+  FakeLun::Sense deferred = make_sense(SenseKey::medium_error, 0x0c);
+  deferred.deferred = true;
+  bench.lun.refuse(bench.lun.waiting.size() - 1, deferred, bench.now);  // the read
+  bench.lun.complete(0, bench.now);                                     // the flush
   bench.deliver();
   CHECK(first->error == Error::eio);
   CHECK(waits->finished);

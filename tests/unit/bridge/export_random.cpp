@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <map>
 
@@ -17,8 +18,9 @@ namespace nbd = nbdgw::nbd;
 
 namespace {
 
-/// What every byte of the disk must be. Writes are applied when they enter the fence: those that overlap are executed
-/// in that order. A byte is not known after a write that failed or was abandoned, and inside of what was trimmed.
+/// What every byte of the disk must be. Writes are applied when they enter the fence, each part by itself: those that
+/// overlap are executed in that order. A byte is not known after a write that failed or was abandoned, and inside of
+/// what was trimmed.
 class Model {
  public:
   explicit Model(std::size_t size) : value_(size), writer_(size), known_(size, true) {}
@@ -66,17 +68,18 @@ struct Live {
   std::uint32_t length = 0;
   std::vector<std::uint8_t> data;  // WRITE
   std::uint32_t filled = 0;
-  bool started = false;                 // has entered the fence, or runs
+  bool started = false;                 // some of it has entered the fence, or runs
   bool comparable = true;               // READ: nothing that overlaps was written meanwhile
   std::size_t acknowledged_before = 0;  // FLUSH: writes that were answered when it came
   bool fua = false;
+  std::size_t client = 0;
   Reply* reply = nullptr;
 };
 
 /// A write-like request that was answered well.
 struct Acknowledged {
   const Reply* reply = nullptr;
-  bool told = false;  // a FLUSH after it has failed for a lost cache
+  std::uint32_t told = 0;  // clients, as bits, of which a FLUSH after it has failed for a lost cache
 };
 
 LunOptions random_lun(std::mt19937_64& random) {
@@ -93,6 +96,9 @@ LunOptions random_lun(std::mt19937_64& random) {
   lun.write_same = random() % 3 != 0;
   lun.write_same_unmap_bit = random() % 3 != 0;
   lun.unmap = random() % 4 != 0;
+  lun.capacity_16 = random() % 4 != 0;
+  lun.transfer_16 = random() % 3 != 0;
+  lun.write_same_16 = random() % 3 != 0;
   lun.synchronize_16 = random() % 3 != 0;
   lun.granularity = 1U << (random() % 5);
   lun.alignment = static_cast<std::uint32_t>(random() % lun.granularity);
@@ -106,11 +112,13 @@ class World {
   explicit World(std::mt19937_64& source)
       : random(source),
         bench(random_lun(random), {.queue_depth = static_cast<std::uint32_t>(1 + random() % 20), .requests = 40},
-              5 * 1024 * 1024),
+              5 * 1024 * 1024, nullptr, static_cast<std::uint32_t>(random() % 2 * stakes.size())),
         size(bench.lun.options.blocks * bench.lun.options.block),
         model(size) {
     bench.connect();
+    for (std::size_t i = 0; i < kClients; ++i) bench.attach();
     bench.release_at_once = random() % 2 == 0;
+    for (nbd::Stake& stake : stakes) stake.in_pieces = bench.release_at_once && random() % 2 == 0;
     bench.lun.on_written = [this](const FakeLun::Command& command, std::uint64_t first, std::uint64_t blocks) {
       const auto& segment =
           static_cast<const nbdgw::bridge::Segment&>(static_cast<const nbdgw::bridge::Task&>(command));
@@ -157,18 +165,23 @@ class World {
     REQUIRE(live.empty());
     bench.check_idle();
     CHECK(online());
-    // Each loss is told once, and then it is over.
-    for (int flushes = 0; bench.target->cache().doubtful() > 0; ++flushes) {
-      REQUIRE(flushes == 0);
-      Reply* const reply = bench.flush();
-      bench.run();
-      CHECK(reply->error == Error::eio);
-      if (reply->request != nullptr) bench.target->release(*reply->request);
+    // Each loss is told once to each, and then it is over.
+    for (bench.asks = 0; bench.asks < kClients; ++bench.asks) {
+      for (const bool owed : {bench.clients[bench.asks]->connection.standing() == nbd::LossStanding::owed, false}) {
+        Reply* const reply = bench.flush();
+        bench.run();
+        CHECK((reply->error == Error::eio) == owed);
+        if (reply->request != nullptr) bench.target->release(*reply->request);
+      }
     }
+    CHECK(bench.target->cache().doubtful() == 0);
     CHECK(model.differs(0, bench.lun.disk) == -1);
   }
 
+  static constexpr std::size_t kClients = 3;
+
   std::mt19937_64& random;
+  std::array<nbd::Stake, 3> stakes;  // of each client
   Bench bench;
   std::uint64_t size;
   Model model;
@@ -218,8 +231,9 @@ class World {
       item.data.resize(item.length);
       for (std::size_t i = 0; i < item.data.size(); ++i) item.data[i] = static_cast<std::uint8_t>(random());
     }
-    item.reply = bench.admit(item.command, item.offset, item.length, flags);
-    if (item.reply == nullptr) return;
+    item.client = bench.asks = random() % kClients;
+    item.reply = bench.admit(stakes[item.client], item.command, item.offset, item.length, flags);
+    if (item.reply == nullptr) return stakes[item.client].leave();  // it gives up
     ++ids;
     live.push_back(std::move(item));
     if (live.back().command == Command::write) {
@@ -232,6 +246,7 @@ class World {
   void start(Live& item) {
     item.acknowledged_before = acknowledged.size();
     enter(item);
+    apply(item);
     bench.target->start(*item.reply->request, bench.now);
   }
 
@@ -243,7 +258,10 @@ class World {
       if (writes(item.command) && other.command == Command::read) other.comparable = false;
       if (item.command == Command::read && writes(other.command)) item.comparable = false;
     }
-    if (item.command == Command::write) model.write(item.offset, item.data, item.id);
+  }
+
+  /// What a command without payload does to the disk.
+  void apply(const Live& item) {
     if (item.command == Command::write_zeroes) {
       model.write(item.offset, std::vector<std::uint8_t>(item.length), item.id);
     }
@@ -266,9 +284,13 @@ class World {
     }
   }
   void feed(Live& item) {
-    nbd::Segment* const segment = bench.fill(*item.reply, item.data);
+    nbd::Segment* const segment = bench.try_to_fill(*item.reply, item.data);
+    // No memory, or an error that is about to be told. Nobody waits here: it asks again when it likes.
+    if (segment == nullptr) return stakes[item.client].leave();
+    const std::uint64_t at = item.filled;
     item.filled += segment->length;
-    if (!item.started) enter(item);
+    enter(item);
+    model.write(item.offset + at, std::span(item.data).subspan(at, segment->length), item.id);
     bench.received(*item.reply, *segment);
   }
 
@@ -321,6 +343,11 @@ class World {
   /// What the target or the ladder may do while the session lives.
   void trouble() {
     if (!up) return;
+    if (random() % 3 == 0) {
+      if (random() % 2 == 0) return bench.target->poll_capacity(bench.now);
+      bench.target->rescan(1, bench.now);
+      return;
+    }
     if (random() % 2 == 0) {
       if (random() % 4 == 0) lose_power(0x04);
       return;
@@ -332,6 +359,11 @@ class World {
     }
     bench.lun.attentions.push_back(attention(0x00));
     bench.target->on_unit_reset(bench.now);
+  }
+
+  static bool is_read_or_write(const FakeLun::Command& command) {
+    const std::uint8_t opcode = FakeLun::opcode(command);
+    return opcode == 0x28 || opcode == 0x2a || opcode == 0x88 || opcode == 0x8a;
   }
 
   void end_command() {
@@ -355,13 +387,12 @@ class World {
       case 6:
         return bench.lun.refuse(i, 0x40, bench.now);  // TASK ABORTED
       case 7: {
-        const FakeLun::Command& command = *bench.lun.waiting[i];
-        if (FakeLun::opcode(command) != 0x88 && FakeLun::opcode(command) != 0x8a)
-          return bench.lun.complete(i, bench.now);
+        if (!is_read_or_write(*bench.lun.waiting[i])) return bench.lun.complete(i, bench.now);
         return bench.lun.complete_short(i, 1, bench.now);
       }
       case 8:
-        if (FakeLun::opcode(*bench.lun.waiting[i]) < 0x80) return bench.lun.complete(i, bench.now);
+        if (FakeLun::opcode(*bench.lun.waiting[i]) < 0x80 && !is_read_or_write(*bench.lun.waiting[i]))
+          return bench.lun.complete(i, bench.now);
         return bench.lun.refuse(i, make_sense(SenseKey::medium_error, 0x11), bench.now);
       default:
         return bench.lun.complete(i, bench.now);
@@ -396,9 +427,10 @@ class World {
     const bool told = item.reply->text.find("may have lost") != std::string::npos;
     for (std::size_t i = 0; i < item.acknowledged_before; ++i) {
       Acknowledged& write = acknowledged[i];
-      if (item.reply->error == Error::none && !hazy && !write.told) REQUIRE(stable(write.reply));
-      if (told && !write.told && !stable(write.reply)) ++lost;
-      write.told = write.told || told;
+      const std::uint32_t client = 1U << item.client;
+      if (item.reply->error == Error::none && !hazy && (write.told & client) == 0) REQUIRE(stable(write.reply));
+      if (told && (write.told & client) == 0 && !stable(write.reply)) ++lost;
+      if (told) write.told |= client;
     }
   }
 
@@ -406,7 +438,7 @@ class World {
     CAPTURE(item.id);
     CAPTURE(item.offset);
     CAPTURE(item.length);
-    if (item.command == Command::write) REQUIRE(item.filled == item.length);
+    if (item.command == Command::write && item.reply->error == Error::none) REQUIRE(item.filled == item.length);
     if (item.command == Command::flush) check_flush(item);
     if (item.reply->error != Error::none) {
       REQUIRE(item.reply->error == Error::eio);

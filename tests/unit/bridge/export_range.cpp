@@ -237,3 +237,35 @@ TEST_CASE("ranges: one segment is enough to come to the end") {
   bench.run();
   bench.check_idle();
 }
+
+TEST_CASE("write zeroes: a LUN that keeps 16 bits of the count, and reports no limit, is not wiped") {
+  Bench bench({.blocks = 140'000, .lbpws = false, .write_same_16_bits = true, .max_write_same = 0});
+  bench.connect();
+  std::fill(bench.lun.disk.begin(), bench.lun.disk.end(), std::uint8_t{0xee});
+  const std::uint32_t length = 2 * 65536 * 512;
+  Reply* const reply = bench.zero(512, length);
+  bench.run();
+  REQUIRE(reply->finished);
+  CHECK(reply->error == Error::none);
+  CHECK(count(bench, kWriteSame16) == 3);
+  const auto at = [&](std::size_t i) { return bench.lun.disk[i]; };
+  CHECK(at(511) == 0xee);
+  CHECK(at(512 + length) == 0xee);
+  CHECK(std::all_of(bench.lun.disk.begin() + 512, bench.lun.disk.begin() + 512 + length,
+                    [](std::uint8_t byte) { return byte == 0; }));
+  bench.check_idle();
+}
+
+TEST_CASE("trim: a LUN that cannot unmap any more when it is back gets no UNMAP") {
+  Bench bench;
+  bench.connect();
+  Reply* const reply = bench.trim(0, 64 * 512);
+  bench.lose_session();
+  bench.lun.options.lbpu = false;
+  bench.connect();
+  bench.run();
+  REQUIRE(reply->finished);
+  CHECK(reply->error == Error::none);
+  CHECK(count(bench, kUnmap) == 0);
+  bench.check_idle();
+}

@@ -64,7 +64,7 @@ TEST_CASE("retune: a larger queue depth sends what waits, a smaller one lets wha
 
 TEST_CASE("retune: a depth that the target has lowered is not raised by the configuration") {
   nbdgw::bridge::TaskQueue queue(8);
-  queue.lower_depth();  // nothing is lent: down to 1
+  queue.lower_depth(0);  // nothing is lent: down to 1
   queue.configure_depth(16);
   CHECK(queue.depth() == 1);
   nbdgw::bridge::TaskQueue fresh(8);
@@ -128,11 +128,15 @@ TEST_CASE("heir: writes that were not flushed before it stay in question") {
     old.lose_session();
     old.connect(10 * kSecond);
     REQUIRE(old.target->cache().doubtful() == 1);
+    old.detach(0);
     heir.target->inherit(old.target->cache_legacy(old.now));
     heir.connect();
     Reply* const failed = flush(heir);
     CHECK(failed->error == Error::eio);
     CHECK(failed->text == kLost);
+    const auto events = heir.events();
+    REQUIRE(events.size() == 1);
+    CHECK(events[0].cause.find("before") != std::string::npos);
     CHECK(flush(heir)->error == Error::none);
   }
   SUBCASE("a power on between the two is the login's, unless the target was away for long enough") {

@@ -120,15 +120,20 @@ TEST_CASE("retries: a command that brings the session down again and again comes
   for (int i = 0; i < 3; ++i) {
     lose_session_for_the_first(bench);
     CHECK_FALSE(poison->finished);
-    REQUIRE(bench.lun.waiting.size() == 2);
-    // Which of the two is first does not matter; the poison must be the one that is overdue.
-    if (FakeLun::opcode(*bench.lun.waiting[0]) != 0x8a) std::swap(bench.lun.waiting[0], bench.lun.waiting[1]);
+    // Which of the two is first does not matter, nor whether they come one by one; the poison must be the one that is
+    // overdue.
+    while (FakeLun::opcode(*bench.lun.waiting.at(0)) != 0x8a) {
+      if (bench.lun.waiting.size() > 1) {
+        std::swap(bench.lun.waiting[0], bench.lun.waiting[1]);
+      } else {
+        bench.lun.complete(0, bench.now);
+      }
+    }
   }
   bench.lun.waiting[0]->overdue = true;
   bench.lose_session();
   CHECK(poison->finished);
   CHECK(poison->error == Error::eio);
-  CHECK_FALSE(victim->finished);
   CHECK(bench.lun.waiting.empty());
   bench.connect();
   CHECK(victim->error == Error::none);
@@ -183,6 +188,7 @@ TEST_CASE("retries: unit attentions of our own resets do not wear a command out"
   Reply* const never = bench.read(0, 512);
   for (int i = 0; i < 100 && !never->finished; ++i) {
     bench.lun.refuse(0, make_sense(scsi::SenseKey::unit_attention, 0x29, 0x00), bench.now);
+    while (bench.target->state() == ExportState::probing) bench.lun.complete(0, bench.now);
     bench.deliver();
   }
   CHECK(never->error == Error::eio);

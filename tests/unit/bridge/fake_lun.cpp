@@ -11,6 +11,7 @@
 #include "proto/scsi/inquiry.hpp"
 #include "proto/scsi/mode.hpp"
 #include "proto/scsi/unmap.hpp"
+#include "tests/unit/proofs.hpp"
 
 namespace scsi = nbdgw::proto::scsi;
 using nbdgw::initiator::Direction;
@@ -34,11 +35,27 @@ FakeLun::FakeLun(LunOptions lun_options) : options(lun_options), disk(options.bl
 void FakeLun::queuecommand(Command& command, nbdgw::proto::Micros) {
   REQUIRE(command.outcome == Outcome::pending);
   REQUIRE(command.sink != nullptr);
+  command.proof.reset();
+  command.held_since = Command::kNotHeld;
   REQUIRE(nbdgw::proto::total_length(command.data) == command.data_length);
   REQUIRE((command.direction == Direction::none) == (command.data_length == 0));
-  waiting.push_back(&command);
+  (window_closed ? unsent : waiting).push_back(&command);
   ++sent;
   most_waiting = std::max(most_waiting, waiting.size());
+}
+
+void FakeLun::recall(std::uint64_t) {
+  recalled_.insert(recalled_.end(), unsent.begin(), unsent.end());
+  unsent.clear();
+}
+
+void FakeLun::give_back(nbdgw::proto::Micros now) {
+  std::vector<Command*> back;
+  back.swap(recalled_);
+  for (Command* command : back) {
+    command->outcome = Outcome::recalled;
+    end(*command, now);
+  }
 }
 
 std::uint64_t FakeLun::lba(const Command& command) {
@@ -61,11 +78,22 @@ FakeLun::Command& FakeLun::take(std::size_t i) {
 }
 
 void FakeLun::end(Command& command, nbdgw::proto::Micros now) {
+  using Kind = nbdgw::initiator::Proof::Kind;
+  command.held_since = Command::kNotHeld;
+  if (command.outcome == Outcome::path_lost) {
+    command.proof.reset();
+  } else if (!command.proof) {
+    command.proof =
+        nbdgw::initiator::ProofMaker::make(command.outcome == Outcome::aborted               ? Kind::task_management
+                                           : command.outcome == Outcome::transport_disrupted ? Kind::harmless
+                                                                                             : Kind::answered);
+  }
   command.sink->on_command_done(command, now);
 }
 
 void FakeLun::check_condition(Command& command, const Sense& sense) {
   command.outcome = Outcome::completed;
+  command.transferred = 0;
   command.status = static_cast<std::uint8_t>(scsi::Status::check_condition);
   command.sense_length = static_cast<std::uint8_t>(scsi::build_fixed_sense(sense, command.sense));
 }
@@ -74,6 +102,7 @@ void FakeLun::complete(std::size_t i, nbdgw::proto::Micros now) {
   Command& command = take(i);
   command.outcome = Outcome::completed;
   command.status = 0;
+  command.transferred = command.data_length;
   if (const auto sense = execute(command)) check_condition(command, *sense);
   executed_.erase(&command);
   end(command, now);
@@ -112,11 +141,29 @@ std::optional<std::size_t> FakeLun::attention_on_the_way() const {
 }
 
 void FakeLun::complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now) {
+  REQUIRE(i < waiting.size());
+  const std::uint32_t residual = std::min(missing, waiting[i]->data_length);
+  complete_partly(i, {.moved = waiting[i]->data_length - residual, .residual = residual}, now);
+}
+
+void FakeLun::complete_partly(std::size_t i, const Shortfall& shortfall, nbdgw::proto::Micros now) {
   Command& command = take(i);
+  REQUIRE(shortfall.moved <= command.data_length);
+  executed_.erase(&command);
+  if (const auto cdb = scsi::ReadWrite::parse(cdb_of(command))) {
+    std::uint8_t* const at = disk.data() + cdb->lba * options.block;
+    if (!cdb->write) {
+      if (shortfall.moved > 0) nbdgw::proto::copy_in(command.data, 0, at, shortfall.moved);
+    } else if (const std::uint32_t blocks = shortfall.moved / options.block; blocks > 0) {
+      nbdgw::proto::copy_out(command.data, 0, at, std::size_t{blocks} * options.block);
+      wrote(command, cdb->lba, blocks, false);
+    }
+  }
   command.outcome = Outcome::completed;
   command.status = 0;
-  command.residual_underflow = std::min(missing, command.data_length);
-  executed_.erase(&command);
+  if (shortfall.recovered) check_condition(command, make_sense(scsi::SenseKey::recovered_error, 0x17));
+  command.residual_underflow = shortfall.residual;
+  command.transferred = shortfall.moved;
   end(command, now);
 }
 
@@ -125,6 +172,8 @@ void FakeLun::refuse(std::size_t i, std::uint8_t status, nbdgw::proto::Micros no
   REQUIRE_FALSE(executed_.contains(&command));
   command.outcome = Outcome::completed;
   command.status = status;
+  command.transferred =
+      status == 0 ? command.data_length : 0;  // GOOD, and nothing done: for disks that are too large
   end(command, now);
 }
 
@@ -151,9 +200,34 @@ void FakeLun::disrupt(const std::function<bool(const Command&)>& executed, nbdgw
   }
 }
 
+void FakeLun::disrupt_and_hold(nbdgw::proto::Micros now) {
+  std::vector<Command*> lost;
+  lost.swap(waiting);
+  for (Command* command : lost) {
+    executed_.erase(command);
+    if (command->direction == Direction::write) {
+      command->held_since = now;
+      held.push_back(command);
+    } else {
+      command->outcome = Outcome::transport_disrupted;
+      end(*command, now);
+    }
+  }
+}
+
+void FakeLun::later(std::size_t i, nbdgw::proto::Micros now) {
+  Command& command = *held.at(i);
+  held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
+  command.outcome = Outcome::transport_disrupted;
+  command.proof = nbdgw::initiator::ProofMaker::make(nbdgw::initiator::Proof::Kind::reinstated_and_reset);
+  end(command, now);
+}
+
 void FakeLun::lose_path(nbdgw::proto::Micros now) {
   std::vector<Command*> lost;
   lost.swap(waiting);
+  lost.insert(lost.end(), held.begin(), held.end());
+  held.clear();
   for (Command* command : lost) {
     command->outcome = Outcome::path_lost;
     executed_.erase(command);
@@ -171,6 +245,7 @@ void FakeLun::answer(Command& command, const std::vector<std::uint8_t>& data) {
   const std::size_t n = std::min<std::size_t>(data.size(), command.data_length);
   if (n > 0) nbdgw::proto::copy_in(command.data, 0, data.data(), n);
   command.residual_underflow = static_cast<std::uint32_t>(command.data_length - n);
+  command.transferred = static_cast<std::uint32_t>(n);
 }
 
 std::optional<FakeLun::Sense> FakeLun::execute(Command& command) {
@@ -204,19 +279,27 @@ void FakeLun::harden(std::uint64_t block) {
 
 std::optional<FakeLun::Sense> FakeLun::carry_out(Command& command) {
   const auto code = static_cast<Opcode>(opcode(command));
+  if (options.absent && code != Opcode::inquiry) return illegal(scsi::asc::kLogicalUnitNotSupported);
   log.push_back(opcode(command));
   switch (code) {
     case Opcode::test_unit_ready:
       return std::nullopt;
     case Opcode::inquiry:
+      if (const auto cdb = scsi::Inquiry::parse(cdb_of(command));
+          cdb && cdb->evpd && cdb->page == scsi::vpd::kUnitSerialNumber && !options.tells_serial) {
+        return illegal(scsi::asc::kInvalidFieldInCdb);
+      }
       answer(command, inquiry(command));
       return std::nullopt;
+    case Opcode::read_capacity_10:
     case Opcode::service_action_in_16: {
+      const bool ten = code == Opcode::read_capacity_10;
+      if (!ten && !options.capacity_16) return illegal(scsi::asc::kInvalidOpcode);
       const scsi::Capacity capacity{.last_lba = options.blocks - 1,
                                     .block_length = options.block,
                                     .lbpme = options.lbpu || options.lbpws,
                                     .lbprz = options.lbprz};
-      answer(command, capacity.build16());
+      answer(command, ten ? capacity.build10() : capacity.build16());
       return std::nullopt;
     }
     case Opcode::mode_sense_6: {
@@ -227,10 +310,16 @@ std::optional<FakeLun::Sense> FakeLun::carry_out(Command& command) {
       return std::nullopt;
     }
     case Opcode::read_16:
-      return read_write(command, false);
     case Opcode::write_16:
-      return read_write(command, true);
+      if (!options.transfer_16) return illegal({options.transfer_16_asc, 0x00});
+      return read_write(command, code == Opcode::write_16);
+    case Opcode::read_10:
+    case Opcode::write_10:
+      return read_write(command, code == Opcode::write_10);
     case Opcode::write_same_16:
+      if (!options.write_same_16) return illegal(scsi::asc::kInvalidOpcode);
+      return write_same(command);
+    case Opcode::write_same_10:
       return write_same(command);
     case Opcode::unmap:
       return unmap(command);
@@ -252,6 +341,7 @@ std::optional<FakeLun::Sense> FakeLun::carry_out(Command& command) {
 std::vector<std::uint8_t> FakeLun::inquiry(const Command& command) const {
   const auto cdb = scsi::Inquiry::parse(cdb_of(command));
   REQUIRE(cdb);
+  if (options.absent) return std::vector<std::uint8_t>(36, 0x7f);
   if (!cdb->evpd) return scsi::StandardInquiry{.vendor = "TEST", .product = "DISK", .revision = "1"}.build();
   switch (cdb->page) {
     case scsi::vpd::kSupportedPages: {
@@ -288,6 +378,7 @@ std::optional<FakeLun::Sense> FakeLun::read_write(Command& command, bool write) 
   REQUIRE(command.direction == (write ? Direction::write : Direction::read));
   REQUIRE(command.data_length <= 1024 * 1024);
   REQUIRE(!(cdb->fua && !options.dpofua));
+  if (cdb->fua && options.fua_refused) return illegal(scsi::asc::kInvalidFieldInCdb);
   if (options.max_transfer != 0 && cdb->blocks > options.max_transfer) {
     FAIL_CHECK("more than the LUN takes at once");
     return illegal(scsi::asc::kInvalidFieldInCdb);
@@ -314,10 +405,13 @@ std::optional<FakeLun::Sense> FakeLun::write_same(Command& command) {
   REQUIRE(cdb->lba + cdb->blocks <= options.blocks);
   REQUIRE((options.max_write_same == 0 || cdb->blocks <= options.max_write_same));
   const std::vector<std::uint8_t> block = gather(command);
-  for (std::uint64_t b = cdb->lba; b < cdb->lba + cdb->blocks; ++b) {
+  std::uint64_t blocks = cdb->blocks;
+  if (options.write_same_16_bits) blocks &= 0xffff;
+  if (blocks == 0) blocks = options.blocks - cdb->lba;
+  for (std::uint64_t b = cdb->lba; b < cdb->lba + blocks; ++b) {
     std::copy(block.begin(), block.end(), disk.begin() + static_cast<std::ptrdiff_t>(b * options.block));
   }
-  wrote(command, cdb->lba, cdb->blocks, false);
+  wrote(command, cdb->lba, blocks, false);
   return std::nullopt;
 }
 

@@ -18,11 +18,17 @@ struct LunOptions {
   std::uint32_t max_transfer = 0;  // blocks; what is above is refused
   bool write_cache = true;
   bool dpofua = true;
+  bool fua_refused = false;  // the bit, whatever dpofua says
   bool write_protected = false;
   bool lbpu = true;
   bool lbpws = true;
   bool lbprz = true;
+  bool capacity_16 = true;  // else the command is unknown
+  bool transfer_16 = true;  // else READ(16) and WRITE(16) are refused, with this code
+  std::uint8_t transfer_16_asc = 0x20;
+  bool write_same_16 = true;         // else (10) is known only
   bool write_same = true;            // else the command is unknown
+  bool write_same_16_bits = false;   // it keeps so much of the number of blocks, and takes 0 for "to the end"
   bool write_same_unmap_bit = true;  // else the bit is refused, whatever lbpws says
   bool unmap = true;                 // else the command is unknown, whatever lbpu says
   bool synchronize_16 = true;
@@ -32,6 +38,8 @@ struct LunOptions {
   std::uint32_t alignment = 0;
   std::uint64_t max_write_same = 128;  // blocks
   std::string serial = "disk-1";
+  bool tells_serial = true;  // else VPD 80h is refused
+  bool absent = false;       // no such LUN
 };
 
 inline nbdgw::proto::scsi::Sense make_sense(nbdgw::proto::scsi::SenseKey key, std::uint8_t asc,
@@ -54,6 +62,11 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   explicit FakeLun(LunOptions lun_options);
 
   void queuecommand(Command& command, nbdgw::proto::Micros now) override;
+  /// What was queued while `window_closed` comes back with give_back(); in a real session that is a later step, too.
+  void recall(std::uint64_t lun) override;
+  void give_back(nbdgw::proto::Micros now);
+  bool window_closed = false;
+  std::vector<Command*> unsent;  // without a CmdSN
 
   /// Ends the i-th waiting command as it should.
   void complete(std::size_t i, nbdgw::proto::Micros now);
@@ -62,6 +75,14 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   void refuse(std::size_t i, const Sense& sense, nbdgw::proto::Micros now);
   /// GOOD, but the last `missing` bytes were not moved.
   void complete_short(std::size_t i, std::uint32_t missing, nbdgw::proto::Micros now);
+  /// How a command ends that moves only its first `moved` bytes: what the target says of it.
+  struct Shortfall {
+    std::uint32_t moved = 0;
+    std::uint32_t residual = 0;  // with the U flag, if not 0
+    bool recovered = false;      // CHECK CONDITION with RECOVERED ERROR, else GOOD
+  };
+  /// Of a READ or WRITE these bytes move; what else there is does nothing.
+  void complete_partly(std::size_t i, const Shortfall& shortfall, nbdgw::proto::Micros now);
   /// Executes the i-th waiting command; its answer is on the way until complete() or abort().
   void execute_only(std::size_t i);
   bool executed(std::size_t i) const { return executed_.contains(waiting.at(i)); }
@@ -73,6 +94,10 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   std::optional<std::size_t> attention_on_the_way() const;
   /// The session breaks: all waiting commands come back, each executed before if `executed(command)` says so.
   void disrupt(const std::function<bool(const Command&)>& executed, nbdgw::proto::Micros now);
+  /// The session breaks, and holds those that write, for want of a proof; the others come back. later() hands the
+  /// i-th of the held ones back when there is a proof.
+  void disrupt_and_hold(nbdgw::proto::Micros now);
+  void later(std::size_t i, nbdgw::proto::Micros now);
   /// The session ends for good: all waiting commands come back.
   void lose_path(nbdgw::proto::Micros now);
 
@@ -82,6 +107,7 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
 
   LunOptions options;
   std::vector<Command*> waiting;  // in the order of their arrival
+  std::vector<Command*> held;     // by the session, after a loss
   std::vector<std::uint8_t> disk;
   std::vector<std::uint8_t> log;  // operation codes, in the order of execution
   std::size_t sent = 0;           // commands taken
@@ -101,6 +127,7 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
       [](const Command&, std::uint64_t, std::uint64_t) {};
 
  private:
+  std::vector<Command*> recalled_;
   Command& take(std::size_t i);
   void end(Command& command, nbdgw::proto::Micros now);
   void check_condition(Command& command, const Sense& sense);

@@ -96,14 +96,14 @@ TEST_CASE("the schema's defaults are the model's") {
     return defaults;
   };
   YAML::Node file = YAML::Load(kGood);
-  CHECK(spell_out(properties["limits"], file["limits"]) == 4);
+  CHECK(spell_out(properties["limits"], file["limits"]) == 5);
   CHECK(spell_out(properties["log"], file["log"]) == 1);
   file["workers"] = properties["workers"]["default"];
   const YAML::Node target = properties["targets"]["items"];
-  CHECK(spell_out(target, file["targets"][0]) == 11);
-  CHECK(spell_out(target["properties"]["timeouts"], file["targets"][0]["timeouts"]) == 9);
+  CHECK(spell_out(target, file["targets"][0]) == 15);
+  CHECK(spell_out(target["properties"]["timeouts"], file["targets"][0]["timeouts"]) == 10);
   file["targets"][0]["header_digest"] = schema()["$defs"]["digest"]["default"];
-  CHECK(spell_out(properties["exports"]["items"], file["exports"][0]) == 2);
+  CHECK(spell_out(properties["exports"]["items"], file["exports"][0]) == 3);
 
   YAML::Emitter text;
   text << file;

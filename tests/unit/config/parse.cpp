@@ -96,7 +96,8 @@ TEST_CASE("wrong types") {
         Lines{"f:9:18: targets[0].data_digest: expected none, prefer-crc32c or crc32c, found \"CRC32C\""});
   CHECK(with_target("data_digest: crc32").back().ends_with("; did you mean crc32c?"));
   CHECK(with_target("timeouts: 15s") ==
-        Lines{"f:9:15: targets[0].timeouts: expected a mapping with the keys command, abort, lu_reset, target_reset, "
+        Lines{"f:9:15: targets[0].timeouts: expected a mapping with the keys command, slow_command, abort, lu_reset, "
+              "target_reset, "
               "nop_interval, nop_timeout, login, logout or replacement, found \"15s\""});
   CHECK(with_target("timeouts: {login: 15}") == Lines{"f:9:23: targets[0].timeouts.login: expected a time from 1s to "
                                                       "10min, found \"15\" (a whole number with us, "
@@ -163,12 +164,17 @@ TEST_CASE("limits and workers") {
   const auto with = [](const std::string& text) { return parse(kGood + text, "f", MemoryFiles()); };
   const ParseResult good = with(
       "limits: {connections: 8, handshake_timeout: 2s, in_flight_per_connection: 16, memory: "
-      "80MiB}\nworkers: 2\nlog: {level: debug}\n");
+      "80MiB, stall_timeout: 1h}\nworkers: 2\nlog: {level: debug}\n");
   REQUIRE(strings(good.errors) == Lines{});
-  CHECK(good.config->limits == Limits{8, 2 * kSecond, 16, 80ULL << 20});
+  CHECK(good.config->limits == Limits{8, 2 * kSecond, 16, 80ULL << 20, 3600 * kSecond});
   CHECK(good.config->workers == 2);
   CHECK(good.config->log.level == LogLevel::debug);
   CHECK(with("workers: auto\n").config->workers == 0);
+  CHECK(with("limits: {memory: 64MiB}\n").config->limits.stall_timeout == 60 * kSecond);
+  for (const std::string wrong : {"999ms", "3601s"}) {
+    CHECK(strings(with("limits: {stall_timeout: " + wrong + "}\n").errors) ==
+          Lines{"f:13:25: limits.stall_timeout: expected a time from 1s to 1h, found \"" + wrong + "\""});
+  }
   CHECK(strings(with("limits: {memory: 39MiB}\n").errors) ==
         Lines{"f:13:18: limits.memory: expected a size from 40MiB to 1TiB, found \"39MiB\""});
   CHECK(strings(with("workers: 2\n").errors) ==

@@ -34,10 +34,15 @@ TEST_CASE("recovery: the defaults are those of the design") {
   CHECK(target.queue_depth == 128);
   CHECK(target.retries == 5);
   CHECK(target.fast_abort);
+  CHECK(target.after_reinstatement == AfterReinstatement::reset);
+  CHECK(target.other_group == OtherGroup::prove);
+  CHECK(target.after_silence == AfterSilence::look);
+  CHECK(target.time2wait == Time2Wait::ignore);
   CHECK(target.on_path_loss == PathLoss::fail);
   CHECK(target.power_on_attention == PowerOnAttention::fail_flush);
   const TargetTimeouts& timeouts = target.timeouts;
   CHECK(timeouts.command == 15 * kSecond);
+  CHECK(timeouts.slow_command == 90 * kSecond);
   CHECK(timeouts.abort == 10 * kSecond);
   CHECK(timeouts.lu_reset == 15 * kSecond);
   CHECK(timeouts.target_reset == 30 * kSecond);
@@ -92,6 +97,7 @@ TEST_CASE("recovery: every timeout is read, and has its bounds") {
     CHECK(errors_of(line(row, "0ms")).empty() == never);
   }
   CHECK(target_of("timeouts: {nop_interval: 0s}").timeouts.nop_interval == 0);
+  CHECK(target_of("timeouts: {slow_command: 5min}").timeouts.slow_command == 300 * kSecond);
   CHECK(target_of("timeouts: {command: 1500ms}").timeouts.command == 1500 * kMillisecond);
 }
 
@@ -110,10 +116,25 @@ TEST_CASE("recovery: retries, queue depth and the words") {
   CHECK(target_of("on_path_loss: fail").on_path_loss == PathLoss::fail);
   CHECK(errors_of("on_path_loss: held") ==
         Lines{"f:9:19: targets[0].on_path_loss: expected fail or hold, found \"held\"; did you mean hold?"});
+  CHECK(target_of("after_reinstatement: trust").after_reinstatement == AfterReinstatement::trust);
+  CHECK(target_of("after_reinstatement: reset").after_reinstatement == AfterReinstatement::reset);
+  CHECK(errors_of("after_reinstatement: prove") ==
+        Lines{"f:9:26: targets[0].after_reinstatement: expected reset or trust, found \"prove\""});
+  CHECK(target_of("after_silence: trust").after_silence == AfterSilence::trust);
+  CHECK(target_of("after_silence: look").after_silence == AfterSilence::look);
+  CHECK(target_of("other_group: trust").other_group == OtherGroup::trust);
+  CHECK(target_of("other_group: prove").other_group == OtherGroup::prove);
+  CHECK(errors_of("other_group: reset") ==
+        Lines{"f:9:18: targets[0].other_group: expected prove or trust, found \"reset\""});
+  CHECK(target_of("time2wait: negotiated").time2wait == Time2Wait::negotiated);
+  CHECK(target_of("time2wait: ignore").time2wait == Time2Wait::ignore);
+  CHECK(errors_of("time2wait: 2s") ==
+        Lines{"f:9:16: targets[0].time2wait: expected ignore or negotiated, found \"2s\""});
   CHECK(target_of("power_on_attention: ignore").power_on_attention == PowerOnAttention::ignore);
   CHECK(target_of("power_on_attention: fail_flush").power_on_attention == PowerOnAttention::fail_flush);
+  CHECK(target_of("power_on_attention: always").power_on_attention == PowerOnAttention::always);
   CHECK(errors_of("power_on_attention: 1") ==
-        Lines{"f:9:25: targets[0].power_on_attention: expected fail_flush or ignore, found \"1\""});
+        Lines{"f:9:25: targets[0].power_on_attention: expected fail_flush, ignore or always, found \"1\""});
 }
 
 TEST_CASE("recovery: a replacement timeout that nothing waits for is pointed out") {

@@ -79,7 +79,7 @@ TEST_CASE("secret files: permissions and content") {
   CHECK(wrong("\r\n", 0600) == "/s is empty; it must hold the secret, in one line");
   CHECK(wrong("a\n\n", 0600) == "/s has several lines; it must hold the secret alone, in one line");
   CHECK(wrong("a\nb\n", 0600) == "/s has several lines; it must hold the secret alone, in one line");
-  CHECK(wrong(std::string("a\0b", 3), 0600) == "/s has several lines; it must hold the secret alone, in one line");
+  CHECK(wrong(std::string("a\0b", 3), 0600) == "/s has a NUL byte in it; it must hold the secret as text");
   CHECK(wrong(std::string(255, 'a') + "\n", 0600) == "");
   CHECK(wrong(std::string(256, 'a'), 0600) == "/s holds 256 bytes; a secret has at most 255");
 

@@ -74,12 +74,22 @@ TEST_CASE("command runner: old bytes are never taken for new ones") {
   silent.outcome = initiator::Outcome::completed;  // GOOD, no residual, and not a byte sent
   bench.end(silent);
   CHECK(bench.action == Action::done);
-  CHECK(bench.data == std::vector<std::uint8_t>(8, 0));
+  CHECK(bench.data.empty());
+
+  // What came counts, with or without a residual.
+  bench.runner.start(cdb, 8, 0);
+  initiator::ScsiCommand& brief = bench.take();
+  nbdgw::proto::copy_in(brief.data, 0, std::vector<std::uint8_t>(3, 0xbb).data(), 3);
+  brief.outcome = initiator::Outcome::completed;
+  brief.transferred = 3;
+  bench.end(brief);
+  CHECK(bench.data == std::vector<std::uint8_t>(3, 0xbb));
 
   // A residual beyond the transfer leaves nothing.
   bench.runner.start(cdb, 8, 0);
   initiator::ScsiCommand& lying = bench.take();
   lying.outcome = initiator::Outcome::completed;
+  lying.transferred = 8;
   lying.residual_underflow = 0xffffffff;
   bench.end(lying);
   CHECK(bench.data.empty());

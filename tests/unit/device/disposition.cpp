@@ -1,6 +1,7 @@
 #include "gateway/device/disposition.hpp"
 
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ constexpr CommandKind kKinds[] = {CommandKind::read,  CommandKind::write,      C
 ScsiCommand with_sense(SenseKey key, std::uint8_t asc, std::uint8_t ascq, bool deferred = false) {
   ScsiCommand command;
   check_condition(command, key, {asc, ascq}, deferred);
-  command.data_length = 4096;
+  command.data_length = command.transferred = 4096;
+  command.residual_underflow = 0;
   return command;
 }
 
@@ -28,7 +30,7 @@ ScsiCommand with_status(std::uint8_t value) {
   ScsiCommand command;
   command.outcome = Outcome::completed;
   command.status = value;
-  command.data_length = 4096;
+  command.data_length = command.transferred = 4096;
   return command;
 }
 
@@ -46,8 +48,8 @@ Disposition first(const ScsiCommand& command, CommandKind kind) {
 bool same(const Notes& a, const Notes& b) {
   return a.unit_attention == b.unit_attention && a.cache_may_be_lost == b.cache_may_be_lost &&
          a.power_on == b.power_on && a.capacity_changed == b.capacity_changed && a.facts_changed == b.facts_changed &&
-         a.inventory_changed == b.inventory_changed && a.threshold_reached == b.threshold_reached &&
-         a.queue_full == b.queue_full;
+         a.identity_in_doubt == b.identity_in_doubt && a.inventory_changed == b.inventory_changed &&
+         a.not_ready == b.not_ready && a.threshold_reached == b.threshold_reached && a.queue_full == b.queue_full;
 }
 
 /// Decides again and again about the same answer; the delays that were asked for, until it is given up.
@@ -79,26 +81,24 @@ TEST_CASE("disposition: every row of the sense table") {
   };
   const Notes ua{.unit_attention = true};
   const auto attention = [&](Notes notes) { return notes |= ua; };
-  const Notes lost = attention({.cache_may_be_lost = true});
-  const Notes power_on = attention({.power_on = true});
+  const Notes lost = attention({.cache_may_be_lost = true, .identity_in_doubt = true});
+  const Notes power_on = attention({.power_on = true, .identity_in_doubt = true});
+  const Notes doubt = attention({.identity_in_doubt = true});
   const Notes facts = attention({.facts_changed = true});
   constexpr Error kNone = Error::none;
   constexpr Error kIo = Error::io;
+  constexpr Error kOther = Error::unsupported;
   std::vector<Row> rows = {
       {SenseKey::no_sense, 0, 0, Action::retry_now, kNone, kNone, kNone},
       {SenseKey::recovered_error, 0x17, 0x01, Action::done, kNone, kNone, kNone},
-      {SenseKey::not_ready, 0x04, 0x02, Action::error, kIo, kIo, kIo},
-      {SenseKey::not_ready, 0x04, 0x03, Action::error, kIo, kIo, kIo},
-      {SenseKey::not_ready, 0x04, 0x0b, Action::error, kIo, kIo, kIo},
-      {SenseKey::not_ready, 0x04, 0x0c, Action::error, kIo, kIo, kIo},
       {SenseKey::not_ready, 0x3a, 0x00, Action::error, kIo, kIo, kIo},
       {SenseKey::medium_error, 0x11, 0x00, Action::error, kIo, kIo, kIo},
       {SenseKey::medium_error, 0x0c, 0x02, Action::error, kIo, kIo, kIo},
       {SenseKey::hardware_error, 0x44, 0x00, Action::error, kIo, kIo, kIo},
-      {SenseKey::illegal_request, 0x1a, 0x00, Action::error, kIo, kIo, Error::unsupported},
-      {SenseKey::illegal_request, 0x20, 0x00, Action::error, kIo, kIo, Error::unsupported},
-      {SenseKey::illegal_request, 0x24, 0x00, Action::error, kIo, kIo, Error::unsupported},
-      {SenseKey::illegal_request, 0x26, 0x00, Action::error, kIo, kIo, Error::unsupported},
+      {SenseKey::illegal_request, 0x1a, 0x00, Action::error, kOther, kOther, kOther},
+      {SenseKey::illegal_request, 0x20, 0x00, Action::error, kOther, kOther, kOther},
+      {SenseKey::illegal_request, 0x24, 0x00, Action::error, kOther, kOther, kOther},
+      {SenseKey::illegal_request, 0x26, 0x00, Action::error, kOther, kOther, kOther},
       {SenseKey::illegal_request,
        0x21,
        0x00,
@@ -107,15 +107,14 @@ TEST_CASE("disposition: every row of the sense table") {
        Error::no_space,
        Error::invalid,
        {.capacity_changed = true}},
-      {SenseKey::illegal_request, 0x25, 0x00, Action::error, kIo, kIo, kIo, {.inventory_changed = true}},
       {SenseKey::illegal_request, 0x49, 0x00, Action::error, kIo, kIo, kIo},
-      {SenseKey::unit_attention, 0x28, 0x00, Action::retry_now, kNone, kNone, kNone, facts},
+      {SenseKey::unit_attention, 0x28, 0x00, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x29, 0x00, Action::retry_now, kNone, kNone, kNone, power_on},
       {SenseKey::unit_attention, 0x29, 0x01, Action::retry_now, kNone, kNone, kNone, lost},
       {SenseKey::unit_attention, 0x29, 0x02, Action::retry_now, kNone, kNone, kNone, power_on},
-      {SenseKey::unit_attention, 0x29, 0x03, Action::retry_now, kNone, kNone, kNone, ua},
+      {SenseKey::unit_attention, 0x29, 0x03, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x29, 0x04, Action::retry_now, kNone, kNone, kNone, lost},
-      {SenseKey::unit_attention, 0x29, 0x07, Action::retry_now, kNone, kNone, kNone, ua},
+      {SenseKey::unit_attention, 0x29, 0x07, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x2a, 0x01, Action::retry_now, kNone, kNone, kNone, facts},
       {SenseKey::unit_attention, 0x2a, 0x06, Action::retry_now, kNone, kNone, kNone, ua},
       {SenseKey::unit_attention, 0x2a, 0x09, Action::retry_now, kNone, kNone, kNone,
@@ -125,10 +124,10 @@ TEST_CASE("disposition: every row of the sense table") {
        attention({.threshold_reached = true})},
       {SenseKey::unit_attention, 0x3f, 0x01, Action::retry_now, kNone, kNone, kNone, facts},
       {SenseKey::unit_attention, 0x3f, 0x02, Action::retry_now, kNone, kNone, kNone, facts},
-      {SenseKey::unit_attention, 0x3f, 0x03, Action::retry_now, kNone, kNone, kNone, facts},
-      {SenseKey::unit_attention, 0x3f, 0x05, Action::retry_now, kNone, kNone, kNone, facts},
+      {SenseKey::unit_attention, 0x3f, 0x03, Action::retry_now, kNone, kNone, kNone, doubt},
+      {SenseKey::unit_attention, 0x3f, 0x05, Action::retry_now, kNone, kNone, kNone, doubt},
       {SenseKey::unit_attention, 0x3f, 0x0e, Action::retry_now, kNone, kNone, kNone,
-       attention({.inventory_changed = true})},
+       attention({.identity_in_doubt = true, .inventory_changed = true})},
       {SenseKey::unit_attention, 0x99, 0x99, Action::retry_now, kNone, kNone, kNone, ua},
       {SenseKey::data_protect, 0x27, 0x07, Action::error, kIo, Error::no_space, Error::no_space},
       {SenseKey::data_protect, 0x27, 0x00, Action::error, Error::not_permitted, Error::not_permitted,
@@ -144,8 +143,14 @@ TEST_CASE("disposition: every row of the sense table") {
       {SenseKey::completed, 0, 0, Action::error, kIo, kIo, kIo},
   };
   for (const int ascq : {0x00, 0x01, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x14, 0x1a, 0x1b, 0x1d, 0x24}) {
-    rows.push_back(
-        {SenseKey::not_ready, 0x04, static_cast<std::uint8_t>(ascq), Action::retry_later, kNone, kNone, kNone});
+    rows.push_back({SenseKey::not_ready,
+                    0x04,
+                    static_cast<std::uint8_t>(ascq),
+                    Action::retry_later,
+                    kNone,
+                    kNone,
+                    kNone,
+                    {.not_ready = true}});
   }
   for (const Row& row : rows) {
     ScsiCommand command = with_sense(row.key, row.asc, row.ascq);
@@ -164,6 +169,35 @@ TEST_CASE("disposition: every row of the sense table") {
       if (kind == CommandKind::write_same) CHECK(disposition.error == (out_of_range ? Error::no_space : row.other));
       CHECK((disposition.delay > 0) == (row.action == Action::retry_later));
     }
+  }
+}
+
+TEST_CASE(
+    "disposition: a unit that is not ready is waited for, about as long as a session; a probe is told at once") {
+  for (const int asc : {0x04, 0x68}) {
+    for (const int ascq : {0x02, 0x03, 0x0b, 0x0c, 0x12, 0x22, 0xff}) {
+      const ScsiCommand command =
+          with_sense(SenseKey::not_ready, static_cast<std::uint8_t>(asc), static_cast<std::uint8_t>(ascq));
+      for (const CommandKind kind : kKinds) {
+        const Disposition disposition = first(command, kind);
+        CHECK(disposition.action == (kind == CommandKind::other ? Action::error : Action::retry_later));
+      }
+      const std::vector<nbdgw::proto::Micros> delays = until_given_up(command, Error::io);
+      CHECK(delays.size() == kMaxWaits);
+      CHECK(std::accumulate(delays.begin(), delays.end(), nbdgw::proto::Micros{0}) > 110 * nbdgw::proto::kSecond);
+    }
+  }
+}
+
+TEST_CASE("disposition: a unit that is not there is waited for, but not without end; a probe is told at once") {
+  for (const std::uint8_t ascq : std::initializer_list<std::uint8_t>{0x00, 0x01}) {
+    const ScsiCommand command = with_sense(SenseKey::illegal_request, 0x25, ascq);
+    for (const CommandKind kind : kKinds) {
+      const Disposition disposition = first(command, kind);
+      CHECK(disposition.action == (kind == CommandKind::other ? Action::error : Action::retry_now));
+      CHECK(same(disposition.notes, {.identity_in_doubt = true}));
+    }
+    CHECK(until_given_up(command, Error::io).size() == kMaxUnitAttentions);
   }
 }
 
@@ -203,16 +237,73 @@ TEST_CASE("disposition: GOOD with sense attached is good (tgtd)") {
   }
 }
 
+TEST_CASE("disposition: every status, whole and short, of every kind: nothing is done that has not moved") {
+  for (unsigned value = 0; value < 256; ++value) {
+    for (const CommandKind kind : kKinds) {
+      for (const std::uint32_t moved : {0U, 1U, 512U, 4095U, 4096U}) {
+        for (const bool told : {false, true}) {
+          CAPTURE(value);
+          CAPTURE(static_cast<int>(kind));
+          CAPTURE(moved);
+          ScsiCommand command = value == 0x02 ? with_sense(SenseKey::recovered_error, 0x17, 0)
+                                              : with_status(static_cast<std::uint8_t>(value));
+          command.transferred = moved;
+          command.residual_underflow = told ? 4096 - moved : 0;
+          const bool counts = kind != CommandKind::flush && kind != CommandKind::other;
+          const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
+          const bool ends_well = value == 0x00 || value == 0x02 || (value == 0x04 && !moves_data);
+          const Disposition disposition = first(command, kind);
+          CHECK((disposition.action == Action::done) == (ends_well && (!counts || moved == 4096)));
+          CHECK(disposition.short_transfer == (ends_well && counts && moved != 4096));
+          CHECK(disposition.moved == (disposition.short_transfer && moves_data && told ? moved : 0));
+          if (!disposition.short_transfer) continue;
+          CHECK(disposition.action == Action::retry_now);
+          CHECK(until_given_up(command, Error::io).size() == kDefaultRetries);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("disposition: only a shortfall that both sides count alike leaves a remainder") {
+  ScsiCommand command = with_status(0);
+  const auto moved = [&](CommandKind kind, std::uint32_t transferred, std::uint32_t under, std::uint32_t over = 0) {
+    command.transferred = transferred;
+    command.residual_underflow = under;
+    command.residual_overflow = over;
+    const Disposition disposition = first(command, kind);
+    CHECK(disposition.short_transfer);
+    return disposition.moved;
+  };
+  CHECK(moved(CommandKind::read, 1024, 3072) == 1024);
+  CHECK(moved(CommandKind::read, 1024, 3071) == 0);
+  CHECK(moved(CommandKind::read, 4096, 3072) == 0);  // all came, and it says that some did not
+  CHECK(moved(CommandKind::read, 1024, 0) == 0);
+  CHECK(moved(CommandKind::read, 0, 4096) == 0);
+  CHECK(moved(CommandKind::read, 0, 0xffffffff) == 0);
+  CHECK(moved(CommandKind::write, 1024, 3072) == 1024);
+  CHECK(moved(CommandKind::write, 4096, 3072) == 1024);  // sent unasked, not taken
+  CHECK(moved(CommandKind::write, 512, 3072) == 0);      // it cannot have taken what was not sent
+  CHECK(moved(CommandKind::write, 1024, 0) == 0);
+  for (const CommandKind kind : {CommandKind::read, CommandKind::write}) CHECK(moved(kind, 4096, 0, 1) == 0);
+  for (const CommandKind kind : {CommandKind::write_same, CommandKind::unmap}) CHECK(moved(kind, 0, 4096) == 0);
+}
+
 TEST_CASE("disposition: a short or overlong READ or WRITE is never done") {
   for (const CommandKind kind : kKinds) {
     const bool moves_data = kind == CommandKind::read || kind == CommandKind::write;
+    // Of a parameter all must have been sent; what else is said of it is none of ours.
+    ScsiCommand unsent = with_status(0);
+    unsent.transferred = unsent.data_length - 1;
+    const bool parameter = kind == CommandKind::write_same || kind == CommandKind::unmap;
+    CHECK((first(unsent, kind).action != Action::done) == (moves_data || parameter));
     for (const std::uint32_t residual : {1U, 512U, 4096U, 0xffffffffU}) {
       for (const bool recovered : {false, true}) {
         for (const bool over : {false, true}) {
           ScsiCommand command = recovered ? with_sense(SenseKey::recovered_error, 0x17, 0) : with_status(0);
           command.residual_underflow = over ? 0 : residual;
           command.residual_overflow = over ? residual : 0;
-          CHECK(first(command, kind).action == (moves_data ? Action::retry_now : Action::done));
+          CHECK((first(command, kind).action != Action::done) == moves_data);
           if (moves_data) CHECK(until_given_up(command, Error::io).size() == kDefaultRetries);
         }
       }
@@ -223,6 +314,7 @@ TEST_CASE("disposition: a short or overlong READ or WRITE is never done") {
 TEST_CASE("disposition: outcomes without an answer") {
   for (const CommandKind kind : kKinds) {
     CHECK(first(with_outcome(Outcome::transport_disrupted), kind).action == Action::hold);
+    CHECK(first(with_outcome(Outcome::recalled), kind).action == Action::hold);
     CHECK(first(with_outcome(Outcome::bad_target), kind).action == Action::retry_now);
     CHECK(first(with_outcome(Outcome::path_lost), kind).action == Action::error);
     CHECK(first(with_outcome(Outcome::path_lost), kind).error == Error::io);
@@ -340,6 +432,9 @@ TEST_CASE("disposition: explanations") {
   command.residual_underflow = 512;
   CHECK(explain(command) == "GOOD, 512 of 4096 bytes were not transferred");
   command.residual_underflow = 0;
+  command.transferred = 512;
+  CHECK(explain(command) == "GOOD, but only 512 of 4096 bytes moved");
+  command.transferred = 4096;
   command.residual_overflow = 7;
   CHECK(explain(command) == "GOOD, the target had 7 bytes more to transfer than the 4096 expected");
   ScsiCommand aborted = with_outcome(Outcome::aborted);

@@ -63,6 +63,7 @@ inline void good(initiator::ScsiCommand& command, std::span<const std::uint8_t> 
   command.outcome = initiator::Outcome::completed;
   command.status = static_cast<std::uint8_t>(scsi::Status::good);
   command.residual_underflow = command.data_length - static_cast<std::uint32_t>(length);
+  command.transferred = static_cast<std::uint32_t>(length);
 }
 
 /// A disk that answers as a good one does; its pages can be changed or taken away.
@@ -91,6 +92,7 @@ struct FakeDisk {
   bool knows_mode_10 = true;
   bool knows_caching_page = true;
   bool sense_with_good = true;  // as tgtd does
+  bool tells_residual = true;   // else the end of a command looks as if all had come that was asked for
 
   FakeDisk() {
     for (const int page : {0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2})
@@ -142,6 +144,7 @@ struct FakeDisk {
     check_condition(command, scsi::SenseKey::illegal_request, scsi::asc::kLogicalUnitNotSupported);
     if (!sense_with_good) command.sense_length = 0;
     good(command, *data);
+    if (!tells_residual) command.residual_underflow = 0;
   }
 };
 

@@ -187,6 +187,18 @@ TEST_CASE("logical unit: what is not a disk that can be served") {
   }
 }
 
+TEST_CASE("logical unit: a target that never tells how much less it had to say than it was asked for") {
+  Bench bench;
+  bench.disk.tells_residual = false;
+  bench.unit.probe(bench.now);
+  bench.run();
+  CHECK(bench.unit.state() == State::ready);
+  CHECK(same(bench.unit.facts(), facts_of_a_good_probe()));
+  // Each command was sent once.
+  CHECK(bench.transport.count == static_cast<int>(bench.steps.size()));
+  CHECK(std::ranges::adjacent_find(bench.steps) == bench.steps.end());
+}
+
 TEST_CASE("logical unit: a LUN in another form is named in full") {
   FakeTransport transport;
   LogicalUnit unit(transport, 0x0102'0000'0000'0000ULL);

@@ -165,7 +165,7 @@ inline bool same(const Facts& a, const Facts& b) {
          a.optimal_transfer_granularity == b.optimal_transfer_granularity &&
          a.max_unmap_lba_count == b.max_unmap_lba_count && a.max_unmap_descriptors == b.max_unmap_descriptors &&
          a.unmap_granularity == b.unmap_granularity && a.unmap_alignment == b.unmap_alignment &&
-         a.max_write_same == b.max_write_same && a.write_same == b.write_same;
+         a.max_write_same == b.max_write_same && a.write_same == b.write_same && a.capacity_16 == b.capacity_16;
 }
 
 }  // namespace device_test

@@ -1,4 +1,4 @@
-// ABORT TASK: every row of the tables of iscsi_eh_abort and of iscsi_exec_task_mgmt_fn (reference 1.3).
+// ABORT TASK: every row of the tables of iscsi_eh_abort and of iscsi_exec_task_mgmt_fn.
 #include <doctest/doctest.h>
 
 #include <array>
@@ -76,9 +76,10 @@ TEST_CASE("abort: the request, to the byte") {
   CHECK(peer.request.cmd_sn == 3);
   CHECK(peer.session.next_deadline() == peer.now + kAbortTimeout);
   peer.answer_abort(Result::complete);
-  // It has used up no CmdSN.
+  // It has used up no CmdSN; only the question has, whether the LUN answers again.
+  CHECK(peer.questions == 1);
   peer.queue(Direction::none, 0);
-  CHECK(peer.take(peer.busy(), Opcode::scsi_command).as<ScsiCommandPdu>().cmd_sn == 3);
+  CHECK(peer.take(peer.busy(), Opcode::scsi_command).as<ScsiCommandPdu>().cmd_sn == 4);
 }
 
 TEST_CASE("abort: success") {

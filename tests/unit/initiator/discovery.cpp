@@ -114,6 +114,20 @@ struct DiscoveryPortal {
   std::uint32_t stat_sn = 0xfffffffe;
 };
 
+/// An answer to SendTargets, cut anywhere, each further piece of which must be asked for.
+void send_pieces(DiscoveryPortal& portal, const Bytes& all, std::size_t piece, bool continues) {
+  Pdu ask = portal.take(Opcode::text_request);
+  for (std::size_t at = 0;; at += piece) {
+    const std::size_t n = std::min(piece, all.size() - at);
+    const bool last = at + n == all.size();
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(at);
+    portal.deliver(portal.text(ask.as<TextRequest>().itt, Bytes(begin, begin + static_cast<std::ptrdiff_t>(n)), last,
+                               continues && !last, last ? kReservedTag : 0x4711));
+    if (last) return;
+    ask = portal.take(Opcode::text_request);
+  }
+}
+
 const Keys kTargets = {{"TargetName", "iqn.2026-11.io.example:a"},
                        {"TargetAddress", "192.0.2.1:3260,1"},
                        {"TargetAddress", "[2001:db8::1]:3260,1"},
@@ -224,7 +238,7 @@ TEST_CASE("discovery: what a portal can do wrong") {
     for (int i = 0; i < 100 && !portal.discovery.finished(); ++i) {
       portal.deliver(portal.text(itt, Bytes(8192, 'x'), false, true, 1));
     }
-    reason = "more text than we take";
+    reason = "does not end";
   }
   SUBCASE("rounds without end, and a socket that takes nothing") {
     portal.takes = false;
@@ -253,15 +267,85 @@ TEST_CASE("discovery: what a portal can do wrong") {
   CHECK(portal.discovery.next_deadline() == nbdgw::proto::kNever);
 }
 
-TEST_CASE("discovery: no more targets than the limit") {
+TEST_CASE("discovery: thousands of targets, in as many responses as it takes") {
+  constexpr std::size_t kTargets = 5000;
+  for (const std::size_t piece : {std::size_t{8192}, std::size_t{16384}, std::size_t{1000}}) {
+    for (const bool continues : {true, false}) {
+      DiscoveryPortal portal;
+      portal.login();
+      Keys keys;
+      for (std::size_t i = 0; i < kTargets; ++i) {
+        keys.emplace_back("TargetName", "iqn.2026-11.com.example:a.long.name.of.a.target." + std::to_string(i));
+        keys.emplace_back("TargetAddress", "192.0.2.1:3260,1");
+        keys.emplace_back("TargetAddress", "192.0.2.2:3260,2");
+      }
+      send_pieces(portal, to_text(keys), piece, continues);
+      portal.take(Opcode::logout_request);
+      REQUIRE(portal.discovery.targets().size() == kTargets);
+      for (std::size_t i = 0; i < kTargets; ++i) {
+        const DiscoveredTarget& target = portal.discovery.targets()[i];
+        REQUIRE(target.name == keys[3 * i].second);
+        REQUIRE(target.addresses == std::vector<std::string>{"192.0.2.1:3260,1", "192.0.2.2:3260,2"});
+      }
+    }
+  }
+}
+
+TEST_CASE("discovery: a portal that never comes to an end is left") {
   DiscoveryPortal portal;
   portal.login();
   const std::uint32_t itt = portal.take(Opcode::text_request).as<TextRequest>().itt;
-  Keys keys;
-  for (int i = 0; i < 600; ++i) keys.emplace_back("TargetName", "iqn." + std::to_string(i));
-  portal.deliver(portal.text(itt, to_text(keys), true));
-  portal.take(Opcode::logout_request);
-  CHECK(portal.discovery.targets().size() == 600);
+  std::string reason;
+  SUBCASE("targets for ever") {
+    const Bytes text = to_text({{"TargetName", "iqn.2026-11.com.example:x"}});
+    while (!portal.discovery.finished()) portal.deliver(portal.text(itt, text, false, false, 1));
+    CHECK(portal.discovery.targets().size() == Discovery::kMaxTargets);
+    reason = "more than 65536 targets";
+  }
+  SUBCASE("text for ever") {
+    Keys keys(400, {"X-com.example.filler", "nothing"});
+    const Bytes text = to_text(keys);
+    for (std::size_t sent = 0; !portal.discovery.finished(); sent += text.size()) {
+      REQUIRE(sent < Discovery::kMaxText + text.size());
+      portal.deliver(portal.text(itt, text, false, true, 1));
+    }
+    reason = "more text than we take";
+  }
+  SUBCASE("rounds for ever, without a word") {
+    for (int i = 0; i < 15; ++i) {
+      CHECK_FALSE(portal.discovery.finished());
+      portal.deliver(portal.text(itt, {}, false, false, 1));
+      portal.now += kSecond;
+      portal.discovery.on_deadline(portal.now);
+    }
+    reason = "did not answer in time";
+  }
+  SUBCASE("a word now and then, for ever") {
+    const Bytes text = to_text({{"TargetName", "iqn.2026-11.com.example:x"}});
+    for (int i = 0; i < 60 && !portal.discovery.finished(); ++i) {
+      portal.deliver(portal.text(itt, text, false, false, 1));
+      portal.now += 10 * kSecond;
+      portal.discovery.on_deadline(portal.now);
+    }
+    CHECK(portal.now == Discovery::kMaxDuration);
+    reason = "come to the end";
+  }
+  CHECK(portal.discovery.finished());
+  CAPTURE(portal.discovery.failure());
+  CHECK(portal.discovery.failure().find(reason) != std::string::npos);
+}
+
+TEST_CASE("discovery: no more is asked for at once than there is room for") {
+  DiscoveryPortal portal;
+  portal.discovery.on_connected(portal.now);
+  const Pdu first = portal.take(Opcode::login_request);
+  portal.deliver(make_pdu(LoginResponse{.transit = true,
+                                        .next_stage = LoginStage::operational,
+                                        .itt = first.as<LoginRequest>().itt,
+                                        .sequence = portal.sequence()},
+                          to_text({{"AuthMethod", "None"}})));
+  CHECK(value_of(portal.take(Opcode::login_request), "MaxRecvDataSegmentLength") ==
+        std::to_string(PduReader::kMaxControlLength));
 }
 
 TEST_CASE("discovery: a login that does not come about") {

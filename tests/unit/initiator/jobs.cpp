@@ -99,7 +99,9 @@ void Jobs::on_command_done(initiator::ScsiCommand& command, proto::Micros) {
   job.memory.clear();
   job.list.clear();
   job.data = {};
+  CHECK((job.proof.has_value() || job.outcome == Outcome::path_lost));
   if (job.outcome == Outcome::aborted && on_aborted) on_aborted(job);
+  if (job.outcome == Outcome::transport_disrupted && on_disrupted) on_disrupted(job);
   if (retry && (job.outcome == Outcome::transport_disrupted || job.outcome == Outcome::aborted)) queue(job);
 }
 

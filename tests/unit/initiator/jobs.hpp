@@ -48,6 +48,7 @@ class Jobs final : public initiator::CommandSink {
   /// Commands that came back as transport_disrupted or aborted are queued again at once.
   bool retry = false;
   std::function<void(const Job&)> on_aborted;
+  std::function<void(const Job&)> on_disrupted;
   std::vector<std::unique_ptr<Job>> all;
   std::size_t outstanding = 0;
 

@@ -30,10 +30,24 @@ LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : P
       send(cid, make_pdu(NopIn{.itt = pdu.as<NopOut>().itt, .sequence = status_sequence(cid)}));
       return;
     }
+    if (is_question(pdu)) {
+      ++questions;
+      next_cmd_sn = pdu.as<ScsiCommandPdu>().cmd_sn + 1;
+      exp_cmd_sn = next_cmd_sn;
+      if (answers_questions) send(cid, response(cid, pdu.as<ScsiCommandPdu>().itt));
+      return;
+    }
     if (pdu.opcode() == Opcode::scsi_command) next_cmd_sn = pdu.as<ScsiCommandPdu>().cmd_sn + 1;
     wire(cid).inbox.push_back(pdu);
   };
   start();
+}
+
+void LadderPeer::answer_pings() {
+  for (const auto& [cid, ping] : std::exchange(unanswered_pings, {})) {
+    send(cid, make_pdu(NopIn{.itt = ping.as<NopOut>().itt, .sequence = status_sequence(cid)}));
+  }
+  pump();
 }
 
 Job& LadderPeer::queue(Direction direction, std::uint32_t length, std::uint64_t lun) {

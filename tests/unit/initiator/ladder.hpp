@@ -28,6 +28,12 @@ class LadderPeer : public Peer {
   bool answers_pings = true;
   std::uint64_t pings = 0;
   std::vector<std::pair<std::uint16_t, Pdu>> unanswered_pings;
+  void answer_pings();  // those
+
+  /// The ladder asks a LUN with a TEST UNIT READY whether it answers again. Answered while `answers_questions` is
+  /// set.
+  bool answers_questions = true;
+  std::uint64_t questions = 0;
 
   /// Makes and queues a command.
   Job& queue(initiator::Direction direction, std::uint32_t length, std::uint64_t lun = kLun1);

@@ -67,7 +67,7 @@ TEST_CASE("connections: ABORT TASK goes the way of its task") {
 }
 
 TEST_CASE("connections: a reset goes where the target was heard last, and covers its tasks on all of them") {
-  LadderPeer peer(3);
+  LadderPeer peer(asking(3));
   Job* jobs[6];
   std::uint32_t itt[6];
   for (std::uint16_t i = 0; i < 6; ++i) {
@@ -136,40 +136,43 @@ TEST_CASE("connections: a reset waits for what is on its way over another connec
   peer.answers_pings = false;
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
   CHECK(peer.silent());
-  CHECK(peer.pings == 2);  // what is there is asked on each
+  REQUIRE(peer.unanswered_pings.size() == 1);  // the reset goes over connection 0, so only the other one is asked
+  CHECK(peer.unanswered_pings[0].first == 1);
   CHECK(peer.session.next_deadline() == peer.now + kPingTimeout);
   Job& held = peer.queue(Direction::none, 0, kLun1);
   Job& other = peer.queue(Direction::none, 0, kLun2);
   peer.pump();
   CHECK(peer.idle(1));
   unacknowledged(peer, other, 0);  // nothing of the LUN leaves meanwhile; the others do not wait
-  SUBCASE("the command on the reset's own connection is no matter, the other is") {
-    peer.exp_cmd_sn = 2;
-    peer.acknowledge(0);
-    CHECK(peer.silent());
-    peer.exp_cmd_sn = 3;
-    peer.acknowledge(0);
-  }
-  SUBCASE("acknowledged on any connection") {
-    peer.exp_cmd_sn = 4;
-    peer.acknowledge(0);
-  }
+  // That the commands are acknowledged is not enough: data might still be on its way.
+  peer.exp_cmd_sn = 4;
+  peer.acknowledge(0);
+  peer.acknowledge(1);
+  CHECK(peer.silent());
+  peer.answer_pings();
   const auto request = peer.tmf(Function::logical_unit_reset, 0);
   peer.answer(request, Result::complete);
   CHECK(first.outcome == Outcome::aborted);
   CHECK(second.outcome == Outcome::aborted);
   CHECK(other.outcome == Outcome::pending);
   CHECK(peer.told() == Told{"lu_reset success 2"});
-  CHECK(peer.pings == 2);  // asked once
+  CHECK(peer.last_told().proof == "LOGICAL UNIT RESET completed, behind NOP round 1");
+  REQUIRE(second.proof.has_value());
+  CHECK(second.proof->kind() == Proof::Kind::task_management);
+  CHECK(second.proof->function() == Function::logical_unit_reset);
+  CHECK(second.proof->round() == 1);
+  CHECK(second.proof->group() == 1);
+  CHECK(peer.pings == 1);  // asked once
   const std::uint16_t cid = peer.busy();
   peer.deliver(cid, peer.response(cid, peer.take_command(held, cid)));
   CHECK(held.outcome == Outcome::completed);
+  CHECK(held.proof->kind() == Proof::Kind::answered);
 }
 
 TEST_CASE("connections: what a reset waits for may end of itself") {
   LadderPeer peer(asking(2));
   Job& first = peer.queue(Direction::none, 0);
-  const std::uint32_t first_itt = unacknowledged(peer, first, 0);
+  unacknowledged(peer, first, 0);
   Job& second = peer.queue(Direction::none, 0);
   const std::uint32_t second_itt = unacknowledged(peer, second, 1);
   hear(peer, 0);
@@ -179,65 +182,100 @@ TEST_CASE("connections: what a reset waits for may end of itself") {
   peer.now += 1;
   peer.deliver(1, peer.response(1, second_itt));
   CHECK(second.outcome == Outcome::completed);
-  // Heard last is the other one now, and the first command went over the first: it waits on.
-  CHECK(peer.silent());
-  peer.deliver(0, peer.response(0, first_itt));
-  CHECK(first.outcome == Outcome::completed);
-  const auto request = peer.tmf(Function::logical_unit_reset, 0);  // asked for by hand: it goes out all the same
-  peer.answer(request, Result::complete);
-  CHECK(peer.told() == Told{"lu_reset success 0"});
+  peer.answer(peer.tmf(Function::logical_unit_reset, 0), Result::complete);
+  CHECK(peer.told() == Told{"lu_reset success 1"});
+  CHECK(first.outcome == Outcome::aborted);
+  // The ping is still to be answered in its time.
+  peer.advance(kPingTimeout);
+  CHECK(peer.saw(Kind::lost, describe(ConnectionError::nop_timed_out)));
 }
 
-TEST_CASE("connections: a reset that has waited long enough covers only what has arrived for certain") {
-  for (const bool ends_well : {true, false}) {
-    CAPTURE(ends_well);
+TEST_CASE("connections: a round that is not answered in time costs the session its connections") {
+  for (const bool by_hand : {true, false}) {
+    CAPTURE(by_hand);
     LadderPeer peer(asking(2));
-    Job* jobs[4];
-    std::uint32_t itt[4];
-    for (std::uint16_t i = 0; i < 4; ++i) {
-      jobs[i] = &peer.queue(Direction::read, 1000 + i, kLun1);
-      const std::uint16_t cid = peer.busy();
-      CHECK(cid == i % 2);
-      itt[i] = unacknowledged(peer, *jobs[i], cid);
+    Job& here = peer.queue(Direction::read, 1000);
+    peer.take_command(here, 0);
+    Job& there = peer.queue(Direction::write, 1000);
+    peer.take_command(there, 1);
+    if (by_hand) {
+      hear(peer, 0);
+      peer.answers_pings = false;
+      REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+    } else {
+      peer.advance(kCommandTimeout + kPingTimeout);
+      peer.told();
+      peer.answers_pings = false;
+      peer.answer(peer.tmf(Function::abort_task, 0), Result::rejected);
+      CHECK(peer.told() == Told{"abort_task refused 0"});
     }
-    peer.exp_cmd_sn = 2;  // the first has arrived; of the second, over connection 1, nothing is known
-    hear(peer, 0);
-    peer.answers_pings = false;
-    REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
     peer.advance(kPingTimeout - 1);
     CHECK(peer.silent());
+    CHECK(peer.session.state() == SessionState::logged_in);
     peer.advance(1);
-    const auto request = peer.tmf(Function::logical_unit_reset, 0);
-    CHECK(peer.session.next_deadline() == peer.now + kLuResetTimeout - kPingTimeout);
-    // News that come now are too late: the reset was sent before.
-    peer.exp_cmd_sn = 5;
-    peer.acknowledge(0);
-    peer.answer(request, Result::complete);
-    CHECK(peer.told() == Told{"lu_reset success 1"});
-    CHECK(jobs[0]->outcome == Outcome::aborted);
-    for (int i = 1; i < 4; ++i) CHECK(jobs[i]->outcome == Outcome::pending);
-    CHECK(peer.silent());  // asked for by hand, nothing follows
-    if (ends_well) {
-      for (std::uint16_t i = 1; i < 4; ++i) {
-        const auto cid = static_cast<std::uint16_t>(i % 2);
-        peer.deliver(cid, peer.data_in(cid, itt[i], 0, 0, Bytes(1000U + i), true));
-        peer.deliver(cid, peer.response(cid, itt[i]));
-        CHECK(jobs[i]->outcome == Outcome::completed);
-      }
-    } else {  // the target has ended them after all: they become overdue themselves
-      peer.answers_pings = true;
-      peer.advance(kCommandTimeout + kPingTimeout);
-      peer.answer(peer.tmf(Function::abort_task, 1), Result::task_does_not_exist, 1);
-      const std::uint16_t cid = peer.busy();
-      peer.answer(peer.tmf(Function::logical_unit_reset, cid), Result::complete, cid);
-      for (int i = 1; i < 4; ++i) CHECK(jobs[i]->outcome == Outcome::aborted);
-    }
-    CHECK(peer.session.counters().losses == 0);
-    CHECK(peer.session.tasks_in_use() == 2);  // the pings that nobody has answered
+    CHECK(peer.saw(Kind::lost, describe(ConnectionError::nop_timed_out)));
+    CHECK(peer.saw(Kind::lost, "whether all that was sent had arrived"));
+    CHECK(peer.told() == Told{"lu_reset failed 0"});
+    CHECK(here.outcome == Outcome::transport_disrupted);
+    CHECK(there.outcome == Outcome::pending);  // all of its data was sent
   }
 }
 
-TEST_CASE("connections: a command missing in between leaves those behind it uncovered") {
+TEST_CASE("connections: a ping that is under way already does not count, nor does the answer to another round") {
+  auto settings = asking(2);
+  settings.nop_interval = 3 * kSecond;
+  LadderPeer peer(settings);
+  Job& job = peer.queue(Direction::write, 1000);
+  peer.take_command(job, 0);
+  peer.acknowledge(0);
+  peer.answers_pings = false;
+  peer.advance(3 * kSecond);
+  REQUIRE(peer.unanswered_pings.size() == 2);  // of the keep-alive
+  hear(peer, 1);
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  CHECK(peer.silent());
+  REQUIRE(peer.unanswered_pings.size() == 3);
+  const auto last = peer.unanswered_pings.back();
+  CHECK(last.first == 0);
+  peer.unanswered_pings.pop_back();
+  peer.answer_pings();
+  CHECK(peer.silent());
+  peer.unanswered_pings.push_back(last);
+  peer.answer_pings();
+  peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
+  CHECK(job.outcome == Outcome::aborted);
+  CHECK(job.proof->round() == 1);
+}
+
+TEST_CASE("connections: a reset asks anew each time, and only those that carry what it is about") {
+  LadderPeer peer(asking(3));
+  Job& job = peer.queue(Direction::read, 1000);
+  peer.take_command(job, 0);
+  Job& other = peer.queue(Direction::read, 1000, kLun2);
+  peer.take_command(other, 1);
+  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.acknowledge(cid);
+  peer.answers_pings = false;
+  for (std::uint32_t round = 1; round <= 2; ++round) {
+    hear(peer, 2);
+    REQUIRE(peer.session.request_recovery({.id = round, .rung = Rung::lu_reset, .lun = kLun1}));
+    CHECK(peer.silent());
+    REQUIRE(peer.unanswered_pings.size() == 1);
+    CHECK(peer.unanswered_pings[0].first == 0);
+    peer.answer_pings();
+    peer.answer(peer.tmf(Function::logical_unit_reset, 2), round == 1 ? Result::rejected : Result::complete, 2);
+  }
+  CHECK(job.outcome == Outcome::aborted);
+  CHECK(job.proof->round() == 2);
+  // A reset of the target is about both, and about nothing on the connection that it goes over.
+  hear(peer, 1);
+  REQUIRE(peer.session.request_recovery({.id = 3, .rung = Rung::target_warm_reset}));
+  peer.answer(peer.tmf(Function::target_warm_reset, 1), Result::complete, 1);
+  CHECK(other.outcome == Outcome::aborted);
+  CHECK(other.proof->round() == 0);
+  CHECK(peer.pings == 2);
+}
+
+TEST_CASE("connections: a command missing in between is waited for, too") {
   LadderPeer peer(asking(2));
   Job& other = peer.queue(Direction::none, 0, kLun2);
   unacknowledged(peer, other, 0);  // CmdSN 1, to another LUN, on its way
@@ -247,10 +285,21 @@ TEST_CASE("connections: a command missing in between leaves those behind it unco
   peer.answers_pings = false;
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
   CHECK(peer.silent());
-  peer.advance(kPingTimeout);
-  peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
-  CHECK(behind.outcome == Outcome::pending);
-  CHECK(peer.told() == Told{"lu_reset success 0"});
+  REQUIRE(peer.unanswered_pings.size() == 1);
+  CHECK(peer.unanswered_pings[0].first == 0);
+  SUBCASE("it arrives") {
+    peer.exp_cmd_sn = 3;
+    peer.answer_pings();
+    peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
+    CHECK(behind.outcome == Outcome::aborted);
+    CHECK(peer.told() == Told{"lu_reset success 1"});
+  }
+  SUBCASE("the target says that it has not: then what is behind it is not covered") {
+    peer.answer_pings();
+    peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
+    CHECK(behind.outcome == Outcome::pending);
+    CHECK(peer.told() == Told{"lu_reset success 0"});
+  }
 }
 
 TEST_CASE("connections: with one connection all that went before is covered, acknowledged or not") {
@@ -270,16 +319,48 @@ TEST_CASE("connections: with one connection all that went before is covered, ack
   }
 }
 
-TEST_CASE("connections: without pings a reset does not wait, and covers what has arrived") {
+TEST_CASE("connections: without pings a reset by hand that others concern proves nothing, and says so") {
   LadderPeer peer(2);
   Job& first = peer.queue(Direction::none, 0);
-  unacknowledged(peer, first, 0);
+  peer.take_command(first, 0);
   Job& second = peer.queue(Direction::none, 0);
-  unacknowledged(peer, second, 1);
+  peer.take_command(second, 1);
   hear(peer, 0);
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
-  peer.answer(peer.tmf(Function::logical_unit_reset), Result::complete);
+  const std::uint16_t cid = peer.busy();
+  peer.answer(peer.tmf(Function::logical_unit_reset, cid), Result::complete, cid);
+  CHECK(first.outcome == Outcome::pending);
+  CHECK(second.outcome == Outcome::pending);
+  CHECK(peer.told() == Told{"lu_reset success 0"});
+  CHECK(peer.last_told().cause.find("no task is handed back") != std::string::npos);
+  CHECK(peer.last_told().proof.empty());
+}
+
+TEST_CASE("connections: without pings a reset goes where its tasks are, if that is one connection") {
+  LadderPeer peer(3);
+  Job& first = peer.queue(Direction::none, 0);
+  peer.take_command(first, 0);
+  hear(peer, 2);
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  peer.answer(peer.tmf(Function::logical_unit_reset, 0), Result::complete);
   CHECK(first.outcome == Outcome::aborted);
+  CHECK(first.proof->round() == 0);
+  CHECK(peer.last_told().proof == "LOGICAL UNIT RESET completed");
+}
+
+TEST_CASE("connections: without pings the ladder drops the session instead of a reset that proves nothing") {
+  LadderPeer peer(2);
+  Job& first = peer.queue(Direction::read, 1000);
+  peer.take_command(first, 0);
+  Job& second = peer.queue(Direction::write, 1000);
+  peer.take_command(second, 1);
+  peer.overdue();
+  peer.told();
+  peer.answer(peer.tmf(Function::abort_task, 0), Result::rejected);
+  CHECK(peer.told() == Told{"abort_task refused 0", "session_reset success 2"});
+  CHECK(peer.last_told().cause.find("pings are off") != std::string::npos);
+  CHECK(peer.saw(Kind::lost, "pings are off"));
+  CHECK(first.outcome == Outcome::transport_disrupted);
   CHECK(second.outcome == Outcome::pending);
 }
 

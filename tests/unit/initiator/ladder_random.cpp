@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "tests/unit/initiator/ladder.hpp"
 #include "tests/unit/initiator/model_target.hpp"
@@ -23,6 +24,8 @@ struct Tally {
   std::uint64_t failed = 0;
   std::uint64_t late = 0;
   std::uint64_t late_at_work = 0;  // of them ignored by the session
+  std::uint64_t went_on = 0;
+  std::map<Proof::Kind, std::uint64_t> proofs;
 };
 
 class Storm {
@@ -38,12 +41,20 @@ class Storm {
     target_.immediate_data = below(2) == 0;
     target_.max_burst = 16'384;
     target_.first_burst = 8192;
+    target_.goes_on_inside = true;
+    target_.lags = below(2) == 0;
     peer_.keys = target_.keys(connections_);
     peer_.keys.max_recv = 4096;
     if (digests_) peer_.keys.answers["HeaderDigest"] = peer_.keys.answers["DataDigest"] = "CRC32C";
     peer_.tx_chunk = 500 + below(60'000);
     peer_.rx_chunk = 500 + below(60'000);
     peer_.jobs.retry = true;
+    for (auto* hook : {&peer_.jobs.on_aborted, &peer_.jobs.on_disrupted}) {
+      *hook = [this, check = *hook](const Job& job) {
+        check(job);
+        ++proofs_[job.proof->kind()];
+      };
+    }
     peer_.session.setup(peer_.now);
     peer_.pump();
   }
@@ -139,6 +150,7 @@ class Storm {
   void heal() {
     target_.hangs = 0;
     target_.late_answers = 0;
+    target_.lags = false;
     target_.verdict = nullptr;
     for (std::uint16_t cid = 0; cid < connections_; ++cid) peer_.wire(cid).takes = true;
     const auto rough = [&] {
@@ -185,6 +197,8 @@ class Storm {
       if (event.outcome == RungOutcome::failed) ++tally.failed;
     }
     tally.late += target_.late_answers_sent;
+    tally.went_on += target_.went_on;
+    for (const auto& [kind, count] : proofs_) tally.proofs[kind] += count;
     tally.late_at_work += peer_.session.counters().late_answers;
   }
 
@@ -192,6 +206,7 @@ class Storm {
   const std::uint16_t connections_;
   bool digests_ = false;
   std::uint32_t next_id_ = 1;
+  std::map<Proof::Kind, std::uint64_t> proofs_;
   Peer peer_;
   ModelTarget target_;
 };
@@ -215,6 +230,13 @@ TEST_CASE("ladder at random: every command comes back, right, and nothing of an 
     CAPTURE(name);
     CHECK(tally.climbed[static_cast<int>(rung)] > 0);
   }
+  for (const auto kind : {Proof::Kind::never_sent, Proof::Kind::harmless, Proof::Kind::task_management,
+                          Proof::Kind::reinstated, Proof::Kind::reinstated_and_reset}) {
+    const std::string name = to_string(kind);
+    CAPTURE(name);
+    CHECK(tally.proofs[kind] > 0);
+  }
+  CHECK(tally.went_on > 0);
   CHECK(tally.refused > 0);
   CHECK(tally.timed_out > 0);
   CHECK(tally.failed > 0);

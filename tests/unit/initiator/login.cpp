@@ -113,7 +113,7 @@ TEST_CASE("login: a target may answer in rounds, and offer keys of its own") {
 }
 
 TEST_CASE("login: a target offers leading-only keys to a joining connection") {
-  // tgtd does that (reference 6.2, trap 1): it stays in the stage until it has its answers.
+  // tgtd does that: it stays in the stage until it has its answers.
   SessionParameters agreed;
   agreed.initial_r2t = false;
   agreed.max_outstanding_r2t = 3;
@@ -179,28 +179,6 @@ TEST_CASE("login: keys that we do not know are answered, in both stages") {
   CHECK(run.login.text().empty());
 }
 
-TEST_CASE("login: an answer that is missing costs the connection, unless the offer decided alone") {
-  for (const auto& [key, value] : TargetKeys().answers) {
-    CAPTURE(key);
-    LoginRun run;
-    run.to_operational();
-    const Step step = run.operational(true, altered(LoginRun::full_answer(), key, ""));
-    // RFC 7143 section 6.2.2: of "or" with Yes, and of "and" with No, the result is known without an answer.
-    const bool decided = key == "DataPDUInOrder" || key == "DataSequenceInOrder";
-    CHECK(step == (decided ? Step::done : Step::failed));
-    if (!decided) CHECK(run.login.error() == ConnectionError::login_negotiation);
-  }
-  auto settings = default_settings();
-  settings.initial_r2t = true;
-  settings.immediate_data = false;
-  LoginRun run(settings);
-  run.to_operational();
-  REQUIRE(run.operational(true, altered(altered(LoginRun::full_answer(), "InitialR2T", ""), "ImmediateData", "")) ==
-          Step::done);
-  CHECK(run.login.session().initial_r2t);
-  CHECK_FALSE(run.login.session().immediate_data);
-}
-
 TEST_CASE("login: absurd values cost the connection") {
   const Keys absurd = {{"MaxConnections", "0"},
                        {"MaxConnections", "65536"},
@@ -245,7 +223,7 @@ TEST_CASE("login: a key negotiated twice costs the connection") {
 
 TEST_CASE("login: text that is none") {
   for (const std::string_view text : {std::string_view("AuthMethod=None", 15), std::string_view("AuthMethod\0", 11),
-                                      std::string_view("\0", 1), std::string_view("=None\0", 6)}) {
+                                      std::string_view("=None\0", 6)}) {
     LoginRun run;
     CHECK(run.login.on_response(
               {.transit = true, .current_stage = LoginStage::security, .next_stage = LoginStage::operational},

@@ -13,10 +13,63 @@ using proto::serial_less;
 ModelTarget::ModelTarget(Peer& peer, std::uint64_t seed) : peer_(peer), random_(seed) {
   peer.on_pdu = [this](std::uint16_t cid, const Pdu& pdu) { on_pdu(cid, pdu); };
   peer.on_connect = [this](std::uint16_t cid) { on_connect(cid); };
-  // Handed back as aborted: then the target has forgotten it, and nothing of it is on its way.
-  peer.jobs.on_aborted = [this](const Job& job) {
-    for (const auto& [itt, work] : work_) CHECK(work.number != job.number);
-  };
+  peer.jobs.on_aborted = peer.jobs.on_disrupted = [this](const Job& job) { check_over(job); };
+}
+
+/// Handed back: then the target has forgotten it, and nothing of it is on its way, or it does no harm.
+void ModelTarget::check_over(const Job& job) {
+  using Kind = initiator::Proof::Kind;
+  REQUIRE(job.proof.has_value());
+  const Kind kind = job.proof->kind();
+  CHECK(inside_.count(job.number) == 0);
+  if (job.outcome == initiator::Outcome::aborted) {
+    CHECK(kind == Kind::task_management);
+  } else if (kind == Kind::harmless) {
+    CHECK(job.direction != initiator::Direction::write);
+    return;
+  } else if (kind == Kind::never_sent) {
+    return;  // an earlier sending of it may be over long ago, but is not in anybody's hands
+  }
+  for (const auto& [itt, work] : work_) CHECK(work.number != job.number);
+  for (const auto& [cid, pdus] : socket_) {
+    for (const Pdu& pdu : pdus) {
+      if (pdu.opcode() == Opcode::scsi_command)
+        CHECK(proto::load_be64(&pdu.as<ScsiCommandPdu>().cdb[2]) != job.number);
+      if (pdu.opcode() == Opcode::data_out) CHECK_FALSE(belongs_to(pdu, job));
+    }
+  }
+}
+
+bool ModelTarget::belongs_to(const Pdu& pdu, const Job& job) const {
+  const auto owner = number_of_.find(pdu.as<DataOut>().itt);
+  return owner != number_of_.end() && owner->second == job.number;
+}
+
+void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
+  if (pdu.opcode() == Opcode::scsi_command) {
+    const auto header = pdu.as<ScsiCommandPdu>();
+    number_of_[header.itt] = proto::load_be64(&header.cdb[2]);
+  }
+  if (lags || !socket_[cid].empty()) {
+    socket_[cid].push_back(pdu);
+  } else {
+    take(cid, pdu);
+  }
+}
+
+/// False: there is nothing to be read.
+bool ModelTarget::read_socket() {
+  bool any = false;
+  for (auto& [cid, pdus] : socket_) {
+    if (!peer_.wire(cid).open) pdus.clear();
+    for (; !pdus.empty() && (!lags || random_() % 3 == 0);) {
+      const Pdu pdu = std::move(pdus.front());
+      pdus.pop_front();
+      take(cid, pdu);
+    }
+    any = any || !pdus.empty();
+  }
+  return any;
 }
 
 TargetKeys ModelTarget::keys(std::uint16_t connections) const {
@@ -31,7 +84,14 @@ TargetKeys ModelTarget::keys(std::uint16_t connections) const {
 }
 
 void ModelTarget::on_connect(std::uint16_t cid) {
+  socket_[cid].clear();
   if (cid != 0) return;
+  socket_.clear();
+  for (const auto& [itt, work] : work_) {
+    if (!goes_on_inside || !work.write || work.fails || work.data.size() < work.length) continue;
+    ++went_on;
+    inside_[work.number] = work.lun;
+  }
   // The login that follows reinstates the session: its tasks are forgotten.
   work_.clear();
   unsolicited_.clear();
@@ -41,7 +101,7 @@ void ModelTarget::on_connect(std::uint16_t cid) {
   later_.clear();
 }
 
-void ModelTarget::on_pdu(std::uint16_t cid, const Pdu& pdu) {
+void ModelTarget::take(std::uint16_t cid, const Pdu& pdu) {
   const std::uint32_t itt = proto::load_be32(&pdu.bhs[16]);
   switch (pdu.opcode()) {
     case Opcode::login_request:
@@ -95,6 +155,10 @@ void ModelTarget::command(std::uint16_t cid, const Pdu& pdu) {
   work.number = proto::load_be64(&header.cdb[2]);
   work.lun = header.lun;
   work.cmd_sn = header.cmd_sn;
+  if (is_question(pdu)) {
+    ++questions;
+    return;
+  }
   const Job& job = *peer_.jobs.all.at(work.number - 1);
   CHECK(job.finished == job.queued - 1);  // nobody has it back
   CHECK(job.lun == header.lun);
@@ -112,9 +176,14 @@ void ModelTarget::command(std::uint16_t cid, const Pdu& pdu) {
   CHECK(pdu.data.size() == (immediate_data ? most : 0));
   work.data = pdu.data;
   const auto immediate = static_cast<std::uint32_t>(pdu.data.size());
-  work.asked = initial_r2t ? immediate : burst;
-  work.unsolicited = work.asked > immediate;
-  CHECK(header.final == !work.unsolicited);  // F: no unsolicited data follows
+  // F: no unsolicited data follows. It must not before its command can be begun: there are targets that have nowhere
+  // to put it.
+  const bool in_order = serial_less(header.cmd_sn, peer_.exp_cmd_sn);
+  work.unsolicited = !header.final;
+  if (work.unsolicited) CHECK(in_order);
+  if (work.unsolicited) CHECK_FALSE(initial_r2t);
+  if (work.unsolicited) CHECK(burst > immediate);
+  work.asked = work.unsolicited ? burst : immediate;
   if (work.unsolicited) {
     work.bursts.push_back({.ttt = kReservedTag, .offset = immediate, .length = burst - immediate});
     unsolicited_[cid].push_back(work.itt);
@@ -194,6 +263,7 @@ void ModelTarget::finish(Work& work) {
 }
 
 bool ModelTarget::act() {
+  if (read_socket() && random_() % 2 == 0) return true;
   if (!later_.empty() && random_() % 3 == 0) {
     const auto answer = std::move(later_.front());
     later_.erase(later_.begin());
@@ -207,7 +277,7 @@ bool ModelTarget::act() {
                        (work.asked == work.length || work.bursts.size() >= max_outstanding_r2t);
     if (!waits && !work.hangs) able.push_back(&work);
   }
-  if (able.empty()) return !later_.empty();
+  if (able.empty()) return !later_.empty() || read_socket();
   Work& work = *able[random_() % able.size()];
   if (!work.write && work.sent < work.length) {
     go_on_with_read(work);

@@ -40,6 +40,11 @@ class ModelTarget {
   std::function<Verdict(const proto::iscsi::TaskManagementRequest&)> verdict;
   /// Answers to tasks that a function has ended, sent behind the function's or before: one task in so many.
   unsigned late_answers = 0;
+  /// PDUs stay in the socket for a while before the target reads them: of one connection longer than of another.
+  bool lags = false;
+  /// Writes that have all of their data when the session is lost go on inside SCSI, where only a reset finds them.
+  bool goes_on_inside = false;
+  std::uint64_t went_on = 0;
   std::uint64_t hung = 0;
   std::uint64_t late_answers_sent = 0;
   std::vector<proto::iscsi::TaskManagementFunction> functions;  // that came, in their order
@@ -58,6 +63,7 @@ class ModelTarget {
   /// What was written, by the job's number; only writes that ended GOOD.
   std::map<std::uint64_t, Bytes> written;
   std::uint64_t commands = 0;
+  std::uint64_t questions = 0;  // of them, TEST UNIT READYs of the ladder
   std::uint64_t data_outs = 0;
   std::uint64_t r2ts = 0;
   std::map<std::uint16_t, std::uint64_t> commands_on;  // by connection
@@ -90,6 +96,10 @@ class ModelTarget {
   };
 
   void on_pdu(std::uint16_t cid, const Pdu& pdu);
+  void take(std::uint16_t cid, const Pdu& pdu);
+  bool read_socket();
+  void check_over(const Job& job);
+  bool belongs_to(const Pdu& pdu, const Job& job) const;
   void on_connect(std::uint16_t cid);
   void command(std::uint16_t cid, const Pdu& pdu);
   void task_management(std::uint16_t cid, const Pdu& pdu);
@@ -109,7 +119,10 @@ class ModelTarget {
   std::set<std::uint32_t> received_ahead_;                          // CmdSNs beyond exp_cmd_sn
   std::map<std::uint16_t, std::uint32_t> last_cmd_sn_;              // by connection
   std::set<std::uint32_t> over_;  // tags of what ended before its data was there: that may still be coming
-  std::vector<std::function<void()>> later_;  // answers that wait
+  std::map<std::uint32_t, std::uint64_t> number_of_;  // of the job, by its last task tag
+  std::map<std::uint16_t, std::deque<Pdu>> socket_;   // what was sent to it, and not read yet
+  std::map<std::uint64_t, std::uint64_t> inside_;  // LUNs, by the job's number: what a lost session has left behind
+  std::vector<std::function<void()>> later_;       // answers that wait
   std::uint32_t next_ttt_ = 1;
 };
 

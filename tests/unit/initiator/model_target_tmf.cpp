@@ -53,6 +53,9 @@ TaskManagementResult ModelTarget::carry_out(std::uint16_t cid, const TaskManagem
   CHECK(request.ref_cmd_sn == 0);
   const bool all = request.function == target_warm_reset || request.function == target_cold_reset;
   CHECK((!all || request.lun == 0));
+  if (request.function >= logical_unit_reset) {
+    std::erase_if(inside_, [&](const auto& entry) { return all || entry.second == request.lun; });
+  }
   std::erase_if(work_, [&](const auto& entry) {
     if (!all && entry.second.lun != request.lun) return false;
     end_by_function(entry.second);

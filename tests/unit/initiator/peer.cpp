@@ -60,7 +60,8 @@ void Peer::connect(std::uint16_t cid) {
   end.stat_sn = 0xfffffffcU + cid;  // so that it wraps soon
   end.header_digest = end.data_digest = end.full_feature = false;
   if (on_connect) on_connect(cid);
-  connection(cid).on_connected(now);
+  if (portal) end.portal = *portal;
+  connection(cid).on_connected(now, address, portal);
 }
 
 void Peer::disconnect(std::uint16_t cid, const std::string& why) {
@@ -134,6 +135,7 @@ bool Peer::turn() {
   for (auto& [cid, end] : wires_) any = transmit(cid) || any;
   for (auto& [cid, end] : wires_) any = receive(cid) || any;
   in_engine([&] { session.deliver(now); });
+  if (const auto group = session.take_errand(now)) errands.push_back(*group);
   return serve_requests() || any;
 }
 
@@ -188,7 +190,7 @@ bool Peer::answer_login(std::uint16_t cid, const Pdu& request) {
   if (header.tsih == 0) exp_cmd_sn = header.cmd_sn;
   Keys out;
   if (security) {
-    out.emplace_back("TargetPortalGroupTag", "1");
+    if (!keys.portal_group.empty()) out.emplace_back("TargetPortalGroupTag", keys.portal_group);
     if (value_of(request, "AuthMethod") != "(none)") out.emplace_back("AuthMethod", "None");
   } else {
     for (const auto& [key, value] : to_keys(request.text())) {
@@ -220,6 +222,12 @@ void Peer::login(std::uint16_t cid) {
   while (!answer_login(cid, take(cid, Opcode::login_request))) {
   }
   pump();
+}
+
+bool is_question(const Pdu& pdu) {
+  if (pdu.opcode() != Opcode::scsi_command) return false;
+  const auto cdb = pdu.as<ScsiCommandPdu>().cdb;
+  return std::ranges::all_of(cdb, [](std::uint8_t byte) { return byte == 0; });
 }
 
 void Peer::start() {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -42,7 +43,8 @@ struct TargetKeys {
       {"MaxOutstandingR2T", "3"},    {"DataPDUInOrder", "Yes"}, {"DataSequenceInOrder", "Yes"},
       {"ErrorRecoveryLevel", "0"},
   };
-  std::uint32_t max_recv = 8192;  // MaxRecvDataSegmentLength that it declares
+  std::string portal_group = "1";  // TargetPortalGroupTag; empty: it tells none
+  std::uint32_t max_recv = 8192;   // MaxRecvDataSegmentLength that it declares
 
   bool header_digest() const { return answers.at("HeaderDigest") == "CRC32C"; }
   bool data_digest() const { return answers.at("DataDigest") == "CRC32C"; }
@@ -88,11 +90,16 @@ class Peer {
   std::vector<initiator::SessionEvent> events;
   std::vector<initiator::RecoveryEvent> recovery_events;
   std::vector<initiator::SocketRequest> requests;  // all that were ever made
+  std::vector<initiator::PortalGroup> errands;     // as well
 
   std::size_t rx_chunk = 1 << 16;
   std::size_t tx_chunk = 1 << 16;
   std::size_t rx_iovecs = 8;
   std::size_t tx_iovecs = 8;
+  /// What the shell says that it connected to; empty: nothing.
+  std::string address;
+  /// And which of the portals that were asked for; nothing: the first.
+  std::optional<initiator::Portal> portal;
   bool auto_connect = true;
   bool auto_close = true;
   std::uint32_t exp_cmd_sn = 1;  // what the target's PDUs tell
@@ -158,6 +165,9 @@ class Peer {
 
   std::map<std::uint16_t, Wire> wires_;
 };
+
+/// The ladder's TEST UNIT READY; no job's command is all zeroes.
+bool is_question(const Pdu& pdu);
 
 /// Whether a command that is queued now is sent, answered and handed back: the session works.
 void check_works(Peer& peer);

@@ -174,7 +174,7 @@ struct ResidualCase {
   Outcome outcome;
 };
 
-// Of a read of 1000 bytes (reference 1.2, iscsi_scsi_cmd_rsp).
+// Of a read of 1000 bytes (iscsi_scsi_cmd_rsp).
 const ResidualCase kResiduals[] = {
     {false, false, 0, 1000, Outcome::completed},    {true, false, 1, 999, Outcome::completed},
     {true, false, 1000, 0, Outcome::completed},     {true, false, 0, 1000, Outcome::bad_target},
@@ -294,23 +294,42 @@ TEST_CASE("read: CHECK CONDITION in the middle of the data") {
   check_works(peer);
 }
 
-TEST_CASE("read: data that never came does not pass as read") {
-  for (const std::uint32_t sent : {0U, 1U, 999U}) {
+TEST_CASE("read: it is told how much has come, whatever the status and the residual say, and the session stays") {
+  for (const std::uint32_t sent : {0U, 1U, 500U, 999U, 1000U}) {
     for (const std::uint32_t underflow : {0U, 500U}) {
-      if (sent == 500) continue;
-      Peer peer;
-      peer.start();
-      Job& job = peer.jobs.read(1000);
-      const std::uint32_t itt = itt_of(peer);
-      if (sent > 0) peer.send(0, peer.data_in(0, itt, 0, 0, pattern_bytes(1, sent), true));
-      ScsiResponse answer{.itt = itt, .sequence = peer.status_sequence(0)};
-      if (underflow > 0) answer.status = {.underflow = true, .residual_count = underflow};
-      peer.deliver(0, make_pdu(answer));
-      REQUIRE(job.finished == 1);
-      CHECK(job.outcome != Outcome::completed);
-      CHECK(peer.saw(Kind::lost, "never came"));
+      for (const std::uint8_t status : std::initializer_list<std::uint8_t>{0, 2, 4, 8}) {
+        CAPTURE(sent);
+        CAPTURE(static_cast<int>(status));
+        Peer peer;
+        peer.start();
+        Job& job = peer.jobs.read(1000);
+        const std::uint32_t itt = itt_of(peer);
+        if (sent > 0) peer.send(0, peer.data_in(0, itt, 0, 0, pattern_bytes(1, sent), true));
+        ScsiResponse answer{.status = {.status = status}, .itt = itt, .sequence = peer.status_sequence(0)};
+        if (underflow > 0) answer.status.underflow = true, answer.status.residual_count = underflow;
+        peer.deliver(0, make_pdu(answer, status == 2 ? sense_segment(18, 18) : Bytes{}));
+        REQUIRE(job.finished == 1);
+        CHECK(job.outcome == Outcome::completed);
+        CHECK(job.status == status);
+        CHECK(job.transferred == sent);
+        CHECK(job.residual_underflow == underflow);
+        CHECK(peer.count(Kind::lost) == 0);
+        check_works(peer);
+      }
     }
   }
+}
+
+TEST_CASE("read: what came for the command before does not count for the one in its place") {
+  Peer peer;
+  peer.start();
+  peer.jobs.read(1000);
+  const std::uint32_t itt = itt_of(peer);
+  peer.send(0, peer.data_in(0, itt, 0, 0, pattern_bytes(1, 1000), true));
+  peer.deliver(0, peer.response(0, itt));
+  Job& job = peer.jobs.read(1000);
+  peer.deliver(0, peer.response(0, itt_of(peer)));
+  CHECK(job.transferred == 0);
 }
 
 TEST_CASE("read: of nothing") {

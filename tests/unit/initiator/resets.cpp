@@ -1,5 +1,5 @@
 // The rungs above ABORT TASK: LOGICAL UNIT RESET, TARGET WARM RESET, the session's reset (iscsi_eh_device_reset,
-// _target_reset, _recover_target, _session_reset; reference 1.3).
+// _target_reset, _recover_target, _session_reset).
 #include <doctest/doctest.h>
 
 #include "tests/unit/initiator/ladder.hpp"
@@ -317,6 +317,9 @@ TEST_CASE("queuecommand: in every state of the session") {
   };
   peer.disconnect(1);
   REQUIRE(peer.session.state() == SessionState::failed);  // a socket closes still
+  Job& unaware = peer.queue(Direction::none, 0);          // by somebody who has not been told of the loss
+  peer.pump();
+  CHECK(unaware.outcome == Outcome::transport_disrupted);
   Job* first = held();
   peer.disconnect(0);
   REQUIRE(peer.session.state() == SessionState::logging_in);

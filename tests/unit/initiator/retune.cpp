@@ -58,6 +58,19 @@ TEST_CASE("retune: more tasks are there at once, fewer are not taken away") {
   CHECK(peer.session.settings().queue_depth == 4);
 }
 
+TEST_CASE("retune: another secret costs no session, and is there for the next login") {
+  SessionSettings settings = ladder_settings();
+  settings.chap.secret = "the first secret";
+  LadderPeer peer(settings);
+  settings.chap.secret = "another secret";
+  settings.chap.mutual_secret = "a third one";
+  peer.session.retune(settings);
+  CHECK(peer.session.state() == SessionState::logged_in);
+  CHECK(peer.session.counters().losses == 0);
+  CHECK(peer.session.settings().chap.secret == "another secret");
+  CHECK(peer.session.settings().chap.mutual_secret == "a third one");
+}
+
 TEST_CASE("retune: what a session is logged in with stays") {
   LadderPeer peer;
   SessionSettings settings = ladder_settings();

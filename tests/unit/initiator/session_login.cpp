@@ -175,6 +175,7 @@ TEST_CASE("session login: portals in turn, the first try at once, then 0.1 s dou
   peer.connect(0);
   peer.login(0);
   check_works(peer);
+  peer.advance(kSecond);
   peer.disconnect(0);
   peer.pump();
   CHECK(peer.session.state() == SessionState::logging_in);

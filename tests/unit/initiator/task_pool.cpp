@@ -9,8 +9,8 @@ using namespace nbdgw::initiator;
 
 TEST_CASE("task pool: management keeps its share") {
   CHECK(TaskPool::management_tasks(1) == 15);
-  CHECK(TaskPool::management_tasks(13) == 15);
-  CHECK(TaskPool::management_tasks(32) == 34);
+  CHECK(TaskPool::management_tasks(6) == 15);
+  CHECK(TaskPool::management_tasks(32) == 66);
   TaskPool pool(3, 20);
   CHECK(pool.size() == 3 + TaskPool::management_tasks(20));
   std::vector<Task*> tasks;

@@ -25,16 +25,23 @@ struct Row {
   bool may_send;
 };
 
-// Reference 1.2, iscsi_check_tmf_restrictions, while a function is in progress. What no row names may be sent.
+// What the kernel does (iscsi_check_tmf_restrictions), and the functions that it does not use like its resets. What
+// no row names may be sent.
 const Row kRows[] = {
     {Function::logical_unit_reset, Opcode::scsi_command, Is::same, Is::any, Fast::any, false},
     {Function::logical_unit_reset, Opcode::data_out, Is::same, Is::any, Fast::yes, false},
     {Function::logical_unit_reset, Opcode::data_out, Is::same, Is::any, Fast::no, true},
     {Function::logical_unit_reset, Opcode::scsi_command, Is::other, Is::any, Fast::any, true},
     {Function::logical_unit_reset, Opcode::data_out, Is::other, Is::any, Fast::any, true},
+    {Function::abort_task_set, Opcode::scsi_command, Is::same, Is::any, Fast::any, false},
+    {Function::abort_task_set, Opcode::data_out, Is::same, Is::any, Fast::yes, false},
+    {Function::clear_task_set, Opcode::scsi_command, Is::same, Is::any, Fast::any, false},
+    {Function::clear_task_set, Opcode::data_out, Is::same, Is::any, Fast::yes, false},
     {Function::target_warm_reset, Opcode::scsi_command, Is::any, Is::any, Fast::any, false},
     {Function::target_warm_reset, Opcode::data_out, Is::any, Is::any, Fast::yes, false},
     {Function::target_warm_reset, Opcode::data_out, Is::any, Is::any, Fast::no, true},
+    {Function::target_cold_reset, Opcode::scsi_command, Is::any, Is::any, Fast::any, false},
+    {Function::target_cold_reset, Opcode::data_out, Is::any, Is::any, Fast::yes, false},
     {Function::abort_task, Opcode::data_out, Is::any, Is::same, Fast::any, false},
 };
 
@@ -91,8 +98,8 @@ TEST_CASE("restrictions: every state, function, opcode, LUN, tag and fast_abort"
     }
   }
   CHECK(checked == 6 * 8 * 2 * 2 * 2 * 2);
-  // In each of five states: LU reset 4 commands + 2 data, target reset 8 + 4, abort 4.
-  CHECK(withheld == 5 * (6 + 12 + 4));
+  // In each of five states: of the LUN 4 commands + 2 data, of the target 8 + 4, abort 4.
+  CHECK(withheld == 5 * (3 * 6 + 2 * 12 + 4));
 }
 
 TEST_CASE("restrictions: LUN 0 is a LUN like any other, and a task without a tag is nobody's") {

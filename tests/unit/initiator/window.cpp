@@ -202,3 +202,32 @@ TEST_CASE("window: CmdSN has no holes over the session and grows on each connect
     peer.check_nothing_leaked();
   }
 }
+
+TEST_CASE("window: a LUN with much to do does not keep another one of the session from it") {
+  constexpr std::uint32_t kWindow = 8;
+  constexpr std::uint64_t kSmall = 0x0002000000000000ULL;
+  auto settings = default_settings();
+  settings.queue_depth = 200;
+  Peer peer(settings);
+  peer.window = kWindow;
+  peer.start();
+  for (int i = 0; i < 100; ++i) peer.jobs.simple();
+  peer.pump();
+  REQUIRE(peer.wire(0).inbox.size() == kWindow);
+  // One command at a time on the other LUN, while the first one always has more than the window takes.
+  for (int round = 0; round < 20; ++round) {
+    Job& small = peer.jobs.make(Direction::none, 0);
+    small.lun = kSmall;
+    peer.jobs.queue(small);
+    for (int i = 0; i < 20; ++i) peer.jobs.simple();
+    int others = 0;
+    for (; small.finished == 0; ++others) {
+      REQUIRE(others < 1000);
+      const auto command = command_on(peer, 0);  // a target that does one thing after the other
+      peer.exp_cmd_sn = command.cmd_sn + 1;
+      peer.deliver(0, peer.response(0, command.itt));
+    }
+    // What was with the target before it, and one that had its turn.
+    CHECK(others <= static_cast<int>(kWindow) + 2);
+  }
+}

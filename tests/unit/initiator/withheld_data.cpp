@@ -24,6 +24,7 @@ TargetKeys solicited_only() {
 SessionSettings settings_with(bool fast_abort, std::uint16_t connections) {
   auto settings = ladder_settings(connections);
   settings.fast_abort = fast_abort;
+  settings.nop_interval = 1000 * nbdgw::proto::kSecond;  // pings only where a reset asks for them
   return settings;
 }
 
@@ -92,17 +93,13 @@ struct Row {
   const char* commands;  // of which LUN leave
 };
 
-// Reference 1.2, the table of iscsi_check_tmf_restrictions.
 const Row kRows[] = {
-    {Rung::abort_task, true, ".ddd", "12"},
-    {Rung::abort_task, false, ".ddd", "12"},
-    {Rung::lu_reset, true, "..dd", "2"},
-    {Rung::lu_reset, false, "dddd", "2"},
-    {Rung::target_warm_reset, true, "....", ""},
-    {Rung::target_warm_reset, false, "dddd", ""},
-    {Rung::abort_task_set, true, "dddd", "12"},
-    {Rung::clear_task_set, true, "dddd", "12"},
-    {Rung::target_cold_reset, false, "dddd", "12"},
+    {Rung::abort_task, true, ".ddd", "12"},       {Rung::abort_task, false, ".ddd", "12"},
+    {Rung::lu_reset, true, "..dd", "2"},          {Rung::lu_reset, false, "dddd", "2"},
+    {Rung::target_warm_reset, true, "....", ""},  {Rung::target_warm_reset, false, "dddd", ""},
+    {Rung::abort_task_set, true, "..dd", "2"},    {Rung::clear_task_set, true, "..dd", "2"},
+    {Rung::clear_task_set, false, "dddd", "2"},   {Rung::target_cold_reset, true, "....", ""},
+    {Rung::target_cold_reset, false, "dddd", ""},
 };
 
 RecoveryRequest request_for(Rung rung, std::uint32_t itt) {
@@ -174,29 +171,27 @@ TEST_CASE("withheld: while the function waits for room in the send queue, too") 
 }
 
 TEST_CASE("withheld: after success the data of ended tasks never leaves, that of others does") {
-  for (const bool fast_abort : {true, false}) {
-    Writes peer(fast_abort);
-    REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
-    const auto request = peer.tmf(Function::logical_unit_reset);
-    // The sockets are full: what may leave waits in the send queues, and of what the reset ends is taken out again.
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.wire(cid).takes = false;
-    CHECK(peer.ask() == "....");
-    peer.answer(request, Result::complete);
-    for (const std::size_t i : {0U, 1U}) {
-      CHECK(peer.jobs_there[i]->outcome == Outcome::aborted);
-      CHECK(peer.jobs_there[i]->finished == 1);  // nothing in a send queue points to its memory any more
-    }
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.wire(cid).takes = true;
-    CHECK(peer.data() == "..dd");
-    CHECK(peer.commands() == "12");
-    for (const std::size_t i : {2U, 3U}) CHECK(peer.jobs_there[i]->outcome == Outcome::pending);
+  Writes peer(true);
+  REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
+  const auto request = peer.tmf(Function::logical_unit_reset);
+  // The sockets are full: what may leave waits in the send queues.
+  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.wire(cid).takes = false;
+  CHECK(peer.ask() == "....");
+  peer.answer(request, Result::complete);
+  for (const std::size_t i : {0U, 1U}) {
+    CHECK(peer.jobs_there[i]->outcome == Outcome::aborted);
+    CHECK(peer.jobs_there[i]->finished == 1);  // nothing in a send queue points to its memory any more
   }
+  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.wire(cid).takes = true;
+  CHECK(peer.data() == "..dd");
+  CHECK(peer.commands() == "12");
+  for (const std::size_t i : {2U, 3U}) CHECK(peer.jobs_there[i]->outcome == Outcome::pending);
 }
 
-TEST_CASE("withheld: a Data-Out that has begun to leave is finished before its command is handed back") {
+TEST_CASE("withheld: a Data-Out that has begun to leave is finished, and arrives, before the reset leaves") {
   for (const std::size_t part : {std::size_t{1}, std::size_t{47}, std::size_t{48}, std::size_t{700}}) {
     CAPTURE(part);
-    auto settings = ladder_settings(2);
+    auto settings = settings_with(true, 2);
     settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
     TargetKeys keys = solicited_only();
     keys.answers["HeaderDigest"] = keys.answers["DataDigest"] = "CRC32C";
@@ -213,14 +208,15 @@ TEST_CASE("withheld: a Data-Out that has begun to leave is finished before its c
     peer.now += 1;
     peer.acknowledge(1);  // so that the reset goes this way
     REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
-    peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
-    CHECK(job.finished == 0);
-    CHECK(peer.told() == Told{"lu_reset success 1"});
+    CHECK(peer.silent());
+    CHECK(peer.pings == 0);  // that is behind it
     peer.wire(0).takes = true;
-    const Pdu pdu = peer.take(0, Opcode::data_out);
-    CHECK(pdu.as<DataOut>().data_sn == 0);
-    CHECK(pdu.data == Bytes(job.content.begin(), job.content.begin() + 8192));
-    CHECK(peer.silent());  // the three behind it are not sent
+    for (std::uint32_t data_sn = 0; data_sn < 4; ++data_sn) {  // what was queued goes out
+      CHECK(peer.take(0, Opcode::data_out).as<DataOut>().data_sn == data_sn);
+    }
+    CHECK(peer.pings == 1);
+    peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
+    CHECK(peer.told() == Told{"lu_reset success 1"});
     CHECK(job.outcome == Outcome::aborted);
     CHECK(job.finished == 1);
     Job& next = peer.queue(Direction::none, 0);
@@ -264,4 +260,58 @@ TEST_CASE("withheld: not unsolicited data, which was promised with its command a
     CHECK(commands.size() == 30);
     CHECK(data == commands);
   }
+}
+
+TEST_CASE("withheld: a reset while whose data flows proves nothing, and is repeated with the data withheld") {
+  for (const Rung rung : {Rung::lu_reset, Rung::target_warm_reset}) {
+    const std::string name = to_string(rung);
+    CAPTURE(name);
+    const Function function = rung == Rung::lu_reset ? Function::logical_unit_reset : Function::target_warm_reset;
+    LadderPeer peer(settings_with(false, 1), solicited_only());
+    Job& job = peer.queue(Direction::write, 30'000);
+    const std::uint32_t itt = peer.take_command(job);
+    peer.acknowledge();
+    peer.advance(kCommandTimeout);
+    REQUIRE(job.overdue);
+    auto request = peer.climb_to(rung);
+    peer.told();
+    bool flows = true;
+    SUBCASE("data flows") {
+      peer.deliver(0, peer.r2t(0, itt, 0, 0, 1000, 1));
+      peer.take(0, Opcode::data_out);
+    }
+    SUBCASE("none does") {
+      flows = false;
+    }
+    peer.answer(request, Result::complete);
+    if (flows) {
+      CHECK(job.outcome == Outcome::pending);
+      CHECK(peer.told() == Told{name + " success 0"});
+      CHECK(peer.last_told().cause.find("data flowed meanwhile") != std::string::npos);
+      CHECK(peer.last_told().proof.empty());
+      request = peer.tmf(function);
+      peer.deliver(0, peer.r2t(0, itt, 1, 1000, 1000, 2));
+      CHECK(peer.silent());  // withheld now
+      peer.answer(request, Result::complete);
+    }
+    CHECK(job.outcome == Outcome::aborted);
+    CHECK(peer.told() == Told{name + " success 1"});
+    CHECK_FALSE(peer.last_told().proof.empty());
+    CHECK(peer.silent());
+    CHECK(peer.session.counters().losses == 0);
+    peer.check_nothing_leaked();
+  }
+}
+
+TEST_CASE("withheld: by hand, a reset while whose data flows is not repeated, says so, and leaves the tasks") {
+  Writes peer(false);
+  REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
+  const auto request = peer.tmf(Function::logical_unit_reset);
+  CHECK(peer.ask() == "dddd");
+  peer.answer(request, Result::complete);
+  CHECK(peer.silent());
+  CHECK(peer.told() == Told{"lu_reset success 0"});
+  CHECK(peer.last_told().cause.find("no task is handed back") != std::string::npos);
+  for (const Job* job : peer.jobs_there) CHECK(job->outcome == Outcome::pending);
+  CHECK(peer.ask() == "dddd");
 }

@@ -297,9 +297,9 @@ TEST_CASE("errors-read-longer-than-max") {
                "The request is longer than the maximum payload of this export.");
 }
 TEST_CASE("errors-write-longer-than-max-is-consumed") {
-  const auto prepare = [](Rig& rig) { rig.backend.info_.max_payload = 8192; };
-  request_gets(request(kWrite, 0, 7, 0, 8193) + std::string(8193, 'w'), 22,
-               "The request is longer than the maximum payload of this export.", prepare);
+  const std::uint32_t longer = (32 << 20) + 1;
+  request_gets(request(kWrite, 0, 7, 0, longer) + std::string(longer, 'w'), 22,
+               "The request is longer than the maximum payload of this export.");
 }
 TEST_CASE("errors-write-longer-than-max-at-the-bound") {
   Rig rig;

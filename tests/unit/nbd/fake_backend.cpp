@@ -12,6 +12,15 @@ namespace nbdgw::test {
 using proto::nbd::Command;
 using proto::nbd::Error;
 
+FakeAttachment::FakeAttachment(FakeBackend& to, nbd::LossStanding as) : backend(to), stands(as) {
+  CHECK(backend.attached == nullptr);
+  backend.attached = this;
+}
+FakeAttachment::~FakeAttachment() {
+  CHECK(backend.requests_out == 0);  // all are released or abandoned before
+  backend.attached = nullptr;
+}
+
 FakeBackend::FakeBackend(std::uint64_t size, std::size_t segment_length, std::size_t requests, std::size_t segments)
     : disk(static_cast<std::byte*>(std::calloc(size, 1))),
       segment_length_(segment_length),
@@ -47,7 +56,8 @@ FakeSegment* FakeBackend::take_segment(FakeRequest& request, std::uint32_t lengt
   return &segment;
 }
 
-nbd::Request* FakeBackend::admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros) {
+nbd::Request* FakeBackend::admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake&,
+                                 proto::Micros) {
   REQUIRE(header.offset + header.length <= info_.size);
   if (header.command != Command::flush) REQUIRE(header.length > 0);
   if (no_room()) return nullptr;

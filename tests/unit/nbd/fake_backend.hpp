@@ -36,6 +36,17 @@ struct FakeRequest : nbd::Request {
   bool in_use = false;
 };
 
+class FakeBackend;
+
+struct FakeAttachment final : nbd::Attachment {
+  FakeAttachment(FakeBackend& to, nbd::LossStanding as);
+  ~FakeAttachment() override;
+  nbd::LossStanding standing() const noexcept override { return stands; }
+
+  FakeBackend& backend;
+  nbd::LossStanding stands;
+};
+
 /// A disk in memory. Nothing completes by itself: the test says what, when and in which order. Pools are of fixed
 /// size, so that a test may run out of room, and count allocations.
 class FakeBackend final : public nbd::Backend {
@@ -43,8 +54,12 @@ class FakeBackend final : public nbd::Backend {
   FakeBackend(std::uint64_t size, std::size_t segment_length, std::size_t requests = 300, std::size_t segments = 128);
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
-  std::uint64_t memory_free() const noexcept override { return free_memory; }
-  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
+  std::unique_ptr<nbd::Attachment> attach(nbd::LossStanding standing) override {
+    return std::make_unique<FakeAttachment>(*this, standing);
+  }
+  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
+                      proto::Micros now) override;
+  bool others_wait(const nbd::Stake&) const noexcept override { return others; }
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;
@@ -68,8 +83,9 @@ class FakeBackend final : public nbd::Backend {
   std::function<bool()> no_room = [] { return false; };    // asked before anything is given out
   proto::nbd::Error next_error = proto::nbd::Error::none;  // of complete_all()
   const char* next_text = nullptr;
-  std::uint64_t free_memory = ~std::uint64_t{0};  // bytes, as told to the connections
+  bool others = false;  // as told to the connections: they wait
 
+  FakeAttachment* attached = nullptr;  // the last one that is there
   std::size_t requests_out = 0;
   std::size_t segments_out = 0;
   std::size_t abandoned = 0;

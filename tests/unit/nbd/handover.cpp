@@ -85,7 +85,10 @@ nbd::KeptConnection kept_after_attach() {
 
 /// What becomes of a client whose export is another one after the restart.
 nbd::CloseReason resumed_on(const std::function<void(nbd::ExportInfo&)>& change) {
-  Rig rig(kept_after_attach());
+  nbd::KeptConnection kept = kept_after_attach();
+  kept.info.disk = {.designator = "naa.6001405a", .serial = "1"};
+  Rig rig(std::move(kept));
+  rig.backend.info_.disk = {.designator = "naa.6001405a", .serial = "1"};
   change(rig.backend.info_);
   rig.serve();
   return rig.connection.close_reason();
@@ -178,17 +181,85 @@ TEST_CASE("handover: the export must be what the client knows, or more") {
   CHECK(resumed_on([](nbd::ExportInfo& info) { info.size += 512; }) == nbd::CloseReason::none);
   CHECK(resumed_on([](nbd::ExportInfo& info) { info.rotational = !info.rotational; }) == nbd::CloseReason::none);
   CHECK(resumed_on([](nbd::ExportInfo& info) { info.description = "renamed"; }) == nbd::CloseReason::none);
-  const std::vector<std::function<void(nbd::ExportInfo&)>> worse{[](nbd::ExportInfo& info) { info.disk = "naa.6001405"; },
-                                                                 [](nbd::ExportInfo& info) { info.size -= 512; },
-                                                                 [](nbd::ExportInfo& info) { info.read_only = true; },
-                                                                 [](nbd::ExportInfo& info) { info.fua = false; },
-                                                                 [](nbd::ExportInfo& info) { info.flush = false; },
-                                                                 [](nbd::ExportInfo& info) { info.trim = false; },
-                                                                 [](nbd::ExportInfo& info) { info.write_zeroes = false; },
-                                                                 [](nbd::ExportInfo& info) { info.multi_conn = false; },
-                                                                 [](nbd::ExportInfo& info) { info.min_block = 4096; },
-                                                                 [](nbd::ExportInfo& info) { info.max_payload /= 2; }};
+  const std::vector<std::function<void(nbd::ExportInfo&)>> worse{
+      [](nbd::ExportInfo& info) { info.disk.designator = "naa.6001405b"; },
+      [](nbd::ExportInfo& info) { info.disk.serial = "2"; },
+      [](nbd::ExportInfo& info) { info.disk = {}; },
+      [](nbd::ExportInfo& info) { info.size -= 512; },
+      [](nbd::ExportInfo& info) { info.read_only = true; },
+      [](nbd::ExportInfo& info) { info.fua = false; },
+      [](nbd::ExportInfo& info) { info.flush = false; },
+      [](nbd::ExportInfo& info) { info.trim = false; },
+      [](nbd::ExportInfo& info) { info.write_zeroes = false; },
+      [](nbd::ExportInfo& info) { info.multi_conn = false; },
+      [](nbd::ExportInfo& info) { info.min_block = 4096; }};
   for (const auto& change : worse) CHECK(resumed_on(change) == nbd::CloseReason::resume_refused);
+  // It may have to share the memory with more exports. Clients send no READ that long, and to lose them is worse.
+  CHECK(resumed_on([](nbd::ExportInfo& info) { info.max_payload /= 2; }) == nbd::CloseReason::none);
+}
+
+TEST_CASE("attachment: from the choice of the export to the end, with whatever is in flight") {
+  Rig rig;
+  rig.feed(client_flags());
+  CHECK(rig.backend.attached == nullptr);
+  CHECK(rig.connection.attachment() == nullptr);
+  rig.automatic = false;
+  rig.feed(opt_go("vol0") + request(kRead, 0, 1, 0, 512));
+  REQUIRE(rig.backend.attached != nullptr);
+  CHECK(rig.connection.attachment() == rig.backend.attached);
+  CHECK(rig.backend.attached->stands == nbd::LossStanding::newcomer);
+  CHECK(rig.backend.requests_out == 1);
+  rig.disconnect();
+  CHECK(rig.backend.attached == nullptr);
+}
+
+TEST_CASE("attachment: a client goes through restarts with what it was told of losses") {
+  using enum nbd::LossStanding;
+  for (const nbd::LossStanding standing : {newcomer, told, owed}) {
+    CAPTURE(static_cast<int>(standing));
+    Rig first;
+    first.feed(attach(false));
+    first.backend.attached->stands = standing;
+    first.connection.begin_handover(first.now);
+    REQUIRE(first.connection.parked());
+    const nbd::KeptConnection kept = first.connection.kept();
+    CHECK(kept.standing == standing);
+    {
+      Rig there(kept);
+      CHECK(there.connection.standing() == standing);
+      there.serve();
+      REQUIRE(there.backend.attached != nullptr);
+      CHECK(there.backend.attached->stands == standing);
+    }
+    {
+      Rig late(kept);  // not online yet: what it hears meanwhile counts
+      late.connection.expect_export(late.backend);
+      REQUIRE(late.backend.attached != nullptr);
+      late.backend.attached->stands = owed;
+      late.connection.expect_export(late.backend);  // once is enough
+      late.waiting["vol0"] = "no session";
+      late.serve();
+      late.waiting.clear();
+      late.serve();
+      CHECK(late.connection.phase() == Phase::transmission);
+      CHECK(late.connection.standing() == owed);
+    }
+    {
+      Rig never(kept);  // nor at the next restart
+      never.connection.expect_export(never.backend);
+      never.backend.attached->stands = owed;
+      never.connection.begin_handover(never.now);
+      REQUIRE(never.connection.parked());
+      CHECK(never.connection.kept().standing == owed);
+    }
+    {
+      Rig gone(kept);  // what it was owed is left there, and it may be the one that is told
+      gone.connection.expect_export(gone.backend);
+      gone.connection.forgo_export();
+      CHECK(gone.backend.attached == nullptr);
+      CHECK(gone.connection.standing() == (standing == owed ? newcomer : standing));
+    }
+  }
 }
 
 TEST_CASE("handover: the client waits for its export, and not for ever") {

@@ -206,27 +206,6 @@ TEST_CASE("transmission: no room for a request") {
   CHECK(rig.sent() == simple(0, 1, std::string(8, '\0')) + simple(0, 2));
 }
 
-TEST_CASE("transmission: a connection that holds memory takes no more than is left for others") {
-  Attached rig(false);
-  rig.backend.free_memory = 12;
-  rig.feed(request(kRead, 0, 1, 0, 8));
-  CHECK(!rig.connection.stalled());  // who holds nothing may take what there is
-  rig.feed(request(kRead, 0, 2, 0, 8) + request(kFlush, 0, 3, 0, 0));
-  CHECK(rig.connection.stalled());
-  CHECK(rig.backend.running().size() == 1);
-  rig.backend.free_memory = 16;
-  rig.connection.on_room(rig.now);
-  CHECK(!rig.connection.stalled());
-  CHECK(rig.backend.running().size() == 3);
-  rig.backend.free_memory = 0;
-  rig.feed(request(kFlush, 0, 4, 0, 0));
-  CHECK(!rig.connection.stalled());  // needs no memory
-  rig.backend.complete_all();
-  rig.sent();
-  rig.feed(request(kRead, 0, 5, 0, 8));
-  CHECK(!rig.connection.stalled());  // holds nothing any more
-}
-
 TEST_CASE("transmission: no room in the middle of a WRITE") {
   Attached rig(false);
   int pieces = 2;  // the request itself, and one segment
@@ -242,6 +221,30 @@ TEST_CASE("transmission: no room in the middle of a WRITE") {
   rig.backend.complete_all();
   CHECK(rig.sent() == simple(0, 1));
   CHECK(std::memcmp(rig.backend.disk.get(), data.data(), data.size()) == 0);
+}
+
+TEST_CASE("transmission: a WRITE that waits for memory and cannot come whole any more is given up") {
+  Attached rig(false);
+  int pieces = 1;
+  rig.backend.no_room = [&] { return pieces-- <= 0; };
+  rig.feed(request(kWrite, 0, 1, 0, 3 * kSegment) + pattern(100));
+  REQUIRE(rig.connection.stalled());
+  CHECK_FALSE(rig.connection.falls_short_with(3 * kSegment - 100));
+  CHECK(rig.connection.falls_short_with(3 * kSegment - 101));
+  SUBCASE("there may be more of it") {
+    rig.connection.on_peer_gone(false, rig.now);
+    CHECK(rig.connection.stalled());
+    CHECK_FALSE(rig.connection.wants_close());
+    CHECK(rig.backend.abandoned == 0);
+  }
+  SUBCASE("there is no more") {
+    rig.connection.on_peer_gone(true, rig.now);
+    CHECK_FALSE(rig.connection.stalled());
+    CHECK(rig.connection.wants_close());
+    CHECK(rig.backend.abandoned == 1);
+  }
+  rig.disconnect();
+  CHECK(rig.backend.requests_out == 0);
 }
 
 TEST_CASE("transmission: a WRITE that fails before its payload is there") {
@@ -272,14 +275,14 @@ TEST_CASE("transmission: a WRITE that fails before its payload is there") {
   SUBCASE("while it waits for memory, before the rest came") {
     int pieces = 2;
     rig.backend.no_room = [&] { return pieces-- <= 0; };
-    rig.feed(std::string_view(bytes).substr(0, 28 + kSegment));
+    rig.feed(std::string_view(bytes).substr(0, 28 + kSegment + 1));
     CHECK(rig.connection.stalled());
     FakeRequest& request = *rig.backend.any_in_use();
     request.finished = true;
     pieces = 99;
     rig.connection.finish(request, Error::eio, "gone.");
     CHECK(rig.sent().empty());
-    CHECK(rig.feed(std::string_view(bytes).substr(28 + kSegment)) == bytes.size() - 28 - kSegment);
+    CHECK(rig.feed(std::string_view(bytes).substr(28 + kSegment + 1)) == bytes.size() - 28 - kSegment - 1);
     CHECK(rig.sent() == error_chunk(1, 5, "gone."));
   }
   REQUIRE(rig.backend.running().size() == 1);
@@ -295,14 +298,19 @@ TEST_CASE("transmission: large payloads go straight to their memory, small ones 
 
   std::string header = request(kWrite, 0, 1, 0, 64 * 1024);
   rig.feed(header);
+  CHECK(rig.backend.segments_out == 0);  // who has sent nothing of its payload gets no memory
+  REQUIRE(rig.connection.rx_buffers(list) == 1);
+  CHECK(list[0].iov_len == 256);
+  rig.feed(pattern(1));
   std::size_t n = rig.connection.rx_buffers(list);
-  REQUIRE(n == 3);  // the three pieces of the first segment: more payload follows, no room for headers
-  CHECK(list[0].iov_len + list[1].iov_len + list[2].iov_len == kSegment);
+  REQUIRE(n == 4);  // the three pieces of the first segment, and a little to see whether the next one is on its way
+  CHECK(list[0].iov_len + list[1].iov_len + list[2].iov_len == kSegment - 1);
+  CHECK(list[3].iov_len == 256);
   rig.feed(pattern(60 * 1024));
   n = rig.connection.rx_buffers(list);
   REQUIRE(n == 4);
   CHECK(list[3].iov_len == 256);
-  rig.feed(pattern(4 * 1024));
+  rig.feed(pattern(4 * 1024 - 1));
   REQUIRE(rig.connection.rx_buffers(list) == 1);
   CHECK(list[0].iov_len == 256);
 

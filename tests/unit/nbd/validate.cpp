@@ -71,6 +71,18 @@ TEST_CASE("validate: the longest payload, and 4 GiB where there is none") {
          {Command::write, 0, 0, (32 << 20) + 1, Error::einval},
          {Command::trim, 0, 0, 0xffffffff, ok},
          {Command::write_zeroes, 0, 0, 0xffffffff, ok}});
+  // What goes piece by piece may be longer than what is told to the client.
+  info.max_payload = 1 << 20;
+  check(info, false,
+        {{Command::read, 0, 0, 1 << 20, ok},
+         {Command::read, 0, 0, (1 << 20) + 1, Error::einval},
+         {Command::write, 0, 0, 32 << 20, ok},
+         {Command::write, 0, 0, (32 << 20) + 1, Error::einval}});
+  check(info, true,
+        {{Command::read, 0, 0, 32 << 20, ok},
+         {Command::read, 0, 0, (32 << 20) + 1, Error::einval},
+         {Command::read, nbdgw::proto::nbd::kCmdFlagDf, 0, (1 << 20) + 1, Error::einval},
+         {Command::write, 0, 0, 32 << 20, ok}});
   info.max_payload = 0xffffffff;
   CHECK(max_payload(info) == kMaxPayload);
   check(info, false, {{Command::read, 0, 0, kMaxPayload, ok}, {Command::read, 0, 0, kMaxPayload + 1, Error::einval}});

@@ -94,10 +94,16 @@ TEST_CASE("every key of a target is found, and known to need a new session or no
       {"queue_depth", kInPlace, edit([](auto& t) { t.queue_depth = 7; })},
       {"retries", kInPlace, edit([](auto& t) { t.retries = 1; })},
       {"fast_abort", kInPlace, edit([](auto& t) { t.fast_abort = false; })},
+      {"after_reinstatement", kInPlace,
+       edit([](auto& t) { t.after_reinstatement = config::AfterReinstatement::trust; })},
+      {"after_silence", kInPlace, edit([](auto& t) { t.after_silence = config::AfterSilence::trust; })},
+      {"other_group", kInPlace, edit([](auto& t) { t.other_group = config::OtherGroup::trust; })},
+      {"time2wait", kInPlace, edit([](auto& t) { t.time2wait = config::Time2Wait::negotiated; })},
       {"on_path_loss", kInPlace, edit([](auto& t) { t.on_path_loss = config::PathLoss::hold; })},
       {"power_on_attention", kInPlace,
        edit([](auto& t) { t.power_on_attention = config::PowerOnAttention::ignore; })},
       {"timeouts.command", kInPlace, edit([](auto& t) { t.timeouts.command += 1; })},
+      {"timeouts.slow_command", kInPlace, edit([](auto& t) { t.timeouts.slow_command += 1; })},
       {"timeouts.abort", kInPlace, edit([](auto& t) { t.timeouts.abort += 1; })},
       {"timeouts.lu_reset", kInPlace, edit([](auto& t) { t.timeouts.lu_reset += 1; })},
       {"timeouts.target_reset", kInPlace, edit([](auto& t) { t.timeouts.target_reset += 1; })},
@@ -130,7 +136,8 @@ TEST_CASE("every key of an export is found, and known to send clients away or no
       {"lun", ChangeEffect::replaced, edit([](auto& e) { e.lun = 3; })},
       {"read_only", ChangeEffect::replaced, edit([](auto& e) { e.read_only = true; })},
       {"description", ChangeEffect::in_place, edit([](auto& e) { e.description = "a disk"; })},
-      {"required", ChangeEffect::in_place, edit([](auto& e) { e.required = false; })}};
+      {"required", ChangeEffect::in_place, edit([](auto& e) { e.required = false; })},
+      {"same_disk", ChangeEffect::in_place, edit([](auto& e) { e.same_disk = config::SameDisk::refuse; })}};
   for (const KeyCase& each : cases) {
     CAPTURE(each.key);
     const ConfigChange change = single(each.edit);
@@ -174,6 +181,61 @@ TEST_CASE("another name is another object, even with all else the same") {
   CHECK(texts[2].starts_with("changed export vol2 (target;"));
 }
 
+TEST_CASE("a secret that changes sends nobody away: the next login uses it") {
+  const auto with = [](const std::string& secret, const std::string& mutual) {
+    config::Config config = base();
+    config::Chap& chap = config.targets[1].chap.emplace();
+    chap.credentials = {.user = "me", .secret = secret};
+    if (!mutual.empty()) chap.mutual = config::ChapCredentials{.user = "it", .secret = mutual};
+    return config;
+  };
+  for (const config::Config& next : {with("another secret", "mutual secret"), with("a secret", "another one")}) {
+    const ConfigDiff diff = net::diff(with("a secret", "mutual secret"), next);
+    REQUIRE(diff.changes.size() == 1);
+    CHECK(describe(diff.changes[0]) == "changed target b (auth.chap (a secret))");
+    CHECK(diff.changes[0].effect == ChangeEffect::in_place);
+  }
+  // That the target must prove itself is more than a secret.
+  const ConfigDiff diff = net::diff(with("a secret", ""), with("a secret", "mutual secret"));
+  REQUIRE(diff.changes.size() == 2);
+  CHECK(diff.changes[0].effect == ChangeEffect::replaced);
+}
+
+TEST_CASE("the admin server takes another token or certificate while it runs, but not another kind of access") {
+  config::Config from = base();
+  from.admin.token = "a-token-of-sixteen";
+  from.admin.tls = {{"c", "certificate"}, {"k", "key"}, std::nullopt};
+  const auto changed = [&](auto edit) {
+    config::Config next = from;
+    edit(next.admin);
+    return next;
+  };
+  const auto check_in_place = [&](const config::Config& next, const std::string& keys) {
+    const ConfigDiff diff = net::diff(from, next);
+    REQUIRE(diff.changes.size() == 1);
+    CHECK(describe(diff.changes[0]) == "changed admin (" + keys + ")");
+    CHECK(diff.changes[0].effect == ChangeEffect::in_place);
+    CHECK(diff.needs_restart.empty());
+    CHECK(net::without_restart(from, next) == next);
+  };
+  check_in_place(changed([](auto& a) { a.token = "another-token-of-16"; }), "token_file");
+  check_in_place(changed([](auto& a) { a.tls->certificate.text = "another"; }), "tls");
+  check_in_place(changed([](auto& a) {
+                   a.token = "another-token-of-16";
+                   a.tls->key = {"elsewhere", "another"};
+                 }),
+                 "token_file, tls");
+  const auto check_restart = [&](const config::Config& next, const char* key) {
+    const ConfigDiff diff = net::diff(from, next);
+    CHECK(diff.changes.empty());
+    CHECK(diff.needs_restart == std::vector<std::string>{key});
+    CHECK(net::without_restart(from, next) == from);
+  };
+  check_restart(changed([](auto& a) { a.token.clear(); }), "admin.token_file");
+  check_restart(changed([](auto& a) { a.tls.reset(); }), "admin.tls");
+  check_restart(changed([](auto& a) { a.tls->client_ca = config::PemFile{"a", "authority"}; }), "admin.tls");
+}
+
 TEST_CASE("a target that no export uses is changed without any effect") {
   const ConfigChange change = single([](config::Config& c) { c.targets[2].connections = 1; });
   CHECK(change.object == "target spare");
@@ -194,7 +256,8 @@ TEST_CASE("limits and the log level change while the gateway runs; the rest is r
           c.limits.connections = 5;
           c.limits.handshake_timeout = 1;
           c.limits.in_flight_per_connection = 1;
-        }).detail == "connections, handshake_timeout, in_flight_per_connection");
+          c.limits.stall_timeout = 1;
+        }).detail == "connections, handshake_timeout, in_flight_per_connection, stall_timeout");
   CHECK(single([](config::Config& c) { c.log.level = config::LogLevel::debug; }).object == "log");
 
   const std::vector<std::pair<const char*, Edit>> cases{

@@ -43,6 +43,23 @@ TEST_CASE("discovery tells the targets and where they are") {
   CHECK(inquiry.targets[0].addresses == std::vector<std::string>{server.address() + ",1"});
 }
 
+TEST_CASE("discovery of more targets than fit in many responses") {
+  target::MemoryMedium medium(1 << 20);
+  net::TargetServerOptions options = two_targets(medium);
+  target::TargetOptions target = options.target.targets.front();
+  for (int i = 0; i < 3000; ++i) {
+    target.name = "iqn.2026-11.com.example:" + std::to_string(i);
+    options.target.targets.push_back(target);
+  }
+  net::TargetServer server(options);
+  server.start();
+  const net::DiscoverResult inquiry = net::discover(settings_for(server.port()));
+  CHECK(inquiry.failure == "");
+  REQUIRE(inquiry.targets.size() == 3002);
+  CHECK(inquiry.targets.back().name == target.name);
+  CHECK(inquiry.targets.back().addresses == std::vector<std::string>{server.address() + ",1"});
+}
+
 TEST_CASE("discovery over a host name") {
   target::MemoryMedium medium(1 << 20);
   net::TargetServer server(two_targets(medium));

@@ -23,6 +23,7 @@ class Generations {
   void begin() {
     gateway = std::make_unique<net::Gateway>(config, net::GatewayOptions{.kept = &kept, .keep_clients = true});
     gateway->start();
+    CHECK(kept.clients.empty());  // they go on, or are closed
     kept = {};
   }
   void end() {
@@ -121,7 +122,7 @@ TEST_CASE("handover: nobody goes on with another disk") {
     all.config.exports[0].name = "other";
   }
   SUBCASE("another LUN behind the same number") {
-    all.kept.clients[0].connection.info.disk += "0";
+    all.kept.clients[0].connection.info.disk.serial += "0";
   }
   SUBCASE("no place for it") {
     all.config.limits.connections = 0;

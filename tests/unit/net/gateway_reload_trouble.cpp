@@ -220,3 +220,38 @@ TEST_CASE("reload: a gateway that shuts down, or ends, in the middle of one does
     }
   }
 }
+
+TEST_CASE("reload: another CHAP secret costs no session, and is what the next login proves itself with") {
+  target::MemoryMedium medium(kDisk);
+  const auto serve = [&](std::uint16_t port, const std::string& secret) {
+    net::TargetServerOptions options;
+    options.port = port;
+    options.target.chap.user = "me";
+    options.target.chap.secret = secret;
+    target::TargetOptions& target = options.target.targets.emplace_back();
+    target.name = "iqn.2026-11.io.nbdgw:t";
+    target::LunOptions& lun = target.luns.emplace_back();
+    lun.number = 1;
+    lun.medium = &medium;
+    auto server = std::make_unique<net::TargetServer>(options);
+    server->start();
+    return server;
+  };
+  auto server = serve(0, "the first secret");
+  const std::uint16_t port = server->port();
+  config::Config config = make_config({{"127.0.0.1", port}}, {"t"});
+  config.targets[0].chap.emplace().credentials = {.user = "me", .secret = "the first secret"};
+  net::Gateway gateway(config);
+  gateway.start();
+  TestClient client = attach(gateway, "vol-t");
+  REQUIRE(echoes(client));
+  config.targets[0].chap->credentials.secret = "another secret";
+  reload(gateway, config);
+  CHECK(echoes(client));
+  CHECK(session_of(gateway).counters.logins == 1);
+  CHECK(session_of(gateway).counters.losses == 0);
+  server.reset();
+  server = serve(port, "another secret");
+  CHECK(echoes(client));
+  CHECK(session_of(gateway).counters.logins == 2);
+}

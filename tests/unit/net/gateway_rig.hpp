@@ -65,6 +65,10 @@ inline net::Verdict set_state(net::Gateway& gateway, net::AdminState state, bool
   return await<net::Verdict>([&](auto done) { gateway.set_export_state(name, state, dry_run, std::move(done)); });
 }
 
+inline net::Verdict rescan(net::Gateway& gateway, bool dry_run = false, const std::string& name = "vol-t") {
+  return await<net::Verdict>([&](auto done) { gateway.rescan(name, dry_run, std::move(done)); });
+}
+
 inline net::Verdict drop(net::Gateway& gateway, std::uint16_t cid, bool dry_run = false) {
   return await<net::Verdict>([&](auto done) { gateway.drop_connection("t", cid, dry_run, std::move(done)); });
 }

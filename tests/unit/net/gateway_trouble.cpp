@@ -6,8 +6,10 @@
 #include <set>
 #include <thread>
 
+#include "gateway/net/portal_socket.hpp"
 #include "proto/scsi/lun.hpp"
 #include "tests/unit/net/gateway_rig.hpp"
+#include "tests/unit/net/swallowing.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -303,4 +305,29 @@ TEST_CASE("everything asked for while the gateway ends is answered once or let g
     CHECK(token.use_count() == 1);
     for (const auto& count : calls) CHECK(*count <= 1);
   }
+}
+
+TEST_CASE("portals: one that swallows packets holds the login up for a moment only, for all connections") {
+  const Swallowing swallowing;
+  Target target("t");
+  config::Config config = config_for({&target});
+  config.targets[0].portals.insert(config.targets[0].portals.begin(),
+                                   {.host = "127.0.0.1", .port = swallowing.port()});
+  const auto begin = std::chrono::steady_clock::now();
+  net::Gateway gateway(config);
+  gateway.start();
+  const auto joined = [&] {
+    std::uint32_t count = 0;
+    for (const auto& connection : session_of(gateway).connections) {
+      if (connection.state != initiator::ConnectionState::started) continue;
+      CHECK(connection.portal == "127.0.0.1:" + std::to_string(target.server->port()));
+      ++count;
+    }
+    return count;
+  };
+  until([&] { return session_of(gateway).connections_wanted == joined(); });
+  TestClient client = attach(gateway, "vol-t");
+  CHECK(echoes(client));
+  // Far less than timeouts.login.
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::microseconds(net::kAttemptDelay * 6));
 }

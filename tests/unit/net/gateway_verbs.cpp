@@ -197,6 +197,33 @@ TEST_CASE("drop of a connection: the session is lost for it, and comes back; cli
   CHECK(event.cause.find("dropped by an operator") != std::string::npos);
 }
 
+TEST_CASE("rescan: told with the number that the verdict gave; requests wait, and go on") {
+  Rig rig;
+  TestClient client = attach(rig.gateway, "vol-t");
+  REQUIRE(echoes(client));
+  CHECK(rescan(rig.gateway, false, "nothing").code == VerdictCode::not_found);
+  const Verdict dry = rescan(rig.gateway, true);
+  CHECK(dry.code == VerdictCode::ok);
+  CHECK(dry.request_id == 0);
+  CHECK(rig.gateway.recovery().since(0).empty());
+  const auto probes = export_of(rig.gateway).counters.probes;
+  const Verdict verdict = rescan(rig.gateway);
+  REQUIRE(verdict.code == VerdictCode::ok);
+  CHECK(verdict.request_id != 0);
+  CHECK(echoes(client));
+  const auto records = rig.gateway.recovery().since(0);
+  REQUIRE(records.size() == 1);
+  CHECK(net::RecoveryLog::request_of(records[0]) == verdict.request_id);
+  const auto& event = std::get<bridge::CacheEvent>(records[0].event);
+  CHECK(event.good);
+  CHECK(event.cause.ends_with(" bytes, as before"));
+  CHECK(export_of(rig.gateway).counters.probes == probes + 1);
+
+  rig.target.server->stop();
+  until([&] { return session_of(rig.gateway).state != initiator::SessionState::logged_in; });
+  CHECK(rescan(rig.gateway).code == VerdictCode::wrong_state);
+}
+
 TEST_CASE("admin states: who is let in, and who may stay") {
   Rig rig;
   TestClient client = attach(rig.gateway, "vol-t");

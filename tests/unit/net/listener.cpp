@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/fsuid.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -119,6 +120,84 @@ TEST_CASE("a UNIX listener: mode 0660, a stale socket is replaced, a live one is
   CHECK(!std::filesystem::exists(path));
 }
 
+TEST_CASE("a UNIX socket is stale only if nobody can be there") {
+  const Folder folder;
+  std::filesystem::permissions(folder.path, std::filesystem::perms::all);  // whoever we are, it could be removed
+  const std::string path = folder.path / "nbd.sock";
+  Control control;
+  const auto bound = [&](int type) {
+    net::UniqueFd made(::socket(AF_UNIX, type, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size());
+    REQUIRE(::bind(made.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    return made;
+  };
+  std::string text;
+  SUBCASE("one that we may not connect to") {
+    const net::UniqueFd live = bound(SOCK_STREAM);
+    REQUIRE(::listen(live.get(), 1) == 0);
+    REQUIRE(::chmod(path.c_str(), 0) == 0);
+    ::setfsuid(65534);  // of this thread, and with it the power to do what the mode forbids
+    text = control.refusal(unix_socket(path));
+    ::setfsuid(::getuid());
+    CHECK(contains(text, "Permission denied"));
+    CHECK(contains(text, "ss -lxp"));
+  }
+  SUBCASE("one with a full queue") {
+    const net::UniqueFd live = bound(SOCK_STREAM);
+    REQUIRE(::listen(live.get(), 0) == 0);
+    const net::UniqueFd queued = connect_unix(path);
+    REQUIRE(queued);
+    text = control.refusal(unix_socket(path));
+    CHECK(contains(text, "another program answers"));
+  }
+  SUBCASE("one of datagrams, and one of packets") {
+    for (const int type : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+      const net::UniqueFd live = bound(type);
+      if (type == SOCK_SEQPACKET) REQUIRE(::listen(live.get(), 1) == 0);
+      text = control.refusal(unix_socket(path));
+      CHECK(contains(text, "another program answers"));
+      CHECK(std::filesystem::exists(path));
+      std::filesystem::remove(path);
+    }
+    const net::UniqueFd last = bound(SOCK_DGRAM);
+    text = control.refusal(unix_socket(path));
+  }
+  CHECK(contains(text, path));
+  CHECK(contains(text, "listen.nbd"));
+  CHECK(std::filesystem::exists(path));
+}
+
+TEST_CASE("what is at a UNIX socket's path and is no socket is left alone, and told") {
+  const Folder folder;
+  const std::string path = folder.path / "nbd.sock";
+  Control control;
+  const auto refused = [&](const std::string& what) {
+    const std::string text = control.refusal(unix_socket(path));
+    CHECK(contains(text, path));
+    CHECK(contains(text, what));
+    CHECK(std::filesystem::symlink_status(path).type() != std::filesystem::file_type::not_found);
+    std::filesystem::remove(path);
+  };
+  std::ofstream(path) << "precious";
+  refused("a file of that name");
+  std::filesystem::create_directory(path);
+  refused("a folder of that name");
+  std::filesystem::create_symlink(folder.path / "nobody", path);
+  refused("a symbolic link of that name");
+  std::filesystem::create_symlink(path, path);
+  refused("a symbolic link of that name");
+  net::Listener& live = control.listen(unix_socket(folder.path / "live.sock"));
+  std::filesystem::create_symlink(folder.path / "live.sock", path);
+  refused("a symbolic link of that name");
+  live.stop();
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  refused("a file of that name");
+  std::ofstream(folder.path / "file") << "no folder";
+  CHECK(contains(control.refusal(unix_socket(folder.path / "file" / "nbd.sock")), "no folder"));
+}
+
 TEST_CASE("a UNIX listener leaves alone what is not its own") {
   const Folder folder;
   const std::string path = folder.path / "nbd.sock";
@@ -171,4 +250,17 @@ TEST_CASE("without descriptors a listener pauses, and goes on when there are som
   CHECK(control.accepted.empty());
   while (control.accepted.empty()) control.io.run_one();
   CHECK(listener.counters().out_of_fds == 1);  // it slept, it did not spin
+}
+
+TEST_CASE("a socket that will never accept anybody again costs no processor time") {
+  Control control;
+  net::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const std::uint16_t port = bind_loopback(socket.get());
+  REQUIRE(::listen(socket.get(), 1) == 0);
+  const net::UniqueFd same(::dup(socket.get()));
+  net::Listener listener(control.io, tcp(port), control.limit, {}, {}, std::move(socket));
+  listener.start();
+  ::shutdown(same.get(), SHUT_RD);  // as systemd does with one whose unit is stopped
+  CHECK(control.io.run_for(std::chrono::milliseconds(300)) < 10);
+  CHECK(listener.counters().out_of_fds == 0);
 }

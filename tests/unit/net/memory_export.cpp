@@ -16,7 +16,8 @@ MemoryExport::MemoryExport(net::Shard& shard, std::string name, std::size_t size
   shard.add_station(*this);
 }
 
-nbd::Request* MemoryExport::admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) {
+nbd::Request* MemoryExport::admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake&,
+                                  proto::Micros now) {
   auto work = std::make_unique<Work>();
   work->header = header;
   work->connection = &connection;

@@ -37,8 +37,11 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
   std::uint32_t load() const noexcept override { return static_cast<std::uint32_t>(all_.size()); }
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
-  std::uint64_t memory_free() const noexcept override { return shard_.pool().capacity() - shard_.pool().used(); }
-  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, proto::Micros now) override;
+  nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
+                      proto::Micros now) override;
+  bool others_wait(const nbd::Stake&) const noexcept override {
+    return shard_.pool().capacity() - shard_.pool().used() < kPart;
+  }
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;

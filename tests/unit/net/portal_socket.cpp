@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -34,7 +35,7 @@ class Pair final : public PortalSocket::Owner {
     REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
     REQUIRE(::listen(listener.get(), 1) == 0);
     REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    socket.connect("127.0.0.1", ntohs(address.sin_port));
+    socket.connect({{.host = "127.0.0.1", .port = ntohs(address.sin_port)}}, kNow);
     turn();
     REQUIRE(socket.state() == State::connected);
     peer = UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -117,6 +118,60 @@ TEST_CASE("a goodbye that does not arrive is not waited for") {
   REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
   CHECK_FALSE(pair.socket.left(Pair::kNow + kGoodbyeReached - 1));
   CHECK(pair.socket.left(Pair::kNow + kGoodbyeReached));
+}
+
+TEST_CASE("a peer that has not said goodbye in time gets a reset: what is still to be sent never arrives") {
+  for (const bool in_time : {false, true}) {
+    CAPTURE(in_time);
+    Pair pair;
+    const std::string much(1 << 20, 'x');
+    if (!in_time) {
+      while (::send(pair.socket.socket().native(), much.data(), much.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
+      }
+    }
+    REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
+    if (in_time) {
+      CHECK(pair.received() == "");
+      REQUIRE(::shutdown(pair.peer.get(), SHUT_WR) == 0);
+      for (int i = 0; i < 20 && !pair.socket.left(Pair::kNow); ++i) pair.turn();
+    }
+    REQUIRE(pair.socket.left(Pair::kNow + kGoodbyeReached));
+    pair.socket.close();
+    for (int i = 0; i < 200; ++i) {
+      std::array<char, 65536> buffer{};
+      const ssize_t n = ::recv(pair.peer.get(), buffer.data(), buffer.size(), 0);
+      if (n > 0) continue;
+      CHECK((n < 0 && errno == ECONNRESET) == !in_time);
+      break;
+    }
+  }
+}
+
+TEST_CASE("a connect begins with the address that is asked for, and tells which it was") {
+  Pair pair;
+  const std::uint16_t port = pair.socket.portal().port;
+  const std::string first = "127.0.0.1:" + std::to_string(port);
+  CHECK(pair.socket.address() == first);
+  Address one;
+  Address other;
+  REQUIRE(parse_literal("127.0.0.1", port, one));
+  REQUIRE(parse_literal("127.0.0.2", port, other));
+  // Nobody listens any more: that it was tried first shows in what is told.
+  for (const bool asked : {true, false}) {
+    pair.socket.connect({{.host = "a name", .port = port}}, Pair::kNow, asked ? other.text() : "");
+    const auto lookup = pair.socket.take_lookup();
+    REQUIRE(lookup);
+    CHECK(lookup->host == "a name");
+    CHECK(lookup->port == port);
+    CHECK_FALSE(pair.socket.take_lookup());
+    pair.socket.on_resolved(*lookup, {one, other}, {}, Pair::kNow);
+    for (int i = 0; i < 20 && !pair.socket.failed(); ++i) pair.turn();
+    REQUIRE(pair.socket.failed());
+    const auto at_one = pair.socket.failure().find(one.text());
+    const auto at_other = pair.socket.failure().find(other.text());
+    if (asked) CHECK(at_other < at_one);
+    CHECK(pair.socket.address() == first);
+  }
 }
 
 TEST_CASE("there is nobody to wait for") {

@@ -48,8 +48,33 @@ TEST_CASE("recovery log: the line for people and scripts") {
   CHECK(net::describe("array", event) ==
         "target=array session=7 cid=2 lun=300 rung=abort_task cause=\"a command is overdue\" scope=task "
         "tasks=1 outcome=not_found duration=12.3ms");
+  event.proof = "ABORT TASK completed";
+  CHECK(net::describe("array", event).ends_with(" duration=12.3ms proof=\"ABORT TASK completed\""));
   event.cause = "a \"lie\"\n";
   CHECK(net::describe("array", event).find(" cause=\"a \\\"lie\\\"\\x0a\" ") != std::string::npos);
   event.lun = RecoveryEvent::kNoLun;
   CHECK(net::describe("array", event).find(" lun=- ") != std::string::npos);
+}
+
+TEST_CASE("recovery log: a rescan by hand is found by its number, and a LUN that grew is no trouble") {
+  net::RecoveryLog log;
+  RecoveryEvent rung;
+  rung.request_id = 4;
+  log.add("array", rung);
+  bridge::CacheEvent event;
+  event.kind = bridge::CacheEvent::Kind::rescanned;
+  event.lun = proto::scsi::encode_lun(3).value();
+  event.cause = "it has 512 bytes, as before";
+  event.request_id = 5;
+  log.add("array", "vol0", event);
+  const auto all = log.since(0);
+  REQUIRE(all.size() == 2);
+  CHECK(net::RecoveryLog::request_of(all[0]) == 4);
+  CHECK(net::RecoveryLog::request_of(all[1]) == 5);
+  CHECK(net::describe("array", "vol0", event) ==
+        "export vol0 (target array, LUN 3): the rescan that was asked for has ended: it has 512 bytes, as before");
+  event.good = false;
+  CHECK(net::describe("array", "vol0", event).find("has failed: ") != std::string::npos);
+  event.kind = bridge::CacheEvent::Kind::grown;
+  CHECK(net::describe("array", "vol0", event).find("the LUN is larger: ") != std::string::npos);
 }

@@ -42,6 +42,7 @@ class Array {
     config::Target target;
     target.name = name;
     target.iqn = iqn_;
+    target.after_silence = config::AfterSilence::trust;  // faults are for the commands of clients
     target.portals = {{"127.0.0.1", server_->port()}};
     target.connections = 2;
     return target;

@@ -1,5 +1,6 @@
 #include "test_client.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -132,16 +133,33 @@ std::uint16_t bind_loopback(int fd) {
   return ntohs(address.sin_port);
 }
 
+namespace {
+
+void let_in(net::Shard& shard, const Entrance& entrance, net::UniqueFd server, net::ConnectionLimit::Ticket ticket) {
+  auto object = std::make_unique<net::NbdClient>(1, std::move(server), std::move(ticket), entrance.directory,
+                                                 entrance.options, net::steady_now());
+  shard.post(
+      [&shard, moving = std::move(object)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
+}
+
+}  // namespace
+
 TestClient connect_to(net::Shard& shard, const Entrance& entrance, net::ConnectionLimit::Ticket ticket) {
   net::UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const std::uint16_t port = bind_loopback(listener.get());
   ::listen(listener.get(), 1);
   net::UniqueFd client = connect_tcp(port);
   net::UniqueFd server(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  auto object = std::make_unique<net::NbdClient>(1, std::move(server), std::move(ticket), entrance.directory,
-                                                 entrance.options, net::steady_now());
-  shard.post(
-      [&shard, moving = std::move(object)](proto::Micros now) mutable { shard.adopt(std::move(moving), now); });
+  let_in(shard, entrance, std::move(server), std::move(ticket));
+  return TestClient(std::move(client));
+}
+
+TestClient connect_unix_to(net::Shard& shard, const Entrance& entrance) {
+  int ends[2];
+  ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+  net::UniqueFd client(ends[0]), server(ends[1]);
+  ::fcntl(server.get(), F_SETFL, O_NONBLOCK);
+  let_in(shard, entrance, std::move(server), {});
   return TestClient(std::move(client));
 }
 

@@ -59,6 +59,9 @@ struct Entrance {
 /// Connects a client to a shard through a TCP connection of its own. `ticket` may be empty.
 TestClient connect_to(net::Shard& shard, const Entrance& entrance, net::ConnectionLimit::Ticket ticket = {});
 
+/// The same through a UNIX socket.
+TestClient connect_unix_to(net::Shard& shard, const Entrance& entrance);
+
 /// Connects to 127.0.0.1:port or to a UNIX socket; an empty descriptor when that fails.
 net::UniqueFd connect_tcp(std::uint16_t port);
 net::UniqueFd connect_unix(const std::string& path);

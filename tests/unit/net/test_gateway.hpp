@@ -57,6 +57,7 @@ inline config::Config make_config(const std::vector<config::Portal>& portals, co
     config::Target& target = config.targets.emplace_back();
     target.name = names[i];
     target.iqn = "iqn.2026-11.io.nbdgw:" + names[i];
+    target.after_silence = config::AfterSilence::trust;  // faults are for the commands of clients
     target.portals = {portals[i]};
     config::Export& exported = config.exports.emplace_back();
     exported.name = "vol-" + names[i];

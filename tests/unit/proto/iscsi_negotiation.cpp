@@ -1,5 +1,6 @@
 #include "proto/iscsi/negotiation.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -184,6 +185,36 @@ TEST_CASE("negotiation: answers to an offer") {
   answer_to(side, "DataDigest", "CRC32C");
   CHECK(side.connection().data_digest == Digest::crc32c);
   CHECK_FALSE(side.awaiting_answers());
+}
+
+TEST_CASE("negotiation: offers that are never answered come to their defaults") {
+  OperationalWishes wishes;
+  wishes.session.max_connections = 4;
+  wishes.session.initial_r2t = false;
+  wishes.session.max_burst_length = 1 << 20;
+  wishes.session.first_burst_length = 4096;
+  wishes.session.default_time2wait = 0;
+  wishes.session.default_time2retain = 0;
+  wishes.session.max_outstanding_r2t = 8;
+  wishes.header_digest = "CRC32C,None";
+  OperationalNegotiation side(wishes, {});
+  Buffer buffer;
+  REQUIRE(side.offer_all(buffer.writer));
+  answer_to(side, "MaxConnections", "3");
+  const std::vector<Key> keys = side.settle_with_defaults();
+  CHECK(std::find(keys.begin(), keys.end(), Key::max_connections) == keys.end());
+  CHECK(std::find(keys.begin(), keys.end(), Key::header_digest) != keys.end());
+  CHECK(std::find(keys.begin(), keys.end(), Key::data_pdu_in_order) == keys.end());  // decided by the offer
+  SessionParameters expected;
+  expected.max_connections = 3;
+  expected.first_burst_length = 4096;
+  expected.default_time2retain = 0;
+  CHECK(side.session() == expected);
+  CHECK(side.connection().header_digest == Digest::none);
+  CHECK_FALSE(side.awaiting_answers());
+  CHECK(side.settle_with_defaults().empty());
+  answer_to(side, "MaxBurstLength", "512", Receipt::failed);  // too late
+  CHECK(side.error() == NegotiationError::repeated);
 }
 
 TEST_CASE("negotiation: a joining connection keeps the session's values, a discovery session has few") {

@@ -8,7 +8,7 @@ using namespace nbdgw::proto::scsi;
 using scsi_test::Bytes;
 
 TEST_CASE("sense: fixed format as targets send it") {
-  // tgtd's unit attention; istgt sets VALID with an information of zero (reference 7.2, row 27).
+  // tgtd's unit attention; istgt sets VALID with an information of zero.
   const Bytes tgtd = {0x70, 0, 6, 0, 0, 0, 0, 0x0a, 0, 0, 0, 0, 0x29, 0x00, 0, 0, 0, 0};
   auto sense = parse_sense(tgtd);
   REQUIRE(sense);

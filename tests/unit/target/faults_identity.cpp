@@ -1,5 +1,6 @@
 #include <numeric>
 
+#include "proto/scsi/capacity.hpp"
 #include "tests/unit/target/faulty.hpp"
 
 using namespace nbdgw::test;
@@ -131,4 +132,34 @@ TEST_CASE("two targets' names for the same disk") {
   CHECK(targets[0].units[0].serial() == targets[1].units[0].serial());
   CHECK(targets[0].units[0].naa() == targets[1].units[0].naa());
   CHECK(targets[0].units[0].naa() != targets[0].units[1].naa());
+}
+
+TEST_CASE("faults: a unit that tells another number of blocks, with and without a unit attention") {
+  for (const bool told : {false, true}) {
+    CAPTURE(told);
+    Faulty faulty;
+    Peer peer(faulty.world);
+    peer.log_in();
+    peer.clear_attentions();
+    const auto blocks = [&] {
+      peer.command(scsi::ReadCapacity16{.allocation_length = 32}.build(), {.read = true, .length = 32});
+      const Pdu pdu = peer.receive();
+      REQUIRE(pdu.opcode() == Opcode::data_in);
+      return scsi::Capacity::parse16(pdu.data).value().last_lba + 1;
+    };
+    const std::uint64_t before = blocks();
+    const auto id = faulty.post(FaultKind::capacity, [&](Fault& f) {
+      f.lun = 1;
+      f.blocks = 5'000'000;
+      f.asc = told ? 0x2a : 0;
+      f.ascq = told ? 0x09 : 0;
+    });
+    CHECK(test_unit(peer).sense == (told ? 0x062a09 : 0));
+    CHECK(blocks() == 5'000'000);
+    write_block(peer, before, 1);
+    CHECK(end_of_next(peer).sense == 0x052100);
+    faulty.remove(id);
+    CHECK(blocks() == before);
+    CHECK(test_unit(peer).status == 0);
+  }
 }

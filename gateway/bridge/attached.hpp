@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "gateway/bridge/cache_observer.hpp"
+#include "gateway/bridge/disk.hpp"
+#include "gateway/nbd/backend.hpp"
+
+namespace nbdgw::bridge {
+
+/// A connection that is attached to an export: it observes the disk, which it may outlive the export with.
+class Attached final : public nbd::Attachment, public CacheObserver {
+ public:
+  Attached(std::shared_ptr<Disk> disk, const Export& exported, nbd::LossStanding standing)
+      : disk_(std::move(disk)), exported_(&exported) {
+    disk_->cache.attach(*this, standing);
+  }
+  ~Attached() override { disk_->cache.detach(*this); }
+
+  nbd::LossStanding standing() const noexcept override { return CacheObserver::standing(); }
+
+  /// The connections of this export observe another disk from now on.
+  static void move_all(const Export& exported, const std::shared_ptr<Disk>& from, const std::shared_ptr<Disk>& to) {
+    CacheObservers& observers = from->cache.observers();
+    for (auto next = observers.begin(); next != observers.end();) {
+      Attached& attached = static_cast<Attached&>(*next++);
+      if (attached.exported_ != &exported) continue;
+      to->cache.move(attached, from->cache);
+      attached.disk_ = to;
+    }
+  }
+
+ private:
+  std::shared_ptr<Disk> disk_;
+  const Export* exported_;  // only to tell them apart: it may have gone
+};
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,24 @@
+#include "gateway/bridge/path_choice.hpp"
+
+#include <algorithm>
+
+#include "gateway/bridge/export.hpp"
+
+namespace nbdgw::bridge {
+
+std::string PathChoice::reason_to_leave(std::span<Export* const> exports, proto::Micros now) {
+  if (now < not_before_) return {};
+  const Export* unusable = nullptr;
+  for (const Export* exported : exports) {
+    // One that is being probed is looked at again in a moment.
+    if (exported->state() == ExportState::online || exported->state() == ExportState::probing) return {};
+    if (unusable == nullptr && exported->path_unusable()) unusable = exported;
+  }
+  if (unusable == nullptr) return {};
+  // It was quiet for as long as the pause, so this is another matter than the last time.
+  pause_ = not_before_ == 0 || now >= not_before_ + pause_ ? kFirstPause : std::min(2 * pause_, kLongestPause);
+  not_before_ = now + pause_;
+  return "export " + unusable->info().name + " cannot be used there: " + unusable->status().reason;
+}
+
+}  // namespace nbdgw::bridge

@@ -1,0 +1,123 @@
+// What happens again and again has longer and longer pauses, and names its cause.
+#include <doctest/doctest.h>
+
+#include "tests/unit/initiator/ladder.hpp"
+
+using namespace nbdgw::test;
+using namespace nbdgw::proto::iscsi;
+using namespace nbdgw::initiator;
+using nbdgw::proto::kMillisecond;
+using nbdgw::proto::kSecond;
+using nbdgw::proto::Micros;
+using Event = SessionEvent::Kind;
+
+namespace {
+
+/// Until the next login; returns how long that took.
+Micros log_in_again(LadderPeer& peer) {
+  const Micros begin = peer.now;
+  for (int steps = 0; peer.session.state() != SessionState::logged_in; ++steps) {
+    REQUIRE(steps < 1000);
+    if (peer.wire(0).open) {
+      peer.login(0);
+    } else {
+      peer.advance(10 * kMillisecond);
+    }
+  }
+  return peer.now - begin;
+}
+
+/// One command gets through.
+void work(LadderPeer& peer) {
+  Job& job = peer.queue(Direction::none, 0);
+  peer.deliver(0, peer.response(0, peer.take_command(job)));
+  REQUIRE(job.outcome == Outcome::completed);
+}
+
+}  // namespace
+
+TEST_CASE("storm: sessions that are lost soon after their login come back slower and slower, work or not") {
+  for (const bool works : {false, true}) {
+    LadderPeer peer;
+    int logins = 0;
+    const Micros begin = peer.now;
+    while (peer.now - begin < 60 * kSecond) {
+      if (works) work(peer);
+      peer.disconnect(0);
+      log_in_again(peer);
+      ++logins;
+    }
+    CHECK(logins < 30);
+    // One that lives is a fresh beginning.
+    work(peer);
+    peer.advance(kSecond);
+    peer.disconnect(0);
+    CHECK(log_in_again(peer) < 20 * kMillisecond);
+  }
+}
+
+TEST_CASE("storm: a target that asks for a logout after each login") {
+  LadderPeer peer;
+  int logins = 0;
+  const Micros begin = peer.now;
+  while (peer.now - begin < 60 * kSecond) {
+    work(peer);
+    peer.deliver(0, make_pdu(AsyncMessage{.sequence = peer.status_sequence(0), .event = AsyncEvent::logout_request}));
+    const auto logout = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
+    peer.deliver(0, make_pdu(LogoutResponse{.itt = logout.itt, .sequence = peer.status_sequence(0)}));
+    log_in_again(peer);
+    ++logins;
+  }
+  CHECK(logins < 30);
+}
+
+TEST_CASE("storm: a target that ends each session soon is asked about a second gateway, in words") {
+  LadderPeer peer;
+  for (int i = 0; i < 4; ++i) {
+    CHECK_FALSE(peer.saw(Event::lost, "is there a second gateway"));
+    if (i == 3) break;
+    peer.advance(kSecond);
+    peer.session.connection(0).on_disconnected("closed by the target", peer.now);
+    peer.wire(0).open = false;
+    peer.pump();
+    if (i < 2) log_in_again(peer);
+    if (i == 2) break;
+  }
+  CHECK(peer.saw(Event::lost, "is there a second gateway"));
+  CHECK(peer.saw(Event::lost, peer.session.settings().initiator_name));
+}
+
+TEST_CASE("reject: a hole in CmdSN that the target waits at ends with a new session") {
+  for (const bool counted : {false, true}) {
+    CAPTURE(counted);
+    LadderPeer peer;
+    Job& rejected = peer.queue(Direction::none, 0);
+    peer.pump();
+    const Pdu pdu = peer.take(0, Opcode::scsi_command);
+    const std::uint32_t cmd_sn = pdu.as<ScsiCommandPdu>().cmd_sn;
+    if (counted) peer.exp_cmd_sn = cmd_sn + 1;
+    peer.reject(pdu, RejectReason::command_not_supported);
+    CHECK(rejected.outcome == Outcome::bad_target);
+    Job& behind = peer.queue(Direction::none, 0);
+    peer.pump();
+    peer.take(0, Opcode::scsi_command);
+    peer.advance(2 * kSecond);
+    CHECK((peer.count(Event::lost) == 1) == !counted);
+    CHECK((behind.finished == 1) == !counted);
+    if (!counted) CHECK(peer.saw(Event::lost, "rejected a command"));
+  }
+}
+
+TEST_CASE("reject: a hole that was only late is none") {
+  LadderPeer peer;
+  Job& rejected = peer.queue(Direction::none, 0);
+  peer.pump();
+  const Pdu pdu = peer.take(0, Opcode::scsi_command);
+  peer.reject(pdu, RejectReason::command_not_supported);
+  CHECK(rejected.finished == 1);
+  peer.advance(kSecond / 2);
+  peer.exp_cmd_sn = pdu.as<ScsiCommandPdu>().cmd_sn + 1;
+  peer.acknowledge();
+  peer.advance(5 * kSecond);
+  CHECK(peer.count(Event::lost) == 0);
+}

@@ -1,0 +1,118 @@
+// The client has gone: what it had sent before is done as far as it came whole, and answered to nobody.
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "rig.hpp"
+#include "wire.hpp"
+
+using namespace nbdgw;
+using namespace nbdgw::test;
+
+namespace {
+
+constexpr std::size_t kLength = 600;
+constexpr int kWrites = 5;
+
+struct Stream {
+  std::string bytes;
+  std::array<std::size_t, kWrites> whole_at;  // the n-th WRITE is there with that many bytes
+  std::size_t goodbye_at = 0;
+};
+
+/// Of each command some, and what is answered without the backend.
+Stream stream() {
+  Stream made;
+  for (std::uint64_t i = 0; i < kWrites; ++i) {
+    made.bytes += request(kRead, 0, 100 + i, 0, 9000);
+    made.bytes += request(kWrite, 0, i, i * kLength, kLength) + std::string(kLength, static_cast<char>('a' + i));
+    made.whole_at[i] = made.bytes.size();
+    made.bytes += request(kTrim, 0, 200 + i, 500000, 4096) + request(kFlush, 0, 300 + i, 0, 0);
+    made.bytes += request(kWrite, 0, 400 + i, 1 << 20, 10) + std::string(10, 'x');  // beyond the end
+  }
+  made.bytes += disc();
+  made.goodbye_at = made.bytes.size();
+  made.bytes += request(kWrite, 0, 9, 8 * kLength, kLength) + std::string(kLength, 'z');
+  return made;
+}
+
+char byte_of(Rig& rig, std::size_t at) {
+  return static_cast<char>(rig.backend.disk.get()[at]);
+}
+
+/// The client is gone after `cut` bytes, of which `read` had been received by then.
+void go_after(const Stream& sent, std::size_t cut, std::size_t read, bool structured, std::uint32_t in_flight) {
+  Rig rig({.max_in_flight = in_flight}, 256);
+  rig.feed(attach(structured));
+  rig.take();
+  rig.automatic = false;
+  const std::string_view bytes = std::string_view(sent.bytes).substr(0, cut);
+  std::size_t given = rig.feed(bytes.substr(0, read));
+  if (cut % 2 == 0) rig.backend.complete_all();
+  rig.connection.on_peer_gone(false, rig.now);
+  for (int turns = 0; !rig.connection.wants_close(); ++turns) {
+    REQUIRE(turns < 200);
+    const std::size_t more = rig.feed(bytes.substr(given));
+    given += more;
+    rig.connection.on_peer_gone(given == bytes.size(), rig.now);
+    std::array<iovec, 4> list;
+    CHECK(rig.connection.tx_buffers(list) == 0);
+    if (more == 0) rig.backend.complete_all();
+    if (rig.connection.stalled()) rig.connection.on_room(rig.now);  // READs have left their memory
+  }
+  rig.disconnect();
+  CHECK(rig.backend.requests_out == 0);
+  CHECK((rig.connection.close_reason() == nbd::CloseReason::disc) == (cut >= sent.goodbye_at));
+  for (std::size_t i = 0; i < kWrites; ++i) {
+    for (const std::size_t at : {i * kLength, (i + 1) * kLength - 1})
+      CHECK(byte_of(rig, at) == (cut >= sent.whole_at[i] ? static_cast<char>('a' + i) : '\0'));
+  }
+  CHECK(byte_of(rig, 8 * kLength) == '\0');
+}
+
+}  // namespace
+
+TEST_CASE("the peer is gone at every byte, with more or less of it received, and little or much in flight") {
+  const Stream sent = stream();
+  for (const bool structured : {false, true}) {
+    for (const std::uint32_t in_flight : {1U, 3U, 64U}) {
+      for (std::size_t cut = 0; cut <= sent.bytes.size(); cut += cut % 7 == 0 ? 5 : 1) {
+        CAPTURE(cut);
+        go_after(sent, cut, cut, structured, in_flight);
+        go_after(sent, cut, cut / 2, structured, in_flight);
+      }
+    }
+  }
+}
+
+TEST_CASE("in a handshake nothing is left to be done when the input ends") {
+  Rig rig;
+  rig.feed(client_flags());
+  rig.connection.on_peer_gone(false, rig.now);
+  CHECK_FALSE(rig.connection.wants_close());
+  rig.connection.on_peer_gone(true, rig.now);
+  CHECK(rig.connection.wants_close());
+  rig.disconnect();
+  CHECK(rig.connection.close_reason() == nbd::CloseReason::connection_lost);
+}
+
+TEST_CASE("memory that comes late is used by what a client that has gone had sent") {
+  Rig rig;
+  rig.feed(attach(false));
+  rig.automatic = false;
+  bool full = true;
+  rig.backend.no_room = [&] { return full; };
+  rig.feed(request(kWrite, 0, 1, 0, 10) + std::string(10, 'a') + disc());
+  CHECK(rig.connection.stalled());
+  rig.connection.on_peer_gone(true, rig.now);
+  CHECK_FALSE(rig.connection.wants_close());
+  full = false;
+  rig.connection.on_room(rig.now);
+  rig.backend.complete_all();
+  rig.connection.on_peer_gone(true, rig.now);
+  CHECK(rig.connection.wants_close());
+  CHECK(byte_of(rig, 9) == 'a');
+  CHECK(rig.connection.close_reason() == nbd::CloseReason::disc);
+}
