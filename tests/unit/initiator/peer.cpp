@@ -58,7 +58,7 @@ void Peer::connect(std::uint16_t cid) {
   end.out.clear();
   end.queued = end.bytes_received;
   end.stat_sn = 0xfffffffcU + cid;  // so that it wraps soon
-  end.header_digest = end.data_digest = end.full_feature = false;
+  end.header_digest = end.data_digest = end.full_feature = end.login_mangled = false;
   if (on_connect) on_connect(cid);
   if (portal) end.portal = *portal;
   connection(cid).on_connected(now, address, portal);
@@ -89,8 +89,10 @@ bool Peer::transmit(std::uint16_t cid) {
   end.cutter.feed(bytes);
   for (Pdu pdu; end.open && end.cutter.next(pdu);) {
     end.sent_marks.push_back(end.bytes_sent - end.cutter.rest());
-    CHECK(end.cutter.clean());
-    if (on_pdu) {
+    if (!end.cutter.clean()) {
+      CHECK(end.login_mangled);
+      disconnect(cid, "a digest is wrong");
+    } else if (on_pdu) {
       on_pdu(cid, pdu);
     } else {
       end.inbox.push_back(pdu);
@@ -163,7 +165,11 @@ void Peer::send_bytes(std::uint16_t cid, std::span<const std::uint8_t> bytes) {
 
 void Peer::send(std::uint16_t cid, const Pdu& pdu) {
   Bytes bytes = to_bytes(pdu, wires_[cid].header_digest, wires_[cid].data_digest);
-  if (mangle) mangle(cid, bytes);
+  if (mangle) {
+    const Bytes right = bytes;
+    mangle(cid, bytes);
+    if (!wires_[cid].full_feature && bytes != right) wires_[cid].login_mangled = true;
+  }
   send_bytes(cid, bytes);
 }
 

@@ -63,7 +63,8 @@ struct Wire {
   bool header_digest = false;
   bool data_digest = false;
   bool full_feature = false;
-  bool takes = true;  // false: the socket's buffer is full
+  bool login_mangled = false;  // what the two ends agreed on may differ
+  bool takes = true;           // false: the socket's buffer is full
 
   std::uint64_t bytes_sent = 0;               // by the initiator, over all incarnations
   std::uint64_t bytes_received = 0;           // by the initiator
