@@ -248,7 +248,7 @@ class Export final : public nbd::Backend,
   Plan plan_of_read(const nbd::RequestHeader& header, const nbd::Stake& stake) const noexcept;
   Part part_at(std::uint64_t at, std::uint64_t end) const noexcept;
   void begin(IoRequest& request, const nbd::RequestHeader& header, proto::Micros now) noexcept;
-  void count(proto::nbd::Command command) noexcept;
+  bool count(proto::nbd::Command command) noexcept;
   bool reserve(IoRequest& request, const Plan& plan);
   bool reserve_slots(IoRequest& request, std::uint32_t bytes_of_memory);
   Segment* add_part(IoRequest& request, const Part& part);
@@ -301,6 +301,7 @@ class Export final : public nbd::Backend,
   void disbelieve(Task& task, device::Disposition& disposition) noexcept;
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void task_over(Task& task, const device::Disposition& disposition, proto::Micros now);
+  void segment_over(Segment& segment);
   void task_failed(Task& task, proto::nbd::Error error, const char* text);
   void drop_unsent(IoRequest& request);
   void fail_held();

@@ -18,19 +18,6 @@ std::uint64_t end_of(const IoRequest& request) noexcept {
   return request.header.offset + request.header.length;
 }
 
-bool is_known(Command command) noexcept {
-  switch (command) {
-    case Command::read:
-    case Command::write:
-    case Command::trim:
-    case Command::write_zeroes:
-    case Command::flush:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 nbd::Request* Export::admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
@@ -57,11 +44,12 @@ nbd::Request* Export::admit(const nbd::RequestHeader& header, nbd::Connection& c
     return nullptr;
   }
   if (stake.waits()) stake.leave();
-  count(header.command);
-  if (!is_known(header.command)) fail(request, Error::einval, "command not supported");
-  if (draining_) fail(request, Error::eshutdown, "the gateway is shutting down");
-  // No payload is waited for: what comes of it is dropped.
-  if (request.error != Error::none && header.command == Command::write) finish(request);
+  if (!count(header.command)) fail(request, Error::einval, "command not supported");
+  if (draining_) {
+    fail(request, Error::eshutdown, "the gateway is shutting down");
+    // No payload is waited for: what comes of it is dropped.
+    if (header.command == Command::write) finish(request);
+  }
   return &request;
 }
 
@@ -87,25 +75,26 @@ inline void Export::begin(IoRequest& request, const nbd::RequestHeader& header, 
   request.range_end = end_of(request);
 }
 
-inline void Export::count(Command command) noexcept {
+/// False: no command of ours.
+inline bool Export::count(Command command) noexcept {
   switch (command) {
     case Command::read:
       ++counters_.reads;
-      return;
+      return true;
     case Command::write:
       ++counters_.writes;
-      return;
+      return true;
     case Command::trim:
       ++counters_.trims;
-      return;
+      return true;
     case Command::write_zeroes:
       ++counters_.write_zeroes;
-      return;
+      return true;
     case Command::flush:
       ++counters_.flushes;
-      return;
+      return true;
     default:
-      return;
+      return false;
   }
 }
 

@@ -92,10 +92,13 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
   const bool believed = task.doubts == doubts_;
   if (command.outcome == initiator::Outcome::completed) heard_at_ = now;
   note_loss(task, now);
-  device::Disposition disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
-  if (disposition.notes.any()) {
-    take_notes(disposition.notes, command, task.known, now);
-    look_again(disposition.notes, command, now);
+  device::Disposition disposition;
+  if (!device::went_well(task)) {
+    disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
+    if (disposition.notes.any()) {
+      take_notes(disposition.notes, command, task.known, now);
+      look_again(disposition.notes, command, now);
+    }
   }
   if (!believed) disbelieve(task, disposition);
   if (disposition.short_transfer) {
@@ -165,9 +168,10 @@ void Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
 /// The command has done what it should, or has failed for good.
 void Export::task_over(Task& task, const device::Disposition& disposition, proto::Micros now) {
   const bool good = disposition.action == Action::done;
+  if (good) queue_.count_good(now);
+  if (good && task.role == Task::Role::segment) return segment_over(static_cast<Segment&>(task));
   const Error error = to_nbd(disposition.error);
   const char* const text = good ? nullptr : explain_briefly(task, disposition.error);
-  if (good) queue_.count_good(now);
   const bool refused = disposition.error == device::Error::unsupported;
   if (refused) ++counters_.refusals;
   if (task.role == Task::Role::flush) {
@@ -180,15 +184,18 @@ void Export::task_over(Task& task, const device::Disposition& disposition, proto
   Segment& segment = static_cast<Segment&>(task);
   const IoRequest& request = *segment.request;
   const bool stopped = request.abandoned || request.error != Error::none;
-  if (good) {
-    note_cached(segment);
-    if (stopped) return settle(segment, false);
-    return segment_good(segment);
-  }
   if (!refused || !falls_back(segment, now)) return task_failed(task, error, text);
   if (stopped || segment.step == Step::none) return settle(segment, !stopped);
   segment.begin_anew();
   queue_.push_front(segment);
+}
+
+/// A command of a segment has done what it should.
+void Export::segment_over(Segment& segment) {
+  note_cached(segment);
+  const IoRequest& request = *segment.request;
+  if (request.abandoned || request.error != Error::none) return settle(segment, false);
+  segment_good(segment);
 }
 
 /// A task ends with an error, sent or not. The request's other tasks that are not with the target are not sent.

@@ -118,6 +118,13 @@ struct Disposition {
 Disposition decide(const initiator::ScsiCommand& command, CommandKind kind, Attempts& attempts,
                    std::uint8_t retries = kDefaultRetries) noexcept;
 
+/// GOOD, and all of its data has moved: what nearly every command comes to, and decide() calls done, whatever the
+/// kind. For those who judge one for each request.
+inline bool went_well(const initiator::ScsiCommand& command) noexcept {
+  return command.outcome == initiator::Outcome::completed && command.status == 0 &&
+         command.transferred == command.data_length && (command.residual_underflow | command.residual_overflow) == 0;
+}
+
 /// For logs and error replies: "CHECK CONDITION: MEDIUM ERROR, unrecovered read error (3/11/00)".
 std::string explain(const initiator::ScsiCommand& command);
 

@@ -256,6 +256,8 @@ TEST_CASE("disposition: every status, whole and short, of every kind: nothing is
           CHECK((disposition.action == Action::done) == (ends_well && (!counts || moved == 4096)));
           CHECK(disposition.short_transfer == (ends_well && counts && moved != 4096));
           CHECK(disposition.moved == (disposition.short_transfer && moves_data && told ? moved : 0));
+          CHECK(went_well(command) == (value == 0 && moved == 4096));
+          if (went_well(command)) CHECK((disposition.action == Action::done && !disposition.notes.any()));
           if (!disposition.short_transfer) continue;
           CHECK(disposition.action == Action::retry_now);
           CHECK(until_given_up(command, Error::io).size() == kDefaultRetries);
