@@ -168,9 +168,10 @@ class Connection final : private PduHandler {
   bool pinging_ = false;       // a ping was due: sent, or stuck behind a socket that takes nothing
   proto::Micros pinging_since_ = 0;
   /// The NOP-Out of a round: when it is answered the target has received all that was sent before it. The number is
-  /// of the last round that asked this connection.
+  /// of the last round that asked this connection; commands with a CmdSN below `round_below_` went before it.
   Task* round_ping_ = nullptr;
   std::uint32_t round_ = 0;
+  std::uint32_t round_below_ = 0;
   proto::Micros round_deadline_ = proto::kNever;
   Task* logout_ = nullptr;
   proto::Micros state_since_ = 0;

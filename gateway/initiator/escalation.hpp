@@ -180,6 +180,7 @@ class Escalation final : private CommandSink {
   bool may_ask() const noexcept;
   bool round_is_over(proto::Micros now);
   std::uint32_t highest_cmd_sn_in_scope() const noexcept;
+  bool holds_acknowledgements(const Connection& way) const noexcept;
   std::uint32_t arrived_below(const Connection& way) const noexcept;
   bool is_about_tasks() const noexcept;
   bool ends_all_nexuses() const noexcept;

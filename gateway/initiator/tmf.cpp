@@ -199,12 +199,26 @@ bool Escalation::round_is_over(proto::Micros now) {
   return over;
 }
 
+/// The first command that the target has not acknowledged went this way, so that what it has received behind it over
+/// other connections cannot be acknowledged either (RFC 7143 section 4.2.2.1).
+bool Escalation::holds_acknowledgements(const Connection& way) const noexcept {
+  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+    if (task->cmd_sn == session_.exp_cmd_sn_) return task->connection == &way;
+  }
+  return false;
+}
+
 /// Commands with a CmdSN before the one returned have reached the target before what is sent on `way` now: it has
-/// acknowledged them, or they went ahead on the same connection, and no command is missing between them.
+/// acknowledged them; or they went ahead on the same connection; or, while it cannot acknowledge, they went before a
+/// ping of this round that was answered. And no command is missing between them.
 std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
+  const bool believe_pings = tmf_.round != 0 && holds_acknowledgements(way);
   std::uint32_t below = session_.cmd_sn_;
   for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
-    if (task->connection == &way || proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) continue;
+    const Connection& other = *task->connection;
+    if (&other == &way || proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) continue;
+    const bool asked = believe_pings && other.round_ == tmf_.round && other.round_ping_ == nullptr;
+    if (asked && proto::serial_less(task->cmd_sn, other.round_below_)) continue;
     if (proto::serial_less(task->cmd_sn, below)) below = task->cmd_sn;
   }
   return below;

@@ -180,6 +180,7 @@ void Connection::send_round_ping(std::uint32_t round, proto::Micros now) {
   round_ping_ = send_nop_task(now);
   if (round_ping_ == nullptr) return;
   round_ = round;
+  round_below_ = session_.cmd_sn_;
   round_deadline_ = now + session_.settings_.nop_timeout;
 }
 

@@ -169,6 +169,22 @@ TEST_CASE("connections: a reset waits for what is on its way over another connec
   CHECK(held.proof->kind() == Proof::Kind::answered);
 }
 
+TEST_CASE("connections: what has arrived is covered, though the target cannot acknowledge it yet") {
+  LadderPeer peer(asking(2));
+  Job& elsewhere = peer.queue(Direction::none, 0, kLun2);
+  unacknowledged(peer, elsewhere, 0);  // on its way still, ahead of the reset
+  Job& behind = peer.queue(Direction::none, 0, kLun1);
+  unacknowledged(peer, behind, 1);
+  hear(peer, 0);
+  REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
+  const auto request = peer.tmf(Function::logical_unit_reset, 0);
+  CHECK(peer.pings == 1);  // answered, but without a word of what went before it
+  peer.answer(request, Result::complete);
+  CHECK(behind.outcome == Outcome::aborted);
+  CHECK(elsewhere.outcome == Outcome::pending);
+  CHECK(peer.told() == Told{"lu_reset success 1"});
+}
+
 TEST_CASE("connections: what a reset waits for may end of itself") {
   LadderPeer peer(asking(2));
   Job& first = peer.queue(Direction::none, 0);
