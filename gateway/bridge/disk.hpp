@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gateway/bridge/cache_ledger.hpp"
 #include "gateway/bridge/fence.hpp"
@@ -16,8 +17,8 @@ class Export;
 /// volatile cache, and which connections have to hear of a loss. Exports of one disk share it where they live on one
 /// thread.
 struct Disk {
-  std::uint32_t block = 0;    // bytes, which the fence counts in; 0: not known yet
-  std::uint32_t exports = 0;  // that share it
+  std::uint32_t block = 0;       // bytes, which the fence counts in; 0: not known yet
+  std::vector<Export*> exports;  // that share it
   Fence fence;
   CacheLedger cache;
   std::string cache_report;  // why it may be lost, in words; the last time

@@ -127,6 +127,7 @@ bool Export::enters_fence(FencedRange& place, BlockRange range) {
     const proto::Micros since = place.request->arrived_at;
     const bool at_once = fails_now() || config_.hold_timeout == proto::kNever;
     stuck_at_ = std::min(stuck_at_, at_once ? since : since + config_.hold_timeout);
+    bell_.ring();
   }
   ++counters_.fenced;
   return false;
@@ -147,10 +148,10 @@ void Export::leave_fence(FencedRange& place) {
   disk_->fence.leave(place, [this](Fence::Entry& entry) { go_on(FencedRange::from(entry)); });
 }
 
-/// The fence has let it go, maybe out of a step of another export of the same disk.
+/// The fence has let it go, maybe out of a step of another export of the same disk, which then hears of it by its own
+/// bell.
 void Export::go_on(FencedRange& place) {
   Export& owner = *place.request->owner;
-  if (&owner != this) woke_others_ = true;
   place.segment != nullptr ? owner.run_part(*place.segment) : owner.run(*place.request);
 }
 
@@ -176,6 +177,7 @@ void Export::launch(Segment& segment, Step step) {
   segment.begin_anew();
   ++segment.request->active;
   queue_.push_back(segment);
+  bell_.ring();
 }
 
 /// A segment's tasks have come to their end: all of it is done, or (not good) no more will be.
@@ -189,6 +191,7 @@ void Export::settle(Segment& segment, bool good) {
       if (good && request.error == Error::none && !request.abandoned) {
         place_payload(segment, segment.offset - segment.lba * can_.block, segment.length);
         done_segments_.push_back(segment);
+        bell_.ring();
       } else {
         free_memory(segment);
       }
@@ -240,6 +243,7 @@ void Export::fail(IoRequest& request, Error error, const char* text) {
 void Export::finish(IoRequest& request) {
   request.progress = IoRequest::State::finished;
   finished_.push_back(request);
+  bell_.ring();
   if (request.error != Error::none) {
     ++counters_.failed;
   } else if (request.header.command == Command::read) {
@@ -247,6 +251,13 @@ void Export::finish(IoRequest& request) {
   } else if (request.header.command == Command::write) {
     counters_.bytes_written += request.header.length;
   }
+}
+
+bool Export::wants_turn() const noexcept {
+  if (!done_segments_.empty() || !finished_.empty() || has_events() || has_news()) return true;
+  if (stuck_seen_ != disk_->stuck_changes) return true;
+  if (fails_now()) return queue_.ready() + queue_.delayed() > 0;
+  return state_ == ExportState::online && !looking_ && queue_.could_lend();
 }
 
 void Export::deliver(Replies& replies, proto::Micros now) {

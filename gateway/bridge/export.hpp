@@ -11,6 +11,7 @@
 #include "gateway/bridge/cache_event.hpp"
 #include "gateway/bridge/counters.hpp"
 #include "gateway/bridge/disk.hpp"
+#include "gateway/bridge/export_state.hpp"
 #include "gateway/bridge/flush_group.hpp"
 #include "gateway/bridge/limits.hpp"
 #include "gateway/bridge/power_on.hpp"
@@ -22,6 +23,7 @@
 #include "gateway/device/logical_unit.hpp"
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/nbd/backend.hpp"
+#include "proto/bell.hpp"
 #include "proto/bytes/buffer_pool.hpp"
 
 namespace nbdgw::bridge {
@@ -58,22 +60,6 @@ class Replies {
   ~Replies() = default;
 };
 
-enum class ExportState : std::uint8_t {
-  offline,  // no session, or the probe failed and will be repeated: requests are held
-  probing,  // the LUN is being looked at, after each login and after some unit attentions: requests are held
-  online,
-  refused,  // the LUN is there but must not be used: another disk, or of a size that cannot be served. Requests fail.
-};
-
-const char* to_string(ExportState state) noexcept;
-
-/// For the shell, the logs and the admin API.
-struct ExportStatus {
-  ExportState state = ExportState::offline;
-  std::string reason;  // offline, refused: why, for people
-  bool known = false;  // has been online once: info() is valid
-};
-
 /// What an export that goes knows of its LUN, for the one that comes in its place: writes that were acknowledged and
 /// not flushed stay so, whoever serves the LUN, and the disk stays who it was.
 struct CacheLegacy {
@@ -104,8 +90,8 @@ enum class UnitNews : std::uint8_t {
 /// replies.
 ///
 /// What the shell does: on_session_up() and on_session_down() as the session comes and goes, on_deadline() at
-/// next_deadline(), and after each turn, whatever was called, deliver(). Outcomes collect in lists until then, so the
-/// protocol engine is never called from inside one of its own calls. When room() has changed, connections that
+/// next_deadline(), and deliver() once it has rung its bell (set_bell()). Outcomes collect in lists until then, so
+/// the protocol engine is never called from inside one of its own calls. When room() has changed, connections that
 /// stalled are worth an on_room().
 ///
 /// Nothing may reach a new session before the LUN there was probed, for it might be another disk; so a session that
@@ -158,6 +144,11 @@ class Export final : public nbd::Backend,
   void abandon(nbd::Request& request) override;
 
   // For the shell.
+  /// Rung, whoever has called the export (a client, the shell, another export of the disk), if there is something to
+  /// do after that, another state, or an earlier deadline. deliver() follows what the session tells in its own.
+  void set_bell(proto::Bell* bell) noexcept { bell_.hang(bell); }
+  /// There is something for deliver() now, or to be fetched.
+  bool wants_turn() const noexcept;
   /// `outage`: how long the target may have been away (initiator::SessionEvent::outage).
   void on_session_up(proto::Micros outage, proto::Micros now, Login login = Login::after_loss);
   void on_session_down(const std::string& reason, proto::Micros now);
@@ -202,8 +193,6 @@ class Export final : public nbd::Backend,
   /// Before the first session: this export stands in the place of another one of the same LUN.
   void inherit(const CacheLegacy& legacy) noexcept;
 
-  /// Requests of other exports of the disk go on since the last call: they want to be called, too.
-  bool take_woke_others() noexcept { return std::exchange(woke_others_, false); }
   /// Names of other exports of the same disk whose writes are not kept apart from those of this one; empty: none.
   const std::string& same_disk() const noexcept { return same_disk_; }
   std::shared_ptr<Disk> disk() const noexcept { return disk_; }
@@ -348,6 +337,7 @@ class Export final : public nbd::Backend,
   proto::Micros hold_expiry() const noexcept;
   bool fails_now() const noexcept { return state_ == ExportState::refused || hold_expired_; }
 
+  proto::BellPull bell_;
   ExportConfig config_;
   proto::BufferPool& pool_;
   Share share_;
@@ -360,7 +350,6 @@ class Export final : public nbd::Backend,
   DiskDirectory* const directory_;
   std::shared_ptr<Disk> disk_ = std::make_shared<Disk>();
   std::string same_disk_;         // names of exports of the same disk that do not share it
-  bool woke_others_ = false;      // requests of other exports of the disk, which do not know
   std::uint64_t stuck_seen_ = 0;  // of Disk::stuck_changes
 
   // The pools come before the lists: what is linked must outlive what links it.

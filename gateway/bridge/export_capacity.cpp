@@ -62,6 +62,7 @@ void Export::refuse_out_of_reach(proto::Micros now) {
 
 void Export::poll_capacity(proto::Micros now) {
   if (state_ != ExportState::online || looking_ || unit_.state() != LogicalUnit::State::ready) return;
+  bell_.ring();
   // After a silence it could be another disk that answers, and would be trusted for its answer.
   if (queue_.lent() == 0 && now - heard_at_ > config_.silence) looks_first(now);
   unit_.refresh_capacity(now);
@@ -96,6 +97,7 @@ void Export::rescan_over() {
                                                : growth(size_before_, info_.size);
   }
   events_.push_back(std::move(event));
+  bell_.ring();
 }
 
 }  // namespace nbdgw::bridge

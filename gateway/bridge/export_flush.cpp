@@ -55,6 +55,7 @@ void Export::queue_flush() {
   task.begin_anew();
   task.sink = this;
   queue_.push_front(task);
+  bell_.ring();
 }
 
 /// An abandoned request does not wait any more.
@@ -179,6 +180,7 @@ void Export::tell_doubt(bool news) {
 void Export::tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests) {
   events_.push_back(
       {.kind = kind, .lun = config_.lun, .writes = writes, .requests = requests, .cause = disk_->cache_report});
+  bell_.ring();
 }
 
 bool Export::next_event(CacheEvent& event) {

@@ -23,7 +23,7 @@ Export::Export(ExportConfig config, Shares& shares, initiator::CommandTransport&
   NBDGW_ASSERT(config_.queue_depth > 0 && config_.requests > 0, "an export can do something");
   // A request that can never be had would make its connection wait for ever.
   NBDGW_ASSERT(config_.segments >= segments_for(config_.max_payload), "segments for the largest request");
-  ++disk_->exports;
+  disk_->exports.push_back(this);
   power_on_.configure(config_.power_on);
   info_.name = config_.name;
   info_.description = config_.description;
@@ -38,7 +38,7 @@ void Export::on_divided() noexcept {
 Export::~Export() {
   if (directory_ != nullptr) directory_->leave(*this);
   if (stuck_) --disk_->stuck_exports;
-  --disk_->exports;
+  std::erase(disk_->exports, this);
   // Only at the end of all: otherwise it is idle.
   const auto leave = [&](auto& held) {
     if (held.fence.state() != Fence::State::outside) disk_->fence.leave(held.fence, [](Fence::Entry&) {});
@@ -65,6 +65,7 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
   }
   look_at_stuck(now);
   pump(now);
+  bell_.ring();
 }
 
 std::unique_ptr<nbd::Attachment> Export::attach(nbd::LossStanding standing) {
@@ -183,12 +184,12 @@ bool Export::enter_directory(const device::Facts& facts, proto::Micros now) {
 void Export::share(std::shared_ptr<Disk> disk) {
   NBDGW_ASSERT(requests_.used() == 0 && !stuck_, "nothing is under way in the fence that is left");
   CacheNumbers numbers = disk_->cache.numbers();
-  if (disk_->exports > 1) numbers.drop_debts();  // they stay with those that it is shared with so far
+  if (disk_->exports.size() > 1) numbers.drop_debts();  // they stay with those that it is shared with so far
   disk->cache.absorb(numbers);
   Attached::move_all(*this, disk_, disk);
-  --disk_->exports;
+  std::erase(disk_->exports, this);
   disk_ = std::move(disk);
-  ++disk_->exports;
+  disk_->exports.push_back(this);
   known_when_online_ = disk_->cache.known();
   stuck_seen_ = disk_->stuck_changes;
 }
@@ -214,6 +215,7 @@ void Export::on_unit_notes(LogicalUnit& unit, const device::Notes& notes, proto:
 /// command was sent.
 void Export::take_notes(const device::Notes& notes, const initiator::ScsiCommand& command,
                         const CacheLedger::Known& sent, proto::Micros now) {
+  bell_.ring();
   if (notes.unit_attention) ++counters_.unit_attentions;
   if (notes.power_on && power_on_.explained()) ++counters_.power_on_explained;
   const bool lost_power = notes.power_on && power_on_.on_attention();
@@ -263,6 +265,7 @@ void Export::on_unit_event(const std::string& why, proto::Micros now) {
 }
 
 void Export::doubt_identity(const std::string& why, proto::Micros now) {
+  bell_.ring();
   begin_doubt(why, now);
   unit_.note({.identity_in_doubt = true}, now);
 }
@@ -298,10 +301,12 @@ void Export::enter(ExportState state, std::string reason, proto::Micros now) {
   if (state != ExportState::online) looking_ = false;
   state_ = state;
   reason_ = std::move(reason);
+  bell_.ring();
 }
 
 void Export::tell(CacheEvent::Kind kind, std::string cause) {
   events_.push_back({.kind = kind, .lun = config_.lun, .writes = 0, .requests = 0, .cause = std::move(cause)});
+  bell_.ring();
 }
 
 void Export::refresh_abilities() noexcept {
@@ -332,6 +337,7 @@ proto::Micros Export::next_deadline() const noexcept {
 }
 
 void Export::on_deadline(proto::Micros now) {
+  bell_.ring();
   unit_.on_deadline(now);
   if (recheck_at_ <= now) {
     recheck_at_ = proto::kNever;

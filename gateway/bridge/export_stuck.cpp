@@ -97,7 +97,9 @@ void Export::set_stuck(bool stuck, bool news) noexcept {
   }
   if (news) {
     ++disk_->stuck_changes;
-    woke_others_ = true;
+    for (const Export* other : disk_->exports) {
+      if (other != this) other->bell_.ring();
+    }
   }
   stuck_seen_ = disk_->stuck_changes;
 }

@@ -44,7 +44,7 @@ void TaskQueue::remove(Task& task) noexcept {
 }
 
 Task* TaskQueue::lend() noexcept {
-  if (ready_.empty() || lent_ >= std::min(depth_, careful_)) return nullptr;
+  if (!could_lend()) return nullptr;
   Task& task = ready_.front();
   ready_.pop_front();
   task.state = Task::State::lent;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -27,6 +28,8 @@ class TaskQueue {
 
   /// The next task that may be sent now, taken out and marked as lent; nullptr: none, or the depth is reached.
   Task* lend() noexcept;
+  /// Whether there is one.
+  bool could_lend() const noexcept { return !ready_.empty() && lent_ < std::min(depth_, careful_); }
   /// The next task whatever the depth, taken out as idle: for those that fail without being sent.
   Task* take() noexcept;
   /// A lent task came back.

@@ -71,6 +71,7 @@ void Connection::setup(const Portal& portal, const std::string& address, std::ve
 
 void Connection::on_connected(proto::Micros now, std::string address, const std::optional<Portal>& portal) {
   if (state_ != ConnectionState::connecting) return;  // given up meanwhile; its close is on the way
+  session_.bell_.ring();
   address_ = std::move(address);
   if (portal && *portal != portal_) {
     portal_ = *portal;
@@ -226,6 +227,7 @@ void Connection::failure(ConnectionError error, proto::Micros now) {
 
 void Connection::on_disconnected(const std::string& why, proto::Micros now) {
   if (state_ == ConnectionState::free) return;
+  session_.bell_.ring();
   if (state_ != ConnectionState::stopped) {
     detail_ = why;
     failure(state_ == ConnectionState::connecting ? ConnectionError::connect_failed : ConnectionError::closed_by_peer,
@@ -247,6 +249,7 @@ void Connection::on_received(std::size_t bytes, proto::Micros now) {
   if (ping_ == nullptr) pinging_ = false;
   const ConnectionError error = reader_.on_received(bytes, *this, now);
   if (error != ConnectionError::none) failure(error, now);
+  session_.bell_.ring();
 }
 
 std::size_t Connection::tx_buffers(std::span<iovec> out) noexcept {

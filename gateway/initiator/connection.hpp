@@ -122,6 +122,7 @@ class Connection final : private PduHandler {
   void drop_data_out(Task& task) noexcept;
   void drop_unsent_data(Task& task);
   void fill_send_queue();
+  bool could_send_data() const noexcept;
   void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);
   void send_ping(proto::Micros now);
   void send_round_ping(std::uint32_t round, proto::Micros now);

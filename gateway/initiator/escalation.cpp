@@ -110,10 +110,14 @@ void Escalation::step(proto::Micros now) {
   }
 }
 
-/// Those whose LUN has a pause keep waiting.
+/// Those whose LUN has a pause keep waiting, each for its end.
 Task* Escalation::next_overdue(proto::Micros now) noexcept {
   Task* task = session_.running_.first_overdue();
-  while (task != nullptr && memory_.paused_until(task->command->lun) > now) task = task->list_next;
+  for (; task != nullptr; task = task->list_next) {
+    const proto::Micros until = memory_.paused_until(task->command->lun);
+    if (until <= now) break;
+    resume_at_ = std::min(resume_at_, until);
+  }
   return task;
 }
 
@@ -376,6 +380,7 @@ void Escalation::tell(const Climb& climb, RungOutcome outcome, std::uint32_t tas
                      .request_id = climb.request_id,
                      .cause = climb.cause,
                      .proof = std::move(proof)});
+  session_.bell_.ring();
 }
 
 bool Escalation::next_event(RecoveryEvent& event) {

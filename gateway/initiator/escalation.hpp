@@ -70,6 +70,8 @@ class Escalation final : private CommandSink {
   bool may_send_data(const Task& task) noexcept {
     return tmf_.state == TmfState::initial || restricted_may_send_data(task);
   }
+  /// The same, as a question only.
+  bool would_send_data(const Task& task) const noexcept;
 
   /// False: too many are waiting, or the session is not logged in.
   bool request(const RecoveryRequest& request);
@@ -78,8 +80,8 @@ class Escalation final : private CommandSink {
   void on_deadline(proto::Micros now);
   /// Takes the next step if there is one to take. Called after each turn.
   void step(proto::Micros now);
-  /// A request waits for room in its connection's send queue.
-  bool wants_room() const noexcept { return tmf_.state == TmfState::queued && tmf_.task == nullptr; }
+  /// step() would do something.
+  bool wants_step() const noexcept;
 
   /// Whether the task management function under way, if there is one, is about this task.
   bool in_scope(const Task& task) const noexcept;
@@ -173,12 +175,15 @@ class Escalation final : private CommandSink {
   void exec_task_mgmt_fn(Climb climb, proto::iscsi::TaskManagementFunction function, const Task* task,
                          proto::Micros now);
   void send_tmf(proto::Micros now);
+  bool could_send_tmf() const noexcept;
   void drop_instead(proto::Micros now);
-  Connection* way_for_tmf() noexcept;
+  Connection* way_for_tmf() const noexcept;
   bool carries_scope(const Connection& connection) const noexcept;
   bool owes_promised_data(const Connection& connection) const noexcept;
   bool may_ask() const noexcept;
+  bool round_concerns(const Connection& connection, std::uint32_t highest) const noexcept;
   bool round_is_over(proto::Micros now);
+  bool could_go_on_with_round() const noexcept;
   std::uint32_t highest_cmd_sn_in_scope() const noexcept;
   bool holds_acknowledgements(const Connection& way) const noexcept;
   std::uint32_t arrived_below(const Connection& way) const noexcept;

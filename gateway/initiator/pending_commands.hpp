@@ -41,6 +41,14 @@ class PendingCommands {
     }
     return nullptr;
   }
+  /// Whether next() would give one.
+  template <typename MaySend>
+  bool any(MaySend may_send) const noexcept {
+    for (const Lane* lane = front_; lane != nullptr; lane = lane->behind) {
+      if (may_send(lane->lun)) return true;
+    }
+    return false;
+  }
   /// Takes out what next() has just given.
   ScsiCommand& take() noexcept;
 

@@ -72,6 +72,7 @@ void Session::enter(SessionState state, proto::Micros now) {
   NBDGW_ASSERT(allowed, "the session's states follow each other in order");
   state_ = state;
   state_since_ = now;
+  bell_.ring();  // there are other deadlines now, at least
 }
 
 void Session::retune(const SessionSettings& settings) {
@@ -92,13 +93,14 @@ void Session::retune(const SessionSettings& settings) {
   settings_.nop_timeout = settings.nop_timeout;
   settings_.queue_depth = std::max(settings_.queue_depth, settings.queue_depth);
   tasks_.grow(settings_.queue_depth);
+  bell_.ring();
 }
 
 void Session::tell_unit_reset(std::uint64_t lun) {
   SessionEvent event;
   event.kind = SessionEvent::Kind::unit_reset;
   event.lun = lun;
-  events_.push_back(std::move(event));
+  tell(std::move(event));
 }
 
 void Session::tell_unit_answer(const ScsiCommand& command) {
@@ -107,7 +109,7 @@ void Session::tell_unit_answer(const ScsiCommand& command) {
   event.kind = SessionEvent::Kind::unit_answer;
   event.lun = command.lun;
   event.answer = std::make_shared<const ScsiCommand>(command);
-  events_.push_back(std::move(event));
+  tell(std::move(event));
 }
 
 void Session::tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::span<const std::uint8_t> data) {
@@ -123,7 +125,7 @@ void Session::tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::
   event.lun = whole_target ? RecoveryEvent::kNoLun : lun;
   event.text =
       "the target reports an event of a LUN" + (sense ? ": " + proto::scsi::describe(*sense) : std::string());
-  events_.push_back(std::move(event));
+  tell(std::move(event));
 }
 
 /// Once, and not at every login of a target that is always so.
@@ -136,7 +138,23 @@ void Session::tell_unanswered(std::string keys) {
 }
 
 void Session::tell(SessionEvent::Kind kind, std::uint16_t connection, std::string text) {
-  events_.push_back({.kind = kind, .connection = connection, .text = std::move(text)});
+  tell({.kind = kind, .connection = connection, .text = std::move(text)});
+}
+
+void Session::tell(SessionEvent event) {
+  events_.push_back(std::move(event));
+  bell_.ring();
+}
+
+void Session::request_socket(SocketRequest request) {
+  socket_requests_.push_back(std::move(request));
+  bell_.ring();
+}
+
+bool Session::request_recovery(const RecoveryRequest& request) {
+  if (!escalation_.request(request)) return false;
+  bell_.ring();
+  return true;
 }
 
 bool Session::next_event(SessionEvent& event) {
@@ -181,6 +199,7 @@ proto::Micros Session::next_deadline() const noexcept {
 }
 
 void Session::on_deadline(proto::Micros now) {
+  bell_.ring();
   if (now >= logout_deadline_) {
     tell(SessionEvent::Kind::notice, 0, "the target did not answer the logout in time: closing the connections");
     logged_out(now);
@@ -250,6 +269,7 @@ proto::Micros Session::last_sign_of_life() const noexcept {
 void Session::on_slept(proto::Micros length, proto::Micros now) noexcept {
   for (const auto& connection : connections_) connection->on_slept(length, now);
   if (silent_since_ != proto::kNever) silent_since_ -= length;
+  bell_.ring();
 }
 
 void Session::fail_pending(Outcome outcome) {

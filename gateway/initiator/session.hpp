@@ -21,6 +21,7 @@
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/task_list.hpp"
 #include "gateway/initiator/task_pool.hpp"
+#include "proto/bell.hpp"
 #include "proto/iscsi/negotiation.hpp"
 #include "proto/iscsi/pdu.hpp"
 #include "proto/random.hpp"
@@ -92,8 +93,8 @@ struct SessionEvent {
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
 /// kernel, but with several connections. Pure: the shell moves the bytes of each Connection, opens and closes sockets
-/// as asked by next_socket_request(), and calls, after every turn in which something happened, deliver() and then
-/// data_xmit().
+/// as asked by next_socket_request(), and calls, after every turn in which something happened or the session has rung
+/// its bell (set_bell()), deliver(), fetches what it has to tell, and then calls data_xmit().
 ///
 /// At ErrorRecoveryLevel 0 the session stands or falls as a whole: when one connection fails, all are dropped, and a
 /// new login with the same ISID follows. In the same portal group that reinstates the session, which ends what the
@@ -111,6 +112,13 @@ class Session final : public CommandTransport {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  /// Rung by every call but deliver() and data_xmit(), and by what comes in, when the session wants its turn, or when
+  /// its next deadline may have become earlier.
+  void set_bell(proto::Bell* bell) noexcept { bell_.hang(bell); }
+  /// There is something to do now: for deliver(), for data_xmit(), or to be fetched. Bytes to be sent are another
+  /// matter (Connection::wants_tx()).
+  bool wants_turn() const noexcept;
+
   /// Begins the first login (iscsi_session_setup; what it preallocates, the constructor has made).
   void setup(proto::Micros now);
   /// Logs out and ends for good (iscsi_session_teardown); commands not finished come back as path_lost. Ends in state
@@ -126,7 +134,7 @@ class Session final : public CommandTransport {
   void retune(const SessionSettings& settings);
 
   /// Asks for a rung of the ladder by hand. False: the session is not logged in, or too many are waiting.
-  bool request_recovery(const RecoveryRequest& request) { return escalation_.request(request); }
+  bool request_recovery(const RecoveryRequest& request);
 
   /// Gives up a connection in full feature phase, and with it the session, which logs in again. False: it is in no
   /// such phase.
@@ -138,11 +146,8 @@ class Session final : public CommandTransport {
 
   /// Takes the ladder's next step, and hands finished commands to their sinks, which may queue new ones meanwhile.
   void deliver(proto::Micros now);
-  /// Commands wait to be handed to their sinks: what was recalled since deliver(), or could not be queued.
-  bool wants_deliver() const noexcept { return done_first_ != nullptr; }
   /// Commits waiting commands to connections (CmdSN is given here) and fills the connections' send queues.
-  /// True: commands wait because every send queue is full, so call again when something was sent.
-  bool data_xmit(proto::Micros now);
+  void data_xmit(proto::Micros now);
 
   /// Commands are held for another portal group, and it is time that somebody logs in there on the side, with our
   /// ISID, and out again (Host::add_errand()). Told once, until errand_over().
@@ -214,7 +219,8 @@ class Session final : public CommandTransport {
   void tell_unit_reset(std::uint64_t lun);
   void tell_unit_answer(const ScsiCommand& command);
   void tell_unit_event(std::uint16_t connection, std::uint64_t lun, std::span<const std::uint8_t> data);
-  void request_socket(SocketRequest request) { socket_requests_.push_back(std::move(request)); }
+  void tell(SessionEvent event);
+  void request_socket(SocketRequest request);
   void forget_socket_request(std::uint16_t connection);
   bool all_free() const noexcept;
 
@@ -246,9 +252,10 @@ class Session final : public CommandTransport {
   // Command window (transmit.cpp).
   void update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept;
   bool window_open() const noexcept;
+  bool could_send_command() const noexcept;
   bool next_comes_in_order(const Connection& way) const noexcept;
-  Connection* pick_connection() noexcept;
-  Connection* liveliest_connection() noexcept;
+  Connection* pick_connection() const noexcept;
+  Connection* liveliest_connection() const noexcept;
   void suspend_queue() noexcept { queue_suspended_ = true; }
   void resume_queue() noexcept { queue_suspended_ = false; }
   void start_command(ScsiCommand& command, Task& task, Connection& connection, proto::Micros now);
@@ -261,6 +268,7 @@ class Session final : public CommandTransport {
   void done(ScsiCommand& command);
   void count_end(const ScsiCommand& command, proto::Micros now) noexcept;
 
+  proto::BellPull bell_;
   SessionSettings settings_;
   const proto::iscsi::Isid isid_;
   proto::RandomSource& random_;

@@ -104,6 +104,7 @@ std::optional<PortalGroup> Session::take_errand(proto::Micros now) {
 }
 
 void Session::errand_over(const PortalGroup* reinstated, proto::Micros now) {
+  bell_.ring();
   HeldCommands& held = escalation_.held();
   held.errand_over(reinstated != nullptr, now);
   if (reinstated == nullptr) return;

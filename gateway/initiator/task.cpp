@@ -55,6 +55,7 @@ void Session::done(ScsiCommand& command) {
   command.next = nullptr;
   (done_last_ != nullptr ? done_last_->next : done_first_) = &command;
   done_last_ = &command;
+  bell_.ring();
 }
 
 void Session::count_end(const ScsiCommand& command, proto::Micros now) noexcept {

@@ -38,6 +38,8 @@ class TaskPool {
   Task* alloc(TaskKind kind) noexcept;
   /// Whether alloc(TaskKind::scsi) would give one.
   bool scsi_available() const noexcept { return free_count_ > management_tasks_; }
+  /// The same for a management task.
+  bool management_available() const noexcept { return free_count_ > 0; }
   /// Back to the pool (iscsi_free_task).
   void free(Task& task) noexcept;
 

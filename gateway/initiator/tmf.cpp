@@ -93,9 +93,13 @@ bool Escalation::restricted_may_send_command(std::uint64_t lun) const noexcept {
   return check_tmf_restrictions(tmf_, tmf_.withhold, Opcode::scsi_command, lun, proto::iscsi::kReservedTag);
 }
 
+bool Escalation::would_send_data(const Task& task) const noexcept {
+  return check_tmf_restrictions(tmf_, tmf_.withhold, Opcode::data_out, task.command->lun, task.itt);
+}
+
 /// Notes as well that data flows, which is about to be queued if it may.
 bool Escalation::restricted_may_send_data(const Task& task) noexcept {
-  if (!check_tmf_restrictions(tmf_, tmf_.withhold, Opcode::data_out, task.command->lun, task.itt)) return false;
+  if (!would_send_data(task)) return false;
   if (in_scope(task)) tmf_.data_flowed = true;
   return true;
 }
@@ -154,7 +158,7 @@ bool Escalation::may_ask() const noexcept {
 
 /// ABORT TASK goes the way of its task, behind it. The others go where the target was heard last; where the other
 /// connections may not be asked, on the only one that carries what they are about, if it is only one.
-Connection* Escalation::way_for_tmf() noexcept {
+Connection* Escalation::way_for_tmf() const noexcept {
   if (tmf_.connection != nullptr) return tmf_.connection;
   Connection* way = session_.liveliest_connection();
   if (may_ask() || way == nullptr) return way;
@@ -172,24 +176,27 @@ std::uint32_t Escalation::highest_cmd_sn_in_scope() const noexcept {
   return highest;
 }
 
+/// The connection carries a command of the tasks that the function is about, or one that is missing before them.
+bool Escalation::round_concerns(const Connection& connection, std::uint32_t highest) const noexcept {
+  for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
+    if (task->connection != &connection) continue;
+    if (in_scope(*task)) return true;
+    if (proto::serial_less(task->cmd_sn, highest) && !proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /// Whether all that was sent before now on other connections, of the tasks that the function is about, has arrived.
 /// Asks for it with a NOP-Out behind what is queued there; only one that is sent from now on counts. Also where a
 /// command is missing before one of theirs: behind such a gap a target may keep a command aside, where no function
 /// finds it.
 bool Escalation::round_is_over(proto::Micros now) {
   const std::uint32_t highest = highest_cmd_sn_in_scope();
-  const auto concerns = [&](const Connection& connection) {
-    for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
-      if (task->connection != &connection) continue;
-      if (in_scope(*task)) return true;
-      if (proto::serial_less(task->cmd_sn, highest) && !proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_))
-        return true;
-    }
-    return false;
-  };
   bool over = true;
   for (const auto& connection : session_.connections_) {
-    if (connection.get() == tmf_.connection || !concerns(*connection)) continue;
+    if (connection.get() == tmf_.connection || !round_concerns(*connection, highest)) continue;
     if (tmf_.round == 0) tmf_.round = ++rounds_;
     if (connection->round_ != tmf_.round && !owes_promised_data(*connection)) {
       connection->send_round_ping(tmf_.round, now);

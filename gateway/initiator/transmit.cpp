@@ -31,7 +31,7 @@ bool Session::window_open() const noexcept {
   return proto::serial_less_equal(cmd_sn_, max_cmd_sn_);
 }
 
-Connection* Session::pick_connection() noexcept {
+Connection* Session::pick_connection() const noexcept {
   Connection* best = nullptr;
   for (const auto& connection : connections_) {
     if (!connection->may_take_command()) continue;
@@ -40,7 +40,7 @@ Connection* Session::pick_connection() noexcept {
   return best;
 }
 
-Connection* Session::liveliest_connection() noexcept {
+Connection* Session::liveliest_connection() const noexcept {
   Connection* best = nullptr;
   for (const auto& connection : connections_) {
     if (connection->state_ != ConnectionState::started || !connection->send_queue_.management_room()) continue;
@@ -71,8 +71,7 @@ void Session::start_command(ScsiCommand& command, Task& task, Connection& connec
   ++counters_.commands_by_opcode[kSentCommands.place_of(command.cdb[0])];
 }
 
-bool Session::data_xmit(proto::Micros now) {
-  bool out_of_room = escalation_.wants_room();
+void Session::data_xmit(proto::Micros now) {
   bool blocked = false;  // by the target, or for want of a task
   bool started = false;
   if (state_ == SessionState::logged_in && !queue_suspended_) {
@@ -90,10 +89,7 @@ bool Session::data_xmit(proto::Micros now) {
         connection = pick_connection();
         batch = 0;
       }
-      if (connection == nullptr) {
-        out_of_room = true;
-        break;
-      }
+      if (connection == nullptr) break;
       Task* task = tasks_.alloc(TaskKind::scsi);
       if (task == nullptr) {
         blocked = true;
@@ -109,7 +105,6 @@ bool Session::data_xmit(proto::Micros now) {
   for (const auto& connection : connections_) {
     if (connection->state_ == ConnectionState::started) connection->fill_send_queue();
   }
-  return out_of_room;
 }
 
 void Session::queuecommand(ScsiCommand& command, proto::Micros) {
@@ -127,6 +122,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
     return;
   }
   pending_.push(command);
+  bell_.ring();
 }
 
 void Session::recall(std::uint64_t lun) {

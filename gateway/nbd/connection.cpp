@@ -9,13 +9,8 @@ namespace nbdgw::nbd {
 using proto::nbd::Command;
 using proto::nbd::Error;
 
-Connection::Connection(ExportDirectoryPtr directory, ConnectionListener& listener, const ConnectionOptions& options,
-                       proto::Micros now)
-    : listener_(listener),
-      options_(options),
-      now_(now),
-      staging_(kStagingLength),
-      stall_timeout_(options.stall_timeout) {
+Connection::Connection(ExportDirectoryPtr directory, const ConnectionOptions& options, proto::Micros now)
+    : options_(options), now_(now), staging_(kStagingLength), stall_timeout_(options.stall_timeout) {
   NBDGW_ASSERT(options.max_in_flight > 0, "a connection may have at least one request in flight");
   handshake_ =
       std::make_unique<Handshake>(std::move(directory), handshake_output_, counters_, options.handshake_timeout, now);
@@ -66,21 +61,14 @@ void Connection::enter(Phase phase, CloseReason reason) {
   if (!reads()) stake_.leave();
 }
 
-bool Connection::output_pending() const noexcept {
+bool Connection::wants_tx() const noexcept {
   return !handshake_sending_.empty() || !handshake_output_.empty() || !replies_.empty();
-}
-
-void Connection::wake() noexcept {
-  if (listener_told_) return;
-  listener_told_ = true;
-  listener_.output_ready(*this);
 }
 
 // ---- sending
 // --------------------------------------------------------------------------------------------------------
 
 std::size_t Connection::tx_buffers(std::span<iovec> out) {
-  listener_told_ = false;
   if (phase_ == Phase::closed || out.empty()) return 0;
   if (handshake_sending_.empty()) handshake_sending_.swap(handshake_output_);
   if (!handshake_sending_.empty()) {
@@ -120,7 +108,6 @@ void Connection::on_peer_gone(bool input_ended, proto::Micros now) {
   if (phase_ == Phase::closed) return;
   peer_gone_ = true;
   input_ended_ = input_ended_ || input_ended;
-  listener_told_ = false;
   if (input_ended_ && rx_ != Rx::header && staging_.size() < rx_left_) {  // will not come whole, so it needs no room
     stop_waiting();
     blocked_ = false;
@@ -130,7 +117,7 @@ void Connection::on_peer_gone(bool input_ended, proto::Micros now) {
   do {
     drop_replies();
     advance(now);  // what was dropped has made room
-  } while (output_pending());
+  } while (wants_tx());
 }
 
 void Connection::on_peer_dead(proto::Micros now) {
@@ -184,7 +171,7 @@ void Connection::on_disconnected(proto::Micros now) {
 bool Connection::wants_close() const noexcept {
   if (cut_off_) return phase_ != Phase::closed;
   // What is blocked waits for memory or for others to be done, and then goes on.
-  const bool exhausted = input_ended_ && !blocked_ && in_flight_.size() == 0 && !output_pending();
+  const bool exhausted = input_ended_ && !blocked_ && in_flight_.size() == 0 && !wants_tx();
   switch (phase_) {
     case Phase::handshake:
     case Phase::transmission:
@@ -194,11 +181,11 @@ bool Connection::wants_close() const noexcept {
     case Phase::closed:
       return false;
     case Phase::draining:
-      return in_flight_.size() == 0 && rx_ == Rx::header && !output_pending();
+      return in_flight_.size() == 0 && rx_ == Rx::header && !wants_tx();
     case Phase::disconnecting:
-      return in_flight_.size() == 0 && !output_pending();
+      return in_flight_.size() == 0 && !wants_tx();
     case Phase::closing:
-      return !output_pending();
+      return !wants_tx();
   }
   return false;
 }
@@ -315,7 +302,7 @@ void Connection::segment_done(Request& request, Segment& segment) {
   NBDGW_ASSERT(!in_step_, "the backend never answers from inside a call of the engine");
   NBDGW_ASSERT(request.connection == this && !request.marks.finished, "a request in flight on this connection");
   NBDGW_ASSERT(request.header.command == Command::read, "only a READ has data to send");
-  if (replies_.segment_done(request, segment)) wake();
+  if (replies_.segment_done(request, segment)) bell_.ring();
 }
 
 void Connection::finish(Request& request, Error error, const char* text) {
@@ -340,7 +327,7 @@ void Connection::finish(Request& request, Error error, const char* text) {
     blocked_ = false;
     take_discard();
   }
-  wake();
+  bell_.ring();
 }
 
 }  // namespace nbdgw::nbd

@@ -21,20 +21,10 @@
 #include "gateway/nbd/reply_queue.hpp"
 #include "gateway/nbd/staging.hpp"
 #include "proto/assert.hpp"
+#include "proto/bell.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::nbd {
-
-/// Told that a connection has something to send, when that comes from the backend (Connection::finish,
-/// Connection::segment_done) and not from a call of the shell. Only takes note of it: must not call the engine.
-class ConnectionListener {
- public:
-  /// Called once, then not again before the next tx_buffers().
-  virtual void output_ready(Connection& connection) noexcept = 0;
-
- protected:
-  ~ConnectionListener() = default;
-};
 
 struct ConnectionOptions {
   /// Requests taken and not yet answered. At the limit the connection stops reading.
@@ -54,10 +44,11 @@ struct ConnectionOptions {
 
 /// The server side of one NBD connection, from the greeting to the end: protocol only, no I/O.
 ///
-/// The shell moves the bytes. After each call that it makes, and after ConnectionListener::output_ready(), it looks
-/// at
-///   tx_buffers()     something to send?             then on_sent()
-///   rx_buffers()     room to receive?               then on_received(); none: do not read, TCP pushes back
+/// The shell moves the bytes. After each call that it makes, and whenever the engine has rung its bell (set_bell()),
+/// which it does in every such call and when the backend has told an outcome, the shell looks at
+///   wants_tx()       something to send?             then tx_buffers() and on_sent()
+///   wants_rx()       room to receive?               then rx_buffers() and on_received(); none: do not read, TCP
+///                                                   pushes back
 ///   wants_export()   an export to look up?          then export_found(), export_unknown(), export_shut() or
 ///                                                   export_waiting()
 ///   stalled()        waits for payload memory?      then on_room() once there is some
@@ -92,22 +83,28 @@ class Connection {
     closed,         // after on_disconnected(): no request is held any more
   };
 
-  /// The greeting is ready to be sent at once. The listener must outlive the connection.
-  Connection(ExportDirectoryPtr directory, ConnectionListener& listener, const ConnectionOptions& options,
-             proto::Micros now);
+  /// The greeting is ready to be sent at once.
+  Connection(ExportDirectoryPtr directory, const ConnectionOptions& options, proto::Micros now);
   /// Goes on with a connection that another process has kept (handover.cpp): as in a handshake, its export is asked
   /// for first.
-  Connection(KeptConnection kept, ConnectionListener& listener, const ConnectionOptions& options, proto::Micros now);
+  Connection(KeptConnection kept, const ConnectionOptions& options, proto::Micros now);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
+  /// Rung when the shell has to look at the connection.
+  void set_bell(proto::Bell* bell) noexcept { bell_.hang(bell); }
+
   // ---- the shell: bytes ----
 
+  /// Whether rx_buffers() has room to give.
+  bool wants_rx() const noexcept;
   /// Where the next bytes from the client go: fills entries of `out`, returns how many. 0: do not read now.
   std::size_t rx_buffers(std::span<iovec> out);
   /// `length` bytes have come in, into the entries of the last rx_buffers(), in order.
   void on_received(std::size_t length, proto::Micros now);
+  /// Whether tx_buffers() has something to give.
+  bool wants_tx() const noexcept;
   /// What is to be sent next, as many replies as fit. 0: nothing.
   std::size_t tx_buffers(std::span<iovec> out);
   /// The first `length` bytes of the last tx_buffers() are sent.
@@ -118,6 +115,9 @@ class Connection {
   void on_peer_gone(bool input_ended, proto::Micros now);
   /// The same, and the reason for the end: its host is dead.
   void on_peer_dead(proto::Micros now);
+  /// Both have been told by on_peer_gone().
+  bool peer_gone() const noexcept { return peer_gone_; }
+  bool input_ended() const noexcept { return input_ended_; }
   /// The socket is closed, by whomever. Everything in flight is abandoned to the backend.
   void on_disconnected(proto::Micros now);
 
@@ -212,7 +212,7 @@ class Connection {
   /// Longest message that is looked at whole: an option with its data.
   static constexpr std::size_t kStagingLength = kMaxUnread;
 
-  /// A step of the engine, during which the backend must not call back.
+  /// A step of the engine, during which the backend must not call back. Whatever it leads to, the shell looks then.
   class Step {
    public:
     Step(Connection& connection, proto::Micros now) noexcept : connection_(connection) {
@@ -220,17 +220,21 @@ class Connection {
       connection.in_step_ = true;
       connection.now_ = now;
     }
-    ~Step() { connection_.in_step_ = false; }
+    ~Step() {
+      connection_.in_step_ = false;
+      if (!in_vain_ && connection_.phase_ != Phase::closed) connection_.bell_.ring();
+    }
+    /// It has led to nothing.
+    void in_vain() noexcept { in_vain_ = true; }
     Step(const Step&) = delete;
     Step& operator=(const Step&) = delete;
 
    private:
     Connection& connection_;
+    bool in_vain_ = false;
   };
 
   void enter(Phase phase, CloseReason reason);
-  bool output_pending() const noexcept;
-  void wake() noexcept;
   void drop_replies();
   void abandon(Request& request);
 
@@ -265,13 +269,12 @@ class Connection {
   bool take_discard();
   void drop_unfinished_write();
 
-  ConnectionListener& listener_;
+  proto::BellPull bell_;
   const ConnectionOptions options_;
   Phase phase_ = Phase::handshake;
   CloseReason close_reason_ = CloseReason::none;
   bool in_step_ = false;
   proto::Micros now_ = 0;  // of the last step
-  bool listener_told_ = false;
 
   // Handshake; the object goes once the transmission begins, its last output a little later.
   std::unique_ptr<Handshake> handshake_;

@@ -15,10 +15,8 @@ bool keeps_promises(const ExportInfo& now, const ExportInfo& before) noexcept {
          now.min_block <= before.min_block;
 }
 
-Connection::Connection(KeptConnection kept, ConnectionListener& listener, const ConnectionOptions& options,
-                       proto::Micros now)
-    : listener_(listener),
-      options_(options),
+Connection::Connection(KeptConnection kept, const ConnectionOptions& options, proto::Micros now)
+    : options_(options),
       phase_(Phase::resuming),
       now_(now),
       resumed_(std::make_unique<KeptConnection>(std::move(kept))),
@@ -40,7 +38,7 @@ void Connection::begin_handover(proto::Micros now) {
 }
 
 bool Connection::parked() const noexcept {
-  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && !output_pending();
+  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && !wants_tx();
 }
 
 KeptConnection Connection::kept() const {

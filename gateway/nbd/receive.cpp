@@ -48,10 +48,16 @@ bool Connection::reads() const noexcept {
   return false;
 }
 
+bool Connection::wants_rx() const noexcept {
+  if (!reads() || blocked_ || wants_close()) return false;
+  if (leaves_requests() && rx_ == Rx::header) return false;
+  // While an export is awaited, a client may say more than there is room for.
+  return staging_.size() < kStagingLength || (rx_ == Rx::payload && rx_segment_ != nullptr);
+}
+
 std::size_t Connection::rx_buffers(std::span<iovec> out) {
   offered_payload_ = offered_staging_ = 0;
-  if (!reads() || blocked_ || wants_close() || out.empty()) return 0;
-  if (leaves_requests() && rx_ == Rx::header) return 0;
+  if (!wants_rx() || out.empty()) return 0;
 
   std::size_t filled = 0;
   std::size_t room = 0;  // wanted in the staging memory
@@ -93,11 +99,14 @@ void Connection::on_received(std::size_t length, proto::Micros now) {
 }
 
 void Connection::on_room(proto::Micros now) {
-  const Step step(*this, now);
-  if (!stalled_) return;
+  Step step(*this, now);
+  if (!stalled_) return step.in_vain();
+  const std::size_t unread = staging_.size();
+  const proto::Micros check_at = check_at_;
   stalled_ = false;
   advance(now);
   if (!stalled_) stake_.leave();
+  if (stalled_ && staging_.size() == unread && check_at_ == check_at) step.in_vain();
 }
 
 void Connection::stop_waiting() noexcept {

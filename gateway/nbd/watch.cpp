@@ -27,7 +27,7 @@ void Connection::begin_watch(proto::Micros now) noexcept {
 
 void Connection::look_at_debts(proto::Micros now) noexcept {
   payload_debt_.look(owes_payload(), counters_.bytes_received, now);
-  reply_debt_.look(output_pending(), counters_.bytes_sent, now);
+  reply_debt_.look(wants_tx(), counters_.bytes_sent, now);
 }
 
 /// The end of a window.
@@ -66,6 +66,7 @@ void Connection::cut_off(CloseReason reason) noexcept {
 void Connection::set_stall_timeout(proto::Micros timeout, proto::Micros now) noexcept {
   stall_timeout_ = timeout;
   if (check_at_ != proto::kNever && !leaving()) check_at_ = std::min(check_at_, now + timeout);
+  bell_.ring();
 }
 
 }  // namespace nbdgw::nbd

@@ -27,7 +27,6 @@ bool Errand::advance(proto::Micros now) {
     if (under_way && is_wanted()) return false;
     report(state == SessionState::logged_in, now);
     if (!session_.stopping()) session_.teardown(now);
-    shard_.touch(*driver_);  // it moves the bytes of the logout
   }
   if (session_.state() != SessionState::terminated) return false;
   shard_.remove_station(*driver_);
@@ -48,7 +47,6 @@ void Errand::report(bool reinstated, proto::Micros now) {
   const std::shared_ptr<SessionDriver> sender = sender_.lock();
   if (sender == nullptr) return;
   sender->session().errand_over(reinstated ? &group_ : nullptr, now);
-  shard_.touch(*sender);
 }
 
 }  // namespace nbdgw::net

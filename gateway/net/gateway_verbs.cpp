@@ -157,7 +157,6 @@ void Gateway::recover(std::string target, RecoveryRequest request, bool dry_run,
     request.id = next_request();
     worker->shard.post([worker = worker, driver = driver, request, dry_run, done = std::move(done)](proto::Micros) {
       Verdict verdict = begin(driver->session(), request, dry_run);
-      worker->shard.touch(*driver);  // the ladder takes its next step at the end of the turn
       done(std::move(verdict));
     });
   });
@@ -169,7 +168,6 @@ void Gateway::drop_connection(std::string target, std::uint16_t cid, bool dry_ru
     if (driver == nullptr) return done(no_target(target));
     worker->shard.post([worker = worker, driver = driver, cid, dry_run, done = std::move(done)](proto::Micros now) {
       Verdict verdict = drop(driver->session(), cid, dry_run, now);
-      worker->shard.touch(*driver);
       done(std::move(verdict));
     });
   });
@@ -193,7 +191,6 @@ void Gateway::rescan(std::string name, bool dry_run, OnVerdict done) {
     const std::uint32_t id = next_request();
     worker->shard.post([worker = worker, slot = slot, id, dry_run, done = std::move(done)](proto::Micros now) {
       Verdict verdict = begin_rescan(*slot, id, dry_run, now);
-      worker->shard.touch(slot->station());
       done(std::move(verdict));
     });
   });

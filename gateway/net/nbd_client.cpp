@@ -1,12 +1,10 @@
 #include "gateway/net/nbd_client.hpp"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/shard.hpp"
@@ -14,18 +12,6 @@
 #include "proto/assert.hpp"
 
 namespace nbdgw::net {
-namespace {
-
-std::uint64_t requests(const nbd::Counters& counters) {
-  return std::accumulate(counters.requests.begin(), counters.requests.end(), std::uint64_t{0});
-}
-
-/// A client that says goodbye sends nothing more, so there is no input that a close could trip over.
-bool said_goodbye(nbd::CloseReason reason) noexcept {
-  return reason == nbd::CloseReason::disc || reason == nbd::CloseReason::client_abort;
-}
-
-}  // namespace
 
 NbdClient::NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
                      const nbd::ConnectionOptions& options, proto::Micros now)
@@ -34,8 +20,9 @@ NbdClient::NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket tick
       ticket_(std::move(ticket)),
       socket_(std::move(fd)),
       peer_(peer_text(socket_.native())),
-      engine_(std::move(directory), *this, options, now) {
+      engine_(std::move(directory), options, now) {
   set_tcp_options(socket_.native());
+  engine_.set_bell(&bell_);
 }
 
 NbdClient::NbdClient(std::uint64_t id, KeptClient kept, ConnectionLimit::Ticket ticket,
@@ -45,8 +32,10 @@ NbdClient::NbdClient(std::uint64_t id, KeptClient kept, ConnectionLimit::Ticket 
       ticket_(std::move(ticket)),
       socket_(std::move(kept.fd)),
       peer_(peer_text(socket_.native())),
-      engine_(std::move(kept.connection), *this, options, now),
-      resumes_(true) {}
+      engine_(std::move(kept.connection), options, now),
+      resumes_(true) {
+  engine_.set_bell(&bell_);
+}
 
 NbdClient::~NbdClient() = default;
 
@@ -81,7 +70,7 @@ void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
       receive(now);
     }
   }
-  if (state_ != State::closed) shard_->touch(*this);
+  if (state_ != State::closed) bell_.ring();
 }
 
 Transfer NbdClient::receive(proto::Micros now) {
@@ -99,7 +88,6 @@ Transfer NbdClient::receive(proto::Micros now) {
       lost_ = socket_.error();
       break;
   }
-  if (slot_ != nullptr) shard_->touch(slot_->station());
   return result;
 }
 
@@ -127,7 +115,6 @@ void NbdClient::do_the_rest(proto::Micros now) {
   const Transfer result = receive(now);
   const bool came = engine_.counters().bytes_received != before;
   ended_ = ended_ || (result == Transfer::done && !came);
-  if (ended_ || came) shard_->touch(*this);  // else it goes on when something of it is done
 }
 
 void NbdClient::discard_input() {
@@ -137,23 +124,40 @@ void NbdClient::discard_input() {
   ended_ = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || discarded_ > kLingerBytes;
 }
 
-void NbdClient::output_ready(nbd::Connection&) noexcept {
-  shard_->touch(*this);
+void NbdClient::on_bell(void* client) noexcept {
+  NbdClient& self = *static_cast<NbdClient*>(client);
+  if (self.shard_ != nullptr) self.shard_->touch(self);  // else it is about to come to one
 }
 
 void NbdClient::serve(proto::Micros now) {
+  bell_.hush();
+  look(now);
+  bell_.listen();
+  // What has left may have made way for a request that finds no room, or for an option that names an export; the
+  // socket may take more in the next turn; and so on.
+  if (wants_turn()) bell_.ring();
+}
+
+bool NbdClient::wants_turn() const noexcept {
+  if (state_ == State::lingering) return ended_;
+  if (state_ != State::open) return false;
+  if (engine_.wants_close() || engine_.parked() || (engine_.stalled() && !stalled_)) return true;
+  if (waits_for_export_ ? export_has_come() : engine_.wants_export().has_value()) return true;
+  if (ended_ && !engine_.input_ended()) return true;
+  if (gone_) return !engine_.peer_gone() || engine_.wants_tx() || (!ended_ && engine_.wants_rx());
+  return (engine_.wants_tx() && !socket_.wants_write()) || (engine_.wants_rx() && !socket_.wants_read());
+}
+
+void NbdClient::look(proto::Micros now) {
   if (state_ == State::lingering && ended_) close(now, {});
   if (state_ != State::open) return;
   if (!settle_export(now)) return;  // on its way to another shard
   if (gone_ || ended_) do_the_rest(now);
   if (!gone_) send(now);
-  // Only now: what has left may have made way for a request that finds no room, or for an option that names an
-  // export.
   if (engine_.stalled() && !stalled_) {
     stalled_ = true;
     shard_->stall(*this);
   }
-  if (engine_.wants_export() && !waits_for_export_) shard_->touch(*this);
   if (engine_.wants_close()) {
     finish(now);
   } else if (engine_.parked()) {
@@ -192,22 +196,33 @@ bool NbdClient::settle_export(proto::Micros now) {
     if (engine_.backend() != nullptr) {
       slot_ = slot;
       note_attached();
-      shard_->touch(slot_->station());  // requests may have come right behind the handshake
     }
   }
   return true;
 }
 
+/// That it waits for: settle_export() would go on.
+bool NbdClient::export_has_come() const noexcept {
+  const auto wanted = engine_.wants_export();
+  if (!wanted) return false;
+  ExportSlot* const slot = shard_->find_export(*wanted);
+  if (slot != nullptr) return slot->backend() != nullptr || !takes_new(*slot);
+  const ExportPlace* const place = shard_->place_of(*wanted);
+  return place == nullptr || place->shard != nullptr;
+}
+
+bool NbdClient::takes_new(const ExportSlot& slot) const noexcept {
+  return resumes_ || (shard_->takes_clients() && slot.admin_state() == AdminState::ready);
+}
+
 /// Operators may want no new clients, of this export or of any.
 bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
-  if (resumes_) return false;
+  if (takes_new(slot)) return false;
   if (!shard_->takes_clients()) {
     engine_.export_shut("the gateway is being drained and takes no new clients", now);
-  } else if (slot.admin_state() != AdminState::ready) {
+  } else {
     const char* const why = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
     engine_.export_shut("export " + slot.name() + why + " and takes no new clients", now);
-  } else {
-    return false;
   }
   return true;
 }
@@ -228,8 +243,6 @@ bool NbdClient::retry_room(proto::Micros now) {
   if (state_ == State::open) {
     engine_.on_room(now);
     if (engine_.stalled()) return true;
-    shard_->touch(*this);
-    if (slot_ != nullptr) shard_->touch(slot_->station());
   }
   stalled_ = false;
   return false;
@@ -237,22 +250,10 @@ bool NbdClient::retry_room(proto::Micros now) {
 
 void NbdClient::send(proto::Micros now) {
   const std::uint64_t sent_before = engine_.counters().bytes_sent;
-  switch (socket_.send(engine_, now)) {
-    case Transfer::more:
-      shard_->touch(*this);
-      break;
-    case Transfer::failed:
-      gone_ = true;
-      lost_ = socket_.error();
-      shard_->touch(*this);
-      break;
-    case Transfer::done:
-    case Transfer::engine_full:
-    case Transfer::ended:
-      break;
+  if (socket_.send(engine_, now) == Transfer::failed) {
+    gone_ = true;
+    lost_ = socket_.error();
   }
-  // What was sent has made room under the in-flight limit: requests that waited for it may have begun.
-  if (slot_ != nullptr && engine_.counters().bytes_sent != sent_before) shard_->touch(slot_->station());
   if (engine_.counters().bytes_sent != sent_before) watch_.sent(now);
 }
 
@@ -290,77 +291,7 @@ void NbdClient::send_away(proto::Micros limit, proto::Micros now) {
   if (state_ != State::open) return;
   engine_.begin_drain(now);
   leave_by_ = std::min(leave_by_, now + limit);
-  shard_->touch(*this);
-}
-
-/// Why it ends, for the log.
-std::string NbdClient::farewell() const {
-  if (engine_.close_reason() != nbd::CloseReason::none) return nbd::describe(engine_.close_reason());
-  return lost_ == 0 ? "The client closed the connection without a goodbye."
-                    : "The connection is lost: " + error_text(lost_);
-}
-
-void NbdClient::finish(proto::Micros now) {
-  const std::string why = farewell();
-  if (gone_ || said_goodbye(engine_.close_reason()) || ::shutdown(socket_.native(), SHUT_WR) != 0) {
-    close(now, why);
-    return;
-  }
-  if (engine_.close_reason() == nbd::CloseReason::stalled) {
-    tell_debt();
-  } else {
-    spdlog::info("{}: {}", peer_, why);
-  }
-  detach(now);
-  state_ = State::lingering;
-  linger_until_ = now + kLinger;
-  socket_.set_interest(EPOLLIN);
-}
-
-/// Operators want to know who was in the way of the others, and how.
-void NbdClient::tell_debt() const {
-  const nbd::Debt& debt = engine_.debt();
-  std::string owed;
-  if (debt.payload > 0) owed = fmt::format("{} bytes of a WRITE have not come", debt.payload);
-  if (debt.replies > 0)
-    owed += fmt::format("{}{} bytes of replies were not taken", owed.empty() ? "" : ", and ", debt.replies);
-  spdlog::warn(
-      "{}: export {}: {} for {} s, while others waited for memory or request slots: closed "
-      "(limits.stall_timeout)",
-      peer_, slot_->name(), owed, debt.lasted / proto::kSecond);
-}
-
-/// The export is done with this client: nothing of it refers to the other any more.
-void NbdClient::detach(proto::Micros now) {
-  engine_.on_disconnected(now);
-  shard_->count_close(engine_.close_reason());
-  if (slot_ == nullptr) return;
-  slot_->past_clients().counters += engine_.counters();
-  shard_->touch(slot_->station());
-  slot_ = nullptr;
-}
-
-void NbdClient::cut_off(proto::Micros now, const std::string& why) {
-  close(now, why);
-}
-
-void NbdClient::close(proto::Micros now, const std::string& why) {
-  if (state_ == State::closed || state_ == State::moving || state_ == State::parked) return;
-  const bool was_open = state_ == State::open;
-  state_ = State::closed;
-  linger_until_ = proto::kNever;
-  socket_.close();
-  if (was_open) {
-    if (slot_ != nullptr) {
-      const nbd::Counters& counters = engine_.counters();
-      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written. {}", peer_,
-                   slot_->name(), requests(counters), counters.bytes_read, counters.bytes_written, why);
-    } else {
-      spdlog::info("{}: left before it attached. {}", peer_, why);
-    }
-    detach(now);
-  }
-  shard_->leave(*this, nullptr);
+  bell_.ring();
 }
 
 proto::Micros NbdClient::next_deadline() const noexcept {

@@ -10,6 +10,7 @@
 #include "gateway/net/peer_watch.hpp"
 #include "gateway/net/poller.hpp"
 #include "gateway/net/stream_socket.hpp"
+#include "proto/bell.hpp"
 
 namespace nbdgw::net {
 
@@ -28,7 +29,7 @@ inline constexpr proto::Micros kLeftBehind = 120 * proto::kSecond;
 
 /// One NBD client: its socket and its protocol engine. It is born on the shard that accepted it, moves to the shard
 /// of the export that its handshake names, and stays there.
-class NbdClient final : public Watcher, private nbd::ConnectionListener {
+class NbdClient final : public Watcher {
  public:
   /// `id`: for operators, unique over the gateway.
   NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
@@ -49,6 +50,9 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   void enter(Shard& shard, proto::Micros now);
   /// End of a turn in which something happened: looks up exports, sends, closes.
   void serve(proto::Micros now);
+  /// There is something left to do for serve() that no socket, deadline or message will bring; see
+  /// Station::wants_turn().
+  bool wants_turn() const noexcept;
   /// Payload memory may have been freed. True: the client still waits for some.
   bool retry_room(proto::Micros now);
   void set_stall_timeout(proto::Micros timeout, proto::Micros now) noexcept {
@@ -91,13 +95,15 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
     closed,
   };
 
-  void output_ready(nbd::Connection& connection) noexcept override;
-
+  static void on_bell(void* client) noexcept;
+  void look(proto::Micros now);
   Transfer receive(proto::Micros now);
   void do_the_rest(proto::Micros now);
   void look_for_the_end();
   void discard_input();
   bool settle_export(proto::Micros now);
+  bool export_has_come() const noexcept;
+  bool takes_new(const ExportSlot& slot) const noexcept;
   bool refuse_new(const ExportSlot& slot, proto::Micros now);
   void move_to(Shard& target);
   void note_attached();
@@ -117,6 +123,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   ConnectionLimit::Ticket ticket_;
   StreamSocket socket_;
   const std::string peer_;
+  proto::Bell bell_{&on_bell, this};
   nbd::Connection engine_;
   State state_ = State::open;
   bool touched_ = false;  // is in the shard's list for the end of this turn

@@ -97,6 +97,7 @@ class PortalSocket final : public Watcher {
 
   State state() const noexcept { return state_; }
   StreamSocket& socket() noexcept { return socket_; }
+  const StreamSocket& socket() const noexcept { return socket_; }
   /// Why it is not there: set when a connect has failed, or by fail().
   bool failed() const noexcept { return !failure_.empty(); }
   const std::string& failure() const noexcept { return failure_; }

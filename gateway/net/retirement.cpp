@@ -54,7 +54,7 @@ bool Retirement::free_if_idle(SessionExport& slot, proto::Micros now) {
   SessionDriver& driver = slot.driver();
   legacies_.push_back(legacy_of(slot, now));
   // Debts stay with the disk, as long as somebody serves it.
-  if (exported.disk()->exports > 1) legacies_.back().cache.cache.drop_debts();
+  if (exported.disk()->exports.size() > 1) legacies_.back().cache.cache.drop_debts();
   spdlog::info("export {}: gone", slot.name());
   driver.remove_export(exported);
   erase_owned(exports_, slot);
@@ -67,10 +67,7 @@ bool Retirement::advance(SessionDriver& driver, proto::Micros now) {
   const bool any_export = std::ranges::any_of(leavers_.exports, mine);
   if (session.state() == initiator::SessionState::terminated) {
     // Whatever was with it has been handed back; the exports go as soon as they have seen it.
-    if (any_export) {
-      shard_.touch(driver);
-      return false;
-    }
+    if (any_export) return false;
     spdlog::info("target {}: gone", session.settings().label);
     shard_.remove_station(driver);
     erase_owned(drivers_, driver);
@@ -83,7 +80,6 @@ bool Retirement::advance(SessionDriver& driver, proto::Micros now) {
   if (!stopping && (!any_export || (late_ && !any_client))) {
     stopping_.push_back(&driver);
     session.teardown(now);
-    shard_.touch(driver);  // it moves the bytes of the logout
   }
   return false;
 }

@@ -33,6 +33,7 @@ SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& reco
   for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
     links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
   }
+  session.set_bell(&bell());
 }
 
 void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
@@ -40,6 +41,7 @@ void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   capacity_rounds_.plan(exports_.size(), now);
   note_shared(exports_, exported.unit().lun());
   states_seen_.push_back(exported.state());
+  exported.set_bell(&bell());
   if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now, bridge::Login::long_ago);
 }
 
@@ -49,6 +51,7 @@ void SessionDriver::remove_export(bridge::Export& exported) {
   NBDGW_ASSERT(place != exports_.end(), "an export of this driver");
   states_seen_.erase(states_seen_.begin() + (place - exports_.begin()));
   exports_.erase(place);
+  exported.set_bell(nullptr);
   if (exports_.empty()) capacity_rounds_.plan(0, 0);
   note_shared(exports_, exported.unit().lun());
 }
@@ -70,7 +73,7 @@ void SessionDriver::on_portal_socket(PortalSocket& socket, proto::Micros now) {
   if (socket.state() == PortalSocket::State::connected && links_[socket.index()]->told_connected) {
     receive(socket.index(), now);
   }
-  shard_.touch(*this);
+  bell().ring();
 }
 
 void SessionDriver::receive(std::uint16_t index, proto::Micros now) {
@@ -106,10 +109,7 @@ void SessionDriver::deliver(proto::Micros now) {
   serve_socket_requests(now);
   serve_events(now);
   spread_news(now);
-  for (bridge::Export* exported : exports_) {
-    exported->deliver(replies_, now);
-    if (exported->take_woke_others()) shard_.touch_stations();
-  }
+  for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
   serve_recovery_events();
   note_export_changes();
   if (session_.portals().has_others()) consider_leaving(now);
@@ -118,10 +118,7 @@ void SessionDriver::deliver(proto::Micros now) {
 }
 
 void SessionDriver::transmit(proto::Micros now) {
-  // What was recalled for news of this turn comes back in the next, and nothing else may come to wake us.
-  if (session_.wants_deliver()) shard_.touch(*this);
-  const bool out_of_room = session_.data_xmit(now);
-  bool sent_all_of_one = false;
+  session_.data_xmit(now);
   for (std::uint16_t i = 0; i < links_.size(); ++i) {
     PortalSocket& socket = links_[i]->socket;
     if (socket.state() != PortalSocket::State::connected || socket.failed() || !session_.connection(i).wants_tx()) {
@@ -129,11 +126,31 @@ void SessionDriver::transmit(proto::Micros now) {
     }
     const Transfer result = socket.socket().send(session_.connection(i), now);
     if (result == Transfer::failed) socket.fail(socket.socket().error_text());
-    if (result == Transfer::failed || result == Transfer::more) shard_.touch(*this);
-    if (result == Transfer::done && !socket.socket().wants_write()) sent_all_of_one = true;
   }
-  // The send queues were too short for all commands: now there is room, and nothing else may come to wake the rest.
-  if (out_of_room && sent_all_of_one) shard_.touch(*this);
+}
+
+/// What was recalled for news of this turn, commands for which there was no room before something was sent, and so
+/// on.
+bool SessionDriver::wants_turn() const noexcept {
+  if (session_.wants_turn()) return true;
+  for (const auto& link : links_) {
+    if (wants_turn(*link)) return true;
+  }
+  for (std::size_t i = 0; i < exports_.size(); ++i) {
+    if (exports_[i]->wants_turn() || exports_[i]->state() != states_seen_[i]) return true;
+  }
+  return false;
+}
+
+/// Something for settle_links(), or bytes to be sent that the socket would take.
+bool SessionDriver::wants_turn(const Link& link) const noexcept {
+  const PortalSocket& socket = link.socket;
+  if (socket.failed()) return true;
+  if (socket.state() == PortalSocket::State::connected) {
+    const initiator::Session& session = session_;
+    return !link.told_connected || (session.connection(socket.index()).wants_tx() && !socket.socket().wants_write());
+  }
+  return socket.wants_lookup() || (socket.state() == PortalSocket::State::leaving && session_.stopping());
 }
 
 void SessionDriver::settle_links(proto::Micros now) {
@@ -185,7 +202,6 @@ void SessionDriver::serve_socket_requests(proto::Micros now) {
     portals.insert(portals.begin(), request.portal);
     link.socket.connect(std::move(portals), now, request.address);
     look_up(request.connection);
-    if (link.socket.failed()) shard_.touch(*this);
   }
 }
 
@@ -204,7 +220,7 @@ void SessionDriver::look_up(std::uint16_t index, const PortalSocket::Lookup& loo
                         const std::shared_ptr<SessionDriver> driver = weak.lock();
                         if (driver == nullptr) return;
                         driver->links_[index]->socket.on_resolved(lookup, addresses, error, now);
-                        driver->shard_.touch(*driver);
+                        driver->bell().ring();
                       });
                     });
 }
@@ -336,7 +352,7 @@ void SessionDriver::note_export_changes() {
 void SessionDriver::consider_leaving(proto::Micros now) {
   if (std::ranges::none_of(exports_, [](const bridge::Export* each) { return each->path_unusable(); })) return;
   const std::string why = path_choice_.reason_to_leave(exports_, now);
-  if (!why.empty() && session_.leave_portal(why, now)) shard_.touch(*this);
+  if (!why.empty()) session_.leave_portal(why, now);
 }
 
 proto::Micros SessionDriver::next_deadline() const noexcept {

@@ -32,8 +32,8 @@ inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
 /// happens to it, and tells its exports when it comes and goes, and when a LUN was reset.
 class SessionDriver final : public Station, public PortalSocket::Owner {
  public:
-  /// All must outlive the driver. It goes on the shard's thread, when the session is terminated and the shard does
-  /// not know it any more (Shard::remove_station()), or after that thread.
+  /// All must outlive the driver, and the session rings its bell from now on. It goes on the shard's thread, when the
+  /// session is terminated and the shard does not know it any more (Shard::remove_station()), or after that thread.
   SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session);
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
@@ -51,6 +51,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
 
   void deliver(proto::Micros now) override;
   void transmit(proto::Micros now) override;
+  bool wants_turn() const noexcept override;
   proto::Micros next_deadline() const noexcept override;
   void on_deadline(proto::Micros now) override;
   void begin_drain(proto::Micros now) override;
@@ -64,6 +65,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
     bool told_connected = false;  // the session knows
   };
 
+  bool wants_turn(const Link& link) const noexcept;
   void on_portal_socket(PortalSocket& socket, proto::Micros now) override;
   void receive(std::uint16_t index, proto::Micros now);
   void look_for_sleep(proto::Micros now);

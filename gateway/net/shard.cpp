@@ -13,6 +13,11 @@
 
 namespace nbdgw::net {
 
+void Station::on_bell(void* station) noexcept {
+  Station& self = *static_cast<Station*>(station);
+  if (self.shard_ != nullptr) self.shard_->touch(self);
+}
+
 Shard::Shard(std::uint32_t index, const ShardOptions& options)
     : index_(index),
       arena_(options.memory),
@@ -29,6 +34,7 @@ Shard::~Shard() {
 
 void Shard::add_station(Station& station) {
   stations_.push_back(&station);
+  station.shard_ = this;
   touch(station);  // so that its first turn looks at its sockets and deadlines
 }
 
@@ -44,6 +50,7 @@ void Shard::set_places(ExportPlacesPtr places) {
 void Shard::remove_station(Station& station) {
   std::erase(stations_, &station);
   std::erase(touched_stations_, &station);
+  station.shard_ = nullptr;
   station.touched_ = false;
 }
 
@@ -98,11 +105,14 @@ void Shard::run() {
 
 void Shard::turn() {
   proto::Micros timeout = proto::kNever;
-  if (!touched_stations_.empty() || !touched_clients_.empty()) {
+  if (has_work()) {
     timeout = 0;  // the last turn has left something to do
   } else if (wake_at_ != proto::kNever) {
     timeout = wake_at_ - now_;
   }
+#ifdef NBDGW_CHECKED
+  if (timeout != 0) check_turns();
+#endif
   if (timeout != 0) let_others_work();
   const auto ready = poller_.wait(timeout);
   now_ = steady_now();
@@ -134,7 +144,8 @@ void Shard::let_others_work() noexcept {
 }
 
 void Shard::advance_chores(proto::Micros now) {
-  std::erase_if(chores_, [now](const auto& chore) { return chore->advance(now); });
+  // The exports that are left share the room of one that has gone.
+  if (std::erase_if(chores_, [now](const auto& chore) { return chore->advance(now); }) > 0) room_made_ = true;
   for (const auto& chore : chores_) note_deadline(chore->next_deadline());
 }
 
@@ -159,10 +170,6 @@ void Shard::touch(Station& station) {
   touched_stations_.push_back(&station);
 }
 
-void Shard::touch_stations() {
-  for (Station* station : stations_) touch(*station);
-}
-
 void Shard::touch(NbdClient& client) {
   if (client.touched_) return;
   client.touched_ = true;
@@ -170,8 +177,7 @@ void Shard::touch(NbdClient& client) {
 }
 
 void Shard::settle(proto::Micros now) {
-  for (int round = 0; round < kRoundsPerTurn; ++round) {
-    if (touched_stations_.empty() && touched_clients_.empty()) break;
+  for (int round = 0; round < kRoundsPerTurn && has_work(); ++round) {
     serve_stations(now);
     serve_clients(now);
     serve_stalled(now);
@@ -183,10 +189,13 @@ void Shard::serve_stations(proto::Micros now) {
   serving_stations_.swap(touched_stations_);
   for (Station* station : serving_stations_) {
     station->touched_ = false;
+    station->bell_.hush();
     station->deliver(now);
   }
   for (Station* station : serving_stations_) {
     station->transmit(now);
+    station->bell_.listen();
+    if (station->wants_turn()) touch(*station);
     note_deadline(station->next_deadline());
   }
   serving_stations_.clear();
@@ -202,7 +211,23 @@ void Shard::serve_clients(proto::Micros now) {
   serving_clients_.clear();
 }
 
+/// A mistake of ours: somebody would wait, perhaps for ever, for a turn that nobody has asked for.
+void Shard::check_turns() {
+  for (const Station* station : stations_) {
+    NBDGW_ASSERT(!station->wants_turn(), "no station sleeps that has work");
+    NBDGW_ASSERT(station->next_deadline() >= wake_at_, "no station oversleeps its deadline");
+  }
+  for (const auto& client : clients_) {
+    NBDGW_ASSERT(!client->wants_turn(), "no client sleeps that has work");
+    NBDGW_ASSERT(client->next_deadline() >= wake_at_, "no client oversleeps its deadline");
+  }
+  for (NbdClient* client : stalled_) {
+    NBDGW_ASSERT(!client->open() || client->retry_room(now_), "no client waits for room that there is");
+  }
+}
+
 void Shard::serve_stalled(proto::Micros now) {
+  room_made_ = false;
   if (stalled_.empty()) return;
   std::size_t kept = 0;
   for (NbdClient* client : stalled_) {
@@ -238,10 +263,7 @@ void Shard::take_clients(bool yes) {
 
 void Shard::set_stall_timeout(proto::Micros timeout, proto::Micros now) {
   stall_timeout_ = timeout;
-  for (const auto& client : clients_) {
-    client->set_stall_timeout(timeout, now);
-    note_deadline(client->next_deadline());
-  }
+  for (const auto& client : clients_) client->set_stall_timeout(timeout, now);
 }
 
 void Shard::set_admin_state(ExportSlot& slot, AdminState state, proto::Micros now) {
@@ -276,6 +298,7 @@ void Shard::stall(NbdClient& client) {
 
 void Shard::leave(NbdClient& client, Shard* target) {
   leaving_.emplace_back(&client, target);
+  room_made_ = true;
 }
 
 void Shard::send_off() {
@@ -327,11 +350,9 @@ void Shard::begin_drain(proto::Micros limit, bool keep_clients, proto::Micros no
   note_deadline(std::min(stage_deadline_, handshake_deadline_));
   for (Station* station : stations_) {
     station->begin_drain(now);
-    touch(*station);
   }
   for (const auto& client : clients_) {
     say_goodbye(*client, now);
-    touch(*client);
   }
 }
 
@@ -354,7 +375,6 @@ void Shard::advance_drain(proto::Micros now) {
     note_deadline(stage_deadline_);
     cut_off_clients(now);
     host_.remove(now);
-    for (Station* station : stations_) touch(*station);  // they move the bytes of the logouts
     send_off();
   }
   if (stage_ == Stage::closing && (late || (host_.removed() && clients_at_work() == 0))) stage_ = Stage::ended;

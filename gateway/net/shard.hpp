@@ -56,6 +56,10 @@ struct ShardOptions {
 /// A turn: sleep until something is ready; every ready socket receives into its engine; then, once, the end of the
 /// turn (settle): what came in is handed on until nothing moves, and what there is to send leaves, gathered, in one
 /// system call per socket. Sockets are closed, clients moved and destroyed only there.
+///
+/// Whose turn it is nobody has to remember: engines ring the bell of their station or client where they get work, and
+/// both look last whether something was left. Builds for tests (NBDGW_CHECKED) look before each sleep whether
+/// somebody was forgotten all the same, and end there if so.
 class Shard {
  public:
   /// How long the sessions may take to log out, whatever their own timeouts say.
@@ -122,11 +126,6 @@ class Shard {
   /// How the exports of this shard share the pool.
   bridge::Shares& shares() noexcept { return shares_; }
 
-  /// Asks for a call at the end of this turn.
-  void touch(Station& station);
-  void touch(NbdClient& client);
-  /// Exports of one disk have let each other's requests go.
-  void touch_stations();
   /// Asks for on_deadline() of whoever has this deadline. Earlier ones that were asked for stay.
   void note_deadline(proto::Micros at) noexcept {
     if (at < wake_at_) wake_at_ = at;
@@ -175,6 +174,9 @@ class Shard {
   void stall(NbdClient& client);
 
  private:
+  friend class NbdClient;
+  friend class Station;
+
   enum class Stage : std::uint8_t {
     running,
     draining,  // clients and stations finish what they have
@@ -182,8 +184,16 @@ class Shard {
     ended,     // the thread leaves after this turn
   };
 
+  /// Asks for a call at the end of this turn. Nobody else does it by hand: who has work rings a bell.
+  void touch(Station& station);
+  void touch(NbdClient& client);
+
   void run();
   void turn();
+  bool has_work() const noexcept {
+    return !touched_stations_.empty() || !touched_clients_.empty() || (room_made_ && !stalled_.empty());
+  }
+  void check_turns();
   void let_others_work() noexcept;
   void deadlines(proto::Micros now);
   void settle(proto::Micros now);
@@ -219,6 +229,7 @@ class Shard {
   std::vector<NbdClient*> touched_clients_;
   std::vector<NbdClient*> serving_clients_;
   std::vector<NbdClient*> stalled_;
+  bool room_made_ = false;  // for those, after they were asked last, by clients that have left
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
 
   bool takes_clients_ = true;

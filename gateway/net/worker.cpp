@@ -10,12 +10,10 @@ namespace nbdgw::net {
 WorkDone Worker::carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& recovery, proto::Micros now) {
   for (const WorkOrder::TunedTarget& tuned : order.tuned_targets) {
     tuned.driver->session().retune(tuned.settings);
-    shard.touch(*tuned.driver);  // its next deadline may be earlier now
   }
   for (const WorkOrder::TunedExport& tuned : order.tuned_exports) {
     tuned.slot->exported().retune(tuned.config, now);
     tuned.slot->set_required(tuned.required);
-    shard.touch(tuned.slot->station());
   }
   WorkDone done;
   for (WorkOrder::NewTarget& target : order.new_targets) {
@@ -50,7 +48,6 @@ SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {
   if (order.cache) slot.exported().inherit(*order.cache);
   (*driver)->add_export(slot.exported(), now);
   shard.add_export(slot);
-  shard.touch(slot.station());
   return slot;
 }
 

@@ -31,12 +31,21 @@ Bench::Bench(LunOptions lun_options, ExportConfig config, std::size_t memory, nb
       pool(arena),
       shares(pool, reserved, nbdgw::bridge::memory_for(kMaxPayload)),
       lun(lun_options),
-      target(std::make_unique<nbdgw::bridge::Export>(with_defaults(config), shares, lun, disks)) {}
+      target(std::make_unique<nbdgw::bridge::Export>(with_defaults(config), shares, lun, disks)) {
+  target->set_bell(&bell);
+}
+
+void Bench::deliver() {
+  if (target->wants_turn()) REQUIRE(bell.rung());
+  bell.hush();
+  target->deliver(*this, now);
+  bell.listen();
+  if (target->wants_turn()) bell.ring();
+}
 
 // As after a restart: such a connection attaches without a conversation.
 BenchClient::BenchClient(nbdgw::bridge::Export& target, nbd::LossStanding standing, nbdgw::proto::Micros now)
-    : connection(nbd::KeptConnection{.info = {}, .structured = false, .standing = standing, .unread = {}}, *this, {},
-                 now) {
+    : connection(nbd::KeptConnection{.info = {}, .structured = false, .standing = standing, .unread = {}}, {}, now) {
   connection.expect_export(target);
 }
 

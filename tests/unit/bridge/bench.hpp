@@ -21,14 +21,11 @@ struct Reply {
 };
 
 /// A connection that is attached to the export of a bench. Its requests are the bench's business.
-class BenchClient final : nbdgw::nbd::ConnectionListener {
+class BenchClient final {
  public:
   BenchClient(nbdgw::bridge::Export& target, nbdgw::nbd::LossStanding standing, nbdgw::proto::Micros now);
 
   nbdgw::nbd::Connection connection;
-
- private:
-  void output_ready(nbdgw::nbd::Connection&) noexcept override {}
 };
 
 /// An export with a LUN behind it and clients before it.
@@ -57,7 +54,8 @@ class Bench final : public nbdgw::bridge::Replies {
   std::vector<nbdgw::bridge::CacheEvent> unit_events() { return take_events(false); }
   /// Ends all waiting commands, and those that follow, until nothing is left to do, as they should.
   void run();
-  void deliver() { target->deliver(*this, now); }
+  /// As the shell of the export, which must have rung if it wants its turn.
+  void deliver();
   /// Lets time pass until the export wants to be called, and calls it.
   void wait_for_deadline();
 
@@ -98,6 +96,7 @@ class Bench final : public nbdgw::bridge::Replies {
   std::vector<std::byte> arena;
   nbdgw::proto::BufferPool pool;
   nbdgw::bridge::Shares shares;
+  nbdgw::proto::Bell bell;
   nbdgw::nbd::Stake stake;  // of the only client, unless another one is given
   FakeLun lun;
   std::unique_ptr<nbdgw::bridge::Export> target;

@@ -70,14 +70,13 @@ TEST_CASE("shared disk: overlapping writes wait for each other, whichever export
   pair.two.run();
   CHECK(elsewhere->finished);
   CHECK_FALSE(behind->finished);
-  CHECK_FALSE(pair.one.target->take_woke_others());
+  CHECK_FALSE(pair.two.bell.rung());
   pair.one.run();
-  CHECK(pair.one.target->take_woke_others());
-  CHECK_FALSE(pair.one.target->take_woke_others());
+  CHECK(pair.two.bell.rung());
   CHECK_FALSE(third->finished);
   pair.two.run();
   CHECK(behind->error == Error::none);
-  CHECK(pair.two.target->take_woke_others());
+  CHECK(pair.one.bell.rung());
   pair.one.run();
   CHECK(third->error == Error::none);
   pair.one.check_idle();
@@ -132,9 +131,11 @@ TEST_CASE("shared disk: what waits behind a write without a proof, by another ex
   Reply* const stuck = pair.one.write(0, 4096, 1);
   Reply* const before = pair.two.write(0, 512, 2);  // it waits already when the other one gets stuck
   pair.one.lun.disrupt_and_hold(pair.one.now);
+  pair.two.deliver();
+  CHECK_FALSE(pair.two.bell.rung());
   pair.one.target->on_session_down("the other controller", pair.one.now);
+  CHECK(pair.two.bell.rung());
   pair.one.deliver();
-  CHECK(pair.one.target->take_woke_others());
   pair.two.deliver();
   Reply* const after = pair.two.write(512, 512, 2);
   for (Bench* bench : {&pair.one, &pair.two}) {
@@ -174,7 +175,8 @@ TEST_CASE("shared disk: two exports that are both stuck do not wake each other f
     woken = false;
     for (Bench* bench : {&pair.one, &pair.two}) {
       bench->deliver();
-      woken = bench->target->take_woke_others() || woken;
+      bench->events();
+      woken = bench->target->wants_turn() || woken;
     }
   }
   for (Bench* bench : {&pair.one, &pair.two}) {
@@ -249,7 +251,7 @@ TEST_CASE("shared disk: who is owed something is owed it by the disk that it is 
   }
   SUBCASE("an export that goes leaves what is owed to the other one") {
     const auto disk = two.target->disk();
-    CHECK(disk->exports == 1);
+    CHECK(disk->exports.size() == 1);
     two.clients.clear();
     CHECK(disk->cache.debts() == 2);
   }

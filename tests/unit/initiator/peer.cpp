@@ -27,6 +27,7 @@ initiator::SessionSettings default_settings(std::uint16_t connections) {
 Peer::Peer(initiator::SessionSettings settings, std::uint64_t seed)
     : random(seed), session(settings, kTestIsid, random), jobs(session) {
   for (std::uint16_t cid = 0; cid < session.connection_count(); ++cid) wires_[cid];
+  session.set_bell(&bell);
 }
 
 bool Peer::serve_requests() {
@@ -86,6 +87,7 @@ bool Peer::transmit(std::uint16_t cid) {
   if (bytes.empty()) return false;
   end.bytes_sent += bytes.size();
   in_engine([&] { connection(cid).on_sent(bytes.size(), now); });
+  bell.ring();  // the shell looks after it has sent something
   end.cutter.feed(bytes);
   for (Pdu pdu; end.open && end.cutter.next(pdu);) {
     end.sent_marks.push_back(end.bytes_sent - end.cutter.rest());
@@ -130,7 +132,15 @@ bool Peer::receive(std::uint16_t cid) {
   return true;
 }
 
+void Peer::check_bell() {
+  if (bell.rung()) return;
+  REQUIRE_FALSE(session.wants_turn());
+  REQUIRE(session.next_deadline() >= next_deadline_);
+}
+
 bool Peer::turn() {
+  check_bell();
+  bell.hush();
   bool any = serve_requests();
   in_engine([&] { session.deliver(now); });
   in_engine([&] { session.data_xmit(now); });
@@ -138,11 +148,15 @@ bool Peer::turn() {
   for (auto& [cid, end] : wires_) any = receive(cid) || any;
   in_engine([&] { session.deliver(now); });
   if (const auto group = session.take_errand(now)) errands.push_back(*group);
-  return serve_requests() || any;
+  any = serve_requests() || any;
+  bell.listen();
+  if (session.wants_turn()) bell.ring();  // in its next turn
+  next_deadline_ = session.next_deadline();
+  return any;
 }
 
 void Peer::pump() {
-  for (int turns = 0; turn(); ++turns) REQUIRE(turns < 5'000'000);
+  for (int turns = 0; turn() || session.wants_turn(); ++turns) REQUIRE(turns < 5'000'000);
 }
 
 void Peer::advance(proto::Micros length) {

@@ -76,7 +76,8 @@ struct Wire {
 };
 
 /// Drives a Session as a shell would, and is the other end of its connections, by hand: bytes go through it in chunks
-/// of any size, time is virtual, and what the initiator sends is cut into PDUs.
+/// of any size, time is virtual, and what the initiator sends is cut into PDUs. Whatever a test does with the
+/// session: if it wants its turn after that it must have rung, and it must want none when nothing moves any more.
 class Peer {
  public:
   static constexpr std::uint16_t kTsih = 0x0100;
@@ -84,6 +85,7 @@ class Peer {
   explicit Peer(initiator::SessionSettings settings = default_settings(), std::uint64_t seed = 1);
 
   SeededSource random;
+  proto::Bell bell;
   initiator::Session session;
   Jobs jobs;
   proto::Micros now = 1000 * proto::kSecond;
@@ -161,10 +163,12 @@ class Peer {
   void check_nothing_leaked();
 
  private:
+  void check_bell();
   bool serve_requests();
   bool receive(std::uint16_t cid);
 
   std::map<std::uint16_t, Wire> wires_;
+  proto::Micros next_deadline_ = proto::kNever;  // as of the end of the last turn
 };
 
 /// The ladder's TEST UNIT READY; no job's command is all zeroes.

@@ -128,3 +128,24 @@ TEST_CASE("reset by others: nobody else, no pause") {
   peer.answer(peer.tmf(Function::logical_unit_reset), Result::complete);
   CHECK(job.outcome == Outcome::aborted);
 }
+
+TEST_CASE("reset by others: of two LUNs that pause, each is reset when its own pause is over") {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    CAPTURE(seed);
+    Shared peer;
+    peer.random = SeededSource(seed);
+    peer.hang(kLun1);
+    peer.hang(kLun2);
+    peer.attention(0x29, 0, kLun1);
+    peer.attention(0x29, 0, kLun2);
+    for (int i = 0; i < 2; ++i) {
+      peer.wait();
+      peer.answer(peer.tmf(Function::abort_task), Result::task_does_not_exist);
+    }
+    CHECK(peer.wait() <= kSecond);
+    const auto first = peer.tmf(Function::logical_unit_reset);
+    peer.answer(first, Result::complete);
+    CHECK(peer.wait() <= kSecond);
+    CHECK(peer.tmf(Function::logical_unit_reset).lun != first.lun);
+  }
+}

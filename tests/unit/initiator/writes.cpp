@@ -382,7 +382,7 @@ TEST_CASE("write: data that found no room goes on as soon as something was sent"
   CHECK(total == 2'000'000);
 }
 
-TEST_CASE("write: when every send queue is full the session says that it waits for room") {
+TEST_CASE("write: when every send queue is full the session wants its turn when something was sent") {
   auto settings = default_settings();
   settings.queue_depth = 128;
   Peer peer(settings);
@@ -390,11 +390,16 @@ TEST_CASE("write: when every send queue is full the session says that it waits f
   peer.start();
   peer.wire(0).takes = false;
   for (int i = 0; i < 5; ++i) peer.jobs.simple();
-  CHECK_FALSE(peer.session.data_xmit(peer.now));
+  peer.session.data_xmit(peer.now);
+  CHECK_FALSE(peer.session.wants_turn());
   for (int i = 0; i < 100; ++i) peer.jobs.write(60'000);
-  CHECK(peer.session.data_xmit(peer.now));
+  CHECK(peer.session.wants_turn());
+  peer.session.data_xmit(peer.now);
+  CHECK_FALSE(peer.session.wants_turn());
   peer.wire(0).takes = true;
   while (peer.transmit(0)) {
   }
-  CHECK_FALSE(peer.session.data_xmit(peer.now));
+  CHECK(peer.session.wants_turn());
+  peer.session.data_xmit(peer.now);
+  CHECK_FALSE(peer.session.wants_turn());
 }

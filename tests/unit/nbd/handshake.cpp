@@ -273,10 +273,7 @@ TEST_CASE("handshake: an export that takes no new clients says so, and the clien
 }
 
 TEST_CASE("handshake: no export at all") {
-  struct Quiet final : nbd::ConnectionListener {
-    void output_ready(nbd::Connection&) noexcept override {}
-  } quiet;
-  nbd::Connection connection(std::make_shared<nbd::ExportDirectory>(), quiet, {}, 0);
+  nbd::Connection connection(std::make_shared<nbd::ExportDirectory>(), {}, 0);
   const std::string bytes = client_flags() + option(3) + opt_go("");
   iovec room[2];
   REQUIRE(connection.rx_buffers(room) == 1);
@@ -295,7 +292,7 @@ TEST_CASE("handshake: who does not read gets no further answers") {
   rig.automatic = false;
   std::string many = client_flags();
   nbd::ExportDirectory big(200, {std::string(200, 'n'), std::string(300, 'd')});
-  nbd::Connection connection(std::make_shared<nbd::ExportDirectory>(big), rig, {}, rig.now);
+  nbd::Connection connection(std::make_shared<nbd::ExportDirectory>(big), {}, rig.now);
   std::string bytes = client_flags();
   for (int i = 0; i < 3; ++i) bytes += option(3);
   iovec room[2];

@@ -20,15 +20,25 @@ nbd::ExportDirectoryPtr two_exports() {
 }  // namespace
 
 Rig::Rig(const nbd::ConnectionOptions& options, std::size_t segment_length)
-    : backend(1 << 20, segment_length), directory(two_exports()), connection(directory, *this, options, now) {}
+    : backend(1 << 20, segment_length), directory(two_exports()), connection(directory, options, now) {
+  hang_bell();
+}
 
 Rig::Rig(const nbd::KeptConnection& kept, const nbd::ConnectionOptions& options)
-    : backend(1 << 20, 4096), directory(two_exports()), connection(kept, *this, options, now) {}
+    : backend(1 << 20, 4096), directory(two_exports()), connection(kept, options, now) {
+  hang_bell();
+}
 
 Rig::~Rig() {
   connection.on_disconnected(now);
   CHECK(backend.requests_out == 0);
   CHECK(backend.segments_out == 0);
+}
+
+void Rig::hang_bell() {
+  bell.hush();
+  connection.set_bell(&bell);
+  bell.listen();
 }
 
 std::size_t Rig::feed(std::string_view bytes, std::size_t piece) {
@@ -47,6 +57,7 @@ std::size_t Rig::feed(std::string_view bytes, std::size_t piece) {
       given += length;
       wanted -= length;
     }
+    bell.hush();
     connection.on_received(given, now);
     taken += given;
     serve();
@@ -55,6 +66,7 @@ std::size_t Rig::feed(std::string_view bytes, std::size_t piece) {
 }
 
 void Rig::serve() {
+  bell.hush();
   while (const auto name = connection.wants_export()) {
     const auto late = waiting.find(std::string(*name));
     if (late != waiting.end()) {
@@ -69,14 +81,16 @@ void Rig::serve() {
     else
       connection.export_unknown("There is no export of that name.", now);
   }
-  if (!automatic) return;
-  do {
+  while (automatic) {
     backend.complete_all();
     send();
-  } while (!backend.running().empty());
+    if (backend.running().empty()) break;
+  }
+  bell.listen();
 }
 
 void Rig::send(std::size_t piece) {
+  bell.hush();
   std::array<iovec, 64> list;
   while (const std::size_t n = connection.tx_buffers(list)) {
     std::size_t sent = 0;
@@ -88,6 +102,7 @@ void Rig::send(std::size_t piece) {
     }
     connection.on_sent(sent, now);
   }
+  bell.listen();
 }
 
 std::string Rig::take() {

@@ -12,7 +12,7 @@
 namespace nbdgw::test {
 
 /// A connection with a shell that the test drives: bytes in, bytes out, exports found by name.
-class Rig : public nbd::ConnectionListener {
+class Rig {
  public:
   static constexpr std::size_t kAll = ~std::size_t{0};
 
@@ -20,8 +20,6 @@ class Rig : public nbd::ConnectionListener {
   /// Goes on with a connection that another rig has kept, on a disk of its own.
   explicit Rig(const nbd::KeptConnection& kept, const nbd::ConnectionOptions& options = {});
   virtual ~Rig();
-
-  void output_ready(nbd::Connection&) noexcept override { ++told; }
 
   /// Gives the bytes to the connection, at most `piece` at a time, and serves it after each piece. Returns how many
   /// it took.
@@ -39,10 +37,14 @@ class Rig : public nbd::ConnectionListener {
   std::map<std::string, std::string> waiting;  // exports that are not there yet, and why
   std::map<std::string, std::string> shut;     // exports that take no new clients, and why
   nbd::ExportDirectoryPtr directory;
-  int told = 0;
+  int told = 0;  // by the bell; what the test asks of the connection by feed(), serve() and send() is looked at there
+  proto::Bell bell{[](void* rig) noexcept { ++static_cast<Rig*>(rig)->told; }, this};
   bool automatic = true;
   nbd::Connection connection;
   std::string output;
+
+ private:
+  void hang_bell();
 };
 
 /// One dialogue: all that the client says, all that the server says, and how it ends.

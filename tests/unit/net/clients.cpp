@@ -148,10 +148,7 @@ TEST_CASE("a client that says goodbye and shuts its side gets the replies it is 
   client.send_request(Command::disc, 0, 0, 0);
   ::shutdown(client.fd(), SHUT_WR);
   while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) < 8) std::this_thread::yield();
-  on_shard(one.shard, [&] {
-    one.disk.hold = false;
-    one.shard.touch(static_cast<net::Station&>(one.disk));
-  });
+  on_shard(one.shard, [&] { one.disk.set_hold(false); });
   std::vector<std::uint8_t> data(4096);
   for (int i = 0; i < 8; ++i) {
     std::uint64_t cookie = 0;
@@ -200,7 +197,7 @@ TEST_CASE("a client that is sent away and cannot finish in time is cut off, the 
   std::uint8_t byte = 0;
   CHECK(!client.read({&byte, 1}));
   one.await_clients(1);
-  on_shard(one.shard, [&] { one.disk.hold = false; });
+  on_shard(one.shard, [&] { one.disk.set_hold(false); });
   const auto data = pattern(4096, 1);
   CHECK(other.write_at(0, data));
 }

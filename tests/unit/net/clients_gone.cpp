@@ -42,10 +42,7 @@ struct Scene {
     return client;
   }
   void hold(bool on) {
-    on_shard(shard, [&] {
-      disk.hold = on;
-      shard.touch(static_cast<net::Station&>(disk));
-    });
+    on_shard(shard, [&] { disk.set_hold(on); });
   }
   void await_no_clients() {
     while (on_shard(shard, [&] { return shard.client_count(); }) != 0) std::this_thread::yield();

@@ -51,10 +51,16 @@ nbd::Segment* MemoryExport::next_write_segment(nbd::Request& request) {
 void MemoryExport::segment_received(nbd::Request& request, nbd::Segment&, proto::Micros) {
   auto& work = static_cast<Work&>(request);
   work.ready = ++work.received == work.parts.size();
+  bell().ring();
 }
 
 void MemoryExport::start(nbd::Request& request, proto::Micros) {
   static_cast<Work&>(request).ready = true;
+  bell().ring();
+}
+
+bool MemoryExport::wants_turn() const noexcept {
+  return !hold && std::ranges::any_of(all_, [](const auto& work) { return work->ready && !work->answered; });
 }
 
 void MemoryExport::deliver(proto::Micros) {

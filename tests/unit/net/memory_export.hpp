@@ -22,6 +22,10 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
   // To be set before the shard starts, or on its thread (on_shard()).
   bool online = true;
   bool hold = false;
+  void set_hold(bool on) {
+    hold = on;
+    bell().ring();
+  }
 
   const std::string& name() const noexcept override { return info_.name; }
   nbd::Backend* backend() noexcept override { return online ? this : nullptr; }
@@ -30,6 +34,7 @@ class MemoryExport final : public net::ExportSlot, public net::Station, public n
 
   void deliver(proto::Micros now) override;
   void transmit(proto::Micros) override {}
+  bool wants_turn() const noexcept override;
   proto::Micros next_deadline() const noexcept override { return proto::kNever; }
   void on_deadline(proto::Micros) override {}
   void begin_drain(proto::Micros) override {}

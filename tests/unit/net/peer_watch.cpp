@@ -45,10 +45,7 @@ struct Scene {
     return on_shard(shard, [&] { return shard.closed()[static_cast<std::size_t>(nbd::CloseReason::peer_dead)]; });
   }
   void hold(bool on) {
-    on_shard(shard, [&] {
-      disk.hold = on;
-      shard.touch(static_cast<net::Station&>(disk));
-    });
+    on_shard(shard, [&] { disk.set_hold(on); });
   }
   void await_in_flight(std::size_t count) {
     while (on_shard(shard, [&] { return disk.in_flight(); }) < count) std::this_thread::yield();
