@@ -1,12 +1,9 @@
 #include "gateway/net/nbd_client.hpp"
 
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/shard.hpp"
@@ -14,18 +11,6 @@
 #include "proto/assert.hpp"
 
 namespace nbdgw::net {
-namespace {
-
-std::uint64_t requests(const nbd::Counters& counters) {
-  return std::accumulate(counters.requests.begin(), counters.requests.end(), std::uint64_t{0});
-}
-
-/// A client that says goodbye sends nothing more, so there is no input that a close could trip over.
-bool said_goodbye(nbd::CloseReason reason) noexcept {
-  return reason == nbd::CloseReason::disc || reason == nbd::CloseReason::client_abort;
-}
-
-}  // namespace
 
 NbdClient::NbdClient(std::uint64_t id, UniqueFd fd, ConnectionLimit::Ticket ticket, nbd::ExportDirectoryPtr directory,
                      const nbd::ConnectionOptions& options, proto::Micros now)
@@ -175,6 +160,7 @@ bool NbdClient::settle_export(proto::Micros now) {
         return true;
       }
       if (place == nullptr || place->shard == shard_) {
+        tell_unknown(*wanted);
         engine_.export_unknown("there is no export of this name; nbdinfo --list shows those there are", now);
         continue;
       }
@@ -191,7 +177,8 @@ bool NbdClient::settle_export(proto::Micros now) {
     engine_.export_found(*backend, now);
     if (engine_.backend() != nullptr) {
       slot_ = slot;
-      note_attached();
+      ++slot_->past_clients().attached;
+      tell_attached();
       shard_->touch(slot_->station());  // requests may have come right behind the handshake
     }
   }
@@ -201,14 +188,17 @@ bool NbdClient::settle_export(proto::Micros now) {
 /// Operators may want no new clients, of this export or of any.
 bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
   if (resumes_) return false;
+  std::string why;
   if (!shard_->takes_clients()) {
-    engine_.export_shut("the gateway is being drained and takes no new clients", now);
+    why = "the gateway is being drained and takes no new clients";
   } else if (slot.admin_state() != AdminState::ready) {
-    const char* const why = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
-    engine_.export_shut("export " + slot.name() + why + " and takes no new clients", now);
+    const char* const state = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
+    why = "export " + slot.name() + state + " and takes no new clients";
   } else {
     return false;
   }
+  tell_refused(slot, why);
+  engine_.export_shut(why, now);
   return true;
 }
 
@@ -216,12 +206,6 @@ void NbdClient::move_to(Shard& target) {
   socket_.unwatch();
   state_ = State::moving;
   shard_->leave(*this, &target);
-}
-
-void NbdClient::note_attached() {
-  ++slot_->past_clients().attached;
-  spdlog::info("{}: {} export {} ({} replies)", peer_, resumes_ ? "after the restart goes on with" : "attached to",
-               slot_->name(), engine_.structured_replies() ? "structured" : "simple");
 }
 
 bool NbdClient::retry_room(proto::Micros now) {
@@ -293,47 +277,24 @@ void NbdClient::send_away(proto::Micros limit, proto::Micros now) {
   shard_->touch(*this);
 }
 
-/// Why it ends, for the log.
-std::string NbdClient::farewell() const {
-  if (engine_.close_reason() != nbd::CloseReason::none) return nbd::describe(engine_.close_reason());
-  return lost_ == 0 ? "The client closed the connection without a goodbye."
-                    : "The connection is lost: " + error_text(lost_);
-}
-
 void NbdClient::finish(proto::Micros now) {
   const std::string why = farewell();
-  if (gone_ || said_goodbye(engine_.close_reason()) || ::shutdown(socket_.native(), SHUT_WR) != 0) {
+  if (gone_ || said_goodbye() || ::shutdown(socket_.native(), SHUT_WR) != 0) {
     close(now, why);
     return;
   }
-  if (engine_.close_reason() == nbd::CloseReason::stalled) {
-    tell_debt();
-  } else {
-    spdlog::info("{}: {}", peer_, why);
-  }
-  detach(now);
+  if (engine_.close_reason() == nbd::CloseReason::stalled) tell_debt();
+  detach(now, why);
   state_ = State::lingering;
   linger_until_ = now + kLinger;
   socket_.set_interest(EPOLLIN);
 }
 
-/// Operators want to know who was in the way of the others, and how.
-void NbdClient::tell_debt() const {
-  const nbd::Debt& debt = engine_.debt();
-  std::string owed;
-  if (debt.payload > 0) owed = fmt::format("{} bytes of a WRITE have not come", debt.payload);
-  if (debt.replies > 0)
-    owed += fmt::format("{}{} bytes of replies were not taken", owed.empty() ? "" : ", and ", debt.replies);
-  spdlog::warn(
-      "{}: export {}: {} for {} s, while others waited for memory or request slots: closed "
-      "(limits.stall_timeout)",
-      peer_, slot_->name(), owed, debt.lasted / proto::kSecond);
-}
-
 /// The export is done with this client: nothing of it refers to the other any more.
-void NbdClient::detach(proto::Micros now) {
+void NbdClient::detach(proto::Micros now, const std::string& why) {
   engine_.on_disconnected(now);
   shard_->count_close(engine_.close_reason());
+  tell_end(why);
   if (slot_ == nullptr) return;
   slot_->past_clients().counters += engine_.counters();
   shard_->touch(slot_->station());
@@ -350,16 +311,7 @@ void NbdClient::close(proto::Micros now, const std::string& why) {
   state_ = State::closed;
   linger_until_ = proto::kNever;
   socket_.close();
-  if (was_open) {
-    if (slot_ != nullptr) {
-      const nbd::Counters& counters = engine_.counters();
-      spdlog::info("{}: detached from export {} after {} requests, {} bytes read, {} written. {}", peer_,
-                   slot_->name(), requests(counters), counters.bytes_read, counters.bytes_written, why);
-    } else {
-      spdlog::info("{}: left before it attached. {}", peer_, why);
-    }
-    detach(now);
-  }
+  if (was_open) detach(now, why);
   shard_->leave(*this, nullptr);
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the layers from the #include lines: an arrow goes only downward, and the pure layers do no I/O.
+"""Checks the layers from the #include lines: an arrow goes only downward, and the pure layers do no I/O. And that
+nobody logs past gateway/net/log.hpp.
 
 Usage: check_layering.py ROOT
 """
@@ -28,6 +29,10 @@ IMPURE = re.compile(
     r"^(boost/(asio|beast|thread|process)|thread|mutex|shared_mutex|condition_variable|atomic|future|chrono|ctime|time\.h"
     r"|random|fstream|filesystem|iostream|sys/(socket|epoll|mman|stat|time|eventfd|random)\.h|unistd\.h|fcntl\.h"
     r"|netinet/|arpa/|openssl/(rand|ssl|bio)\.h|pthread\.h|signal\.h|csignal|spdlog/)")
+# The one way to the log is gateway/net/log.hpp; what knows spdlog is what is behind it, and who puts it together.
+SPDLOG = re.compile(r"\bspdlog(::|/)")
+BEHIND_THE_LOG = re.compile(r"gateway/net/log(_sink)?\.cpp|gateway/net/log_sink\.hpp|gateway/admin/log_counts\.[ch]pp"
+                            r"|gateway/app/logging\.cpp")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -47,6 +52,8 @@ def main():
                 continue
             checked += 1
             for number, line in enumerate(path.read_text().splitlines(), 1):
+                if SPDLOG.search(line) and not BEHIND_THE_LOG.fullmatch(name):
+                    errors.append(f"{name}:{number}: logs past gateway/net/log.hpp")
                 found = INCLUDE.match(line)
                 if not found:
                     continue
