@@ -17,7 +17,7 @@ inline constexpr std::array<Key, 2> kAdmin{"token_file", "tls"};
 inline constexpr std::array<Key, 3> kAdminTls{"certificate_file", "key_file", "client_ca_file"};
 inline constexpr std::array<Key, 5> kLimits{"connections", "handshake_timeout", "in_flight_per_connection", "memory",
                                             "stall_timeout"};
-inline constexpr std::array<Key, 1> kLog{"level"};
+inline constexpr std::array<Key, 2> kLog{"level", "format"};
 inline constexpr std::array<Key, 1> kInitiator{"name"};
 inline constexpr std::array<Key, 22> kTarget{"name",
                                              "iqn",

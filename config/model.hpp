@@ -88,8 +88,12 @@ struct Limits {
 
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error };
 
+/// How log lines are written. `automatic`: `journal` if the journal reads our standard error, else `text`.
+enum class LogFormat : std::uint8_t { automatic, text, json, journal };
+
 struct Log {
   LogLevel level = LogLevel::info;
+  LogFormat format = LogFormat::automatic;
 
   bool operator==(const Log&) const = default;
 };

@@ -125,6 +125,12 @@ std::optional<LogLevel> parse_log_level(std::string_view word) noexcept {
   return static_cast<LogLevel>(found - kLogLevels.begin());
 }
 
+std::optional<LogFormat> parse_log_format(std::string_view word) noexcept {
+  const auto found = std::find(kLogFormats.begin(), kLogFormats.end(), word);
+  if (found == kLogFormats.end()) return std::nullopt;
+  return static_cast<LogFormat>(found - kLogFormats.begin());
+}
+
 bool is_utf8(std::string_view text) noexcept {
   for (std::size_t i = 0; i < text.size();) {
     const auto first = static_cast<unsigned char>(text[i]);

@@ -38,6 +38,12 @@ inline constexpr std::array<std::string_view, 5> kLogLevels{"trace", "debug", "i
 /// nullopt: none of kLogLevels.
 std::optional<LogLevel> parse_log_level(std::string_view word) noexcept;
 
+/// The words for the forms of the log, in the order of LogFormat.
+inline constexpr std::array<std::string_view, 4> kLogFormats{"auto", "text", "json", "journal"};
+
+/// nullopt: none of kLogFormats.
+std::optional<LogFormat> parse_log_format(std::string_view word) noexcept;
+
 /// Well-formed UTF-8 (RFC 3629: shortest forms only, no surrogates).
 bool is_utf8(std::string_view text) noexcept;
 

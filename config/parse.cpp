@@ -213,6 +213,8 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
   parse_limits(*top, config);
   if (const auto section = top->get("log").section(keys::kLog)) {
     if (const auto level = section->get("level").choice(kLogLevels)) config.log.level = static_cast<LogLevel>(*level);
+    if (const auto format = section->get("format").choice(kLogFormats))
+      config.log.format = static_cast<LogFormat>(*format);
   }
   parse_initiator(*top, config.initiator);
   parse_targets(*top, report.file(), reader, config.targets);

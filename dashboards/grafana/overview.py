@@ -371,7 +371,10 @@ def _process():
         ),
         lines(
             "Log messages",
-            "Warnings and errors per minute. Read them: nbdgw ctl events, and the journal.",
+            (
+                "Warnings and errors per minute, and messages that were dropped as nothing read them in time. Read "
+                "them: nbdgw ctl events, and the journal."
+            ),
             "cpm",
             query(
                 (
@@ -380,19 +383,24 @@ def _process():
                 ),
                 "{{instance}} {{level}}",
             ),
+            query(
+                f"60 * sum by (instance) (rate(nbdgw_log_dropped_total{{{I}}}[{RATE}]))", "{{instance}} dropped"
+            ),
             width=8,
         ),
         lines(
             "Admin API",
             (
                 "HTTP requests answered, by status, scrapes included, and changes asked for, by verb. A change "
-                "that nobody here knows of is worth a question. 401: somebody has a wrong token."
+                "that nobody here knows of is worth a question. wrong_token: somebody has one, and the log says from "
+                "where."
             ),
             "reqps",
             query(f"sum by (code) (rate(nbdgw_admin_requests_total{{{I}}}[{RATE}]))", "HTTP {{code}}"),
             query(
                 f"sum by (verb, outcome) (rate(nbdgw_admin_changes_total{{{I}}}[{RATE}]))", "{{verb}}: {{outcome}}"
             ),
+            query(f"sum by (reason) (rate(nbdgw_admin_refused_total{{{I}}}[{RATE}]))", "refused: {{reason}}"),
             width=8,
         ),
         lines(

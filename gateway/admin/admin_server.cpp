@@ -99,6 +99,7 @@ AdminFigures AdminServer::figures(const net::GatewayView& view) const {
   figures.connections = http_.connections();
   for (const unsigned status : kStatuses) figures.answers.emplace(status, 0);
   for (const auto& [status, count] : http_.counters().answers) figures.answers[status] = count;
+  figures.intrusions = http_.counters().intrusions;
   const Audit& audit = api_->audit();
   for (std::size_t i = 0; i < kVerbs; ++i) {
     const auto verb = static_cast<Verb>(i);

@@ -293,10 +293,22 @@ inline constexpr Metric log_messages_total{
     "nbdgw_log_messages_total",
     counter,
     "messages",
-    "Log messages written, by level; those below the level in force are not counted.",
+    "Log messages, by level; those below the level in force are not counted, those that were dropped are.",
     {"level"}};
+inline constexpr Metric log_dropped_total{
+    "nbdgw_log_dropped_total",
+    counter,
+    "messages",
+    "Log messages that were dropped, as what reads the log did not take them in time.",
+    {}};
 inline constexpr Metric admin_requests_total{
     "nbdgw_admin_requests_total", counter, "requests", "HTTP requests answered, by status.", {"code"}};
+inline constexpr Metric admin_refused_total{
+    "nbdgw_admin_refused_total",
+    counter,
+    "requests",
+    "Who was not let in to the admin server: no_token, wrong_token, bad_host, tls.",
+    {"reason"}};
 inline constexpr Metric admin_changes_total{
     "nbdgw_admin_changes_total",
     counter,

@@ -151,7 +151,8 @@ json::object to_json(const config::Config& config) {
     out["workers"] = "auto";
   else
     out["workers"] = config.workers;
-  out["log"] = json::object{{"level", config::kLogLevels[static_cast<std::size_t>(config.log.level)]}};
+  out["log"] = json::object{{"level", config::kLogLevels[static_cast<std::size_t>(config.log.level)]},
+                            {"format", config::kLogFormats[static_cast<std::size_t>(config.log.format)]}};
   out["initiator"] = json::object{{"name", config.initiator.name}};
   json::array targets, exports;
   for (const config::Target& each : config.targets) targets.push_back(target(each));

@@ -1,13 +1,12 @@
 #include "gateway/admin/fault_routes.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <boost/json.hpp>
 
 #include "gateway/admin/api_request.hpp"
 #include "gateway/admin/audit.hpp"
 #include "gateway/admin/fault_json.hpp"
 #include "gateway/admin/json_text.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/target_server.hpp"
 #include "gateway/target/connection.hpp"
 #include "proto/scsi/lun.hpp"
@@ -90,7 +89,7 @@ void post_fault(net::TargetServer& target, Audit* audit, const Request& request,
                      "there are " + std::to_string(target::Faults::kMaxFaults) + " faults; delete some"},
                     reply);
     const json::object body = to_json(*posted);
-    spdlog::info("target: fault {}", to_text(body));
+    net::log::info({}, "target: fault {}", to_text(body));
     tell(audit, change, ChangeOutcome::accepted, to_text(body));
     Response response = json_response(201, body);
     response.fields.emplace_back("Location", "/v1/faults/" + std::to_string(posted->id));
@@ -106,7 +105,7 @@ void delete_fault(net::TargetServer& target, Audit* audit, const Request& reques
                reply = std::move(reply)](proto::Micros now) mutable {
     if (!id || !target.faults().remove(static_cast<std::uint32_t>(*id), now))
       return refuse(audit, change, {404, "no_such_fault", "there is no fault of this number"}, reply);
-    spdlog::info("target: fault {} is deleted", *id);
+    net::log::info({}, "target: fault {} is deleted", *id);
     tell(audit, change, ChangeOutcome::accepted, "it is deleted; what it holds goes on");
     reply.send({.status = 204, .content_type = {}, .body = {}, .fields = {}});
   });
@@ -139,7 +138,7 @@ void add_control_routes(Router& router, net::TargetServer& target) {
   router.add("DELETE", "/v1/faults", [&target](const Request&, Reply reply) {
     target.post([&target, reply = std::move(reply)](proto::Micros now) mutable {
       target.faults().clear(now);
-      spdlog::info("target: all faults are deleted");
+      net::log::info({}, "target: all faults are deleted");
       reply.send({.status = 204, .content_type = {}, .body = {}, .fields = {}});
     });
   });

@@ -1,7 +1,5 @@
 #include "gateway/admin/http_connection.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/http/error.hpp>
@@ -13,6 +11,7 @@
 #include "config/address.hpp"
 #include "gateway/admin/http_framing.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
 
 namespace nbdgw::admin {
@@ -83,8 +82,7 @@ void HttpConnection::shake_hands() {
   stream_.expires_after(server_.limits.handshake);
   stream_.handshake([self = shared_from_this()](const Error& error) {
     if (error) {
-      ++self->server_.counters.handshake_failures;
-      spdlog::debug("http: {}: no TLS: {}", self->peer_, error.message());
+      self->count(Intrusion::tls, "no TLS: " + error.message());
       return self->linger();  // so that the alert arrives
     }
     if (const std::string subject = self->stream_.client_subject(); !subject.empty()) self->peer_ += ", " + subject;
@@ -121,7 +119,7 @@ void HttpConnection::on_header(const Error& error) {
   version_ = header.version();
   head_ = header.method() == http::verb::head;
   keep_alive_ = header.keep_alive();
-  if (spdlog::should_log(spdlog::level::debug)) {
+  if (net::log::is_wanted(net::log::Level::debug)) {
     const auto target = header.target();
     asked_ = text(header.method_string()) + " " + text(target.substr(0, target.find('?')));
   }
@@ -148,6 +146,7 @@ bool HttpConnection::is_welcome() {
   if (address_->local_names_only) {
     const auto host = header[http::field::host];
     if (!host.empty() && !is_local_name({host.data(), host.size()})) {
+      count(Intrusion::bad_host, "asks for host " + net::log::quoted({host.data(), host.size()}));
       decline(problem(421, "bad_host",
                       "this address answers to numbers and localhost only, not to names; for those it needs "
                       "admin.token_file or https"));
@@ -160,6 +159,11 @@ bool HttpConnection::is_welcome() {
   if (server_.router.is_open({target.data(), std::min(target.find('?'), target.size())})) return true;
   if (header.count(http::field::authorization) == 1 && address_->token->matches({shown.data(), shown.size()}))
     return true;
+  if (shown.empty()) {
+    count(Intrusion::no_token, "shows no token");
+  } else {
+    count(Intrusion::wrong_token, "shows a wrong token");  // what it shows may be the secret of something else
+  }
   Response response = problem(401, "unauthorized",
                               shown.empty() ? "the token of admin.token_file is wanted: Authorization: Bearer TOKEN"
                                             : "this is not the token of admin.token_file");
@@ -168,6 +172,19 @@ bool HttpConnection::is_welcome() {
                                         : "Bearer realm=\"nbdgw\", error=\"invalid_token\", Basic realm=\"nbdgw\"");
   decline(std::move(response));
   return false;
+}
+
+/// Somebody is not let in. A browser that shows no token is told to ask for it, which is nothing to be looked at.
+void HttpConnection::count(Intrusion why, const std::string& words) const {
+  ++server_.counters.intrusions[static_cast<std::size_t>(why)];
+  const bool usual = why == Intrusion::no_token || why == Intrusion::tls;
+  net::log::folded({to_string(why)}, {.client = client()}, usual ? net::log::Level::debug : net::log::Level::warn,
+                   "http: {}: {}: refused", peer_, words);
+}
+
+/// The address alone; what stands behind it in `peer_` is the certificate's.
+std::string_view HttpConnection::client() const noexcept {
+  return std::string_view(peer_).substr(0, peer_.find(','));
 }
 
 void HttpConnection::read_body() {
@@ -221,7 +238,8 @@ void HttpConnection::dispatch(Request request) {
   try {
     server_.router.dispatch(std::move(request), std::move(reply));
   } catch (const std::exception& e) {
-    spdlog::error("http: a request failed: {}", e.what());  // its reply, being destroyed, has answered
+    net::log::error({.client = client()}, "http: a request failed: {}",
+                    e.what());  // its reply, being destroyed, has answered
   }
 }
 
@@ -269,10 +287,9 @@ void HttpConnection::send(Response response) {
 }
 
 void HttpConnection::log() const {
-  if (spdlog::should_log(spdlog::level::debug)) {
-    spdlog::debug("http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_, response_->result_int(),
-                  HttpBody::size(response_->body()));
-  }
+  if (!net::log::is_wanted(net::log::Level::debug)) return;
+  net::log::debug({.client = client()}, "http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_,
+                  response_->result_int(), HttpBody::size(response_->body()));
 }
 
 void HttpConnection::on_sent(const Error& error) {

@@ -60,6 +60,8 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   void on_answer(std::uint64_t number, Response response);
   void send(Response response);
   void log() const;
+  void count(Intrusion why, const std::string& words) const;
+  std::string_view client() const noexcept;
   void on_sent(const Error& error);
   void linger();
   void discard();

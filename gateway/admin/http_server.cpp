@@ -1,7 +1,6 @@
 #include "gateway/admin/http_server.hpp"
 
 #include <pthread.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -10,6 +9,7 @@
 
 #include "gateway/admin/http_connection.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::admin {
 
@@ -19,7 +19,7 @@ namespace {
 /// that none of them loses its place before what it has sent is looked at.
 constexpr int kAcceptsPerTurn = 8;
 /// That places are short is logged this often at most.
-constexpr proto::Micros kShortageLogInterval = 5 * proto::kSecond;
+constexpr proto::Micros kShortageLogInterval = 60 * proto::kSecond;
 
 net::ListenerSettings with_few_accepts(net::ListenerSettings settings) {
   settings.accepts_per_turn = kAcceptsPerTurn;
@@ -27,6 +27,20 @@ net::ListenerSettings with_few_accepts(net::ListenerSettings settings) {
 }
 
 }  // namespace
+
+const char* to_string(Intrusion why) noexcept {
+  switch (why) {
+    case Intrusion::tls:
+      return "tls";
+    case Intrusion::no_token:
+      return "no_token";
+    case Intrusion::wrong_token:
+      return "wrong_token";
+    case Intrusion::bad_host:
+      return "bad_host";
+  }
+  return "?";
+}
 
 void HttpPostbox::post(std::function<void()> work) {
   const std::lock_guard lock(mutex_);
@@ -125,10 +139,10 @@ bool HttpServer::make_room(Door& door) {
   const auto& victim = oldest[!protect] ? oldest[!protect] : oldest[protect];
   if (const proto::Micros now = net::steady_now(); now - door.shortage_logged_at >= kShortageLogInterval) {
     door.shortage_logged_at = now;
-    spdlog::warn("{}: all {} places are taken ({}): {}; {} have lost theirs so far, {} got none", door.text(),
-                 limits_.connections, settings_.limit,
-                 victim ? "the client that has been silent longest must go" : "a newcomer is sent away",
-                 counters_.evicted, counters_.turned_away);
+    net::log::warn({}, "{}: all {} places are taken ({}): {}; {} have lost theirs so far, {} got none", door.text(),
+                   limits_.connections, settings_.limit,
+                   victim ? "the client that has been silent longest must go" : "a newcomer is sent away",
+                   counters_.evicted, counters_.turned_away);
   }
   if (!victim) return false;
   ++counters_.evicted;

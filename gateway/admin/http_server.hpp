@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -55,12 +56,24 @@ struct HttpAddress {
   std::shared_ptr<net::UniqueFd> inherited = nullptr;  // what listens there already; null: the server makes it
 };
 
+/// Why somebody was not let in who asked for something.
+enum class Intrusion : std::uint8_t {
+  tls,          // no TLS, or not with a certificate that is wanted
+  no_token,     // none was shown, as by a browser that does not know yet that one is wanted
+  wrong_token,  // another one was
+  bad_host,     // a name where only numbers are welcome (local_names_only)
+};
+inline constexpr std::size_t kIntrusions = static_cast<std::size_t>(Intrusion::bad_host) + 1;
+
+/// The value of a metric's label.
+const char* to_string(Intrusion why) noexcept;
+
 /// What the server has done so far.
 struct HttpCounters {
   std::map<unsigned, std::uint64_t> answers;  // by status
-  std::uint64_t evicted = 0;                  // clients that lost their place to a newcomer
-  std::uint64_t turned_away = 0;              // newcomers for whom there was none
-  std::uint64_t handshake_failures = 0;       // of TLS
+  std::array<std::uint64_t, kIntrusions> intrusions{};
+  std::uint64_t evicted = 0;      // clients that lost their place to a newcomer
+  std::uint64_t turned_away = 0;  // newcomers for whom there was none
 };
 
 /// Brings work to the server's thread, for as long as there is one. Shared with replies that may come later than

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "gateway/net/log.hpp"
+
 namespace nbdgw::admin {
 
 namespace {
@@ -35,6 +37,7 @@ LogCounts log_counts() noexcept {
   LogCounts copy;
   for (std::size_t i = 0; i < messages_by_level.size(); ++i)
     copy.messages[i] = messages_by_level[i].load(std::memory_order_relaxed);
+  copy.dropped = net::log::dropped();
   return copy;
 }
 

@@ -15,6 +15,7 @@ namespace nbdgw::admin {
 struct LogCounts {
   static constexpr std::array kLevels{"trace", "debug", "info", "warn", "error"};
   std::array<std::uint64_t, kLevels.size()> messages{};
+  std::uint64_t dropped = 0;  // of them, written nowhere (net::log::dropped())
 };
 
 /// A sink that counts what it gets, for log_counts(), and writes nothing. All of them count into the same numbers:

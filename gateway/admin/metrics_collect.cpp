@@ -181,6 +181,8 @@ void put_admin(MetricSeries& series, const AdminFigures& figures) {
   for (const auto& [status, count] : figures.answers) {
     series.put(admin_requests_total, number(count), std::to_string(status));
   }
+  for (std::size_t i = 0; i < kIntrusions; ++i)
+    series.put(admin_refused_total, number(figures.intrusions[i]), to_string(static_cast<Intrusion>(i)));
   for (const ChangeCounts& each : figures.changes) {
     series.put(admin_changes_total, number(each.accepted), each.verb, "accepted");
     series.put(admin_changes_total, number(each.refused), each.verb, "refused");
@@ -308,6 +310,7 @@ void collect(const MetricsSnapshot& snapshot, MetricSeries& series) {
   for (std::size_t i = 0; i < LogCounts::kLevels.size(); ++i) {
     series.put(log_messages_total, number(snapshot.log.messages[i]), LogCounts::kLevels[i]);
   }
+  series.put(log_dropped_total, number(snapshot.log.dropped));
   put_admin(series, snapshot.admin);
   put_process(series, snapshot.process);
   series.end();

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/admin/http_server.hpp"
 #include "gateway/admin/log_counts.hpp"
 #include "gateway/admin/metric_series.hpp"
 #include "gateway/admin/patched_text.hpp"
@@ -28,7 +29,8 @@ struct AdminFigures {
   bool ready = false;                         // what /readyz says
   std::uint32_t connections = 0;              // HTTP clients
   std::map<unsigned, std::uint64_t> answers;  // by HTTP status
-  std::vector<ChangeCounts> changes;          // of every verb that there is, always in the same order
+  std::array<std::uint64_t, kIntrusions> intrusions{};
+  std::vector<ChangeCounts> changes;  // of every verb that there is, always in the same order
   std::uint64_t reloads_succeeded = 0;
   std::uint64_t reloads_failed = 0;
   bool last_reload_succeeded = true;

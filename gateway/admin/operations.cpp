@@ -1,13 +1,13 @@
 #include "gateway/admin/operations.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 
 #include "gateway/admin/api_json.hpp"
 #include "gateway/admin/json_text.hpp"
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::admin {
 
@@ -67,8 +67,9 @@ void Operations::finish(Entry& entry, bool success, std::string outcome, std::st
   operation.ended_at = now.wall;
   operation.outcome = std::move(outcome);
   operation.detail = std::move(detail);
-  spdlog::info("admin: operation={} verb={} object={} outcome={} detail={}", operation.id, to_string(operation.verb),
-               net::in_quotes(operation.object), operation.outcome, net::in_quotes(operation.detail));
+  net::log::info({}, "admin: operation={} verb={} object={} outcome={} detail={}", operation.id,
+                 to_string(operation.verb), net::in_quotes(operation.object), operation.outcome,
+                 net::in_quotes(operation.detail));
 }
 
 void Operations::on_record(const net::RecoveryRecord& record, Now now) {

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include <functional>
+#include <span>
 
 #include "config/address.hpp"
 #include "config/names.hpp"
@@ -64,13 +65,30 @@ struct Choices {
   std::vector<std::string> luns;
   DemoOptions demo;
   std::string demo_size = "256MiB";
+  std::string log_format;  // empty: not named
   std::function<int()> command;
 };
+
+std::vector<std::string> words(std::span<const std::string_view> from) {
+  return {from.begin(), from.end()};
+}
+
+void add_log_format(CLI::App& command, Choices& choices) {
+  command
+      .add_option("--log-format", choices.log_format,
+                  "How log lines are written; auto: journal if systemd's journal reads them, else text")
+      ->check(CLI::IsMember(words(config::kLogFormats)));
+}
 
 void add_config_commands(CLI::App& app, Choices& choices) {
   CLI::App* serve = app.add_subcommand("serve", "Run the gateway until SIGTERM or SIGINT");
   serve->add_option("-c,--config", choices.config_file, "Configuration (YAML)")->required();
-  serve->callback([&choices] { choices.command = [&choices] { return serve_command(choices.config_file); }; });
+  add_log_format(*serve, choices);
+  serve->callback([&choices] {
+    choices.command = [&choices] {
+      return serve_command(choices.config_file, config::parse_log_format(choices.log_format));
+    };
+  });
 
   CLI::App* check = app.add_subcommand("check", "Check a configuration and print what it comes to");
   check->add_option("-c,--config", choices.config_file, "Configuration (YAML)")->required();
@@ -144,9 +162,11 @@ void add_target_command(CLI::App& app, Choices& choices) {
                    "Let faults be switched on and off over HTTP: 127.0.0.1:PORT (0: any) or unix:///PATH")
       ->check(validator(check_control_address, "ADDR"));
   target->add_option("--log-level", options.log_level, "What to log")
-      ->check(CLI::IsMember(std::vector<std::string>(config::kLogLevels.begin(), config::kLogLevels.end())))
+      ->check(CLI::IsMember(words(config::kLogLevels)))
       ->capture_default_str();
+  add_log_format(*target, choices);
   target->callback([&choices] {
+    if (const auto format = config::parse_log_format(choices.log_format)) choices.target.log_format = *format;
     for (const std::string& text : choices.luns) {
       // It was checked already.
       LunSpec spec;
@@ -169,7 +189,9 @@ void add_demo_command(CLI::App& app, Choices& choices) {
   demo->add_option("--size", choices.demo_size, "How much to copy")
       ->check(validator(check_size, "SIZE"))
       ->capture_default_str();
+  add_log_format(*demo, choices);
   demo->callback([&choices] {
+    if (const auto format = config::parse_log_format(choices.log_format)) choices.demo.log_format = *format;
     choices.demo.size = *config::parse_size(choices.demo_size);
     choices.command = [&choices] { return demo_command(choices.demo); };
   });

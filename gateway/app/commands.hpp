@@ -20,8 +20,8 @@ int version_command();
 int check_command(const std::string& config_file);
 
 /// `nbdgw serve -c FILE`: the gateway, until SIGTERM or SIGINT; then every client finishes what is in flight. A
-/// second signal ends it at once.
-int serve_command(const std::string& config_file);
+/// second signal ends it at once. `log_format`: instead of the configuration's.
+int serve_command(const std::string& config_file, std::optional<config::LogFormat> log_format);
 
 struct DiscoverOptions {
   std::string portal;          // HOST[:PORT]
@@ -47,6 +47,7 @@ struct TargetCommandOptions {
   bool immediate_data = true;
   std::string control;  // numeric HOST:PORT or unix:///PATH of the fault control over HTTP; empty: none
   std::string log_level = "info";
+  config::LogFormat log_format = config::LogFormat::automatic;
 };
 
 /// Reads TargetCommandOptions::control. Returns what is wrong with it; empty: nothing is.
@@ -60,6 +61,7 @@ struct DemoOptions {
   std::string listen = "tcp://127.0.0.1:0";
   std::string admin = "http://127.0.0.1:0";  // of the admin server; on loopback or a UNIX socket
   std::uint64_t size = 256ULL << 20;         // bytes copied in and out
+  config::LogFormat log_format = config::LogFormat::automatic;
 };
 
 /// `nbdgw demo`: an embedded target and a gateway in front of it, real data copied in and out through NBD and

@@ -123,8 +123,8 @@ int demo_command(const DemoOptions& options) {
     fmt::print(stderr, "nbdgw: {}\n", missing);
     return kBadUsage;
   }
-  set_up_logging(config::LogLevel::warn);
   StopSignals signals;  // before there is any other thread
+  const Logging logging({.level = config::LogLevel::warn, .format = options.log_format});
   target::MemoryMedium medium(options.size);
   net::TargetServer target(target_options(medium));
   target.start();

@@ -1,69 +1,65 @@
 #include "gateway/app/logging.hpp"
 
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "gateway/admin/log_counts.hpp"
+#include "gateway/net/log.hpp"
+#include "gateway/net/log_queue.hpp"
+#include "gateway/net/log_sink.hpp"
 
 namespace nbdgw::app {
 
 namespace {
 
-spdlog::level::level_enum to_spdlog(config::LogLevel level) {
-  switch (level) {
-    case config::LogLevel::trace:
-      return spdlog::level::trace;
-    case config::LogLevel::debug:
-      return spdlog::level::debug;
-    case config::LogLevel::info:
-      return spdlog::level::info;
-    case config::LogLevel::warn:
-      return spdlog::level::warn;
-    case config::LogLevel::error:
-      return spdlog::level::err;
-  }
-  return spdlog::level::info;
+/// At the end, for a reader that does not read: longer than a journal takes for what may wait, and short enough for
+/// whoever waits for the process.
+constexpr proto::Micros kPatience = proto::kSecond;
+constexpr int kPatienceOfAbortMs = 500;
+
+std::shared_ptr<net::log::Queue> queue;
+std::atomic<const net::log::Queue*> queue_at_abort{nullptr};
+
+/// The lines before a broken invariant are those that matter. The log's thread goes on while this waits; the second
+/// abort is that of abort(3) itself.
+extern "C" void on_abort(int) {
+  if (const net::log::Queue* const lines = queue_at_abort.load()) lines->wait_written(kPatienceOfAbortMs);
 }
 
-/// "<6>" and the like: the priorities of sd-daemon(3).
-class JournalMark : public spdlog::custom_flag_formatter {
- public:
-  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
-    char priority = '7';
-    if (message.level == spdlog::level::info) priority = '6';
-    if (message.level == spdlog::level::warn) priority = '4';
-    if (message.level >= spdlog::level::err) priority = '3';
-    out.push_back('<');
-    out.push_back(priority);
-    out.push_back('>');
-  }
-
-  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JournalMark>(); }
-};
+void catch_abort() {
+  struct sigaction action {};
+  action.sa_handler = on_abort;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  ::sigaction(SIGABRT, &action, nullptr);
+}
 
 }  // namespace
 
-void set_up_logging(config::LogLevel level) {
-  const spdlog::sinks_init_list sinks{std::make_shared<spdlog::sinks::stderr_color_sink_mt>(),
-                                      admin::make_counting_sink()};
-  auto logger = std::make_shared<spdlog::logger>("nbdgw", sinks);
-  auto formatter = std::make_unique<spdlog::pattern_formatter>();
-  if (std::getenv("JOURNAL_STREAM") != nullptr) {
-    formatter->add_flag<JournalMark>('J').set_pattern("%J%v");
-  } else {
-    formatter->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
-  }
-  logger->set_formatter(std::move(formatter));
-  logger->set_level(to_spdlog(level));
-  spdlog::set_default_logger(std::move(logger));
+Logging::Logging(const config::Log& log) {
+  const config::LogFormat format = net::log::format_for(log.format, STDERR_FILENO, std::getenv("JOURNAL_STREAM"));
+  queue = std::make_shared<net::log::Queue>(net::log::Outlet(STDERR_FILENO, format), net::log::tell_due);
+  const spdlog::sinks_init_list sinks{net::log::make_queue_sink(queue), admin::make_counting_sink()};
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("nbdgw", sinks));
+  net::log::set_level(log.level);
+  queue_at_abort = queue.get();
+  catch_abort();
 }
 
-void set_log_level(config::LogLevel level) {
-  spdlog::set_level(to_spdlog(level));
+Logging::~Logging() {
+  finish_logging();
+}
+
+void finish_logging() noexcept {
+  if (queue == nullptr) return;
+  net::log::tell_all();
+  queue_at_abort = nullptr;
+  queue->finish(kPatience);  // it stays, for threads that still say something: that is counted as dropped
 }
 
 }  // namespace nbdgw::app

@@ -1,6 +1,5 @@
 #include "gateway/app/process.hpp"
 
-#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 
 #include <cerrno>
@@ -13,11 +12,10 @@
 
 namespace nbdgw::app {
 
-void prepare_process() {
+std::string prepare_process() {
   std::signal(SIGPIPE, SIG_IGN);
-  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
-    spdlog::debug("not marked as an I/O flusher: {}", std::strerror(errno));
-  }
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0) return {};
+  return std::string("not marked as an I/O flusher: ") + std::strerror(errno);
 }
 
 }  // namespace nbdgw::app

@@ -1,14 +1,12 @@
 #include "gateway/app/reloader.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <exception>
 #include <utility>
 
 #include "gateway/app/commands.hpp"
-#include "gateway/app/logging.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::app {
 namespace {
@@ -27,16 +25,17 @@ std::string why_refused(net::ReloadOutcome outcome) {
 }
 
 void log_errors(const std::string& file, const std::vector<config::Problem>& errors) {
-  for (const config::Problem& problem : errors) spdlog::error("{}", problem.to_string());
-  spdlog::error("reload: {} has {} error(s); everything stays as it is", file, errors.size());
+  for (const config::Problem& problem : errors) net::log::error({}, "{}", problem.to_string());
+  net::log::error({}, "reload: {} has {} error(s); everything stays as it is", file, errors.size());
 }
 
 void log_diff(const net::ConfigDiff& diff) {
-  for (const net::ConfigChange& change : diff.changes) spdlog::info("reload: {}", describe(change));
+  for (const net::ConfigChange& change : diff.changes) net::log::info({}, "reload: {}", describe(change));
   for (const std::string& key : diff.needs_restart) {
-    spdlog::warn("reload: {} differs, and stays as it is until the gateway is started again", key);
+    net::log::warn({}, "reload: {} differs, and stays as it is until the gateway is started again", key);
   }
-  spdlog::info("reload: done, {} change(s), {} that need a restart", diff.changes.size(), diff.needs_restart.size());
+  net::log::info({}, "reload: done, {} change(s), {} that need a restart", diff.changes.size(),
+                 diff.needs_restart.size());
 }
 
 bool changes(const net::ConfigDiff& diff, const char* object) {
@@ -81,7 +80,7 @@ void Reloader::reload(bool dry_run, Done done) {
     if (!dry_run) history_->note(number, false);
     return done({.errors = std::move(file.errors), .refused = {}, .diff = {}});
   }
-  for (const config::Problem& problem : file.warnings) spdlog::warn("{}", problem.to_string());
+  for (const config::Problem& problem : file.warnings) net::log::warn({}, "{}", problem.to_string());
   const config::LogLevel level = file.config->log.level;
   gateway_.apply(*std::move(file.config), dry_run,
                  [history = history_, dry_run, number, level, then = std::move(then),
@@ -89,10 +88,10 @@ void Reloader::reload(bool dry_run, Done done) {
                    ReloadResult result{
                        .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
                    const bool good = result.refused.empty();
-                   if (!good) spdlog::error("reload: {}", result.refused);
+                   if (!good) net::log::error({}, "reload: {}", result.refused);
                    if (good && !dry_run) {
                      log_diff(result.diff);
-                     if (changes(result.diff, "log")) set_log_level(level);
+                     if (changes(result.diff, "log")) net::log::set_level(level);
                      if (changes(result.diff, "admin")) then();
                      history->loaded_at = net::wall_now();
                    }

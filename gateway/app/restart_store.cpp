@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 
 #include "config/units.hpp"
 #include "gateway/app/kept_state_text.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
 #include "proto/time.hpp"
 
@@ -60,7 +60,7 @@ std::size_t places() {
 /// systemd has done all that it was told before.
 bool done_by_now() {
   if (const int result = ::sd_notify_barrier(0, static_cast<std::uint64_t>(kBarrier)); result <= 0) {
-    spdlog::error("the service manager does not answer: {}", net::error_text(-result));
+    net::log::error({}, "the service manager does not answer: {}", net::error_text(-result));
     return false;
   }
   return true;
@@ -68,7 +68,7 @@ bool done_by_now() {
 
 bool store(const std::string& name, int fd) {
   const int result = ::sd_pid_notify_with_fds(0, 0, ("FDSTORE=1\nFDNAME=" + name).c_str(), &fd, 1);
-  if (result <= 0) spdlog::error("the service manager does not take {}: {}", name, net::error_text(-result));
+  if (result <= 0) net::log::error({}, "the service manager does not take {}: {}", name, net::error_text(-result));
   return result > 0;
 }
 
@@ -122,7 +122,8 @@ RestartStore::RestartStore(std::vector<Named> passed) {
     }
     kept_ = unpack(std::move(passed));
   } catch (const std::runtime_error& error) {
-    spdlog::error("the process before this one has left clients, but {}: their connections are closed", error.what());
+    net::log::error({}, "the process before this one has left clients, but {}: their connections are closed",
+                    error.what());
   }
 }
 
@@ -134,21 +135,22 @@ void RestartStore::put(const net::KeptState& state) {
   if (state.clients.empty() && state.exports.empty()) return;
   const net::UniqueFd text = memory_file(kept_state_text(state));
   if (!text) {
-    spdlog::error("no memory to say what {} client(s) were doing: they lose their connections", state.clients.size());
+    net::log::error({}, "no memory to say what {} client(s) were doing: they lose their connections",
+                    state.clients.size());
     return;
   }
   const std::size_t room = places() - 1;
   if (state.clients.size() > room) {
-    spdlog::warn(
-        "{} of {} clients lose their connections, as the service manager's store has no room for them "
-        "(FileDescriptorStoreMax={}; it takes limits.connections + 1)",
-        state.clients.size() - room, state.clients.size(), places());
+    net::log::warn({},
+                   "{} of {} clients lose their connections, as the service manager's store has no room for them "
+                   "(FileDescriptorStoreMax={}; it takes limits.connections + 1)",
+                   state.clients.size() - room, state.clients.size(), places());
   }
   const std::size_t kept = std::min(room, state.clients.size());
   bool all = store(kStateName, text.get());
   for (std::size_t i = 0; i < kept; ++i) all = store(client_name(i), state.clients[i].fd.get()) && all;
   if (done_by_now() && all)
-    spdlog::info("{} client(s) are left with the service manager, for the next process", kept);
+    net::log::info({}, "{} client(s) are left with the service manager, for the next process", kept);
 }
 
 #else

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <csignal>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "gateway/app/service_manager.hpp"
 #include "gateway/app/signals.hpp"
 #include "gateway/net/gateway.hpp"
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::app {
 
@@ -45,12 +45,13 @@ admin::ApiSetup api_setup(net::Gateway& gateway, Reloader& reloader) {
 
 }  // namespace
 
-int serve_command(const std::string& config_file) {
+int serve_command(const std::string& config_file, std::optional<config::LogFormat> log_format) {
   auto config = load_config(config_file);
   if (!config) return kBadUsage;
-  set_up_logging(config->log.level);
   StopSignals signals(StopSignals::Hangup::waited_for);  // before there is any other thread
-  prepare_process();
+  const std::string trouble = prepare_process();
+  const Logging logging({.level = config->log.level, .format = log_format.value_or(config->log.format)});
+  if (!trouble.empty()) net::log::debug({}, "{}", trouble);
 
   PassedDescriptors passed = passed_descriptors();
   RestartStore store(std::move(passed.stored));
@@ -67,12 +68,12 @@ int serve_command(const std::string& config_file) {
   ServiceManager manager;
   manager.ready(gateway,
                 fmt::format("{} export(s) on {}", config->exports.size(), fmt::join(gateway.addresses(), ", ")));
-  spdlog::info("nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, config->exports.size(),
-               fmt::join(gateway.addresses(), ", "), gateway.worker_count());
+  net::log::info({}, "nbdgw {}: {} export(s) on {}, {} worker(s)", NBDGW_VERSION, config->exports.size(),
+                 fmt::join(gateway.addresses(), ", "), gateway.worker_count());
 
   int signal = signals.wait();
   for (; signal == SIGHUP; signal = signals.wait()) {
-    spdlog::info("SIGHUP: reading {} again", config_file);
+    net::log::info({}, "SIGHUP: reading {} again", config_file);
     ServiceManager::reloading();
     reloader.reload(false, [](const ReloadResult& result) {
       const bool done = result.errors.empty() && result.refused.empty();
@@ -80,8 +81,8 @@ int serve_command(const std::string& config_file) {
                                     : "running; the reload changed nothing, the log says why");
     });
   }
-  spdlog::info("{}: no new clients; finishing what is in flight (the same signal again ends at once)",
-               signal == SIGINT ? "SIGINT" : "SIGTERM");
+  net::log::info({}, "{}: no new clients; finishing what is in flight (the same signal again ends at once)",
+                 signal == SIGINT ? "SIGINT" : "SIGTERM");
   manager.stopping("finishing what is in flight");
   signals.run_unless_signalled(
       [&gateway, &admin, &store] {
@@ -92,7 +93,8 @@ int serve_command(const std::string& config_file) {
         if (store.is_there()) RestartStore::put(gateway.take_kept());
       },
       "second signal: ended at once; requests in flight are cut off");
-  spdlog::info("ended");
+  net::log::tell_all();
+  net::log::info({}, "ended");
   return kSuccess;
 }
 

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 #include <pthread.h>
-#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -18,6 +17,7 @@
 #include "gateway/app/restart_store.hpp"
 #include "gateway/net/gateway.hpp"
 #include "gateway/net/listener.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
 
 namespace nbdgw::app {
@@ -28,7 +28,7 @@ namespace {
 
 void notify(const std::string& text) {
   if (const int result = ::sd_notify(0, text.c_str()); result < 0)
-    spdlog::debug("cannot notify the service manager: {}", net::error_text(-result));
+    net::log::debug({}, "cannot notify the service manager: {}", net::error_text(-result));
 }
 
 /// Microseconds of the clock that systemd compares with.
@@ -66,8 +66,8 @@ void ServiceManager::ready(net::Gateway& gateway, const std::string& status) {
   std::uint64_t limit = 0;
   if (::sd_watchdog_enabled(1, &limit) <= 0) return;
   const auto interval = static_cast<proto::Micros>(limit / 3);
-  spdlog::info("the service manager's watchdog hears from this program every {:.1f} s",
-               static_cast<double>(interval) / static_cast<double>(proto::kSecond));
+  net::log::info({}, "the service manager's watchdog hears from this program every {:.1f} s",
+                 static_cast<double>(interval) / static_cast<double>(proto::kSecond));
   watchdog_ = std::thread([this, &gateway, interval] {
     ::pthread_setname_np(::pthread_self(), "watchdog");
     watch(gateway, interval);
@@ -97,7 +97,8 @@ void ServiceManager::watch(net::Gateway& gateway, proto::Micros interval) {
     if (all) {
       notify("WATCHDOG=1");
     } else {
-      spdlog::error(
+      net::log::error(
+          {},
           "a worker has not answered for {:.1f} s; if that goes on, the service manager's watchdog ends this "
           "program and starts it again",
           static_cast<double>(interval) / static_cast<double>(proto::kSecond));

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -14,6 +13,8 @@
 #include <thread>
 
 #include "gateway/app/exit_codes.hpp"
+#include "gateway/app/logging.hpp"
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::app {
 
@@ -68,8 +69,8 @@ void StopSignals::run_unless_signalled(const std::function<void()>& work, const 
     stopped = wait() != SIGHUP;
   } while (!stopped);
   if (stopped) {
-    spdlog::warn("{}", message);
-    spdlog::shutdown();
+    net::log::warn({}, "{}", message);
+    finish_logging();
     _exit(kFailed);  // threads are in the middle of something: no destructors
   }
   worker.join();

@@ -1,14 +1,14 @@
-#include <spdlog/spdlog.h>
-
 #include <cstdio>
 
 #include "config/address.hpp"
+#include "config/names.hpp"
 #include "gateway/admin/fault_routes.hpp"
 #include "gateway/admin/http_server.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
 #include "gateway/app/signals.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/target_file_medium.hpp"
 #include "gateway/net/target_server.hpp"
 #include "gateway/target/memory_medium.hpp"
@@ -59,15 +59,6 @@ bool set_chap(const TargetCommandOptions& options, target::ChapOptions& chap) {
          set(options.mutual_user, options.mutual_secret_file, chap.mutual_user, chap.mutual_secret);
 }
 
-/// The command line has checked the name.
-config::LogLevel level_of(const std::string& name) {
-  return name == "trace"   ? config::LogLevel::trace
-         : name == "debug" ? config::LogLevel::debug
-         : name == "warn"  ? config::LogLevel::warn
-         : name == "error" ? config::LogLevel::error
-                           : config::LogLevel::info;
-}
-
 /// Null: none was asked for. Throws net::ListenError.
 std::unique_ptr<admin::HttpServer> make_control(const std::string& address, admin::Router& router,
                                                 net::TargetServer& server) {
@@ -108,9 +99,12 @@ int target_command(const TargetCommandOptions& options) {
   settings.wishes.session.initial_r2t = options.initial_r2t;
   settings.wishes.session.immediate_data = options.immediate_data;
 
-  set_up_logging(level_of(options.log_level));
   StopSignals signals;  // before there is any other thread
-  prepare_process();
+  const std::string trouble = prepare_process();
+  // The command line has checked the word.
+  const Logging logging({.level = config::parse_log_level(options.log_level).value_or(config::LogLevel::info),
+                         .format = options.log_format});
+  if (!trouble.empty()) net::log::debug({}, "{}", trouble);
   Mediums mediums;
   admin::Router router;
   try {
@@ -138,7 +132,8 @@ int target_command(const TargetCommandOptions& options) {
     std::fprintf(stderr, "nbdgw target: %s\n", e.what());
     return kFailed;
   }
-  spdlog::info("ended");
+  net::log::tell_all();
+  net::log::info({}, "ended");
   return kSuccess;
 }
 

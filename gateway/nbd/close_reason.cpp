@@ -37,6 +37,7 @@ constexpr std::array<Words, kCloseReasons> kWords{{
     {"resume_refused", "After the gateway's restart its export is not the disk that it was, or can do less."},
     {"peer_dead",
      "The client's host does not answer: nothing came for two minutes, though there was something to acknowledge."},
+    {"silent", "The client closed the connection without having sent a byte: a health check, perhaps."},
     {"connection_lost", "The client closed the connection without a word, or the network failed."},
 }};
 

@@ -32,6 +32,7 @@ enum class CloseReason : std::uint8_t {
   resume_refused,  // its export is not what the client knows
   // The peer closed, or the network failed.
   peer_dead,  // its host left what was sent to it unanswered
+  silent,     // it never said a word: a health check, perhaps
   connection_lost,
 };
 

@@ -151,6 +151,7 @@ void Connection::on_disconnected(proto::Micros now) {
   const bool dead = close_reason_ == CloseReason::peer_dead;
   const bool left =
       input_ended_ && !cut_off_ && !dead && (phase_ == Phase::handshake || phase_ == Phase::transmission);
+  const bool silent = phase_ == Phase::handshake && counters_.bytes_received == 0;
   const bool expected = !left && (wants_close() || phase_ == Phase::disconnecting || phase_ == Phase::closing);
   replies_.clear();
   staging_.clear();
@@ -162,7 +163,8 @@ void Connection::on_disconnected(proto::Micros now) {
   rx_segment_ = nullptr;
   stop_waiting();
   blocked_ = false;
-  enter(Phase::closed, expected || dead ? CloseReason::none : CloseReason::connection_lost);
+  const CloseReason lost = silent ? CloseReason::silent : CloseReason::connection_lost;
+  enter(Phase::closed, expected || dead ? CloseReason::none : lost);
   while (Request* request = in_flight_.first()) abandon(*request);
   attachment_.reset();
   backend_ = nullptr;

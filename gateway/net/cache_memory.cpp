@@ -1,9 +1,9 @@
 #include "gateway/net/cache_memory.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::net {
 
@@ -42,8 +42,9 @@ void CacheMemory::settle() {
   for (Entry& entry : entries_) entry.legacy.cache.gap = true;
   while (entries_.size() > kMost) {
     const ExportLegacy& oldest = entries_.front().legacy;
-    spdlog::warn("too many LUNs were taken away with writes not flushed: those of export {} are not known any more",
-                 oldest.name);
+    log::warn({.exported = oldest.name},
+              "too many LUNs were taken away with writes not flushed: those of export {} are not known any more",
+              oldest.name);
     entries_.erase(entries_.begin());
   }
 }

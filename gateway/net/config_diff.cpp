@@ -200,7 +200,7 @@ void diff_rest(const config::Config& from, const config::Config& to, ConfigDiff&
     found.changes.push_back(
         {.kind = Kind::changed, .object = "limits", .detail = limits.text(), .effect = limits.effect()});
   }
-  if (from.log != to.log) {
+  if (from.log.level != to.log.level) {
     found.changes.push_back(
         {.kind = Kind::changed, .object = "log", .detail = "level", .effect = ChangeEffect::in_place});
   }
@@ -212,6 +212,7 @@ void diff_rest(const config::Config& from, const config::Config& to, ConfigDiff&
   diff_admin(from.admin, to.admin, found);
   at_start("limits.memory", from.limits.memory, to.limits.memory);
   at_start("workers", from.workers, to.workers);
+  at_start("log.format", from.log.format, to.log.format);
   at_start("initiator.name", from.initiator.name, to.initiator.name);
 }
 

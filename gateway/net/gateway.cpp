@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -15,6 +14,7 @@
 #include "gateway/net/config_diff.hpp"
 #include "gateway/net/descriptor_budget.hpp"
 #include "gateway/net/gateway_reload.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/session_settings.hpp"
 #include "gateway/net/stall.hpp"
@@ -32,8 +32,8 @@ void tell_shortage(const DescriptorBudget& budget, bool at_start) {
       fmt::format("set LimitNOFILE={} or more in the unit (ulimit -Hn elsewhere)", budget.own + budget.wanted);
   if (budget.clients == 0 && at_start)
     throw std::system_error(EMFILE, std::system_category(), numbers + ", so no client could be let in; " + advice);
-  spdlog::warn("{}: {} clients are let in at a time, not {} (limits.connections); {}", numbers, budget.clients,
-               budget.wanted, advice);
+  log::warn({}, "{}: {} clients are let in at a time, not {} (limits.connections); {}", numbers, budget.clients,
+            budget.wanted, advice);
 }
 
 nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
@@ -77,8 +77,8 @@ void Gateway::open_listeners() {
   for (const config::Endpoint& named : config_->listen.nbd) {
     for (ListeningPlace& place : inherited.places(named)) {
       if (place.inherited && !config::is_local(place.endpoint))
-        spdlog::warn("{} is {}: whoever gets there can read and write every export", to_string(named),
-                     to_string(place.endpoint));
+        log::warn({}, "{} is {}: whoever gets there can read and write every export", to_string(named),
+                  to_string(place.endpoint));
       listeners_.push_back(std::make_unique<Listener>(
           control_, place.endpoint, limit_,
           [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); },
@@ -130,7 +130,7 @@ Worker& Gateway::least_loaded_worker() noexcept {
 /// Gives a target its place. The driver is there once the order has been carried out: see note_made().
 WorkOrder::NewTarget Gateway::order_target(const config::Config& config, std::uint32_t index, Worker& worker) {
   const config::Target& target = config.targets[index];
-  spdlog::info("target {}: {}", target.name, describe(worst_case_stall(target), target));
+  log::info({.target = target.name}, "target {}: {}", target.name, describe(worst_case_stall(target), target));
   const std::uint32_t number = numbers_.take(target.iqn);
   targets_[target.name] = {.worker = &worker, .driver = nullptr, .number = number};
   return {.settings = session_settings(config, index), .number = number};

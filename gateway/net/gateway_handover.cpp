@@ -1,13 +1,12 @@
 // What passes from a gateway that ends to the one that comes in its place.
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <set>
 #include <utility>
 
 #include "gateway/net/clock.hpp"
 #include "gateway/net/gateway.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/session_settings.hpp"
 #include "gateway/net/stream_socket.hpp"
@@ -35,16 +34,17 @@ ConnectionLimit::Ticket Gateway::take_over(const KeptClient& client) {
   const auto exported = std::ranges::find(config_->exports, name, &config::Export::name);
   if (exported == config_->exports.end() || config_->targets[exported->target].iqn != client.iqn ||
       wire_lun(*exported) != client.lun) {
-    spdlog::warn(
-        "{}: was attached to export {} before the restart, which the configuration has no more, or on "
-        "another LUN: its connection is closed",
-        peer, name);
+    log::warn({.exported = name, .client = peer},
+              "{}: was attached to export {} before the restart, which the configuration has no more, or on "
+              "another LUN: its connection is closed",
+              peer, name);
     return {};
   }
   ConnectionLimit::Ticket ticket = limit_.take();
   if (!ticket) {
-    spdlog::warn("{}: was attached to export {} before the restart, but {} is lower now: its connection is closed",
-                 peer, name, limit_.lowered() ? "the limit of open files" : "limits.connections");
+    log::warn({.exported = name, .client = peer},
+              "{}: was attached to export {} before the restart, but {} is lower now: its connection is closed", peer,
+              name, limit_.lowered() ? "the limit of open files" : "limits.connections");
   }
   return ticket;
 }

@@ -1,11 +1,11 @@
 // Another configuration for a gateway that runs.
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "gateway/net/gateway.hpp"
 #include "gateway/net/gateway_reload.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/session_settings.hpp"
 #include "gateway/net/stall.hpp"
 
@@ -90,7 +90,8 @@ void Gateway::Reload::tune() {
     const auto home = gateway_.targets_.find(target.name);
     if (home == gateway_.targets_.end() || leaving_targets_.contains(target.name)) continue;
     const config::Target& old = *target_named(*old_, target.name);
-    if (old != target) spdlog::info("target {}: {}", target.name, describe(worst_case_stall(target), target));
+    if (old != target)
+      log::info({.target = target.name}, "target {}: {}", target.name, describe(worst_case_stall(target), target));
     // Always, for the tasks of a session depend on how many exports it has.
     orders_[home->second.worker].tuned_targets.push_back({home->second.driver, session_settings(*next_, i)});
   }

@@ -1,7 +1,6 @@
 #include "gateway/net/listener.hpp"
 
 #include <netdb.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,6 +15,7 @@
 
 #include "config/address.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
 #include "gateway/net/tcp_options.hpp"
 
@@ -129,7 +129,7 @@ void Listener::remove_stale(const config::Endpoint& endpoint, const sockaddr_un&
                "; if none does (ss -lxp shows who), remove it, else stop that program" + change);
   }
   if (::unlink(address.sun_path) != 0) fail(endpoint, "cannot remove the socket left there: " + error_text(errno));
-  spdlog::info("removed {}, left by a program that has ended", address.sun_path);
+  log::info({}, "removed {}, left by a program that has ended", address.sun_path);
 }
 
 void Listener::listen_tcp(const config::Endpoint& endpoint) {
@@ -191,7 +191,7 @@ void Listener::take(const config::Endpoint& endpoint, UniqueFd inherited) {
 }
 
 void Listener::start() {
-  spdlog::info("listening on {} ({})", address_, settings_.address);
+  log::info({}, "listening on {} ({})", address_, settings_.address);
   wait();
 }
 
@@ -227,9 +227,10 @@ void Listener::accept_some() {
     if (!ticket) {
       ++counters_.over_limit;
       if (may_log(steady_now())) {
-        spdlog::warn("{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer_text(fd.get()),
-                     limit_.limit(), limit_.lowered() ? "the limit of open files allows no more" : settings_.limit,
-                     counters_.over_limit);
+        const std::string peer = peer_text(fd.get());
+        log::warn({.client = peer}, "{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer,
+                  limit_.limit(), limit_.lowered() ? "the limit of open files allows no more" : settings_.limit,
+                  counters_.over_limit);
       }
       continue;
     }
@@ -242,7 +243,7 @@ void Listener::accept_some() {
 void Listener::pause(int error) {
   if (is_shortage(error)) ++counters_.out_of_fds;
   if (may_log(steady_now())) {
-    spdlog::error("{}: cannot accept clients: {}{}", address_, error_text(error), advice_on_accept(error));
+    log::error({}, "{}: cannot accept clients: {}{}", address_, error_text(error), advice_on_accept(error));
   }
   timer_.expires_after(std::chrono::microseconds(kAcceptPause));
   timer_.async_wait([this](const boost::system::error_code& cancelled) {

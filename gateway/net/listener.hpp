@@ -25,7 +25,7 @@ inline constexpr int kAcceptsPerTurn = 64;
 /// How long a listener pauses when the system has no descriptor or memory for another client.
 inline constexpr proto::Micros kAcceptPause = proto::kSecond;
 /// A refusal of clients is logged this often at most.
-inline constexpr proto::Micros kAcceptLogInterval = 5 * proto::kSecond;
+inline constexpr proto::Micros kAcceptLogInterval = 60 * proto::kSecond;
 /// Access to a UNIX socket: owner and group.
 inline constexpr mode_t kUnixSocketMode = 0660;
 

@@ -1,6 +1,5 @@
 #include "gateway/net/nbd_client.hpp"
 
-#include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -179,6 +178,7 @@ bool NbdClient::settle_export(proto::Micros now) {
         return true;
       }
       if (place == nullptr || place->shard == shard_) {
+        tell_unknown(*wanted);
         engine_.export_unknown("there is no export of this name; nbdinfo --list shows those there are", now);
         continue;
       }
@@ -195,7 +195,8 @@ bool NbdClient::settle_export(proto::Micros now) {
     engine_.export_found(*backend, now);
     if (engine_.backend() != nullptr) {
       slot_ = slot;
-      note_attached();
+      ++slot_->past_clients().attached;
+      tell_attached();
     }
   }
   return true;
@@ -218,12 +219,15 @@ bool NbdClient::takes_new(const ExportSlot& slot) const noexcept {
 /// Operators may want no new clients, of this export or of any.
 bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
   if (takes_new(slot)) return false;
+  std::string why;
   if (!shard_->takes_clients()) {
-    engine_.export_shut("the gateway is being drained and takes no new clients", now);
+    why = "the gateway is being drained and takes no new clients";
   } else {
-    const char* const why = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
-    engine_.export_shut("export " + slot.name() + why + " and takes no new clients", now);
+    const char* const state = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
+    why = "export " + slot.name() + state + " and takes no new clients";
   }
+  tell_refused(slot, why);
+  engine_.export_shut(why, now);
   return true;
 }
 
@@ -231,12 +235,6 @@ void NbdClient::move_to(Shard& target) {
   socket_.unwatch();
   state_ = State::moving;
   shard_->leave(*this, &target);
-}
-
-void NbdClient::note_attached() {
-  ++slot_->past_clients().attached;
-  spdlog::info("{}: {} export {} ({} replies)", peer_, resumes_ ? "after the restart goes on with" : "attached to",
-               slot_->name(), engine_.structured_replies() ? "structured" : "simple");
 }
 
 bool NbdClient::retry_room(proto::Micros now) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/connection_limit.hpp"
@@ -106,16 +107,26 @@ class NbdClient final : public Watcher {
   bool takes_new(const ExportSlot& slot) const noexcept;
   bool refuse_new(const ExportSlot& slot, proto::Micros now);
   void move_to(Shard& target);
-  void note_attached();
-  void detach(proto::Micros now);
+  void detach(proto::Micros now, const std::string& why);
   void send(proto::Micros now);
   void update_reading();
   void look_at_peer(proto::Micros now);
   void park();
-  std::string farewell() const;
   void finish(proto::Micros now);
-  void tell_debt() const;
   void close(proto::Micros now, const std::string& why);
+  /// One that does sends nothing more, so there is no input that a close could trip over.
+  bool said_goodbye() const noexcept {
+    return engine_.close_reason() == nbd::CloseReason::disc ||
+           engine_.close_reason() == nbd::CloseReason::client_abort;
+  }
+
+  // The log (nbd_client_log.cpp).
+  std::string farewell() const;
+  void tell_attached() const;
+  void tell_unknown(std::string_view name) const;
+  void tell_refused(const ExportSlot& slot, const std::string& why) const;
+  void tell_debt() const;
+  void tell_end(const std::string& why) const;
 
   const std::uint64_t id_;
   const proto::Micros born_at_;

@@ -1,11 +1,11 @@
 #include "gateway/net/recovery_log.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::net {
@@ -23,23 +23,23 @@ std::string lun_text(std::uint64_t lun) {
   return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
 }
 
-spdlog::level::level_enum level_of(const CacheEvent& event) {
+log::Level level_of(const CacheEvent& event) {
   switch (event.kind) {
     case CacheEvent::Kind::confirmed:
     case CacheEvent::Kind::grown:
-      return spdlog::level::info;
+      return log::Level::info;
     case CacheEvent::Kind::rescanned:
-      return event.good ? spdlog::level::info : spdlog::level::warn;
+      return event.good ? log::Level::info : log::Level::warn;
     case CacheEvent::Kind::in_question:
     case CacheEvent::Kind::threshold:
     case CacheEvent::Kind::same_disk:
-      return spdlog::level::warn;
+      return log::Level::warn;
     case CacheEvent::Kind::in_doubt:
     case CacheEvent::Kind::told:
     case CacheEvent::Kind::refused:
       break;
   }
-  return spdlog::level::err;
+  return log::Level::error;
 }
 
 }  // namespace
@@ -116,12 +116,14 @@ std::string describe(const std::string& target, const std::string& exported, con
 
 void RecoveryLog::add(const std::string& target, const RecoveryEvent& event) {
   const bool good_news = event.rung == Rung::relogin && event.outcome == RungOutcome::success;
-  spdlog::log(good_news ? spdlog::level::info : spdlog::level::warn, "recovery: {}", describe(target, event));
+  log::print({.target = log::target_in(target), .session = event.tsih},
+             good_news ? log::Level::info : log::Level::warn, "recovery: {}", describe(target, event));
   keep({.at = wall_now(), .target = target, .exported = {}, .event = event});
 }
 
 void RecoveryLog::add(const std::string& target, const std::string& exported, const CacheEvent& event) {
-  spdlog::log(level_of(event), "{}", describe(target, exported, event));
+  log::print({.exported = exported, .target = log::target_in(target)}, level_of(event), "{}",
+             describe(target, exported, event));
   keep({.at = wall_now(), .target = target, .exported = exported, .event = event});
 }
 

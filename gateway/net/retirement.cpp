@@ -1,9 +1,9 @@
 #include "gateway/net/retirement.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::net {
 namespace {
@@ -25,7 +25,8 @@ Retirement::Retirement(Shard& shard, Drivers& drivers, Exports& exports, Leavers
       done_(std::move(done)) {
   for (SessionExport* slot : leavers_.exports) {
     const std::size_t clients = shard_.client_count(*slot);
-    spdlog::info("export {}: taken away; {} client(s) finish what is in flight", slot->name(), clients);
+    log::info({.exported = slot->name()}, "export {}: taken away; {} client(s) finish what is in flight",
+              slot->name(), clients);
     shard_.remove_export(*slot, limit, now);
   }
 }
@@ -55,7 +56,7 @@ bool Retirement::free_if_idle(SessionExport& slot, proto::Micros now) {
   legacies_.push_back(legacy_of(slot, now));
   // Debts stay with the disk, as long as somebody serves it.
   if (exported.disk()->exports.size() > 1) legacies_.back().cache.cache.drop_debts();
-  spdlog::info("export {}: gone", slot.name());
+  log::info({.exported = slot.name()}, "export {}: gone", slot.name());
   driver.remove_export(exported);
   erase_owned(exports_, slot);
   return true;
@@ -68,7 +69,7 @@ bool Retirement::advance(SessionDriver& driver, proto::Micros now) {
   if (session.state() == initiator::SessionState::terminated) {
     // Whatever was with it has been handed back; the exports go as soon as they have seen it.
     if (any_export) return false;
-    spdlog::info("target {}: gone", session.settings().label);
+    log::info({.target = session.settings().label}, "target {}: gone", session.settings().label);
     shard_.remove_station(driver);
     erase_owned(drivers_, driver);
     shard_.host().erase(session);

@@ -1,11 +1,10 @@
 #include "gateway/net/session_driver.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "gateway/net/errand.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/shard.hpp"
 #include "proto/assert.hpp"
 
@@ -96,8 +95,8 @@ void SessionDriver::look_for_sleep(proto::Micros now) {
   sleep_look_at_ = now + kSleepLookInterval;
   const proto::Micros length = sleep_.take();
   if (length == 0) return;
-  spdlog::info("target {}: this machine was asleep for {} s, in which the target may have been away",
-               session_.settings().label, length / proto::kSecond);
+  log::info(subject(), "target {}: this machine was asleep for {} s, in which the target may have been away",
+            session_.settings().label, length / proto::kSecond);
   session_.on_slept(length, now);
 }
 
@@ -164,10 +163,10 @@ void SessionDriver::settle_links(proto::Micros now) {
       const proto::Micros check = link->socket.next_deadline();
       if (!session_.stopping() && !link->socket.left(now)) {  // at the end nobody comes after
         if (link->socket.next_deadline() != check) {
-          spdlog::warn(
-              "target {}: it is there, but does not close connection {} of the session that was lost, as if it "
-              "were at work for it; the next login waits for that, {} s at most",
-              session_.settings().label, link->socket.index(), kGoodbyeAnswered / proto::kSecond);
+          log::warn(subject(),
+                    "target {}: it is there, but does not close connection {} of the session that was lost, as if it "
+                    "were at work for it; the next login waits for that, {} s at most",
+                    session_.settings().label, link->socket.index(), kGoodbyeAnswered / proto::kSecond);
         }
         continue;
       }
@@ -229,7 +228,7 @@ void SessionDriver::serve_events(proto::Micros now) {
   if (!session_.has_events()) return;
   SessionEvent event;
   while (session_.next_event(event)) {
-    log(event, now);
+    log(event);
     serve(event, now);
   }
 }
@@ -284,41 +283,40 @@ void SessionDriver::serve_recovery_events() {
   }
 }
 
-void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
+log::Subject SessionDriver::subject() const noexcept {
+  return {.target = log::target_in(session_.settings().label), .session = session_.tsih()};
+}
+
+/// What a target says again and again is counted, each of its sayings for itself, whatever stands between them.
+void SessionDriver::log(const SessionEvent& event) const {
   const std::string& label = session_.settings().label;
+  const log::Subject who = subject();
+  const auto change = [&](const char* kind, log::Level level, const std::string& text) {
+    log::changed(kind, who, level, "target {}: {}", label, text);
+  };
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
-      spdlog::info("target {}: {}", label, event.text);
-      last_refusal_.clear();
-      refusals_untold_ = 0;
-      return;
+      return change("logged_in", log::Level::info, event.text);
     case SessionEvent::Kind::connection_joined:
-      spdlog::info("target {}: connection {} {}", label, event.connection, event.text);
+      log::folded({"joined", log::kClientsAtOnce}, who, log::Level::info, "target {}: connection {} {}", label,
+                  event.connection, event.text);
       return;
     case SessionEvent::Kind::lost:
-      spdlog::warn("target {}: session lost: {}; requests are held until it is back", label, event.text);
-      return;
+      return change("lost", log::Level::warn, "session lost: " + event.text + "; requests are held until it is back");
     case SessionEvent::Kind::terminated:
-      spdlog::info("target {}: session {}", label, event.text);
+      return change("terminated", log::Level::info, "session " + event.text);
+    case SessionEvent::Kind::login_failed:
+      log::folded({log::shape("no session: " + event.text)}, who, log::Level::warn, "target {}: no session yet: {}",
+                  label, event.text);
+      return;
+    case SessionEvent::Kind::unit_event:
+    case SessionEvent::Kind::notice:
+      log::folded({log::shape(event.text)}, who, log::Level::warn, "target {}: {}", label, event.text);
       return;
     case SessionEvent::Kind::unit_reset:
     case SessionEvent::Kind::unit_answer:
       return;
-    case SessionEvent::Kind::unit_event:
-    case SessionEvent::Kind::notice:
-    case SessionEvent::Kind::login_failed:
-      break;
   }
-  if (event.text == last_refusal_ && now < refusal_logged_at_ + kRefusalLogInterval) {
-    ++refusals_untold_;
-    return;
-  }
-  if (refusals_untold_ > 0) spdlog::warn("target {}: the same {} times more", label, refusals_untold_);
-  spdlog::warn("target {}: {}{}", label, event.kind == SessionEvent::Kind::login_failed ? "no session yet: " : "",
-               event.text);
-  last_refusal_ = event.text;
-  refusal_logged_at_ = now;
-  refusals_untold_ = 0;
 }
 
 void SessionDriver::note_export_changes() {
@@ -329,17 +327,20 @@ void SessionDriver::note_export_changes() {
     states_seen_[i] = state;
     changed = true;
     const nbd::ExportInfo& info = exports_[i]->info();
+    const log::Subject who{.exported = info.name, .target = subject().target, .session = session_.tsih()};
     switch (state) {
       case bridge::ExportState::online:
-        spdlog::info("export {}: online, {} bytes, preferred block {}{}", info.name, info.size, info.preferred_block,
-                     info.read_only ? ", read-only" : "");
+        log::changed("online", who, log::Level::info, "export {}: online, {} bytes, preferred block {}{}", info.name,
+                     info.size, info.preferred_block, info.read_only ? ", read-only" : "");
         break;
       case bridge::ExportState::offline:
         if (session_.state() == initiator::SessionState::terminated) break;  // at shutdown that is no news
-        spdlog::warn("export {}: offline: {}", info.name, exports_[i]->status().reason);
+        log::changed("offline", who, log::Level::warn, "export {}: offline: {}", info.name,
+                     exports_[i]->status().reason);
         break;
       case bridge::ExportState::refused:
-        spdlog::error("export {}: refused: {}", info.name, exports_[i]->status().reason);
+        log::changed("refused", who, log::Level::error, "export {}: refused: {}", info.name,
+                     exports_[i]->status().reason);
         break;
       case bridge::ExportState::probing:
         break;

@@ -11,6 +11,7 @@
 #include "gateway/bridge/path_choice.hpp"
 #include "gateway/initiator/session.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/portal_socket.hpp"
 #include "gateway/net/recovery_log.hpp"
 #include "gateway/net/resolver.hpp"
@@ -24,9 +25,6 @@ class Shard;
 /// A driver looks this often whether the machine was asleep, and before each connect: to look at every turn would
 /// cost more than it is worth.
 inline constexpr proto::Micros kSleepLookInterval = 100 * proto::kMillisecond;
-
-/// A target that cannot be had for the same reason, attempt after attempt, gets a log line this often.
-inline constexpr proto::Micros kRefusalLogInterval = 30 * proto::kSecond;
 
 /// A session on its shard: opens and closes the sockets that the session asks for, moves their bytes, logs what
 /// happens to it, and tells its exports when it comes and goes, and when a LUN was reset.
@@ -77,7 +75,8 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void serve(const initiator::SessionEvent& event, proto::Micros now);
   void spread_news(proto::Micros now);
   void serve_recovery_events();
-  void log(const initiator::SessionEvent& event, proto::Micros now);
+  log::Subject subject() const noexcept;
+  void log(const initiator::SessionEvent& event) const;
   void note_export_changes();
   void consider_leaving(proto::Micros now);
   void poll_a_capacity(proto::Micros now);
@@ -97,9 +96,6 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   bridge::PathChoice path_choice_;
   SleepWatch sleep_;
   proto::Micros sleep_look_at_ = 0;
-  std::string last_refusal_;  // the same one again and again is logged now and then only
-  proto::Micros refusal_logged_at_ = 0;
-  std::uint64_t refusals_untold_ = 0;
 };
 
 }  // namespace nbdgw::net

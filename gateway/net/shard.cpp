@@ -2,12 +2,12 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "gateway/bridge/limits.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "proto/assert.hpp"
 
@@ -369,7 +369,7 @@ void Shard::advance_drain(proto::Micros now) {
     const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
     const std::size_t at_work = clients_at_work();
     if (!late && !(idle && at_work == 0)) return;
-    if (at_work > 0) spdlog::warn("drain: time is up, {} clients are cut off", at_work);
+    if (at_work > 0) log::warn({}, "drain: time is up, {} clients are cut off", at_work);
     stage_ = Stage::closing;
     stage_deadline_ = now + kTeardownLimit;
     note_deadline(stage_deadline_);

@@ -1,7 +1,8 @@
 #include "gateway/net/target_client.hpp"
 
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
+
+#include "gateway/net/log.hpp"
 
 namespace nbdgw::net {
 
@@ -10,7 +11,7 @@ TargetClient::TargetClient(target::Server& server, UniqueFd fd, std::string loca
     : socket_(std::move(fd)),
       peer_(peer_text(socket_.native())),
       engine_(server, std::move(local_address), now, portal) {
-  spdlog::debug("target: {} connects", peer_);
+  log::debug({.client = peer_}, "target: {} connects", peer_);
 }
 
 void TargetClient::on_ready(std::uint32_t events, proto::Micros now) {
@@ -54,18 +55,20 @@ void TargetClient::pump(proto::Micros now) {
 void TargetClient::log_progress() {
   if (logged_in_ || engine_.state() != target::ConnectionState::full_feature) return;
   logged_in_ = true;
-  spdlog::info("target: {} logged in: {}", peer_, engine_.describe());
+  log::info({.client = peer_}, "target: {} logged in: {}", peer_, engine_.describe());
 }
 
 void TargetClient::close(proto::Micros now) {
   const std::string who = engine_.describe();
   const std::string& reason = engine_.close_reason();
   if (!reason.empty()) {
-    spdlog::warn("target: {} ({}) is disconnected: {}", peer_, who, reason);
+    log::folded({"disconnected", log::kClientsAtOnce}, {.client = peer_}, log::Level::warn,
+                "target: {} ({}) is disconnected: {}", peer_, who, reason);
   } else if (!trouble_.empty()) {
-    spdlog::warn("target: {} ({}) is gone: {}", peer_, who, trouble_);
+    log::folded({"gone", log::kClientsAtOnce}, {.client = peer_}, log::Level::warn, "target: {} ({}) is gone: {}",
+                peer_, who, trouble_);
   } else if (logged_in_) {
-    spdlog::info("target: {} has left", peer_);
+    log::info({.client = peer_}, "target: {} has left", peer_);
   }
   // With a linger time of 0 close(2) sends a reset.
   const linger hard{.l_onoff = 1, .l_linger = 0};

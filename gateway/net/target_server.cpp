@@ -2,7 +2,6 @@
 
 #include <netdb.h>
 #include <netinet/in.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <system_error>
 
 #include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
 #include "gateway/net/target_client.hpp"
 #include "gateway/net/tcp_options.hpp"
 
@@ -146,8 +146,10 @@ void TargetServer::accept_some(const Acceptor& from, proto::Micros now) {
       continue;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      spdlog::warn("target: cannot take in initiators: {}; raise the limit of open files (ulimit -n)",
-                   error_text(errno));
+      const int error = errno;
+      log::folded({"accept"}, {}, log::Level::warn,
+                  "target: cannot take in initiators: {}; raise the limit of open files (ulimit -n)",
+                  error_text(error));
       return pause_accepting(now + kAcceptPause);
     }
     // Whoever left before being taken in is none of our troubles.
@@ -163,14 +165,15 @@ void TargetServer::pause_accepting(proto::Micros until) {
 
 void TargetServer::add_client(UniqueFd fd, std::uint16_t portal, proto::Micros now) {
   if (clients_.size() >= kMaxConnections) {
-    spdlog::warn("target: {} is turned away: there are {} connections already", peer_text(fd.get()), kMaxConnections);
+    log::folded({"turned_away"}, {}, log::Level::warn, "target: {} is turned away: there are {} connections already",
+                peer_text(fd.get()), kMaxConnections);
     return;
   }
   set_tcp_options(fd.get());
   std::string address = local_address(fd.get());
   auto client = std::make_unique<TargetClient>(server_, std::move(fd), std::move(address), portal, now);
   if (!client->watch(poller_)) {
-    spdlog::warn("target: cannot wait for an initiator's bytes: {}", error_text(errno));
+    log::warn({}, "target: cannot wait for an initiator's bytes: {}", error_text(errno));
     client->close(now);
     return;
   }

@@ -20,6 +20,7 @@ VALUES = {
                                              "terminated"},
     ("nbdgw_iscsi_logins_total", "outcome"): {"success", "failure"},
     ("nbdgw_config_reloads_total", "outcome"): {"success", "failure"},
+    ("nbdgw_admin_refused_total", "reason"): {"tls", "no_token", "wrong_token", "bad_host"},
     ("nbdgw_admin_changes_total", "outcome"): {"accepted", "refused", "dry_run"},
     ("nbdgw_recovery_rungs_total", "outcome"): {"success", "not_found", "refused", "timed_out", "failed"},
     ("nbdgw_scsi_status_total", "status"): {"good", "check_condition", "condition_met", "busy",

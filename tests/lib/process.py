@@ -10,6 +10,7 @@ from . import sockets, workdir
 
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
+LOG_TIMEOUT_S = 2
 FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -56,10 +57,19 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def log(self):
+        """What it has said so far."""
+        self._let_it_finish()
         try:
             return self.log_path.read_text(errors="replace")
         except FileNotFoundError:
             return ""
+
+    def _let_it_finish(self):
+        """The gateway's log is written by a thread of its own: what has led to something that a test has seen may not be
+        there yet. Whoever has nothing to write sleeps."""
+        end = time.monotonic() + LOG_TIMEOUT_S
+        while self.alive() and _state_of_thread(self.pid, "log") not in (None, "S") and time.monotonic() < end:
+            time.sleep(0.001)
 
     def fail(self, text):
         raise ChildError(f"{self.name}: {text}\n  {' '.join(self.argv)}\n{tail(self.log(), 40)}")
@@ -112,6 +122,19 @@ class Child:
         if self.process is not None:
             return self.process.wait()
         return None
+
+
+def _state_of_thread(pid, name):
+    """"S" of one that sleeps, "R" of one that runs; None: there is no thread of this name."""
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat") as stat:
+                text = stat.read()
+            if text[text.index("(") + 1:text.rindex(")")] == name:
+                return text[text.rindex(")") + 2]
+    except OSError:
+        pass
+    return None
 
 
 def kill_all():

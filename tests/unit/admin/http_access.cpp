@@ -55,6 +55,9 @@ TEST_CASE("http access: the token is asked for, except where the route is open")
   CHECK(client.status == 401);
   CHECK(client.get("/open") == 200);  // the connection is still in step
   CHECK(served.counters().answers.at(401) == 10);
+  const auto refused = [&](Intrusion why) { return served.counters().intrusions[static_cast<std::size_t>(why)]; };
+  CHECK(refused(Intrusion::wrong_token) == 2);
+  CHECK(refused(Intrusion::no_token) == 8);
 }
 
 TEST_CASE("http access: without the token no body is read and no handler called") {

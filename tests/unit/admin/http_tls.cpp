@@ -69,7 +69,7 @@ TEST_CASE("https: TLS 1.2 is spoken, and nothing older") {
     TlsClient older(served.server->port(), {.newest = version});
     CHECK_FALSE(older.shake_hands());
   }
-  CHECK(becomes_true([&] { return served.counters().handshake_failures == 2; }));
+  CHECK(becomes_true([&] { return served.counters().intrusions[static_cast<std::size_t>(Intrusion::tls)] == 2; }));
 }
 
 TEST_CASE("https: a client certificate, where it is demanded") {
@@ -92,7 +92,7 @@ TEST_CASE("https: a client certificate, where it is demanded") {
     }
   }
   CHECK(served.counters().answers.at(200) == 2);
-  CHECK(served.counters().handshake_failures == 6);
+  CHECK(served.counters().intrusions[static_cast<std::size_t>(Intrusion::tls)] == 6);
 }
 
 TEST_CASE("https: those who shake no hands") {
@@ -106,7 +106,7 @@ TEST_CASE("https: those who shake no hands") {
     half.send("\x16\x03\x01");
     CHECK(half.is_closed());
     CHECK(becomes_true([&] { return served.server->connections() == 0; }));
-    CHECK(served.counters().handshake_failures == 2);
+    CHECK(served.counters().intrusions[static_cast<std::size_t>(Intrusion::tls)] == 2);
   }
   SUBCASE("lose it to those who do") {
     Served served({.connections = 4}, https(settings(authority.server)));

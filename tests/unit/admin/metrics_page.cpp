@@ -208,7 +208,10 @@ TEST_CASE("metrics page: known series are there from the start, with 0") {
            R"-(nbdgw_scsi_retries_total{export="vol1",reason="session_lost"})-",
            R"-(nbdgw_recovery_rungs_total{session="array0",rung="target_warm_reset",outcome="timed_out"})-",
            R"-(nbdgw_recovery_active{session="array0",rung="lu_reset"})-",
+           R"-(nbdgw_nbd_closed_total{reason="silent"})-",
            R"-(nbdgw_log_messages_total{level="trace"})-",
+           "nbdgw_log_dropped_total",
+           R"-(nbdgw_admin_refused_total{reason="wrong_token"})-",
            R"-(nbdgw_admin_requests_total{code="404"})-",
            R"-(nbdgw_config_reloads_total{outcome="failure"})-",
        }) {
@@ -271,6 +274,8 @@ TEST_CASE("metrics page: values come from where they belong") {
   now.admin.last_reload_succeeded = false;
   now.process.cpu_seconds = 1.25;
   now.log.messages[3] = 11;
+  now.log.dropped = 12;
+  now.admin.intrusions[static_cast<std::size_t>(Intrusion::wrong_token)] = 13;
   MetricsPage page;
   const std::string text = text_of(page, now);
   const std::map<std::string, std::string> expected = {
@@ -312,6 +317,9 @@ TEST_CASE("metrics page: values come from where they belong") {
       {R"(nbdgw_admin_changes_total{verb="drain",outcome="dry_run"})", "1"},
       {"process_cpu_seconds_total", "1.25"},
       {R"(nbdgw_log_messages_total{level="warn"})", "11"},
+      {"nbdgw_log_dropped_total", "12"},
+      {R"(nbdgw_admin_refused_total{reason="wrong_token"})", "13"},
+      {R"(nbdgw_admin_refused_total{reason="bad_host"})", "0"},
   };
   for (const auto& [series, value] : expected) {
     CAPTURE(series);

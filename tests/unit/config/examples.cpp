@@ -97,7 +97,7 @@ TEST_CASE("the schema's defaults are the model's") {
   };
   YAML::Node file = YAML::Load(kGood);
   CHECK(spell_out(properties["limits"], file["limits"]) == 5);
-  CHECK(spell_out(properties["log"], file["log"]) == 1);
+  CHECK(spell_out(properties["log"], file["log"]) == 2);
   file["workers"] = properties["workers"]["default"];
   const YAML::Node target = properties["targets"]["items"];
   CHECK(spell_out(target, file["targets"][0]) == 15);

@@ -72,6 +72,14 @@ TEST_CASE("names of targets and exports") {
   CHECK(check_description(std::string(4097, 'a')) != "");
 }
 
+TEST_CASE("forms of the log") {
+  CHECK(parse_log_format("auto") == LogFormat::automatic);
+  CHECK(parse_log_format("text") == LogFormat::text);
+  CHECK(parse_log_format("json") == LogFormat::json);
+  CHECK(parse_log_format("journal") == LogFormat::journal);
+  CHECK_FALSE(parse_log_format("syslog"));
+}
+
 TEST_CASE("log levels") {
   CHECK(parse_log_level("trace") == LogLevel::trace);
   CHECK(parse_log_level("info") == LogLevel::info);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks the layers from the #include lines: an arrow goes only downward, and the pure layers do no I/O. And that nobody
-asks a shard for turns by hand.
+asks a shard for turns by hand, or logs past gateway/net/log.hpp.
 
 Usage: check_layering.py ROOT
 """
@@ -32,6 +32,10 @@ IMPURE = re.compile(
 # Whoever has work rings a bell (proto/bell.hpp): a turn that has to be asked for is one that can be forgotten.
 TOUCH = re.compile(r"\btouch\(")
 MAY_TOUCH = {"gateway/net/shard.hpp", "gateway/net/shard.cpp", "gateway/net/nbd_client.cpp"}
+# The one way to the log is gateway/net/log.hpp; what knows spdlog is what is behind it, and who puts it together.
+SPDLOG = re.compile(r"\bspdlog(::|/)")
+BEHIND_THE_LOG = re.compile(r"gateway/net/log(_sink)?\.cpp|gateway/net/log_sink\.hpp|gateway/admin/log_counts\.[ch]pp"
+                            r"|gateway/app/logging\.cpp")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -53,6 +57,8 @@ def main():
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 if layer == "gateway/net" and name not in MAY_TOUCH and TOUCH.search(line):
                     errors.append(f"{name}:{number}: asks for a turn by hand; its engine, or its own bell, should ring")
+                if SPDLOG.search(line) and not BEHIND_THE_LOG.fullmatch(name):
+                    errors.append(f"{name}:{number}: logs past gateway/net/log.hpp")
                 found = INCLUDE.match(line)
                 if not found:
                     continue

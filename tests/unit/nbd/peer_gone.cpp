@@ -116,3 +116,15 @@ TEST_CASE("memory that comes late is used by what a client that has gone had sen
   CHECK(byte_of(rig, 9) == 'a');
   CHECK(rig.connection.close_reason() == nbd::CloseReason::disc);
 }
+
+TEST_CASE("who leaves without a byte is told apart from who is lost in the middle of the handshake") {
+  for (const std::size_t bytes : {0, 1, 4}) {
+    CAPTURE(bytes);
+    Rig rig;
+    rig.feed(client_flags().substr(0, bytes));
+    rig.connection.on_peer_gone(true, rig.now);
+    rig.disconnect();
+    CHECK(rig.connection.close_reason() ==
+          (bytes == 0 ? nbd::CloseReason::silent : nbd::CloseReason::connection_lost));
+  }
+}
