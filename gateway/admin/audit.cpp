@@ -59,7 +59,7 @@ void Audit::record(const Change& change, ChangeOutcome outcome, std::string_view
   counts_[static_cast<std::size_t>(change.verb)][static_cast<std::size_t>(outcome)].fetch_add(
       1, std::memory_order_relaxed);
   // What a client, a certificate or a path has said must neither end the line nor look like another field.
-  net::log::info({.client = std::string_view(change.who).substr(0, change.who.find(','))},
+  net::log::info({.client = net::log::address_in(change.who)},
                  "admin: by={} verb={} object={} dry_run={} outcome={} detail={}", net::in_quotes(change.who),
                  to_string(change.verb), net::in_quotes(change.object), change.dry_run, to_string(outcome),
                  net::in_quotes(detail));

@@ -178,13 +178,8 @@ bool HttpConnection::is_welcome() {
 void HttpConnection::count(Intrusion why, const std::string& words) const {
   ++server_.counters.intrusions[static_cast<std::size_t>(why)];
   const bool usual = why == Intrusion::no_token || why == Intrusion::tls;
-  net::log::folded({to_string(why)}, {.client = client()}, usual ? net::log::Level::debug : net::log::Level::warn,
-                   "http: {}: {}: refused", peer_, words);
-}
-
-/// The address alone; what stands behind it in `peer_` is the certificate's.
-std::string_view HttpConnection::client() const noexcept {
-  return std::string_view(peer_).substr(0, peer_.find(','));
+  net::log::folded({to_string(why)}, {.client = net::log::address_in(peer_)},
+                   usual ? net::log::Level::debug : net::log::Level::warn, "http: {}: {}: refused", peer_, words);
 }
 
 void HttpConnection::read_body() {
@@ -238,7 +233,7 @@ void HttpConnection::dispatch(Request request) {
   try {
     server_.router.dispatch(std::move(request), std::move(reply));
   } catch (const std::exception& e) {
-    net::log::error({.client = client()}, "http: a request failed: {}",
+    net::log::error({.client = net::log::address_in(peer_)}, "http: a request failed: {}",
                     e.what());  // its reply, being destroyed, has answered
   }
 }
@@ -288,8 +283,8 @@ void HttpConnection::send(Response response) {
 
 void HttpConnection::log() const {
   if (!net::log::is_wanted(net::log::Level::debug)) return;
-  net::log::debug({.client = client()}, "http: {} {} {} {} bytes", peer_, asked_.empty() ? "-" : asked_,
-                  response_->result_int(), HttpBody::size(response_->body()));
+  net::log::debug({.client = net::log::address_in(peer_)}, "http: {} {} {} {} bytes", peer_,
+                  asked_.empty() ? "-" : asked_, response_->result_int(), HttpBody::size(response_->body()));
 }
 
 void HttpConnection::on_sent(const Error& error) {

@@ -61,7 +61,6 @@ class HttpConnection final : public std::enable_shared_from_this<HttpConnection>
   void send(Response response);
   void log() const;
   void count(Intrusion why, const std::string& words) const;
-  std::string_view client() const noexcept;
   void on_sent(const Error& error);
   void linger();
   void discard();

@@ -9,6 +9,7 @@ namespace nbdgw::net::log {
 
 namespace {
 
+constexpr std::string_view kUnix = "unix";                 // and then who is there (peer_text())
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
 
 bool is_digit(char c) noexcept {
@@ -118,7 +119,12 @@ std::string shape(std::string_view text) {
   return out;
 }
 
+std::string_view address_in(std::string_view peer) noexcept {
+  return peer.starts_with(kUnix) ? peer : peer.substr(0, peer.find(','));
+}
+
 std::string_view host_of(std::string_view peer) noexcept {
+  if (peer.starts_with(kUnix)) return kUnix;
   const std::size_t colon = peer.rfind(':');
   if (colon == std::string_view::npos || colon + 1 == peer.size()) return peer;
   if (!std::ranges::all_of(peer.substr(colon + 1), is_digit)) return peer;

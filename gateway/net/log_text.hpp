@@ -32,7 +32,11 @@ void append_json(std::string& out, std::string_view text);
 /// The text with its numbers taken out: the same for lines that differ in addresses, ports and counts only.
 std::string shape(std::string_view text);
 
-/// "192.0.2.1" of "192.0.2.1:4711", "[::1]" of "[::1]:4711"; anything else as it is.
+/// Of "192.0.2.1:4711, CN=somebody", as the admin server calls who has a certificate, the address alone. Who comes
+/// through a UNIX socket is one of its processes: "unix, pid 17, uid 0".
+std::string_view address_in(std::string_view peer) noexcept;
+
+/// "192.0.2.1" of "192.0.2.1:4711", "[::1]" of "[::1]:4711", "unix" of whoever is there; anything else as it is.
 std::string_view host_of(std::string_view peer) noexcept;
 
 /// The configuration's name of a target, with which the label of each session begins (errands have longer ones).

@@ -291,8 +291,9 @@ log::Subject SessionDriver::subject() const noexcept {
 void SessionDriver::log(const SessionEvent& event) const {
   const std::string& label = session_.settings().label;
   const log::Subject who = subject();
+  const std::string errand = label.substr(who.target.size());  // empty: this is the session itself
   const auto change = [&](const char* kind, log::Level level, const std::string& text) {
-    log::changed(kind, who, level, "target {}: {}", label, text);
+    log::changed(errand + kind, who, level, "target {}: {}", label, text);
   };
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
@@ -306,12 +307,12 @@ void SessionDriver::log(const SessionEvent& event) const {
     case SessionEvent::Kind::terminated:
       return change("terminated", log::Level::info, "session " + event.text);
     case SessionEvent::Kind::login_failed:
-      log::folded({log::shape("no session: " + event.text)}, who, log::Level::warn, "target {}: no session yet: {}",
-                  label, event.text);
+      log::folded({log::shape(errand + "no session: " + event.text)}, who, log::Level::warn,
+                  "target {}: no session yet: {}", label, event.text);
       return;
     case SessionEvent::Kind::unit_event:
     case SessionEvent::Kind::notice:
-      log::folded({log::shape(event.text)}, who, log::Level::warn, "target {}: {}", label, event.text);
+      log::folded({log::shape(errand + event.text)}, who, log::Level::warn, "target {}: {}", label, event.text);
       return;
     case SessionEvent::Kind::unit_reset:
     case SessionEvent::Kind::unit_answer:

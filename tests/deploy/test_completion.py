@@ -61,10 +61,11 @@ class Words(unittest.TestCase):
         self.assertEqual(complete("nothing"), [])
 
     def test_options_are_offered_where_nothing_else_can_be(self):
-        self.assertEqual(complete("serve", ""), ["--config", "--help", "-c", "-h"])
+        self.assertEqual(complete("serve", ""), ["--config", "--help", "--log-format", "-c", "-h"])
 
     def test_values(self):
         self.assertEqual(complete("target", "--log-level", ""), ["trace", "debug", "info", "warn", "error"])
+        self.assertEqual(complete("serve", "--log-format", ""), ["auto", "text", "json", "journal"])
         self.assertEqual(complete("target", "--lun", "mem"), ["memory:size="])
         self.assertEqual(complete("ctl", "log", "w"), ["warn"])
         self.assertIn("true", complete("target", "--initial-r2t", "t"))

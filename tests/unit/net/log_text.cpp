@@ -72,6 +72,10 @@ TEST_CASE("log text: shapes, hosts and targets") {
   CHECK(log::host_of("127.0.0.1:51234") == "127.0.0.1");
   CHECK(log::host_of("[::1]:51234") == "[::1]");
   CHECK(log::host_of("unix") == "unix");
+  CHECK(log::host_of("unix, pid 17, uid 0") == "unix");
+  CHECK(log::address_in("unix, pid 17, uid 0") == "unix, pid 17, uid 0");
+  CHECK(log::address_in("192.0.2.1:4711, CN=x") == "192.0.2.1:4711");
+  CHECK(log::address_in("[::1]:4711") == "[::1]:4711");
   CHECK(log::host_of("::1") == "::1");
   CHECK(log::host_of("") == "");
   CHECK(log::target_in("array, errand to portal group 1") == "array");
