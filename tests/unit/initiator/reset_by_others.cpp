@@ -145,6 +145,7 @@ TEST_CASE("reset by others: of two LUNs that pause, each is reset when its own p
     CHECK(peer.wait() <= kSecond);
     const auto first = peer.tmf(Function::logical_unit_reset);
     peer.answer(first, Result::complete);
+    if (peer.silent()) CHECK(peer.session.next_deadline() <= peer.now + LadderMemory::kFirstPause);
     CHECK(peer.wait() <= kSecond);
     CHECK(peer.tmf(Function::logical_unit_reset).lun != first.lun);
   }
