@@ -2,7 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include "gateway/net/recovery_log.hpp"
+#include "gateway/net/event_log.hpp"
 
 namespace nbdgw::admin {
 

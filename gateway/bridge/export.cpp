@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/task_builder.hpp"
 #include "proto/assert.hpp"
 
@@ -230,11 +231,31 @@ void Export::conclude(IoRequest& request) {
   }
 }
 
-/// The first error of a request is the one that it is answered with.
-void Export::fail(IoRequest& request, Error error, const char* text) {
+/// The first error of a request is the one that it is answered with. `task`: whose end it comes from; null: of none.
+void Export::fail(IoRequest& request, Error error, const char* text, const Task* task) {
   if (request.error != Error::none) return;
   request.error = error;
   request.text = text;
+  if (request.abandoned) return;  // nobody is told
+  RequestFailure failure = failure_of(request.header, error, text);
+  if (task != nullptr) add_command(*task, failure);
+  failures_.note(failure);
+}
+
+RequestFailure Export::failure_of(const nbd::RequestHeader& header, Error error, const char* text) const noexcept {
+  RequestFailure failure;
+  failure.lun = config_.lun;
+  failure.request = header.command;
+  failure.offset = header.offset;
+  failure.length = header.length;
+  failure.lba = can_.block == 0 ? 0 : header.offset / can_.block;
+  failure.error = error;
+  failure.text = text;
+  return failure;
+}
+
+void Export::refused(const nbd::RequestHeader& header, Error error, const char* text) {
+  failures_.note(failure_of(header, error, text));
 }
 
 void Export::finish(IoRequest& request) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/shard.hpp"
 #include "gateway/net/tcp_options.hpp"
@@ -175,6 +176,7 @@ bool NbdClient::settle_export(proto::Micros now) {
         return true;
       }
       if (place == nullptr || place->shard == shard_) {
+        tell_refusal(Refusal::no_export, *wanted, now);
         engine_.export_unknown("there is no export of this name; nbdinfo --list shows those there are", now);
         continue;
       }
@@ -202,14 +204,20 @@ bool NbdClient::settle_export(proto::Micros now) {
 bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
   if (resumes_) return false;
   if (!shard_->takes_clients()) {
+    tell_refusal(Refusal::drained, slot.name(), now);
     engine_.export_shut("the gateway is being drained and takes no new clients", now);
   } else if (slot.admin_state() != AdminState::ready) {
     const char* const why = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
+    tell_refusal(Refusal::closed, slot.name(), now);
     engine_.export_shut("export " + slot.name() + why + " and takes no new clients", now);
   } else {
     return false;
   }
   return true;
+}
+
+void NbdClient::tell_refusal(Refusal reason, std::string_view exported, proto::Micros now) {
+  if (shard_->events() != nullptr) shard_->events()->client_refused(reason, std::string(exported), peer_, now);
 }
 
 void NbdClient::move_to(Shard& target) {

@@ -3,12 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "gateway/nbd/connection.hpp"
 #include "gateway/net/connection_limit.hpp"
 #include "gateway/net/kept_state.hpp"
 #include "gateway/net/peer_watch.hpp"
 #include "gateway/net/poller.hpp"
+#include "gateway/net/refusals.hpp"
 #include "gateway/net/stream_socket.hpp"
 
 namespace nbdgw::net {
@@ -99,6 +101,7 @@ class NbdClient final : public Watcher, private nbd::ConnectionListener {
   void discard_input();
   bool settle_export(proto::Micros now);
   bool refuse_new(const ExportSlot& slot, proto::Micros now);
+  void tell_refusal(Refusal reason, std::string_view exported, proto::Micros now);
   void move_to(Shard& target);
   void note_attached();
   void detach(proto::Micros now);

@@ -28,8 +28,14 @@ void note_shared(const std::vector<bridge::Export*>& exports, std::uint64_t lun)
 
 }  // namespace
 
-SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session)
-    : shard_(shard), resolver_(resolver), recovery_(recovery), session_(session), sleep_(shard.slept()) {
+SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, EventLog& events, initiator::Session& session,
+                             bool aside)
+    : shard_(shard),
+      resolver_(resolver),
+      events_(events),
+      session_(session),
+      states_(events, session, aside),
+      sleep_(shard.slept()) {
   for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
     links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
   }
@@ -39,15 +45,17 @@ void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   exports_.push_back(&exported);
   capacity_rounds_.plan(exports_.size(), now);
   note_shared(exports_, exported.unit().lun());
-  states_seen_.push_back(exported.state());
+  seen_.push_back({.state = exported.state(), .since = now});
   if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now, bridge::Login::long_ago);
 }
 
-void SessionDriver::remove_export(bridge::Export& exported) {
+void SessionDriver::remove_export(bridge::Export& exported, proto::Micros now) {
   NBDGW_ASSERT(exported.idle(), "an export goes when nothing of it is with the session");
   const auto place = std::ranges::find(exports_, &exported);
   NBDGW_ASSERT(place != exports_.end(), "an export of this driver");
-  states_seen_.erase(states_seen_.begin() + (place - exports_.begin()));
+  exported.tell_failures(now);
+  tell_events_of(exported, now);
+  seen_.erase(seen_.begin() + (place - exports_.begin()));
   exports_.erase(place);
   if (exports_.empty()) capacity_rounds_.plan(0, 0);
   note_shared(exports_, exported.unit().lun());
@@ -110,11 +118,11 @@ void SessionDriver::deliver(proto::Micros now) {
     exported->deliver(replies_, now);
     if (exported->take_woke_others()) shard_.touch_stations();
   }
-  serve_recovery_events();
-  note_export_changes();
+  tell_events(now);
+  note_export_changes(now);
   if (session_.portals().has_others()) consider_leaving(now);
   if (!session_.may_want_errand()) return;
-  if (const auto group = session_.take_errand(now)) Errand::send(shard_, resolver_, recovery_, *this, *group, now);
+  if (const auto group = session_.take_errand(now)) Errand::send(shard_, resolver_, events_, *this, *group, now);
 }
 
 void SessionDriver::transmit(proto::Micros now) {
@@ -213,7 +221,10 @@ void SessionDriver::serve_events(proto::Micros now) {
   if (!session_.has_events()) return;
   SessionEvent event;
   while (session_.next_event(event)) {
-    log(event, now);
+    const bool held = !exports_.empty();
+    const auto hold = held ? std::optional(exports_.front()->hold_timeout()) : std::nullopt;
+    const bool told = states_.on_event(event, hold, now);
+    log(event, told, now);
     serve(event, now);
   }
 }
@@ -247,6 +258,9 @@ void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
     case SessionEvent::Kind::login_failed:
     case SessionEvent::Kind::terminated:
       for (bridge::Export* exported : exports_) exported->on_session_down(event.text, now);
+      if (event.kind == SessionEvent::Kind::terminated) {
+        for (bridge::Export* exported : exports_) exported->tell_failures(now);
+      }
       shard_.exports_changed();
       return;
     case SessionEvent::Kind::connection_joined:
@@ -255,24 +269,30 @@ void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
   }
 }
 
-void SessionDriver::serve_recovery_events() {
-  const std::string& label = session_.settings().label;
+void SessionDriver::tell_events(proto::Micros now) {
   if (session_.has_recovery_events()) {
     initiator::RecoveryEvent rung;
-    while (session_.next_recovery_event(rung)) recovery_.add(label, rung);
+    while (session_.next_recovery_event(rung)) events_.add(session_.settings().label, rung);
   }
+  states_.look_at_climb();
   for (bridge::Export* exported : exports_) {
-    if (!exported->has_events()) continue;
-    bridge::CacheEvent event;
-    while (exported->next_event(event)) recovery_.add(label, exported->info().name, event);
+    if (exported->has_events() || exported->has_failures()) tell_events_of(*exported, now);
   }
 }
 
-void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
+void SessionDriver::tell_events_of(bridge::Export& exported, proto::Micros now) {
+  const std::string& label = session_.settings().label;
+  bridge::CacheEvent event;
+  while (exported.next_event(event)) events_.add(label, exported.info().name, event);
+  bridge::RequestFailure failure;
+  while (exported.next_failure(failure, now)) events_.add(label, exported.info().name, failure);
+}
+
+void SessionDriver::log(const SessionEvent& event, bool told, proto::Micros now) {
   const std::string& label = session_.settings().label;
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
-      spdlog::info("target {}: {}", label, event.text);
+      if (!told) spdlog::info("target {}: {}", label, event.text);
       last_refusal_.clear();
       refusals_untold_ = 0;
       return;
@@ -280,7 +300,7 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
       spdlog::info("target {}: connection {} {}", label, event.connection, event.text);
       return;
     case SessionEvent::Kind::lost:
-      spdlog::warn("target {}: session lost: {}; requests are held until it is back", label, event.text);
+      if (!told) spdlog::warn("target {}: session lost: {}", label, event.text);
       return;
     case SessionEvent::Kind::terminated:
       spdlog::info("target {}: session {}", label, event.text);
@@ -298,36 +318,21 @@ void SessionDriver::log(const SessionEvent& event, proto::Micros now) {
     return;
   }
   if (refusals_untold_ > 0) spdlog::warn("target {}: the same {} times more", label, refusals_untold_);
-  spdlog::warn("target {}: {}{}", label, event.kind == SessionEvent::Kind::login_failed ? "no session yet: " : "",
-               event.text);
+  if (!told)
+    spdlog::warn("target {}: {}{}", label, event.kind == SessionEvent::Kind::login_failed ? "no session yet: " : "",
+                 event.text);
   last_refusal_ = event.text;
   refusal_logged_at_ = now;
   refusals_untold_ = 0;
 }
 
-void SessionDriver::note_export_changes() {
+void SessionDriver::note_export_changes(proto::Micros now) {
   bool changed = false;
   for (std::size_t i = 0; i < exports_.size(); ++i) {
-    const bridge::ExportState state = exports_[i]->state();
-    if (state == states_seen_[i]) continue;
-    states_seen_[i] = state;
+    if (exports_[i]->state() == seen_[i].state) continue;
     changed = true;
-    const nbd::ExportInfo& info = exports_[i]->info();
-    switch (state) {
-      case bridge::ExportState::online:
-        spdlog::info("export {}: online, {} bytes, preferred block {}{}", info.name, info.size, info.preferred_block,
-                     info.read_only ? ", read-only" : "");
-        break;
-      case bridge::ExportState::offline:
-        if (session_.state() == initiator::SessionState::terminated) break;  // at shutdown that is no news
-        spdlog::warn("export {}: offline: {}", info.name, exports_[i]->status().reason);
-        break;
-      case bridge::ExportState::refused:
-        spdlog::error("export {}: refused: {}", info.name, exports_[i]->status().reason);
-        break;
-      case bridge::ExportState::probing:
-        break;
-    }
+    seen_[i].state = exports_[i]->state();
+    states_.on_export(*exports_[i], seen_[i], now);
   }
   if (changed) shard_.exports_changed();
 }
@@ -340,7 +345,8 @@ void SessionDriver::consider_leaving(proto::Micros now) {
 }
 
 proto::Micros SessionDriver::next_deadline() const noexcept {
-  proto::Micros least = std::min(session_.next_deadline(), capacity_rounds_.next_deadline());
+  proto::Micros least =
+      std::min({session_.next_deadline(), capacity_rounds_.next_deadline(), states_.next_deadline()});
   for (const auto& link : links_) least = std::min(least, link->socket.next_deadline());
   for (const bridge::Export* exported : exports_) least = std::min(least, exported->next_deadline());
   return least;
@@ -355,6 +361,7 @@ void SessionDriver::on_deadline(proto::Micros now) {
     if (exported->next_deadline() <= now) exported->on_deadline(now);
   }
   if (capacity_rounds_.next_deadline() <= now) poll_a_capacity(now);
+  states_.on_deadline(now);
 }
 
 void SessionDriver::poll_a_capacity(proto::Micros now) {
