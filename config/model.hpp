@@ -157,7 +157,7 @@ enum class PathLoss : std::uint8_t {
 
 /// What a unit attention 29/00 or 29/02 means ("power on, reset, or bus device reset occurred").
 enum class PowerOnAttention : std::uint8_t {
-  fail_flush,  // the volatile cache may be gone, unless a reset or login of our own explains it: the next FLUSH fails
+  fail_flush,  // the volatile cache may be gone, unless a reset or login of our own explains it: FLUSH fails
                // if there were writes in it
   ignore,      // nothing: this target raises it for lesser reasons, and its cache is known to survive
   always,  // the cache may be gone, right after a reset or login of our own, too: this target raises it for nothing

@@ -185,6 +185,17 @@ def _sessions():
             query(f"60 * rate(nbdgw_iscsi_ping_timeouts_total{{{F}}}[{RATE}])", WHO + " not answered"),
             width=8,
         ),
+        lines(
+            "Down for",
+            (
+                "How long a session has not been logged in, whatever it tries; from the start for one that never was. "
+                "At timeouts.replacement (120 s unless configured) the requests of its exports fail."
+            ),
+            "s",
+            query(f"nbdgw_iscsi_session_down_seconds{{{F}}} > 0", WHO),
+            width=24,
+            points=True,
+        ),
     )
 
 

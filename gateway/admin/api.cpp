@@ -26,13 +26,13 @@ Api::Api(net::Gateway& gateway, const HttpServer& http, std::function<bool(const
       log_([this] { return setup_.config().log.level; }),
       desk_(gateway, postbox_),
       alarm_(postbox_, [this] { look_at_the_clock(); }) {
-  gateway_.recovery().observe([this, postbox = postbox_](const net::RecoveryRecord& record) {
+  gateway_.events().observe([this, postbox = postbox_](const net::EventRecord& record) {
     postbox->post([this, record] { on_record(record); });
   });
 }
 
 Api::~Api() {
-  gateway_.recovery().observe({});
+  gateway_.events().observe({});
 }
 
 void Api::add_routes(Router& router) {

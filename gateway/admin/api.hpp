@@ -103,7 +103,7 @@ class Api {
   // Events (api_events.cpp).
   void events(const Request& request, Reply reply);
   Response events_since(std::uint64_t since, std::uint64_t limit, bool& empty) const;
-  void on_record(const net::RecoveryRecord& record);
+  void on_record(const net::EventRecord& record);
   void answer_polls();
 
   // Changing (api_change.cpp, api_verbs.cpp).

@@ -20,15 +20,16 @@ constexpr std::size_t kMaxPolls = 256;
 
 Response Api::events_since(std::uint64_t since, std::uint64_t limit, bool& empty) const {
   // First: what comes between the two calls is for the next request.
-  std::uint64_t last = gateway_.recovery().last();
-  std::vector<net::RecoveryRecord> records = gateway_.recovery().since(since);
+  std::uint64_t last = gateway_.events().last();
+  std::vector<net::EventRecord> records = gateway_.events().since(since);
   empty = records.empty();
-  const std::uint64_t missed = empty ? 0 : records.front().sequence - since - 1;
   if (records.size() > limit) records.resize(limit);
   if (!empty) last = records.back().sequence;
+  // Between `since` and the last one that is told: those may be missing anywhere, for each class has its own ring.
+  const std::uint64_t missed = empty ? 0 : last - since - records.size();
   boost::json::array events;
-  for (const net::RecoveryRecord& each : records) {
-    events.push_back(to_json(each, operations_.of_request(net::RecoveryLog::request_of(each))));
+  for (const net::EventRecord& each : records) {
+    events.push_back(to_json(each, operations_.of_request(net::EventLog::request_of(each))));
   }
   return json_response(200, boost::json::object{{"events", std::move(events)}, {"last", last}, {"missed", missed}});
 }
@@ -37,13 +38,13 @@ void Api::events(const Request& request, Reply reply) {
   Query query(request, {"since", "wait", "limit"});
   // Numbers that a program in any language can hold.
   const std::uint64_t since = query.number("since", 0, std::uint64_t{1} << 53, 0);
-  const std::uint64_t limit = query.number("limit", 1, net::RecoveryLog::kCapacity, net::RecoveryLog::kCapacity);
+  const std::uint64_t limit = query.number("limit", 1, net::EventLog::kCapacity, net::EventLog::kCapacity);
   const proto::Micros wait = query.seconds("wait", kMaxWait, 0);
   if (query.refusal()) return reply.send(query.refusal()->response());
   bool empty = false;
   Response now = events_since(since, limit, empty);
   // A sequence beyond the last one comes from before a restart: whoever has it must hear of that at once.
-  if (!empty || wait == 0 || since > gateway_.recovery().last()) return reply.send(std::move(now));
+  if (!empty || wait == 0 || since > gateway_.events().last()) return reply.send(std::move(now));
   if (polls_.size() >= kMaxPolls) {
     std::exchange(polls_.front().deadline, 0);
     answer_polls();
@@ -67,7 +68,7 @@ void Api::answer_polls() {
   polls_.swap(rest);
 }
 
-void Api::on_record(const net::RecoveryRecord& record) {
+void Api::on_record(const net::EventRecord& record) {
   operations_.on_record(record, {net::steady_now(), net::wall_now()});
   answer_polls();
 }

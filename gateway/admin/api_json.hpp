@@ -4,7 +4,7 @@
 #include <boost/json/object.hpp>
 #include <cstdint>
 
-#include "gateway/net/recovery_log.hpp"
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/view.hpp"
 
 /// Views as JSON, as gateway/admin/openapi.yaml describes them.
@@ -16,8 +16,11 @@ boost::json::object to_json(const net::SessionView& view);
 boost::json::object to_json(const net::ConnectionView& view);
 boost::json::object to_json(const net::TaskView& view);
 
+/// As people write it; a form that has no such number as it is on the wire.
+std::uint64_t lun_number_of(std::uint64_t lun) noexcept;
+
 /// `operation`: the one that asked for it; 0: none did.
-boost::json::object to_json(const net::RecoveryRecord& record, std::uint64_t operation);
+boost::json::object to_json(const net::EventRecord& record, std::uint64_t operation);
 
 // All of a gateway, over its shards, in an order that does not depend on them.
 boost::json::array exports_json(const net::GatewayView& view);

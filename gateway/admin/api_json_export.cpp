@@ -114,6 +114,7 @@ json::object to_json(const net::ExportView& view) {
                    {"in_flight", view.in_flight},
                    {"held", view.held},
                    {"held_for_seconds", seconds(view.held_for)},
+                   {"down_seconds", seconds(view.down_for)},
                    {"oldest_request_seconds", seconds(view.oldest_request)},
                    {"counters", counters(view)},
                    {"latency", latencies(view.counters.durations)}};

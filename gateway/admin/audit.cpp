@@ -1,7 +1,7 @@
 #include "gateway/admin/audit.hpp"
 
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/log.hpp"
-#include "gateway/net/recovery_log.hpp"
 
 namespace nbdgw::admin {
 

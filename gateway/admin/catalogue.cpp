@@ -37,6 +37,7 @@ constexpr const Metric* kAll[] = {
     &metric::export_unflushed_writes,
     &metric::export_hold_timeouts_total,
     &metric::iscsi_session_up,
+    &metric::iscsi_session_down_seconds,
     &metric::iscsi_session_state,
     &metric::iscsi_connections,
     &metric::iscsi_connections_wanted,

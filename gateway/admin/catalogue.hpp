@@ -100,7 +100,8 @@ inline constexpr Metric export_size_bytes{
 inline constexpr Metric export_path_down_seconds{"nbdgw_export_path_down_seconds",
                                                  gauge,
                                                  "seconds",
-                                                 "How long there has been no path to the LUN; 0 while there is one.",
+                                                 "How long there has been no path to the LUN, from the start for one "
+                                                 "that never had any; 0 while there is one.",
                                                  {"export"}};
 inline constexpr Metric export_fence_waits_total{"nbdgw_export_fence_waits_total",
                                                  counter,
@@ -162,6 +163,12 @@ inline constexpr Metric export_hold_timeouts_total{
 // iSCSI.
 inline constexpr Metric iscsi_session_up{
     "nbdgw_iscsi_session_up", gauge, "bool", "1 if the session is logged in.", {"session"}};
+inline constexpr Metric iscsi_session_down_seconds{"nbdgw_iscsi_session_down_seconds",
+                                                   gauge,
+                                                   "seconds",
+                                                   "How long the session has not been logged in, whatever it tries, "
+                                                   "from the start for one that never was; 0 if it is.",
+                                                   {"session"}};
 inline constexpr Metric iscsi_session_state{
     "nbdgw_iscsi_session_state", gauge, "bool", "1 for the state the session is in.", {"session", "state"}};
 inline constexpr Metric iscsi_connections{"nbdgw_iscsi_connections",

@@ -233,7 +233,7 @@ void collect(const net::ExportView& view, MetricSeries& series) {
   put_state(series, export_admin_state, std::array{AdminState::ready, AdminState::drain, AdminState::maint},
             view.admin_state);
   series.put(export_size_bytes, view.known ? number(view.info.size) : 0);
-  series.put(export_path_down_seconds, seconds(view.held_for));
+  series.put(export_path_down_seconds, seconds(view.down_for));
   series.put(export_fence_waits_total, number(counters.fenced));
   series.put(export_read_modify_writes_total, number(counters.read_modify_writes));
   series.put(export_abandoned_total, number(counters.abandoned));
@@ -255,7 +255,9 @@ void collect(const net::SessionView& view, MetricSeries& series) {
   const initiator::SessionCounters& counters = view.counters;
   const Durations durations = rung_durations(counters);
   series.begin(view.connections.size() * Durations::kShapes + durations.shape());
-  series.put(iscsi_session_up, view.state == SessionState::logged_in ? 1 : 0);
+  const bool up = view.state == SessionState::logged_in;
+  series.put(iscsi_session_up, up ? 1 : 0);
+  series.put(iscsi_session_down_seconds, up ? 0 : seconds(view.age));
   put_state(series, iscsi_session_state,
             std::array{SessionState::free, SessionState::logging_in, SessionState::logged_in, SessionState::failed,
                        SessionState::logging_out, SessionState::terminated},

@@ -72,9 +72,10 @@ void Operations::finish(Entry& entry, bool success, std::string outcome, std::st
                  net::in_quotes(operation.detail));
 }
 
-void Operations::on_record(const net::RecoveryRecord& record, Now now) {
+void Operations::on_record(const net::EventRecord& record, Now now) {
   const auto* event = std::get_if<RecoveryEvent>(&record.event);
-  if (event == nullptr) return on_rescanned(std::get<bridge::CacheEvent>(record.event), now);
+  if (const auto* unit = std::get_if<bridge::CacheEvent>(&record.event)) return on_rescanned(*unit, now);
+  if (event == nullptr) return;
   const bool success = event->outcome == RungOutcome::success;
   for (Entry& entry : entries_) {
     if (!is_running(entry)) continue;

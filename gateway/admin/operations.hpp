@@ -8,7 +8,7 @@
 #include <string>
 
 #include "gateway/admin/audit.hpp"
-#include "gateway/net/recovery_log.hpp"
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/view.hpp"
 #include "proto/time.hpp"
 
@@ -50,7 +50,7 @@ class Operations {
   /// The oldest that is over makes room.
   const Operation& begin(const Change& change, std::string detail, OperationEnd end, Now now);
 
-  void on_record(const net::RecoveryRecord& record, Now now);
+  void on_record(const net::EventRecord& record, Now now);
   /// A look at the gateway with its clients, taken after the operations that it may end have begun.
   void on_view(const net::GatewayView& view, Now now);
   void on_deadline(Now now);

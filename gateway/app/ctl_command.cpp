@@ -192,7 +192,8 @@ class CtlCommands {
     });
     on(app_.add_subcommand("operations", "What was asked for by hand"),
        [](const Ctl& ctl) { return show(ctl, "/v1/operations", operations_text); });
-    CLI::App* events_app = app_.add_subcommand("events", "What was done about misbehaving targets");
+    CLI::App* events_app =
+        app_.add_subcommand("events", "What has happened: recovery, LUNs, errors that clients were told, states");
     const auto follow = std::make_shared<bool>(false);
     const auto since = std::make_shared<std::uint64_t>(0);
     events_app->add_flag("-f,--follow", *follow, "Go on with what comes, until interrupted");

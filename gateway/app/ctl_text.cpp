@@ -7,24 +7,20 @@
 #include <boost/json.hpp>
 #include <string_view>
 
+#include "gateway/app/ctl_members.hpp"
+
 namespace nbdgw::app {
 
 namespace json = boost::json;
 
 namespace {
 
-/// Names and causes come from files and from targets: nothing in them may steer the terminal.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f)
-      out += fmt::format("\\x{:02x}", byte);
-    else
-      out += c;
-  }
-  return out;
-}
+using members::at;
+using members::number;
+using members::plain;
+using members::printable;
+using members::seconds;
+using members::text;
 
 /// What a terminal shows as one character each; good enough for names.
 std::size_t width(const std::string& text) noexcept {
@@ -32,46 +28,9 @@ std::size_t width(const std::string& text) noexcept {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
-const json::value& at(const json::value& value, std::string_view path) {
-  static const json::value kNone;
-  const json::value* here = &value;
-  while (!path.empty()) {
-    const std::size_t dot = std::min(path.find('.'), path.size());
-    const json::object* object = here->if_object();
-    here = object != nullptr ? object->if_contains({path.data(), dot}) : nullptr;
-    if (here == nullptr) return kNone;
-    path.remove_prefix(std::min(dot + 1, path.size()));
-  }
-  return *here;
-}
-
-/// A member as it is.
-std::string plain(const json::value& value) {
-  if (value.is_null()) return "-";
-  if (const json::string* text = value.if_string())
-    return text->empty() ? "-" : printable({text->data(), text->size()});
-  if (value.is_bool()) return value.get_bool() ? "yes" : "no";
-  return json::serialize(value);
-}
-
-std::string text(const json::value& value, std::string_view path) {
-  return plain(at(value, path));
-}
-
-double number(const json::value& value) {
-  json::error_code error;
-  const double result = value.to_number<double>(error);
-  return error ? 0 : result;
-}
-
 std::string bytes(const json::value& value, std::string_view path) {
   const json::value& member = at(value, path);
   return member.is_number() ? human_bytes(number(member)) : "-";
-}
-
-std::string seconds(const json::value& value, std::string_view path) {
-  const json::value& member = at(value, path);
-  return member.is_number() ? human_seconds(number(member)) : "-";
 }
 
 /// Of a wrapped list, {"exports": [...]}.
@@ -103,10 +62,20 @@ std::string started_connections(const json::value& session) {
   return fmt::format("{}/{}", started, text(session, "connections_wanted"));
 }
 
+/// Since when it is not there; "-": it is.
+std::string down(const json::value& thing) {
+  return number(at(thing, "down_seconds")) > 0 ? seconds(thing, "down_seconds") : "-";
+}
+
+/// What people mean by the state of a session, which may be one of several.
+const char* up_or_down(const json::value& session) {
+  return text(session, "state") == "logged in" ? "up" : "down";
+}
+
 std::string climb(const json::value& session) {
   if (at(session, "climb").is_null()) return "-";
-  return fmt::format("{} for {}: {}", text(session, "climb.rung"), seconds(session, "climb.age_seconds"),
-                     text(session, "climb.cause"));
+  return fmt::format("{} for {}: {}", text(session, at(session, "climb.now").is_null() ? "climb.rung" : "climb.now"),
+                     seconds(session, "climb.age_seconds"), text(session, "climb.cause"));
 }
 
 }  // namespace
@@ -183,10 +152,10 @@ std::string status_text(const json::value& status) {
 }
 
 std::string exports_text(const json::value& list) {
-  Table table({"EXPORT", "TARGET", ">LUN", "STATE", "ADMIN", ">SIZE", ">CLIENTS", ">IN FLIGHT", ">HELD", ">OLDEST",
-               ">READ", ">WRITTEN", ">ERRORS"});
+  Table table({"EXPORT", "TARGET", ">LUN", "STATE", ">DOWN FOR", "ADMIN", ">SIZE", ">CLIENTS", ">IN FLIGHT", ">HELD",
+               ">OLDEST", ">READ", ">WRITTEN", ">ERRORS"});
   for (const json::value& each : list_of(list, "exports")) {
-    table.add({text(each, "name"), text(each, "target"), text(each, "lun"), text(each, "state"),
+    table.add({text(each, "name"), text(each, "target"), text(each, "lun"), text(each, "state"), down(each),
                text(each, "admin_state"), bytes(each, "size_bytes"), text(each, "clients"), text(each, "in_flight"),
                text(each, "held"), seconds(each, "oldest_request_seconds"), bytes(each, "counters.bytes_read"),
                bytes(each, "counters.bytes_written"), text(each, "counters.errors")});
@@ -205,6 +174,7 @@ std::string export_text(const json::value& each) {
                           text(each, "unit.revision"), text(each, "unit.serial"), text(each, "unit.identifier")));
   out += line("state", fmt::format("{} ({}), reason {}", text(each, "state"), text(each, "admin_state"),
                                    text(each, "reason")));
+  out += line("down for", down(each));
   out += line("read-only", text(each, "read_only"));
   out += line("clients", text(each, "clients"));
   out += line("requests", fmt::format("{} in flight, the oldest for {}; {} held for {}", text(each, "in_flight"),
@@ -241,11 +211,12 @@ std::string clients_text(const json::value& list) {
 }
 
 std::string sessions_text(const json::value& list) {
-  Table table({"TARGET", "STATE", ">FOR", ">CONNECTIONS", ">TASKS", ">WINDOW", ">LOSSES", "CLIMBS NOW", "TROUBLE"});
+  Table table(
+      {"TARGET", "STATE", "IS", ">FOR", ">CONNECTIONS", ">TASKS", ">WINDOW", ">LOSSES", "CLIMBS NOW", "TROUBLE"});
   for (const json::value& each : list_of(list, "sessions")) {
-    table.add({text(each, "target"), text(each, "state"), seconds(each, "age_seconds"), started_connections(each),
-               text(each, "tasks"), text(each, "window.open"), text(each, "counters.losses"), climb(each),
-               text(each, "trouble")});
+    table.add({text(each, "target"), text(each, "state"), up_or_down(each), seconds(each, "age_seconds"),
+               started_connections(each), text(each, "tasks"), text(each, "window.open"),
+               text(each, "counters.losses"), climb(each), text(each, "trouble")});
   }
   return table.text();
 }
@@ -253,8 +224,8 @@ std::string sessions_text(const json::value& list) {
 std::string session_text(const json::value& each) {
   std::string out;
   out += line("target", fmt::format("{} ({})", text(each, "target"), text(each, "iqn")));
-  out += line("state", fmt::format("{} for {}, trouble {}", text(each, "state"), seconds(each, "age_seconds"),
-                                   text(each, "trouble")));
+  out += line("state", fmt::format("{}, {} for {}, trouble {}", text(each, "state"), up_or_down(each),
+                                   seconds(each, "age_seconds"), text(each, "trouble")));
   out += line("identity", fmt::format("ISID {}, TSIH {}", text(each, "isid"), text(each, "tsih")));
   out += line("portal", fmt::format("{}, portal group {}: {}", text(each, "portal"), text(each, "portal_group"),
                                     text(each, "portal_reason")));
@@ -290,27 +261,6 @@ std::string tasks_text(const json::value& list) {
                seconds(each, "idle_seconds"), overdue ? "-" : seconds(each, "deadline_seconds")});
   }
   return table.text();
-}
-
-std::string event_text(const json::value& event) {
-  const std::string kind = text(event, "kind");
-  std::string out = fmt::format("{}  {:>5}  {}", text(event, "at"), text(event, "sequence"), text(event, "target"));
-  if (const json::value& lun = at(event, "lun"); !lun.is_null()) out += " LUN " + plain(lun);
-  if (kind.starts_with("cache_")) {
-    return out +
-           fmt::format("  export {}: {}, {} write(s): {}", text(event, "export"),
-                       kind == "cache_told" ? "a FLUSH has failed, the cache was lost" : "the cache may be lost",
-                       text(event, "writes"), text(event, "cause"));
-  }
-  if (kind != "rung")
-    return out + fmt::format("  export {}: {}: {}", text(event, "export"), kind, text(event, "cause"));
-  out += fmt::format("  {} {} in {}, {} task(s): {}", text(event, "rung"), text(event, "outcome"),
-                     seconds(event, "duration_seconds"), text(event, "tasks"), text(event, "cause"));
-  if (const json::value& proof = at(event, "proof"); !proof.is_null()) out += "; proof: " + plain(proof);
-  if (const json::value& operation = at(event, "operation"); !operation.is_null()) {
-    out += fmt::format(" (operation {})", plain(operation));
-  }
-  return out;
 }
 
 std::string operations_text(const json::value& list) {

@@ -1,5 +1,7 @@
 #include "gateway/app/reloader.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <utility>
@@ -24,18 +26,30 @@ std::string why_refused(net::ReloadOutcome outcome) {
   return {};
 }
 
-void log_errors(const std::string& file, const std::vector<config::Problem>& errors) {
+void log_errors(const std::string& file, const std::vector<config::Problem>& errors, bool dry_run,
+                net::EventLog& events) {
   for (const config::Problem& problem : errors) net::log::error({}, "{}", problem.to_string());
-  net::log::error({}, "reload: {} has {} error(s); everything stays as it is", file, errors.size());
+  const std::string text = fmt::format("reload: {} has {} error(s); everything stays as it is", file, errors.size());
+  if (dry_run) return net::log::error({}, "{}", text);
+  const std::string first = errors.empty() ? "" : ": " + errors.front().to_string();
+  events.add({}, {}, {.kind = net::StateEvent::Kind::reload_refused, .text = text + first});
 }
 
-void log_diff(const net::ConfigDiff& diff) {
+void log_diff(const net::ConfigDiff& diff, net::EventLog& events) {
   for (const net::ConfigChange& change : diff.changes) net::log::info({}, "reload: {}", describe(change));
   for (const std::string& key : diff.needs_restart) {
     net::log::warn({}, "reload: {} differs, and stays as it is until the gateway is started again", key);
   }
-  net::log::info({}, "reload: done, {} change(s), {} that need a restart", diff.changes.size(),
-                 diff.needs_restart.size());
+  events.add({}, {},
+             {.kind = net::StateEvent::Kind::reload_done,
+              .text = fmt::format("reload: done, {} change(s), {} that need a restart", diff.changes.size(),
+                                  diff.needs_restart.size()),
+              .count = diff.changes.size()});
+}
+
+void log_refusal(const std::string& why, bool dry_run, net::EventLog& events) {
+  if (dry_run) return net::log::error({}, "reload: {}", why);
+  events.add({}, {}, {.kind = net::StateEvent::Kind::reload_refused, .text = "reload: " + why});
 }
 
 bool changes(const net::ConfigDiff& diff, const char* object) {
@@ -76,21 +90,21 @@ void Reloader::reload(bool dry_run, Done done) {
   config::ParseResult file = read_config(config_file_);
   std::function<void()> then = prepare(file);
   if (!file.config) {
-    log_errors(config_file_, file.errors);
+    log_errors(config_file_, file.errors, dry_run, gateway_.events());
     if (!dry_run) history_->note(number, false);
     return done({.errors = std::move(file.errors), .refused = {}, .diff = {}});
   }
   for (const config::Problem& problem : file.warnings) net::log::warn({}, "{}", problem.to_string());
   const config::LogLevel level = file.config->log.level;
   gateway_.apply(*std::move(file.config), dry_run,
-                 [history = history_, dry_run, number, level, then = std::move(then),
-                  done = std::move(done)](net::ReloadReport report) {
+                 [history = history_, dry_run, number, level, then = std::move(then), done = std::move(done),
+                  &events = gateway_.events()](net::ReloadReport report) {
                    ReloadResult result{
                        .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
                    const bool good = result.refused.empty();
-                   if (!good) net::log::error({}, "reload: {}", result.refused);
+                   if (!good) log_refusal(result.refused, dry_run, events);
                    if (good && !dry_run) {
-                     log_diff(result.diff);
+                     log_diff(result.diff, events);
                      if (changes(result.diff, "log")) net::log::set_level(level);
                      if (changes(result.diff, "admin")) then();
                      history->loaded_at = net::wall_now();

@@ -78,6 +78,24 @@ bool invalid_field(const initiator::ScsiCommand& command) noexcept {
   return sense && sense->is(SenseKey::illegal_request, proto::scsi::asc::kInvalidFieldInCdb);
 }
 
+void add_command(const Task& task, RequestFailure& failure) noexcept {
+  const device::Attempts& again = task.attempts;
+  FailedCommand command{.opcode = task.cdb[0],
+                        .outcome = task.outcome,
+                        .status = task.status,
+                        .sense = sense_of(task),
+                        .tries = 1U + again.errors + again.waits + again.unit_attentions + again.losses};
+  if (task.role == Task::Role::segment) {
+    const Segment& segment = static_cast<const Segment&>(task);
+    const bool head = segment.step == Step::head_read;
+    const bool tail = segment.step == Step::tail_read;
+    command.lba = head ? segment.lba : tail ? segment.lba + segment.blocks - 1 : segment.lba + segment.blocks_done;
+    command.blocks = head || tail ? 1 : static_cast<std::uint32_t>(segment.task_blocks);
+    failure.lba = command.lba;
+  }
+  failure.command = command;
+}
+
 bool may_have_lost_cache(const initiator::ScsiCommand& synchronize) noexcept {
   if (synchronize.outcome != Outcome::completed) return false;
   if (static_cast<Status>(synchronize.status) != Status::check_condition) return false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/task_builder.hpp"
 #include "proto/assert.hpp"
 
@@ -233,11 +234,33 @@ void Export::conclude(IoRequest& request) {
   }
 }
 
-/// The first error of a request is the one that it is answered with.
-void Export::fail(IoRequest& request, Error error, const char* text) {
+/// The first error of a request is the one that it is answered with. `task`: whose end it comes from; null: of none.
+void Export::fail(IoRequest& request, Error error, const char* text, const Task* task) {
   if (request.error != Error::none) return;
   request.error = error;
   request.text = text;
+  if (request.abandoned) return;  // nobody is told
+  RequestFailure failure = failure_of(request.header, error, text);
+  if (task != nullptr) add_command(*task, failure);
+  failures_.note(failure);
+  bell_.ring();
+}
+
+RequestFailure Export::failure_of(const nbd::RequestHeader& header, Error error, const char* text) const noexcept {
+  RequestFailure failure;
+  failure.lun = config_.lun;
+  failure.request = header.command;
+  failure.offset = header.offset;
+  failure.length = header.length;
+  failure.lba = can_.block == 0 ? 0 : header.offset / can_.block;
+  failure.error = error;
+  failure.text = text;
+  return failure;
+}
+
+void Export::refused(const nbd::RequestHeader& header, Error error, const char* text) {
+  failures_.note(failure_of(header, error, text));
+  bell_.ring();
 }
 
 void Export::finish(IoRequest& request) {
@@ -254,7 +277,7 @@ void Export::finish(IoRequest& request) {
 }
 
 bool Export::wants_turn() const noexcept {
-  if (!done_segments_.empty() || !finished_.empty() || has_events() || has_news()) return true;
+  if (!done_segments_.empty() || !finished_.empty() || has_events() || has_failures() || has_news()) return true;
   if (stuck_seen_ != disk_->stuck_changes) return true;
   if (fails_now()) return queue_.ready() + queue_.delayed() > 0;
   return state_ == ExportState::online && !looking_ && queue_.could_lend();

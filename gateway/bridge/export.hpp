@@ -11,7 +11,9 @@
 #include "gateway/bridge/cache_event.hpp"
 #include "gateway/bridge/counters.hpp"
 #include "gateway/bridge/disk.hpp"
+#include "gateway/bridge/export_config.hpp"
 #include "gateway/bridge/export_state.hpp"
+#include "gateway/bridge/failures.hpp"
 #include "gateway/bridge/flush_group.hpp"
 #include "gateway/bridge/limits.hpp"
 #include "gateway/bridge/power_on.hpp"
@@ -27,28 +29,6 @@
 #include "proto/bytes/buffer_pool.hpp"
 
 namespace nbdgw::bridge {
-
-/// Another export serves the same disk already.
-enum class SameDiskPolicy : std::uint8_t {
-  share,   // both serve it, and keep their writes apart as far as that can be
-  refuse,  // this one is refused for as long
-};
-
-struct ExportConfig {
-  std::string name{};
-  std::string description{};
-  bool read_only = false;                     // whatever the LUN says
-  std::uint64_t lun = 0;                      // the 8 bytes of SAM-5 4.7
-  std::uint32_t queue_depth = kQueueDepth;    // tasks with the session at once, > 0
-  std::size_t requests = kRequestsPerExport;  // > 0
-  std::size_t segments = kSegmentsPerExport;  // at least segments_for(max_payload)
-  std::uint32_t max_payload = kMaxPayload;    // bytes of one READ, if there is memory_for() them
-  proto::Micros hold_timeout = kHoldTimeout;  // proto::kNever: requests never fail for want of a path
-  std::uint8_t retries = device::kDefaultRetries;
-  PowerOnPolicy power_on = PowerOnPolicy::unexplained;
-  SameDiskPolicy same_disk = SameDiskPolicy::share;
-  proto::Micros silence = kTrustedSilence;  // of the LUN, after which it is asked again which disk it is
-};
 
 /// Where outcomes go, so that this layer need not know the protocol engine: in production ConnectionReplies.
 class Replies {
@@ -125,7 +105,7 @@ class Export final : public nbd::Backend,
   /// transport, the pool and the connections go without calling it again.
   /// `directory`: who else serves which disk; null: nobody does. It must outlive the export, too.
   Export(ExportConfig config, Shares& shares, initiator::CommandTransport& transport,
-         DiskDirectory* directory = nullptr);
+         DiskDirectory* directory = nullptr, proto::Micros now = 0);
   Export(const Export&) = delete;
   Export& operator=(const Export&) = delete;
   ~Export();
@@ -142,6 +122,7 @@ class Export final : public nbd::Backend,
   void release(nbd::Request& request, nbd::Segment& segment) override;
   void release(nbd::Request& request) override;
   void abandon(nbd::Request& request) override;
+  void refused(const nbd::RequestHeader& header, proto::nbd::Error error, const char* text) override;
 
   // For the shell.
   /// Rung, whoever has called the export (a client, the shell, another export of the disk), if there is something to
@@ -169,6 +150,11 @@ class Export final : public nbd::Backend,
   /// What has happened to the LUN and its cache; for the log.
   bool has_events() const noexcept { return !events_.empty(); }
   bool next_event(CacheEvent& event);
+  /// Requests that clients were told an error for, a few of each kind; what was only counted so far, too, once
+  /// tell_failures() was called.
+  bool has_failures() const noexcept { return failures_.has_events(); }
+  bool next_failure(RequestFailure& failure, proto::Micros now) noexcept { return failures_.next(failure, now); }
+  void tell_failures(proto::Micros now) noexcept { failures_.tell_all(now); }
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
   /// Hands on what has come about, and sends what abandoned requests have made way for.
@@ -219,6 +205,9 @@ class Export final : public nbd::Backend,
   const PowerOnJudge& power_on() const noexcept { return power_on_; }
   /// Since when requests wait for the path; proto::kNever: there is one, or there has never been one.
   proto::Micros held_since() const noexcept { return held_since_; }
+  /// Since when it is not online, from the beginning for one that never was; proto::kNever: it is.
+  proto::Micros down_since() const noexcept { return down_since_; }
+  proto::Micros hold_timeout() const noexcept { return config_.hold_timeout; }
 
  private:
   // Admission (export_admission.cpp).
@@ -265,7 +254,9 @@ class Export final : public nbd::Backend,
   void launch(Segment& segment, Step step);
   void settle(Segment& segment, bool good);
   void conclude(IoRequest& request);
-  void fail(IoRequest& request, proto::nbd::Error error, const char* text);
+  void fail(IoRequest& request, proto::nbd::Error error, const char* text, const Task* task = nullptr);
+  RequestFailure failure_of(const nbd::RequestHeader& header, proto::nbd::Error error,
+                            const char* text) const noexcept;
   void finish(IoRequest& request);
 
   // READ and WRITE (export_parts.cpp); TRIM and WRITE_ZEROES (export_range.cpp).
@@ -291,7 +282,7 @@ class Export final : public nbd::Backend,
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void task_over(Task& task, const device::Disposition& disposition, proto::Micros now);
   void segment_over(Segment& segment);
-  void task_failed(Task& task, proto::nbd::Error error, const char* text);
+  void task_failed(Task& task, proto::nbd::Error error, const char* text, bool sent);
   void drop_unsent(IoRequest& request);
   void fail_held();
 
@@ -304,7 +295,7 @@ class Export final : public nbd::Backend,
   void join_flush(IoRequest& request);
   void leave_flush(IoRequest& request);
   void queue_flush();
-  void flush_over(proto::nbd::Error error, const char* text);
+  void flush_over(proto::nbd::Error error, const char* text, const Task* task = nullptr);
   void note_failed_flush(const Task& task);
   bool flush_falls_back();
   void finish_without_cache(IoRequest& request);
@@ -315,7 +306,7 @@ class Export final : public nbd::Backend,
   void conclude_cached_write(IoRequest& request);
   void cache_may_be_lost(const CacheLedger::Known& when_sent, std::string cause);
   void tell_doubt(bool news);
-  void tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests);
+  void tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint64_t requests);
   void tell(CacheEvent::Kind kind, std::string cause);
 
   // The path and the LUN (export_life.cpp).
@@ -335,6 +326,8 @@ class Export final : public nbd::Backend,
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;
   proto::Micros hold_expiry() const noexcept;
+  void tell_hold_expired(proto::Micros now);
+  void hold_over(proto::Micros now);
   bool fails_now() const noexcept { return state_ == ExportState::refused || hold_expired_; }
 
   proto::BellPull bell_;
@@ -358,6 +351,7 @@ class Export final : public nbd::Backend,
   FlushGroup flush_;
   CacheLedger::Known known_when_online_;  // the unit's own commands are sent later than that
   std::vector<CacheEvent> events_;
+  Failures failures_;
   TaskQueue queue_;
   DoneSegments done_segments_;
   RequestList finished_;
@@ -373,11 +367,15 @@ class Export final : public nbd::Backend,
   std::uint64_t doubts_ = 0;  // how often another disk may have come in the LUN's place; see Task::doubts
   bool in_question_ = false;  // that was told as an event, and the answer was not yet
   UnitNews news_ = UnitNews::none;
-  proto::Micros heard_at_ = 0;     // when the LUN has last answered a command
+  proto::Micros threshold_told_at_ = proto::kNever;  // that the thin pool runs low
+  proto::Micros heard_at_ = 0;                       // when the LUN has last answered a command
   bool looking_ = false;           // it is being asked which disk it is, and nothing is sent meanwhile
   std::uint32_t rescan_ = 0;       // the number of the rescan that is under way
   std::uint64_t size_before_ = 0;  // the LUN's before that, bytes; 0: not known
   bool hold_expired_ = false;
+  proto::Micros expired_at_ = 0;     // when that came about
+  std::uint64_t failed_before_ = 0;  // requests, by then
+  proto::Micros down_since_;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
   bool stuck_ = false;  // the session holds tasks of requests, for want of a proof that they are over at the target
   proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough

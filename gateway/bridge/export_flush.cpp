@@ -67,11 +67,11 @@ void Export::leave_flush(IoRequest& request) {
 }
 
 /// The command has ended, or will not be sent. A lost cache comes before any other error, so that it is told as such.
-void Export::flush_over(Error error, const char* text) {
+void Export::flush_over(Error error, const char* text, const Task* task) {
   if (error == Error::none) disk_->cache.flush_succeeds(flush_.covers());
   CacheEvent told;
   while (IoRequest* const request = flush_.take_covered()) {
-    if (!fails_for_loss(*request, told) && error != Error::none) fail(*request, error, text);
+    if (!fails_for_loss(*request, told) && error != Error::none) fail(*request, error, text, task);
     finish(*request);
   }
   // Others of a connection that came before it could know of the failure stand for the same writes.
@@ -142,7 +142,9 @@ void Export::note_heard(IoRequest& request) noexcept {
 void Export::fail_for_lost_cache(IoRequest& request) {
   ++counters_.flushes_failed_for_lost_cache;
   const bool flush = request.header.command == Command::flush;
-  fail(request, Error::eio, flush ? kLostBefore : kLostItself);
+  if (request.error != Error::none) return;
+  request.error = Error::eio;  // and not by fail(): it is told as CacheEvent::Kind::told
+  request.text = flush ? kLostBefore : kLostItself;
 }
 
 /// A command has ended well that has put something into the cache.
@@ -177,7 +179,7 @@ void Export::tell_doubt(bool news) {
   if (news) tell(CacheEvent::Kind::in_doubt, disk_->cache.doubtful(), 0);
 }
 
-void Export::tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint32_t requests) {
+void Export::tell(CacheEvent::Kind kind, std::uint64_t writes, std::uint64_t requests) {
   events_.push_back(
       {.kind = kind, .lun = config_.lun, .writes = writes, .requests = requests, .cause = disk_->cache_report});
   bell_.ring();

@@ -10,7 +10,8 @@ namespace nbdgw::bridge {
 
 using device::LogicalUnit;
 
-Export::Export(ExportConfig config, Shares& shares, initiator::CommandTransport& transport, DiskDirectory* directory)
+Export::Export(ExportConfig config, Shares& shares, initiator::CommandTransport& transport, DiskDirectory* directory,
+               proto::Micros now)
     : config_(std::move(config)),
       pool_(shares.pool()),
       share_(shares, *this, config_.requests, config_.segments),
@@ -19,7 +20,8 @@ Export::Export(ExportConfig config, Shares& shares, initiator::CommandTransport&
       requests_(config_.requests + shares.reserved_clients()),
       segments_(config_.segments + shares.reserved_clients()),
       queue_(config_.queue_depth),
-      unit_(transport, config_.lun, this) {
+      unit_(transport, config_.lun, this),
+      down_since_(now) {
   NBDGW_ASSERT(config_.queue_depth > 0 && config_.requests > 0, "an export can do something");
   // A request that can never be had would make its connection wait for ever.
   NBDGW_ASSERT(config_.segments >= segments_for(config_.max_payload), "segments for the largest request");
@@ -62,6 +64,7 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
   if (hold_expired_) {
     hold_expired_ = false;
     hold_expired_ = hold_expiry() <= now;
+    if (!hold_expired_) hold_over(now);
   }
   look_at_stuck(now);
   pump(now);
@@ -223,7 +226,11 @@ void Export::take_notes(const device::Notes& notes, const initiator::ScsiCommand
   if (notes.inventory_changed) news_ = UnitNews::inventory;
   if (notes.threshold_reached) {
     ++counters_.threshold_reports;
-    tell(CacheEvent::Kind::threshold, device::explain(command));
+    const bool told = threshold_told_at_ != proto::kNever && now - threshold_told_at_ < kThresholdInterval;
+    if (!told) {
+      threshold_told_at_ = now;
+      tell(CacheEvent::Kind::threshold, device::explain(command));
+    }
   }
   if (notes.queue_full) {
     ++counters_.queue_full;
@@ -292,11 +299,12 @@ void Export::enter(ExportState state, std::string reason, proto::Micros now) {
   }
   if (state == ExportState::online) {
     if (std::exchange(in_question_, false)) tell(CacheEvent::Kind::confirmed, reason_);
-    held_since_ = proto::kNever;
-    hold_expired_ = false;
+    if (std::exchange(hold_expired_, false)) hold_over(now);
+    held_since_ = down_since_ = proto::kNever;
   } else if (held_since_ == proto::kNever && known_) {
     held_since_ = now;
   }
+  if (state_ == ExportState::online && state != ExportState::online) down_since_ = now;
   if (state != ExportState::refused) recheck_at_ = proto::kNever;
   if (state != ExportState::online) looking_ = false;
   state_ = state;
@@ -332,8 +340,27 @@ proto::Micros Export::hold_expiry() const noexcept {
   return held_since_ + config_.hold_timeout;
 }
 
+/// Requests begin to fail.
+void Export::tell_hold_expired(proto::Micros now) {
+  expired_at_ = now;
+  failed_before_ = counters_.failed;
+  CacheEvent event{.kind = CacheEvent::Kind::hold_expired, .lun = config_.lun, .cause = reason_};
+  event.requests = requests_.used();
+  event.duration = now - held_since_;
+  events_.push_back(std::move(event));
+}
+
+/// They do not any more.
+void Export::hold_over(proto::Micros now) {
+  CacheEvent event{.kind = CacheEvent::Kind::hold_over, .lun = config_.lun, .cause = {}};
+  event.requests = counters_.failed - failed_before_;
+  event.duration = now - expired_at_;
+  events_.push_back(std::move(event));
+}
+
 proto::Micros Export::next_deadline() const noexcept {
-  return std::min({queue_.next_due(), recheck_at_, stuck_at_, unit_.next_deadline(), hold_expiry()});
+  return std::min(
+      {queue_.next_due(), recheck_at_, stuck_at_, unit_.next_deadline(), hold_expiry(), failures_.next_deadline()});
 }
 
 void Export::on_deadline(proto::Micros now) {
@@ -346,7 +373,9 @@ void Export::on_deadline(proto::Micros now) {
   if (hold_expiry() <= now) {
     hold_expired_ = true;
     ++counters_.hold_timeouts;
+    tell_hold_expired(now);
   }
+  failures_.on_deadline(now);
   if (stuck_at_ <= now) look_at_stuck(now);
   queue_.release_due(now);
   pump(now);

@@ -177,14 +177,14 @@ void Export::task_over(Task& task, const device::Disposition& disposition, proto
   if (task.role == Task::Role::flush) {
     ++counters_.flush_tasks;
     if (!good && !refused && task.doubts == doubts_) note_failed_flush(task);
-    if (!refused || !flush_falls_back()) flush_over(error, text);
+    if (!refused || !flush_falls_back()) flush_over(error, text, &task);
     return;
   }
 
   Segment& segment = static_cast<Segment&>(task);
   const IoRequest& request = *segment.request;
   const bool stopped = request.abandoned || request.error != Error::none;
-  if (!refused || !falls_back(segment, now)) return task_failed(task, error, text);
+  if (!refused || !falls_back(segment, now)) return task_failed(task, error, text, true);
   if (stopped || segment.step == Step::none) return settle(segment, !stopped);
   segment.begin_anew();
   queue_.push_front(segment);
@@ -198,15 +198,16 @@ void Export::segment_over(Segment& segment) {
   segment_good(segment);
 }
 
-/// A task ends with an error, sent or not. The request's other tasks that are not with the target are not sent.
-void Export::task_failed(Task& task, Error error, const char* text) {
+/// A task ends with an error; not `sent`: without having been with the target. The request's other tasks that are not
+/// there are not sent.
+void Export::task_failed(Task& task, Error error, const char* text, bool sent) {
   if (task.role == Task::Role::flush) {
     flush_.cover_all(disk_->cache);
     flush_over(error, text);
     return;
   }
   Segment& segment = static_cast<Segment&>(task);
-  fail(*segment.request, error, text);
+  fail(*segment.request, error, text, sent ? &task : nullptr);
   drop_unsent(*segment.request);
   settle(segment, false);
 }
@@ -236,7 +237,7 @@ void Export::fail_held() {
   const char* const text = state_ == ExportState::refused
                                ? "the LUN must not be used: the state of the export says why"
                                : "no path to the target";
-  while (Task* const task = queue_.take()) task_failed(*task, Error::eio, text);
+  while (Task* const task = queue_.take()) task_failed(*task, Error::eio, text, false);
 }
 
 }  // namespace nbdgw::bridge

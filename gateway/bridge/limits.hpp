@@ -85,6 +85,9 @@ inline constexpr proto::Micros kTrustedSilence = proto::kMillisecond / 2;
 /// While the LUN is smaller than it was, its capacity is read again this often.
 inline constexpr proto::Micros kRecheckInterval = 5 * proto::kSecond;
 
+/// That the thin pool behind the LUN runs low is told so often at most, however many commands hear of it.
+inline constexpr proto::Micros kThresholdInterval = 60 * proto::kSecond;
+
 /// The capacity of a LUN that is online is read again about this often: there are targets that do not tell when it
 /// grows. Of many LUNs of one session each is asked by itself, and no faster than one in kLeastCapacityPause.
 inline constexpr proto::Micros kCapacityPoll = 60 * proto::kSecond;

@@ -139,6 +139,8 @@ class Escalation final : private CommandSink {
   };
   /// The one that is being climbed now, for views: a function under way, or the way back to a lost session.
   std::optional<Climb> climbing() const;
+  /// The same without the way back, for those who look at every turn; null: none.
+  const Climb* current() const noexcept { return climb_ ? &*climb_ : nullptr; }
   /// Whether request() would take one more.
   bool takes_requests() const noexcept;
 

@@ -38,6 +38,11 @@ inline constexpr std::size_t kRungOutcomeCount = static_cast<std::size_t>(RungOu
 
 const char* to_string(Rung rung) noexcept;
 const char* to_string(RungScope scope) noexcept;
+
+/// What is being done while the rung is climbed, and what was done if it has succeeded, for people: "is aborting a
+/// task", "aborted a task". Subject: the gateway, or the session.
+const char* now_text(Rung rung) noexcept;
+const char* done_text(Rung rung) noexcept;
 const char* to_string(RungOutcome outcome) noexcept;
 
 /// One rung climbed. Told when it has ended.

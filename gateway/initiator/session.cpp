@@ -70,8 +70,9 @@ void Session::enter(SessionState state, proto::Micros now) {
     return false;
   }();
   NBDGW_ASSERT(allowed, "the session's states follow each other in order");
+  const bool turned = state_ == free || (state_ == logged_in) != (state == logged_in);
+  if (turned) turned_at_ = now;
   state_ = state;
-  state_since_ = now;
   bell_.ring();  // there are other deadlines now, at least
 }
 

@@ -89,6 +89,8 @@ struct SessionEvent {
   /// logged_in: we have ended the session before ourselves (session reset, connection dropped by hand), and the first
   /// login after it has succeeded.
   bool own_doing = false;
+  /// lost: like those before it soon after the login, and by the target: somebody else may have our name.
+  bool stolen = false;
 };
 
 /// One iSCSI session with its connections (RFC 7143 section 4.2): after the model of iscsi_session in the Linux
@@ -183,7 +185,8 @@ class Session final : public CommandTransport {
   /// Why the session is not logged in, for people; empty when it is.
   const std::string& trouble() const noexcept { return trouble_; }
   // For views; nothing here is needed to drive the session.
-  proto::Micros state_since() const noexcept { return state_since_; }
+  /// Since when it is logged in, or is not, from its setup() on; whatever it tries meanwhile.
+  proto::Micros turned_at() const noexcept { return turned_at_; }
   std::uint16_t tsih() const noexcept { return tsih_; }
   const proto::iscsi::Isid& isid() const noexcept { return isid_; }
   /// Where it is, or was last.
@@ -273,7 +276,7 @@ class Session final : public CommandTransport {
   const proto::iscsi::Isid isid_;
   proto::RandomSource& random_;
   SessionState state_ = SessionState::free;
-  proto::Micros state_since_ = 0;
+  proto::Micros turned_at_ = 0;
   std::string trouble_;
   proto::iscsi::SessionParameters parameters_;
   std::uint16_t tsih_ = 0;

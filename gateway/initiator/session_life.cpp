@@ -142,6 +142,7 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
     ++counters_.losses;
     why += loss_hint(connection, error, now);
     tell(SessionEvent::Kind::lost, connection.cid_, std::move(why));
+    events_.back().stolen = short_lives_ >= kShortLives;
     portals_.on_loss();
   } else {
     ++counters_.login_failures;

@@ -118,6 +118,11 @@ class Backend {
   /// Others wait for room that this connection may be holding.
   virtual bool others_wait(const Stake& stake) const noexcept = 0;
 
+  /// A request that has failed at once, for what it asks for: the client is told `error`, and the backend may want to
+  /// know. `text` is static.
+  virtual void refused([[maybe_unused]] const RequestHeader& header, [[maybe_unused]] proto::nbd::Error error,
+                       [[maybe_unused]] const char* text) {}
+
   /// WRITE: memory for the next bytes of the payload, in order of offsets. nullptr: none now (as for admit), or the
   /// outcome is about to be told.
   virtual Segment* next_write_segment(Request& request) = 0;

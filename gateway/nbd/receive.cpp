@@ -237,7 +237,9 @@ bool Connection::answer_at_once(const RequestHeader& header, Error error, const 
     enter(Phase::closing, CloseReason::payload_too_long);
     return false;
   }
-  if (header.command == Command::write && header.length > 0) {
+  const bool discards = header.command == Command::write && header.length > 0;
+  if (error != Error::none && (discards || !replies_.full())) backend_->refused(header, error, text);
+  if (discards) {
     header_taken(header);
     rx_ = Rx::discard;
     rx_left_ = header.length;

@@ -4,19 +4,19 @@ namespace nbdgw::net {
 
 using initiator::SessionState;
 
-void Errand::send(Shard& shard, Resolver& resolver, RecoveryLog& recovery, SessionDriver& sender,
+void Errand::send(Shard& shard, Resolver& resolver, EventLog& events, SessionDriver& sender,
                   const initiator::PortalGroup& group, proto::Micros now) {
   if (shard.host().removing()) return;
-  shard.add_chore(std::make_unique<Errand>(shard, resolver, recovery, sender, group, now));
+  shard.add_chore(std::make_unique<Errand>(shard, resolver, events, sender, group, now));
 }
 
-Errand::Errand(Shard& shard, Resolver& resolver, RecoveryLog& recovery, SessionDriver& sender,
+Errand::Errand(Shard& shard, Resolver& resolver, EventLog& events, SessionDriver& sender,
                const initiator::PortalGroup& group, proto::Micros now)
     : shard_(shard),
       sender_(sender.weak()),
       group_(group),
       session_(shard.host().add_errand(sender.session(), group, now)),
-      driver_(std::make_unique<SessionDriver>(shard, resolver, recovery, session_)) {
+      driver_(std::make_unique<SessionDriver>(shard, resolver, events, session_, true)) {
   shard.add_station(*driver_);
 }
 

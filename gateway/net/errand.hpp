@@ -15,10 +15,10 @@ namespace nbdgw::net {
 class Errand final : public Chore {
  public:
   /// Where the shard closes already, nothing is done.
-  static void send(Shard& shard, Resolver& resolver, RecoveryLog& recovery, SessionDriver& sender,
+  static void send(Shard& shard, Resolver& resolver, EventLog& events, SessionDriver& sender,
                    const initiator::PortalGroup& group, proto::Micros now);
 
-  Errand(Shard& shard, Resolver& resolver, RecoveryLog& recovery, SessionDriver& sender,
+  Errand(Shard& shard, Resolver& resolver, EventLog& events, SessionDriver& sender,
          const initiator::PortalGroup& group, proto::Micros now);
 
   bool advance(proto::Micros now) override;

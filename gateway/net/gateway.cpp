@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 #include <utility>
 
@@ -49,6 +50,7 @@ Gateway::Gateway(config::Config config, GatewayOptions options)
       options_(options),
       limit_(config_->limits.connections),
       control_work_(boost::asio::make_work_guard(control_)),
+      refusal_timer_(control_),
       resolver_(control_),
       directory_(make_directory(*config_)) {}
 
@@ -65,6 +67,7 @@ void Gateway::start() {
   resume(std::move(resumed));  // they are there before any LUN is looked at
   for (const auto& worker : workers_) worker->shard.start();
   for (const auto& listener : listeners_) listener->start();
+  tell_refusals_later();
   control_thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "control");
     control_.run();
@@ -82,7 +85,7 @@ void Gateway::open_listeners() {
       listeners_.push_back(std::make_unique<Listener>(
           control_, place.endpoint, limit_,
           [this](UniqueFd fd, ConnectionLimit::Ticket ticket) { take_client(std::move(fd), std::move(ticket)); },
-          ListenerSettings{}, std::move(place.inherited)));
+          ListenerSettings{.events = &events_}, std::move(place.inherited)));
       addresses_.push_back(listeners_.back()->address());
     }
   }
@@ -97,6 +100,7 @@ void Gateway::make_workers() {
   options.slept = options_.slept;
   options.clients = config.limits.connections;
   options.memory = config.limits.memory / count;
+  options.events = &events_;
   for (std::uint32_t i = 0; i < count; ++i) {
     workers_.push_back(std::make_unique<Worker>(i, options, disks_));
   }
@@ -112,7 +116,7 @@ void Gateway::make_workers() {
                                    .target = config.targets[i].name,
                                    .cache = caches_.take(config.targets[i].iqn, wire_lun(exported))});
     }
-    note_made(worker, worker.carry_out(std::move(order), resolver_, recovery_, steady_now()));
+    note_made(worker, worker.carry_out(std::move(order), resolver_, events_, steady_now()));
   }
   caches_.settle();
   put_in_force(config);
@@ -184,9 +188,23 @@ void Gateway::take_client(UniqueFd fd, ConnectionLimit::Ticket ticket) {
                                               client_options_, steady_now()));
 }
 
+/// Of clients that were turned away all but the first are counted, and told now and then.
+void Gateway::tell_refusals_later() {
+  refusal_timer_.expires_after(std::chrono::microseconds(Refusals::kInterval));
+  refusal_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    events_.tell_refusals(steady_now());
+    tell_refusals_later();
+  });
+}
+
 void Gateway::drain() {
   on_control([this] {
     ending_ = true;
+    events_.add(
+        {}, {},
+        StateEvent{.kind = StateEvent::Kind::stopping,
+                   .text = fmt::format("the gateway stops: {} client(s) finish what is in flight", limit_.taken())});
     for (const auto& listener : listeners_) listener->stop();
     for (const auto& worker : workers_) worker->shard.drain(options_.drain_limit, options_.keep_clients);
   });
@@ -200,6 +218,7 @@ void Gateway::wait() {
 void Gateway::stop_control() {
   control_work_.reset();
   control_.stop();
+  events_.tell_refusals(steady_now(), true);
   if (control_thread_.joinable()) control_thread_.join();
   listeners_.clear();
 }

@@ -3,6 +3,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,10 +20,10 @@
 #include "gateway/net/cache_memory.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/connection_limit.hpp"
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/inherited_sockets.hpp"
 #include "gateway/net/kept_state.hpp"
 #include "gateway/net/listener.hpp"
-#include "gateway/net/recovery_log.hpp"
 #include "gateway/net/reload.hpp"
 #include "gateway/net/resolver.hpp"
 #include "gateway/net/session_numbers.hpp"
@@ -80,12 +81,12 @@ class Gateway {
   /// The SCSI commands that are with a target; nothing if there is no such target in use.
   void tasks(std::string target, std::function<void(std::optional<std::vector<TaskView>>)> done);
 
-  /// A rung of the ladder by hand; `request.id` is given here (Verdict::request_id). It ends with a RecoveryRecord.
+  /// A rung of the ladder by hand; `request.id` is given here (Verdict::request_id). It ends with a EventRecord.
   void recover(std::string target, initiator::RecoveryRequest request, bool dry_run, OnVerdict done);
   /// At ErrorRecoveryLevel 0 this costs the session, which logs in again.
   void drop_connection(std::string target, std::uint16_t cid, bool dry_run, OnVerdict done);
   void set_export_state(std::string name, AdminState state, bool dry_run, OnVerdict done);
-  /// Probes its LUN anew (bridge::Export::rescan()). It ends with a RecoveryRecord of Verdict::request_id.
+  /// Probes its LUN anew (bridge::Export::rescan()). It ends with a EventRecord of Verdict::request_id.
   void rescan(std::string name, bool dry_run, OnVerdict done);
   /// No new clients on any export, or new ones again; those attached go on.
   void drain_clients(bool on, bool dry_run, OnVerdict done);
@@ -98,9 +99,9 @@ class Gateway {
   /// What is in force, from any thread: what was applied last, but for the keys that need a restart.
   std::shared_ptr<const config::Config> config() const;
 
-  /// What was done about misbehaving targets. Lives as long as the gateway; for any thread.
-  const RecoveryLog& recovery() const noexcept { return recovery_; }
-  RecoveryLog& recovery() noexcept { return recovery_; }
+  /// What has happened, in classes. Lives as long as the gateway; for any thread.
+  const EventLog& events() const noexcept { return events_; }
+  EventLog& events() noexcept { return events_; }
   std::size_t worker_count() const noexcept { return workers_.size(); }
   /// From any thread: `answer` is called by the thread of a shard when its loop gets to it; never, if it has ended.
   void ping(std::uint32_t shard, std::function<void()> answer);
@@ -148,6 +149,9 @@ class Gateway {
   void resume(std::vector<Resumed> clients);
   static void take_kept(Worker& worker, KeptState& state);
   void take_client(UniqueFd fd, ConnectionLimit::Ticket ticket);
+  void tell_refusals_later();
+  void tell_drain(bool on);
+  void tell_admin_state(SessionExport& slot, AdminState state, proto::Micros now);
   void stop_control();
 
   mutable std::mutex config_mutex_;               // other threads read it
@@ -156,8 +160,9 @@ class Gateway {
   ConnectionLimit limit_;
   boost::asio::io_context control_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> control_work_;
+  boost::asio::steady_timer refusal_timer_;
   Resolver resolver_;
-  RecoveryLog recovery_;
+  EventLog events_;
   nbd::ExportDirectoryPtr directory_;
   nbd::ConnectionOptions client_options_;  // of the next client
   DiskRegister disks_;                     // before the workers
@@ -175,6 +180,7 @@ class Gateway {
   std::size_t next_worker_ = 0;         // for the next client
   std::uint64_t last_client_ = 0;
   bool takes_clients_ = true;
+  proto::Micros drained_at_ = 0;    // while it takes no clients: since when
   std::uint32_t last_request_ = 0;  // of a rung or rescan by hand
   std::thread control_thread_;
 };

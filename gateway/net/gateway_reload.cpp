@@ -132,7 +132,7 @@ void Gateway::Reload::send_orders(Step then) {
   if (orders_.empty()) return then();
   for (auto& [worker, order] : std::exchange(orders_, {})) {
     worker->shard.post([this, worker = worker, order = std::move(order), then](proto::Micros now) mutable {
-      WorkDone made = worker->carry_out(std::move(order), gateway_.resolver_, gateway_.recovery_, now);
+      WorkDone made = worker->carry_out(std::move(order), gateway_.resolver_, gateway_.events_, now);
       gateway_.on_control([this, worker, made = std::move(made), then = std::move(then)] {
         gateway_.note_made(*worker, made);
         if (--awaited_ == 0) then();

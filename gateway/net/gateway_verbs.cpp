@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "gateway/net/clock.hpp"
 #include "gateway/net/gateway.hpp"
 #include "gateway/net/nbd_client.hpp"
 #include "gateway/net/view_parts.hpp"
@@ -173,14 +174,33 @@ void Gateway::drop_connection(std::string target, std::uint16_t cid, bool dry_ru
   });
 }
 
+/// On the export's shard, before it changes.
+void Gateway::tell_admin_state(SessionExport& slot, AdminState state, proto::Micros now) {
+  const AdminState before = slot.admin_state();
+  if (before == state) return;
+  StateEvent event{.kind = StateEvent::Kind::drain_begun, .text = meaning(state)};
+  if (before == AdminState::ready) {
+    slot.set_closed_since(now);
+  } else if (state == AdminState::ready) {
+    event.kind = StateEvent::Kind::drain_ended;
+    event.duration = now - slot.closed_since();
+    event.text += fmt::format(" again; for {} it did not", lasted(*event.duration));
+  }
+  events_.add(slot.driver().session().settings().label, slot.name(), event);
+}
+
 void Gateway::set_export_state(std::string name, AdminState state, bool dry_run, OnVerdict done) {
   on_control([this, name = std::move(name), state, dry_run, done = std::move(done)]() mutable {
     const auto [worker, slot] = find_export(name);
     if (slot == nullptr) return done({VerdictCode::not_found, "there is no export " + name, 0});
-    worker->shard.post([worker = worker, slot = slot, state, dry_run, done = std::move(done)](proto::Micros now) {
-      if (!dry_run) worker->shard.set_admin_state(*slot, state, now);
-      done({VerdictCode::ok, fmt::format("export {} {}", slot->name(), meaning(state)), 0});
-    });
+    worker->shard.post(
+        [this, worker = worker, slot = slot, state, dry_run, done = std::move(done)](proto::Micros now) {
+          if (!dry_run) {
+            tell_admin_state(*slot, state, now);
+            worker->shard.set_admin_state(*slot, state, now);
+          }
+          done({VerdictCode::ok, fmt::format("export {} {}", slot->name(), meaning(state)), 0});
+        });
   });
 }
 
@@ -196,12 +216,27 @@ void Gateway::rescan(std::string name, bool dry_run, OnVerdict done) {
   });
 }
 
+void Gateway::tell_drain(bool on) {
+  if (on) {
+    drained_at_ = steady_now();
+    return events_.add({}, {},
+                       StateEvent{.kind = StateEvent::Kind::drain_begun,
+                                  .text = "no new clients are taken, on any export; those attached go on"});
+  }
+  const proto::Micros lasting = steady_now() - drained_at_;
+  events_.add({}, {},
+              StateEvent{.kind = StateEvent::Kind::drain_ended,
+                         .text = fmt::format("new clients are taken again; for {} they were not", lasted(lasting)),
+                         .duration = lasting});
+}
+
 void Gateway::drain_clients(bool on, bool dry_run, OnVerdict done) {
   on_control([this, on, dry_run, done = std::move(done)]() mutable {
     const char* const text =
         on ? "the gateway takes no new clients; those attached go on" : "the gateway takes new clients";
     const auto all = std::make_shared<Search>(Verdict{VerdictCode::ok, text, 0}, std::move(done));
     if (dry_run) return;
+    if (takes_clients_ == on) tell_drain(on);
     takes_clients_ = !on;
     for (const auto& worker : workers_) {
       worker->shard.post([&shard = worker->shard, on, all](proto::Micros) { shard.take_clients(!on); });

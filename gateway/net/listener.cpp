@@ -15,6 +15,7 @@
 
 #include "config/address.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
 #include "gateway/net/tcp_options.hpp"
@@ -191,11 +192,21 @@ void Listener::take(const config::Endpoint& endpoint, UniqueFd inherited) {
 }
 
 void Listener::start() {
-  log::info({}, "listening on {} ({})", address_, settings_.address);
+  open_ = true;
+  const std::string text = "listening on " + address_ + " (" + settings_.address + ")";
+  if (settings_.events != nullptr) {
+    settings_.events->add({}, {}, StateEvent{.kind = StateEvent::Kind::listener_open, .text = text});
+  } else {
+    log::info({}, "{}", text);
+  }
   wait();
 }
 
 void Listener::stop() {
+  if (std::exchange(open_, false) && settings_.events != nullptr) {
+    settings_.events->add(
+        {}, {}, StateEvent{.kind = StateEvent::Kind::listener_closed, .text = "no longer listening on " + address_});
+  }
   timer_.cancel();
   boost::system::error_code ignored;
   socket_.close(ignored);
@@ -218,20 +229,18 @@ void Listener::accept_some() {
     UniqueFd fd(::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
       const int error = errno;
-      if (error == EAGAIN || error == EWOULDBLOCK) break;
+      if (error == EAGAIN || error == EWOULDBLOCK) {
+        accepts_again();
+        break;
+      }
       if (is_of_the_client(error)) continue;
       pause(error);
       return;
     }
+    accepts_again();
     ConnectionLimit::Ticket ticket = limit_.take();
     if (!ticket) {
-      ++counters_.over_limit;
-      if (may_log(steady_now())) {
-        const std::string peer = peer_text(fd.get());
-        log::warn({.client = peer}, "{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer,
-                  limit_.limit(), limit_.lowered() ? "the limit of open files allows no more" : settings_.limit,
-                  counters_.over_limit);
-      }
+      over_limit(fd.get());
       continue;
     }
     ++counters_.accepted;
@@ -240,10 +249,37 @@ void Listener::accept_some() {
   wait();
 }
 
+void Listener::over_limit(int fd) {
+  ++counters_.over_limit;
+  const proto::Micros now = steady_now();
+  if (settings_.events != nullptr) return settings_.events->client_refused(Refusal::limit, {}, peer_text(fd), now);
+  if (!may_log(now)) return;
+  const std::string peer = peer_text(fd);
+  log::warn({.client = peer}, "{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer,
+            limit_.limit(), limit_.lowered() ? "the limit of open files allows no more" : settings_.limit,
+            counters_.over_limit);
+}
+
+/// A call of accept() has gone well: if there was trouble it is over.
+void Listener::accepts_again() {
+  if (failing_since_ == proto::kNever) return;
+  const proto::Micros lasting = steady_now() - std::exchange(failing_since_, proto::kNever);
+  settings_.events->add(
+      {}, {},
+      StateEvent{.kind = StateEvent::Kind::listener_back,
+                 .text = address_ + ": clients are accepted again; for " + lasted(lasting) + " they were not",
+                 .duration = lasting});
+}
+
 void Listener::pause(int error) {
   if (is_shortage(error)) ++counters_.out_of_fds;
-  if (may_log(steady_now())) {
-    log::error({}, "{}: cannot accept clients: {}{}", address_, error_text(error), advice_on_accept(error));
+  const proto::Micros now = steady_now();
+  const std::string text = address_ + ": cannot accept clients: " + error_text(error) + advice_on_accept(error);
+  if (settings_.events == nullptr) {
+    if (may_log(now)) log::error({}, "{}", text);
+  } else if (failing_since_ == proto::kNever) {
+    failing_since_ = now;
+    settings_.events->add({}, {}, StateEvent{.kind = StateEvent::Kind::listener_failing, .text = text});
   }
   timer_.expires_after(std::chrono::microseconds(kAcceptPause));
   timer_.async_wait([this](const boost::system::error_code& cancelled) {

@@ -20,6 +20,8 @@ struct sockaddr_un;
 
 namespace nbdgw::net {
 
+class EventLog;
+
 /// Clients that are accepted before other listeners get their turn.
 inline constexpr int kAcceptsPerTurn = 64;
 /// How long a listener pauses when the system has no descriptor or memory for another client.
@@ -40,6 +42,8 @@ struct ListenerSettings {
   const char* address = "listen.nbd";
   const char* limit = "limits.connections";
   int accepts_per_turn = kAcceptsPerTurn;
+  EventLog* events =
+      nullptr;  // where its states are told, and the clients that are sent away; null: in the log alone
 };
 
 struct ListenerCounters {
@@ -79,6 +83,8 @@ class Listener {
   void wait();
   void accept_some();
   void pause(int error);
+  void over_limit(int fd);
+  void accepts_again();
   bool may_log(proto::Micros now);
 
   boost::asio::posix::stream_descriptor socket_;
@@ -91,6 +97,8 @@ class Listener {
   std::string path_;  // UNIX socket: the file, and what it was when it was made
   dev_t device_ = 0;
   ino_t inode_ = 0;
+  bool open_ = false;                            // start() was called, and stop() was not
+  proto::Micros failing_since_ = proto::kNever;  // it cannot accept clients, which was told
   proto::Micros logged_at_ = -kAcceptLogInterval;
   ListenerCounters counters_;
 };

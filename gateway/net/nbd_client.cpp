@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/export_slot.hpp"
 #include "gateway/net/shard.hpp"
 #include "gateway/net/tcp_options.hpp"
@@ -178,7 +179,7 @@ bool NbdClient::settle_export(proto::Micros now) {
         return true;
       }
       if (place == nullptr || place->shard == shard_) {
-        tell_unknown(*wanted);
+        tell_refusal(Refusal::no_export, *wanted, now);
         engine_.export_unknown("there is no export of this name; nbdinfo --list shows those there are", now);
         continue;
       }
@@ -219,16 +220,19 @@ bool NbdClient::takes_new(const ExportSlot& slot) const noexcept {
 /// Operators may want no new clients, of this export or of any.
 bool NbdClient::refuse_new(const ExportSlot& slot, proto::Micros now) {
   if (takes_new(slot)) return false;
-  std::string why;
   if (!shard_->takes_clients()) {
-    why = "the gateway is being drained and takes no new clients";
+    tell_refusal(Refusal::drained, slot.name(), now);
+    engine_.export_shut("the gateway is being drained and takes no new clients", now);
   } else {
     const char* const state = slot.admin_state() == AdminState::maint ? " is in maintenance" : " is being drained";
-    why = "export " + slot.name() + state + " and takes no new clients";
+    tell_refusal(Refusal::closed, slot.name(), now);
+    engine_.export_shut("export " + slot.name() + state + " and takes no new clients", now);
   }
-  tell_refused(slot, why);
-  engine_.export_shut(why, now);
   return true;
+}
+
+void NbdClient::tell_refusal(Refusal reason, std::string_view exported, proto::Micros now) {
+  if (shard_->events() != nullptr) shard_->events()->client_refused(reason, std::string(exported), peer_, now);
 }
 
 void NbdClient::move_to(Shard& target) {

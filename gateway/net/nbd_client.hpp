@@ -10,6 +10,7 @@
 #include "gateway/net/kept_state.hpp"
 #include "gateway/net/peer_watch.hpp"
 #include "gateway/net/poller.hpp"
+#include "gateway/net/refusals.hpp"
 #include "gateway/net/stream_socket.hpp"
 #include "proto/bell.hpp"
 
@@ -106,6 +107,7 @@ class NbdClient final : public Watcher {
   bool export_has_come() const noexcept;
   bool takes_new(const ExportSlot& slot) const noexcept;
   bool refuse_new(const ExportSlot& slot, proto::Micros now);
+  void tell_refusal(Refusal reason, std::string_view exported, proto::Micros now);
   void move_to(Shard& target);
   void detach(proto::Micros now, const std::string& why);
   void send(proto::Micros now);
@@ -123,8 +125,6 @@ class NbdClient final : public Watcher {
   // The log (nbd_client_log.cpp).
   std::string farewell() const;
   void tell_attached() const;
-  void tell_unknown(std::string_view name) const;
-  void tell_refused(const ExportSlot& slot, const std::string& why) const;
   void tell_debt() const;
   void tell_end(const std::string& why) const;
 

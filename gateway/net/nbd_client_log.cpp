@@ -40,18 +40,6 @@ void NbdClient::tell_attached() const {
               slot_->name(), engine_.structured_replies() ? "structured" : "simple");
 }
 
-void NbdClient::tell_unknown(std::string_view name) const {
-  if (resumes_) return;  // its end tells of it
-  // The name is the client's own.
-  log::folded({"unknown_export", log::kChangesAtOnce}, {.client = peer_}, log::Level::warn,
-              "{}: asks for export {}, and there is none of this name", peer_, log::quoted(name));
-}
-
-void NbdClient::tell_refused(const ExportSlot& slot, const std::string& why) const {
-  log::folded({"refused", log::kChangesAtOnce}, {.exported = slot.name(), .client = peer_}, log::Level::warn,
-              "{}: asks for export {}, and is refused: {}", peer_, slot.name(), why);
-}
-
 /// Why it ends, for the log.
 std::string NbdClient::farewell() const {
   if (engine_.close_reason() != nbd::CloseReason::none) return nbd::describe(engine_.close_reason());

@@ -57,7 +57,7 @@ bool Retirement::free_if_idle(SessionExport& slot, proto::Micros now) {
   // Debts stay with the disk, as long as somebody serves it.
   if (exported.disk()->exports.size() > 1) legacies_.back().cache.cache.drop_debts();
   log::info({.exported = slot.name()}, "export {}: gone", slot.name());
-  driver.remove_export(exported);
+  driver.remove_export(exported, now);
   erase_owned(exports_, slot);
   return true;
 }

@@ -27,8 +27,14 @@ void note_shared(const std::vector<bridge::Export*>& exports, std::uint64_t lun)
 
 }  // namespace
 
-SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session)
-    : shard_(shard), resolver_(resolver), recovery_(recovery), session_(session), sleep_(shard.slept()) {
+SessionDriver::SessionDriver(Shard& shard, Resolver& resolver, EventLog& events, initiator::Session& session,
+                             bool aside)
+    : shard_(shard),
+      resolver_(resolver),
+      events_(events),
+      session_(session),
+      states_(events, session, aside),
+      sleep_(shard.slept()) {
   for (std::uint16_t i = 0; i < session.connection_count(); ++i) {
     links_.push_back(std::make_unique<Link>(shard.poller(), *this, i));
   }
@@ -39,16 +45,18 @@ void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   exports_.push_back(&exported);
   capacity_rounds_.plan(exports_.size(), now);
   note_shared(exports_, exported.unit().lun());
-  states_seen_.push_back(exported.state());
+  seen_.push_back({.state = exported.state(), .since = now});
   exported.set_bell(&bell());
   if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now, bridge::Login::long_ago);
 }
 
-void SessionDriver::remove_export(bridge::Export& exported) {
+void SessionDriver::remove_export(bridge::Export& exported, proto::Micros now) {
   NBDGW_ASSERT(exported.idle(), "an export goes when nothing of it is with the session");
   const auto place = std::ranges::find(exports_, &exported);
   NBDGW_ASSERT(place != exports_.end(), "an export of this driver");
-  states_seen_.erase(states_seen_.begin() + (place - exports_.begin()));
+  exported.tell_failures(now);
+  tell_events_of(exported, now);
+  seen_.erase(seen_.begin() + (place - exports_.begin()));
   exports_.erase(place);
   exported.set_bell(nullptr);
   if (exports_.empty()) capacity_rounds_.plan(0, 0);
@@ -109,11 +117,11 @@ void SessionDriver::deliver(proto::Micros now) {
   serve_events(now);
   spread_news(now);
   for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
-  serve_recovery_events();
-  note_export_changes();
+  tell_events(now);
+  note_export_changes(now);
   if (session_.portals().has_others()) consider_leaving(now);
   if (!session_.may_want_errand()) return;
-  if (const auto group = session_.take_errand(now)) Errand::send(shard_, resolver_, recovery_, *this, *group, now);
+  if (const auto group = session_.take_errand(now)) Errand::send(shard_, resolver_, events_, *this, *group, now);
 }
 
 void SessionDriver::transmit(proto::Micros now) {
@@ -136,7 +144,7 @@ bool SessionDriver::wants_turn() const noexcept {
     if (wants_turn(*link)) return true;
   }
   for (std::size_t i = 0; i < exports_.size(); ++i) {
-    if (exports_[i]->wants_turn() || exports_[i]->state() != states_seen_[i]) return true;
+    if (exports_[i]->wants_turn() || exports_[i]->state() != seen_[i].state) return true;
   }
   return false;
 }
@@ -228,7 +236,10 @@ void SessionDriver::serve_events(proto::Micros now) {
   if (!session_.has_events()) return;
   SessionEvent event;
   while (session_.next_event(event)) {
-    log(event);
+    const bool held = !exports_.empty();
+    const auto hold = held ? std::optional(exports_.front()->hold_timeout()) : std::nullopt;
+    const bool told = states_.on_event(event, hold, now);
+    log(event, told);
     serve(event, now);
   }
 }
@@ -262,6 +273,9 @@ void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
     case SessionEvent::Kind::login_failed:
     case SessionEvent::Kind::terminated:
       for (bridge::Export* exported : exports_) exported->on_session_down(event.text, now);
+      if (event.kind == SessionEvent::Kind::terminated) {
+        for (bridge::Export* exported : exports_) exported->tell_failures(now);
+      }
       shard_.exports_changed();
       return;
     case SessionEvent::Kind::connection_joined:
@@ -270,16 +284,14 @@ void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
   }
 }
 
-void SessionDriver::serve_recovery_events() {
-  const std::string& label = session_.settings().label;
+void SessionDriver::tell_events(proto::Micros now) {
   if (session_.has_recovery_events()) {
     initiator::RecoveryEvent rung;
-    while (session_.next_recovery_event(rung)) recovery_.add(label, rung);
+    while (session_.next_recovery_event(rung)) events_.add(session_.settings().label, rung);
   }
+  states_.look_at_climb();
   for (bridge::Export* exported : exports_) {
-    if (!exported->has_events()) continue;
-    bridge::CacheEvent event;
-    while (exported->next_event(event)) recovery_.add(label, exported->info().name, event);
+    if (exported->has_events() || exported->has_failures()) tell_events_of(*exported, now);
   }
 }
 
@@ -287,8 +299,17 @@ log::Subject SessionDriver::subject() const noexcept {
   return {.target = log::target_in(session_.settings().label), .session = session_.tsih()};
 }
 
+void SessionDriver::tell_events_of(bridge::Export& exported, proto::Micros now) {
+  const std::string& label = session_.settings().label;
+  bridge::CacheEvent event;
+  while (exported.next_event(event)) events_.add(label, exported.info().name, event);
+  bridge::RequestFailure failure;
+  while (exported.next_failure(failure, now)) events_.add(label, exported.info().name, failure);
+}
+
 /// What a target says again and again is counted, each of its sayings for itself, whatever stands between them.
-void SessionDriver::log(const SessionEvent& event) const {
+/// `told`: of a state that begins or ends here (SessionStates), and so in the log already.
+void SessionDriver::log(const SessionEvent& event, bool told) const {
   const std::string& label = session_.settings().label;
   const log::Subject who = subject();
   const std::string errand = label.substr(who.target.size());  // empty: this is the session itself
@@ -297,16 +318,19 @@ void SessionDriver::log(const SessionEvent& event) const {
   };
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
-      return change("logged_in", log::Level::info, event.text);
+      if (!told) change("logged_in", log::Level::info, event.text);
+      return;
     case SessionEvent::Kind::connection_joined:
       log::folded({"joined", log::kClientsAtOnce}, who, log::Level::info, "target {}: connection {} {}", label,
                   event.connection, event.text);
       return;
     case SessionEvent::Kind::lost:
-      return change("lost", log::Level::warn, "session lost: " + event.text + "; requests are held until it is back");
+      if (!told) change("lost", log::Level::warn, "session lost: " + event.text);
+      return;
     case SessionEvent::Kind::terminated:
       return change("terminated", log::Level::info, "session " + event.text);
     case SessionEvent::Kind::login_failed:
+      if (told) return;
       log::folded({log::shape(errand + "no session: " + event.text)}, who, log::Level::warn,
                   "target {}: no session yet: {}", label, event.text);
       return;
@@ -320,32 +344,13 @@ void SessionDriver::log(const SessionEvent& event) const {
   }
 }
 
-void SessionDriver::note_export_changes() {
+void SessionDriver::note_export_changes(proto::Micros now) {
   bool changed = false;
   for (std::size_t i = 0; i < exports_.size(); ++i) {
-    const bridge::ExportState state = exports_[i]->state();
-    if (state == states_seen_[i]) continue;
-    states_seen_[i] = state;
+    if (exports_[i]->state() == seen_[i].state) continue;
     changed = true;
-    const nbd::ExportInfo& info = exports_[i]->info();
-    const log::Subject who{.exported = info.name, .target = subject().target, .session = session_.tsih()};
-    switch (state) {
-      case bridge::ExportState::online:
-        log::changed("online", who, log::Level::info, "export {}: online, {} bytes, preferred block {}{}", info.name,
-                     info.size, info.preferred_block, info.read_only ? ", read-only" : "");
-        break;
-      case bridge::ExportState::offline:
-        if (session_.state() == initiator::SessionState::terminated) break;  // at shutdown that is no news
-        log::changed("offline", who, log::Level::warn, "export {}: offline: {}", info.name,
-                     exports_[i]->status().reason);
-        break;
-      case bridge::ExportState::refused:
-        log::changed("refused", who, log::Level::error, "export {}: refused: {}", info.name,
-                     exports_[i]->status().reason);
-        break;
-      case bridge::ExportState::probing:
-        break;
-    }
+    seen_[i].state = exports_[i]->state();
+    states_.on_export(*exports_[i], seen_[i], now);
   }
   if (changed) shard_.exports_changed();
 }
@@ -358,7 +363,8 @@ void SessionDriver::consider_leaving(proto::Micros now) {
 }
 
 proto::Micros SessionDriver::next_deadline() const noexcept {
-  proto::Micros least = std::min(session_.next_deadline(), capacity_rounds_.next_deadline());
+  proto::Micros least =
+      std::min({session_.next_deadline(), capacity_rounds_.next_deadline(), states_.next_deadline()});
   for (const auto& link : links_) least = std::min(least, link->socket.next_deadline());
   for (const bridge::Export* exported : exports_) least = std::min(least, exported->next_deadline());
   return least;
@@ -373,6 +379,7 @@ void SessionDriver::on_deadline(proto::Micros now) {
     if (exported->next_deadline() <= now) exported->on_deadline(now);
   }
   if (capacity_rounds_.next_deadline() <= now) poll_a_capacity(now);
+  states_.on_deadline(now);
 }
 
 void SessionDriver::poll_a_capacity(proto::Micros now) {

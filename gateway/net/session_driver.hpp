@@ -11,10 +11,11 @@
 #include "gateway/bridge/path_choice.hpp"
 #include "gateway/initiator/session.hpp"
 #include "gateway/net/clock.hpp"
+#include "gateway/net/event_log.hpp"
 #include "gateway/net/log.hpp"
 #include "gateway/net/portal_socket.hpp"
-#include "gateway/net/recovery_log.hpp"
 #include "gateway/net/resolver.hpp"
+#include "gateway/net/session_states.hpp"
 #include "gateway/net/station.hpp"
 #include "gateway/net/system_random.hpp"
 
@@ -32,7 +33,8 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
  public:
   /// All must outlive the driver, and the session rings its bell from now on. It goes on the shard's thread, when the
   /// session is terminated and the shard does not know it any more (Shard::remove_station()), or after that thread.
-  SessionDriver(Shard& shard, Resolver& resolver, RecoveryLog& recovery, initiator::Session& session);
+  /// `aside`: it is an errand's.
+  SessionDriver(Shard& shard, Resolver& resolver, EventLog& events, initiator::Session& session, bool aside = false);
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
 
@@ -40,7 +42,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   /// once.
   void add_export(bridge::Export& exported, proto::Micros now);
   /// The export must be idle.
-  void remove_export(bridge::Export& exported);
+  void remove_export(bridge::Export& exported, proto::Micros now);
 
   /// For those who come back later: whether it is still there, on its shard's thread.
   std::weak_ptr<SessionDriver> weak() noexcept { return self_; }
@@ -74,20 +76,22 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void serve_events(proto::Micros now);
   void serve(const initiator::SessionEvent& event, proto::Micros now);
   void spread_news(proto::Micros now);
-  void serve_recovery_events();
+  void tell_events(proto::Micros now);
+  void tell_events_of(bridge::Export& exported, proto::Micros now);
   log::Subject subject() const noexcept;
-  void log(const initiator::SessionEvent& event) const;
-  void note_export_changes();
+  void log(const initiator::SessionEvent& event, bool told) const;
+  void note_export_changes(proto::Micros now);
   void consider_leaving(proto::Micros now);
   void poll_a_capacity(proto::Micros now);
 
   Shard& shard_;
   Resolver& resolver_;
-  RecoveryLog& recovery_;
+  EventLog& events_;
   initiator::Session& session_;
   bridge::ConnectionReplies replies_;
   std::vector<bridge::Export*> exports_;
-  std::vector<bridge::ExportState> states_seen_;  // of exports_, as logged
+  std::vector<ExportSeen> seen_;  // of exports_
+  SessionStates states_;
   SystemRandom random_;
   bridge::CapacityRounds capacity_rounds_{random_};
   std::vector<std::unique_ptr<Link>> links_;  // one for each connection of the session

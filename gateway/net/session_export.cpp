@@ -3,8 +3,8 @@
 namespace nbdgw::net {
 
 SessionExport::SessionExport(bridge::ExportConfig config, bridge::Shares& shares, SessionDriver& driver,
-                             bridge::DiskDirectory* disks)
-    : name_(config.name), driver_(driver), export_(std::move(config), shares, driver.session(), disks) {}
+                             bridge::DiskDirectory* disks, proto::Micros now)
+    : name_(config.name), driver_(driver), export_(std::move(config), shares, driver.session(), disks, now) {}
 
 nbd::Backend* SessionExport::backend() noexcept {
   const bool usable = export_.known() && export_.state() != bridge::ExportState::refused;

@@ -13,7 +13,7 @@ class SessionExport final : public ExportSlot {
  public:
   /// The driver does not know of it yet (SessionDriver::add_export()).
   SessionExport(bridge::ExportConfig config, bridge::Shares& shares, SessionDriver& driver,
-                bridge::DiskDirectory* disks = nullptr);
+                bridge::DiskDirectory* disks = nullptr, proto::Micros now = 0);
 
   const std::string& name() const noexcept override { return name_; }
   /// There once the LUN has been seen: when it goes later, clients may attach all the same, and their requests are
@@ -28,6 +28,10 @@ class SessionExport final : public ExportSlot {
   SessionDriver& driver() noexcept { return driver_; }
   const SessionDriver& driver() const noexcept { return driver_; }
 
+  /// Since when it takes no new clients, because an operator wants it so; of the time when it does not.
+  proto::Micros closed_since() const noexcept { return closed_since_; }
+  void set_closed_since(proto::Micros since) noexcept { closed_since_ = since; }
+
   /// The gateway is ready only while this export is online.
   bool required() const noexcept { return required_; }
   void set_required(bool required) noexcept { required_ = required; }
@@ -37,6 +41,7 @@ class SessionExport final : public ExportSlot {
   SessionDriver& driver_;
   bridge::Export export_;
   bool required_ = true;
+  proto::Micros closed_since_ = 0;
 };
 
 }  // namespace nbdgw::net

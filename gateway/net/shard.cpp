@@ -26,6 +26,7 @@ Shard::Shard(std::uint32_t index, const ShardOptions& options)
       host_(options.initiator_name, random_),
       slept_(options.slept),
       peer_silence_(options.peer_silence),
+      events_(options.events),
       mailbox_(poller_) {}
 
 Shard::~Shard() {

@@ -28,6 +28,7 @@
 
 namespace nbdgw::net {
 
+class EventLog;
 class NbdClient;
 class Shard;
 
@@ -48,6 +49,7 @@ struct ShardOptions {
   std::string initiator_name;          // of the sessions on this shard
   SleepWatch::Reader slept = slept_so_far;
   proto::Micros peer_silence = kPeerSilence;  // of clients
+  EventLog* events = nullptr;                 // where clients that are turned away are told; null: nowhere
 };
 
 /// One thread and all that lives on it: sessions with their exports (stations), the NBD clients attached to these,
@@ -121,6 +123,8 @@ class Shard {
   SleepWatch::Reader slept() const noexcept { return slept_; }
   /// After which a client that owes an answer is taken for dead.
   proto::Micros peer_silence() const noexcept { return peer_silence_; }
+  /// Null: nobody wants to know.
+  EventLog* events() const noexcept { return events_; }
   proto::BufferPool& pool() noexcept { return pool_; }
   const proto::BufferPool& pool() const noexcept { return pool_; }
   /// How the exports of this shard share the pool.
@@ -219,6 +223,7 @@ class Shard {
   initiator::Host host_;
   const SleepWatch::Reader slept_;
   const proto::Micros peer_silence_;
+  EventLog* const events_;
   std::vector<Station*> stations_;
   std::vector<ExportSlot*> exports_;
   std::vector<std::unique_ptr<NbdClient>> clients_;

@@ -56,6 +56,7 @@ struct ExportView {
   std::uint32_t held = 0;            // of these, requests that wait for the path to come back
   bool same_disk = false;            // others may serve it, too, unfenced
   proto::Micros held_for = 0;        // since when there is no path; 0: there is one
+  proto::Micros down_for = 0;        // since when it is not online, from its beginning if it never was; 0: it is
   proto::Micros oldest_request = 0;  // age of the oldest request in flight
   std::uint32_t tasks_queued = 0;    // SCSI tasks that wait for the path or for queue depth
   std::uint32_t tasks_delayed = 0;   // that wait for their retry
@@ -96,7 +97,7 @@ struct SessionView {
   std::string iqn;
   initiator::SessionState state{};
   std::string trouble;    // why it is not logged in
-  proto::Micros age = 0;  // in this state
+  proto::Micros age = 0;  // since it is logged in, or since it is not
   std::uint16_t tsih = 0;
   std::string isid;                    // 12 hexadecimal digits
   std::string portal;                  // where it is, or tries to be: "host:port"

@@ -111,6 +111,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.held = held ? in_flight : 0;
   view.same_disk = !exported.same_disk().empty();
   view.held_for = since(exported.held_since(), now);
+  view.down_for = since(exported.down_since(), now);
   view.tasks_queued = static_cast<std::uint32_t>(exported.queue().ready());
   view.tasks_delayed = static_cast<std::uint32_t>(exported.queue().delayed());
   view.tasks_in_flight = exported.queue().lent();
@@ -127,7 +128,7 @@ SessionView view_of(const initiator::Session& session, proto::Micros now) {
   view.iqn = session.settings().target_name;
   view.state = session.state();
   view.trouble = session.trouble();
-  view.age = since(session.state_since(), now);
+  view.age = since(session.turned_at(), now);
   view.tsih = session.tsih();
   for (const std::uint8_t byte : session.isid()) view.isid += fmt::format("{:02x}", byte);
   view.portal = initiator::portal_text(session.connection(0).portal());

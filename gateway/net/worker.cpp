@@ -7,7 +7,7 @@
 
 namespace nbdgw::net {
 
-WorkDone Worker::carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& recovery, proto::Micros now) {
+WorkDone Worker::carry_out(WorkOrder order, Resolver& resolver, EventLog& events, proto::Micros now) {
   for (const WorkOrder::TunedTarget& tuned : order.tuned_targets) {
     tuned.driver->session().retune(tuned.settings);
   }
@@ -18,8 +18,7 @@ WorkDone Worker::carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& rec
   WorkDone done;
   for (WorkOrder::NewTarget& target : order.new_targets) {
     initiator::Session& session = shard.host().add(std::move(target.settings), target.number, now);
-    SessionDriver& driver =
-        *drivers.emplace_back(std::make_unique<SessionDriver>(shard, resolver, recovery, session));
+    SessionDriver& driver = *drivers.emplace_back(std::make_unique<SessionDriver>(shard, resolver, events, session));
     shard.add_station(driver);
     done.targets.emplace_back(session.settings().label, &driver);
   }
@@ -42,9 +41,10 @@ SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {
       drivers, order.target, [](const auto& each) -> const std::string& { return each->session().settings().label; });
   NBDGW_ASSERT(driver != drivers.end(), "an export comes after its target");
   SessionExport& slot = *exports.emplace_back(
-      std::make_unique<SessionExport>(std::move(order.config), shard.shares(), **driver, &disks));
+      std::make_unique<SessionExport>(std::move(order.config), shard.shares(), **driver, &disks, now));
   slot.set_required(order.required);
   slot.set_admin_state(order.admin_state);
+  slot.set_closed_since(now);
   if (order.cache) slot.exported().inherit(*order.cache);
   (*driver)->add_export(slot.exported(), now);
   shard.add_export(slot);

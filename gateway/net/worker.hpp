@@ -59,7 +59,7 @@ struct Worker {
   Worker(std::uint32_t index, const ShardOptions& options, DiskRegister& all_disks)
       : disks(all_disks, index), shard(index, options) {}
 
-  WorkDone carry_out(WorkOrder order, Resolver& resolver, RecoveryLog& recovery, proto::Micros now);
+  WorkDone carry_out(WorkOrder order, Resolver& resolver, EventLog& events, proto::Micros now);
   ShardView view(const ViewOptions& options, proto::Micros now) const;
 
   ShardDisks disks;  // before all that has exports

@@ -1,5 +1,9 @@
 #include "proto/scsi/names.hpp"
 
+#include <array>
+#include <cstdio>
+#include <string_view>
+
 namespace nbdgw::proto::scsi {
 
 const char* to_string(Opcode opcode) noexcept {
@@ -46,6 +50,14 @@ const char* to_string(Opcode opcode) noexcept {
       return "REPORT LUNS";
   }
   return "other";
+}
+
+std::string opcode_text(std::uint8_t opcode) {
+  const std::string_view name = to_string(static_cast<Opcode>(opcode));
+  if (name != "other") return std::string(name);
+  std::array<char, 8> text{};
+  std::snprintf(text.data(), text.size(), "0x%02x", static_cast<unsigned>(opcode));
+  return text.data();
 }
 
 const char* to_string(Status status) noexcept {

@@ -66,6 +66,7 @@ struct Text {
   const char* text;
 };
 
+/// Those that targets report most (SPC-5 annex F), and all that the gateway judges by.
 constexpr Text kTexts[] = {
     {asc::kNotReadyCauseUnknown, "logical unit not ready, cause not reportable"},
     {asc::kBecomingReady, "logical unit is becoming ready"},
@@ -107,6 +108,34 @@ constexpr Text kTexts[] = {
     {asc::kInternalTargetFailure, "internal target failure"},
     {asc::kDataPhaseError, "data phase error"},
     {asc::kInsufficientResources, "insufficient resources"},
+    {{0x03, 0x00}, "peripheral device write fault"},
+    {{0x04, 0x12}, "logical unit not ready, offline"},
+    {{0x08, 0x00}, "logical unit communication failure"},
+    {{0x08, 0x01}, "logical unit communication time-out"},
+    {{0x0c, 0x02}, "write error, auto reallocation failed"},
+    {{0x0c, 0x03}, "write error, recommend reassignment"},
+    {{0x10, 0x00}, "ID CRC or ECC error"},
+    {{0x10, 0x01}, "logical block guard check failed"},
+    {{0x11, 0x01}, "read retries exhausted"},
+    {{0x11, 0x04}, "unrecovered read error, auto reallocate failed"},
+    {{0x11, 0x0b}, "unrecovered read error, recommend reassignment"},
+    {{0x14, 0x01}, "record not found"},
+    {{0x15, 0x01}, "mechanical positioning error"},
+    {{0x19, 0x00}, "defect list error"},
+    {{0x20, 0x02}, "access denied, no access rights"},
+    {{0x2a, 0x06}, "asymmetric access state changed"},
+    {{0x31, 0x00}, "medium format corrupted"},
+    {{0x32, 0x00}, "no defect spare location available"},
+    {{0x3a, 0x00}, "medium not present"},
+    {{0x3e, 0x01}, "logical unit failure"},
+    {{0x3e, 0x02}, "timeout on logical unit"},
+    {{0x47, 0x00}, "SCSI parity error"},
+    {{0x47, 0x01}, "data phase CRC error detected"},
+    {{0x48, 0x00}, "initiator detected error message received"},
+    {{0x4e, 0x00}, "overlapped commands attempted"},
+    {{0x53, 0x00}, "media load or eject failed"},
+    {{0x5d, 0x00}, "failure prediction threshold exceeded"},
+    {{0x65, 0x00}, "voltage fault"},
 };
 
 }  // namespace

@@ -33,13 +33,19 @@ export default async function climb(console_, { control, name }) {
 
   // Newest first, with outcomes; and the ladder remembers.
   await eventually("the ladder calm again", async () => (await page.locator(".ladder li[aria-current]").count()) === 0);
-  const events = await page.locator("#event-rows > tr").evaluateAll((rows) => rows.map((row) => ["What", "Outcome"].map((label) => row.querySelector(`[data-label="${label}"]`).innerText).join(": ")));
+  const rows = await page.locator("#event-rows > tr").evaluateAll((rows) => rows.map((row) => ["What", "Outcome"].map((label) => row.querySelector(`[data-label="${label}"]`).innerText).join(": ")));
+  const events = rows.filter((row) => /: (success|timed out)$/.test(row));  // what rungs came to; the states are between them
   const wanted = ["LOGICAL UNIT RESET: success", "Logged in again: success", "SESSION RESET: success", "ABORT TASK: timed out", "Deadline: success"];
   check(JSON.stringify(events.slice(0, 5)) === JSON.stringify(wanted), `events: ${events}`);
+  const between = ["Session back: up", "Session lost: down", "Online: up", "Offline: down", "ABORT TASK: now"];
+  check(between.every((row) => rows.includes(row)), `states and what was under way: ${rows}`);
   const told = (await console_.api("/v1/events?since=0")).events.length;
   check((await page.locator("#event-rows > tr").count()) === told, `the API has ${told} events`);
   await page.locator("#event-outcome").selectOption("trouble");
-  await eventually("only what went wrong", async () => (await page.locator("#event-rows > tr").count()) === 1);
+  await eventually("only what went wrong", async () => {
+    const left = await page.locator('#event-rows [data-label="Outcome"]').allInnerTexts();
+    return left.includes("timed out") && !left.includes("success") && !left.includes("up");
+  });
   await page.locator("#event-outcome").selectOption("");
   const ladder = await page.locator(".ladder li").evaluateAll((rungs) => rungs.map((rung) => `${rung.querySelector(".rung").textContent}: ${rung.querySelector("[data-f=outcome]").textContent.trim()} ${rung.className}`));
   check(ladder.includes("ABORT TASK: timed out bad") && ladder.includes("SESSION RESET: success good"), `the ladder: ${ladder}`);

@@ -113,13 +113,28 @@ def check_cases(rules):
 
 
 def check_runbooks(rules, names, folder):
+    kinds = _event_kinds(folder.parents[1])
     there = {path.stem for path in folder.glob("*.md")} - {"README"}
     without = sorted(there - set(rules.alert_names))
     yield "every runbook has its alert", [f"{name}.md is about no alert" for name in without]
     for path in sorted(folder.glob("*.md")):
         text = path.read_text()
-        troubles = [*_troubles_of_page(path.stem, text, names), *_troubles_of_links(path, text)]
+        troubles = [*_troubles_of_page(path.stem, text, names), *_troubles_of_links(path, text),
+                    *_troubles_of_events(text, kinds)]
         yield f"runbook {path.stem}", troubles
+
+
+def _event_kinds(root):
+    schemas = yaml.safe_load((root / "gateway/admin/openapi.yaml").read_text())["components"]["schemas"]
+    return set(schemas["Event"]["properties"]["kind"]["enum"])
+
+
+def _troubles_of_events(text, kinds):
+    """Kinds of events are named as such: the event `x`, the events `x` and `y`."""
+    for named in re.findall(r"[Ee]vents?\s((?:`[a-z_]+`(?:, |,\s| and |\sand\s| or )?)+)", text):
+        for kind in re.findall(r"`([a-z_]+)`", named):
+            if kind not in kinds:
+                yield f"there is no event {kind}"
 
 
 def _troubles_of_page(name, text, names):

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The fault table: the embedded target misbehaves in every way it knows, under loads that verify; each row says how far
-the gateway climbed, how long it held replies, and what clients saw. Exit status 1 if a row is not as it must be."""
+the gateway climbed, how long it held replies, what clients saw, and what people were told. Exit status 1 if a row is not as it must be."""
 import argparse
 import concurrent.futures
 import pathlib
@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent))
 from fault import rows, scenario  # noqa: E402
 from lib import process, workdir  # noqa: E402
 
-FORM = "{:<36} {:<18} {:>8}  {:<30} {:>6}  {}"
+FORM = "{:<36} {:<18} {:>8}  {:<30} {:>6}  {:<4}  {}"
 
 
 def arguments():
@@ -32,7 +32,7 @@ def arguments():
 def line(row, outcome):
     errors = ", ".join(f"{count}x {what}" for what, count in sorted(outcome.errors.items())) or "none"
     return FORM.format(row.name, outcome.rung, f"{outcome.held_ms:.0f}", errors, outcome.verify_errors,
-                       "ok" if not outcome.wrong else "FAIL")
+                       "ok" if not outcome.wrong else "FAIL", ", ".join(outcome.told) or "nothing")
 
 
 def main():
@@ -42,7 +42,7 @@ def main():
         print("\n".join(row.name for row in wanted))
         return 0
     print(f"seed: {options.seed}", flush=True)
-    print(FORM.format("fault", "rung reached", "held ms", "errors seen by the client", "verify", ""), flush=True)
+    print(FORM.format("fault", "rung reached", "held ms", "errors seen by the client", "verify", "", "told"), flush=True)
     start, failed = time.monotonic(), []
     try:
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

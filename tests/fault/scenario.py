@@ -4,7 +4,7 @@ import dataclasses
 import errno
 import time
 
-from fault import rows
+from fault import rows, told
 from lib import clients, gateway, model_load, process, recovery_log, targets
 
 MIB = 1 << 20
@@ -20,6 +20,7 @@ class Outcome:
     """What a row has come to. `wrong` says what is not as expected; empty: all is."""
     rung: str = "-"
     climbed: list = dataclasses.field(default_factory=list)
+    told: list = dataclasses.field(default_factory=list)
     held_ms: float = 0
     errors: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     verify_errors: int = 0
@@ -31,14 +32,19 @@ def run(row, seed):
     outcome = Outcome()
     target = targets.Embedded({1: targets.Lun(LUN_SIZE)}, control=True)
     server = gateway.Gateway({"array": target}, {"vol0": ("array", 1)},
-                             target_options={"timeouts": rows.TIMEOUTS, **row.target_options})
+                             target_options={"timeouts": rows.TIMEOUTS, **row.target_options}, admin="http")
+    events = []
     try:
         with target, server:
             if row.script:
                 _scripted(row, server, target, outcome)
             else:
                 _loaded(row, server, target, outcome, seed)
+            events = told.events(server)
+            log = server.child.log()
             server.stop()
+        outcome.told = told.kinds(events)
+        outcome.wrong += told.wrong(row.told, events, log)
     except Exception as error:
         outcome.wrong.append(str(error))
     if server.child is not None:

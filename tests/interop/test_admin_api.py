@@ -298,14 +298,16 @@ class Reading(ApiCase):
         self.begin("/v1/sessions/array/reset-lun", {"lun": 1})
         thread.join(20)
         self.assertLess(time.monotonic() - begin, 15, "the answer did not come when there was something")
-        self.assertEqual([each["rung"] for each in answers[0]["events"]], ["lu_reset"])
+        self.assertEqual([(each["kind"], each["rung"]) for each in answers[0]["events"]], [("rung_begun", "lu_reset")])
         self.assertEqual((answers[0]["last"], answers[0]["missed"]), (last + 1, 0))
+        self.assertEqual([(each["kind"], each["rung"]) for each in self.get(f"/v1/events?since={last + 1}")["events"]],
+                         [("rung", "lu_reset")])
         begin = time.monotonic()
-        nothing = self.get(f"/v1/events?since={last + 1}&wait=0.5")
-        self.assertEqual(nothing, {"events": [], "last": last + 1, "missed": 0})
+        nothing = self.get(f"/v1/events?since={last + 2}&wait=0.5")
+        self.assertEqual(nothing, {"events": [], "last": last + 2, "missed": 0})
         self.assertGreaterEqual(time.monotonic() - begin, 0.5)
         begin = time.monotonic()
-        self.assertEqual(self.get(f"/v1/events?since={last + 100}&wait=20")["last"], last + 1)  # from before a restart
+        self.assertEqual(self.get(f"/v1/events?since={last + 100}&wait=20")["last"], last + 2)  # from before a restart
         self.assertLess(time.monotonic() - begin, 15)
         self.begin("/v1/sessions/array/reset-lun", {"lun": 1})
         one = self.get(f"/v1/events?since={last}&limit=1")

@@ -90,6 +90,17 @@ class Console(ConsoleCase):
         browse("climb", server, control=f"http://127.0.0.1:{self.target.faults.port}", name="vol0")
         self.still_clean(fio)
 
+    def test_a_target_that_was_never_there(self):
+        nowhere = Embedded({1: Lun(64 * MIB)})
+        browse("absent", self.use(gateway.Gateway({"array": nowhere}, {"vol0": ("array", 1)}, admin="http",
+                                                  target_options={"timeouts": TIMEOUTS})), name="vol0", lost=False)
+
+    def test_a_target_that_refuses_every_login(self):
+        server = self.gateway()
+        self.target.faults.post("login_refuse", **{"class": 3, "detail": 1})
+        self.target.faults.post("drop_connection")
+        browse("absent", server, name="vol0", lost=True)
+
     def test_keyboard(self):
         server = self.gateway()
         fio = self.busy(server)
@@ -160,7 +171,7 @@ class ConsoleChanges(ConsoleCase):
                 browse("change", server, button=button, within=".session", says=["sent again|sends its own again"], yes=yes,
                        ends="Succeeded")
                 events = admin.get(server.admin_port, f"/v1/events?since={before}").json()["events"]
-                self.assertIn((rung, "success"), [(event["rung"], event["outcome"]) for event in events])
+                self.assertIn((rung, "success"), [(event["rung"], event["outcome"]) for event in events if event["kind"] == "rung"])
                 server.child.wait_until(lambda: self.export(server)["state"] == "online", "online again")
         self.still_clean(fio)
 

@@ -13,7 +13,7 @@ using initiator::RecoveryEvent;
 
 namespace {
 
-net::RecoveryRecord rung_record() {
+net::EventRecord rung_record() {
   RecoveryEvent event;
   event.rung = initiator::Rung::abort_task;
   event.scope = initiator::RungScope::task;
@@ -130,11 +130,12 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
                              {"rung", "abort_task"},
                              {"cause", "by hand"},
                              {"scope", "task"},
+                             {"text", "is aborting a task: refused"},
                              {"tasks", 1},
                              {"outcome", "refused"},
                              {"duration_seconds", 0.0015},
                              {"operation", 9}});
-  net::RecoveryRecord record = rung_record();
+  net::EventRecord record = rung_record();
   std::get<RecoveryEvent>(record.event).lun = RecoveryEvent::kNoLun;
   CHECK_FALSE(to_json(record, 0).contains("lun"));
   CHECK_FALSE(to_json(record, 0).contains("operation"));
@@ -159,12 +160,55 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
                                    {bridge::CacheEvent::Kind::threshold, "lun_threshold"},
                                    {bridge::CacheEvent::Kind::same_disk, "same_disk"},
                                    {bridge::CacheEvent::Kind::grown, "lun_grown"},
-                                   {bridge::CacheEvent::Kind::rescanned, "lun_rescanned"}}) {
+                                   {bridge::CacheEvent::Kind::rescanned, "lun_rescanned"},
+                                   {bridge::CacheEvent::Kind::hold_expired, "hold_expired"},
+                                   {bridge::CacheEvent::Kind::hold_over, "hold_over"}}) {
     cache.kind = kind;
     record.event = cache;
     CHECK(to_json(record, 0).at("kind") == name);
     CHECK_FALSE(to_json(record, 0).contains("writes"));
   }
+}
+
+TEST_CASE("API JSON: an error that a client was told, a rung that begins, and states") {
+  net::EventRecord record = rung_record();
+  record.event = net::RungBegun{std::get<RecoveryEvent>(record.event)};
+  CHECK(to_json(record, 0).at("kind") == "rung_begun");
+  CHECK(to_json(record, 0).at("text") == "is aborting a task");
+  CHECK_FALSE(to_json(record, 0).contains("outcome"));
+  bridge::RequestFailure failure;
+  failure.lun = *proto::scsi::encode_lun(3);
+  failure.request = proto::nbd::Command::write;
+  failure.length = 4096;
+  failure.error = proto::nbd::Error::enospc;
+  failure.text = "no space";
+  record.exported = "vol0";
+  record.event = failure;
+  json::object shown = to_json(record, 0);
+  CHECK(shown.at("error") == "NBD_ENOSPC");
+  CHECK(shown.at("request") == "write");
+  CHECK(shown.at("cause") == "no space");
+  CHECK(shown.at("count") == 1);
+  CHECK_FALSE(shown.contains("opcode"));
+  CHECK_FALSE(shown.contains("duration_seconds"));
+  failure.command = {.opcode = 0xff, .outcome = initiator::Outcome::aborted, .sense = {}, .tries = 6};
+  failure.count = 9;
+  failure.over = 1'000'000;
+  record.event = failure;
+  shown = to_json(record, 0);
+  CHECK(shown.at("opcode") == "0xff");
+  CHECK(shown.at("tries") == 6);
+  CHECK(shown.at("duration_seconds") == 1.0);
+  CHECK_FALSE(shown.contains("status"));
+  net::StateEvent state{.kind = net::StateEvent::Kind::clients_refused, .text = "away", .reason = "limit"};
+  state.count = 2;
+  record = {.sequence = 6, .at = 0, .target = {}, .exported = {}, .event = state};
+  shown = to_json(record, 0);
+  CHECK(shown.at("kind") == "clients_refused");
+  CHECK(shown.at("target") == "");
+  CHECK(shown.at("reason") == "limit");
+  CHECK(shown.at("count") == 2);
+  CHECK_FALSE(shown.contains("export"));
 }
 
 TEST_CASE("API JSON: lists are in the same order whatever the shards are") {

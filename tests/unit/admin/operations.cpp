@@ -20,7 +20,7 @@ Change change(Verb verb = Verb::reset_lun) {
   return {verb, "target t LUN 1", false, "somebody"};
 }
 
-net::RecoveryRecord record(Rung rung, RungOutcome outcome, std::uint32_t request, const std::string& target = "t") {
+net::EventRecord record(Rung rung, RungOutcome outcome, std::uint32_t request, const std::string& target = "t") {
   RecoveryEvent event;
   event.rung = rung;
   event.outcome = outcome;
@@ -77,7 +77,7 @@ TEST_CASE("operations: a rescan ends with the event of its number, and tells wha
   for (const bool good : {true, false}) {
     Operations operations;
     const std::uint64_t id = operations.begin(change(Verb::rescan_export), "begun", by_request(7), at(0)).id;
-    net::RecoveryRecord record{.sequence = 1, .at = 0, .target = "t", .exported = "vol0", .event = {}};
+    net::EventRecord record{.sequence = 1, .at = 0, .target = "t", .exported = "vol0", .event = {}};
     bridge::CacheEvent event;
     event.kind = bridge::CacheEvent::Kind::grown;
     record.event = event;

@@ -68,6 +68,37 @@ TEST_CASE("a session: connections that are up, and what climbs now") {
   CHECK(list.find("abort_task for 500.0 ms: a command is overdue") != std::string::npos);
 }
 
+TEST_CASE("events: what has failed, and states, with what there is of each") {
+  const auto has = [](const json::value& event, const char* text) {
+    INFO(event_text(event));
+    return event_text(event).find(text) != std::string::npos;
+  };
+  json::value failed = json::parse(R"json({"kind": "request_failed", "target": "array", "export": "vol0", "lun": 1,
+      "request": "read", "error": "NBD_EIO", "cause": "MEDIUM ERROR", "offset": 512, "length_bytes": 4096, "lba": 1,
+      "opcode": "READ(16)", "blocks": 8, "tries": 1, "count": 1})json");
+  CHECK(has(failed,
+            "array LUN 1  export vol0: read failed with NBD_EIO, 4096 bytes at 512, LBA 1, READ(16) of 8 block(s), "
+            "sent once: MEDIUM ERROR"));
+  failed.as_object()["duration_seconds"] = 10.0;
+  failed.as_object()["count"] = 19;
+  CHECK(has(failed, "read failed 19 more time(s) in 10.0 s with NBD_EIO, the latest 4096 bytes"));
+  CHECK(has(json::parse(R"({"kind": "session_lost", "target": "array", "text": "session lost: x"})"),
+            "array  session_lost: session lost: x"));
+  CHECK(has(json::parse(R"({"kind": "rung_begun", "target": "array", "lun": 1, "text": "is aborting a task",
+      "cause": "y"})"),
+            "array LUN 1  is aborting a task: y"));
+  CHECK(has(json::parse(R"({"kind": "hold_expired", "target": "array", "export": "vol0", "requests": 3,
+      "duration_seconds": 120, "cause": "z"})"),
+            "requests fail, 3 that were held, too, after 2 min without a path: z"));
+}
+
+TEST_CASE("down since: of a session and of an export") {
+  const json::value session = json::parse(R"({"target": "array", "state": "logging in", "age_seconds": 75.0})");
+  CHECK(sessions_text(json::object{{"sessions", json::array{session}}}).find("down  75.0 s") != std::string::npos);
+  const json::value exported = json::parse(R"({"name": "vol0", "state": "offline", "down_seconds": 75.0})");
+  CHECK(export_text(exported).find("down for        75.0 s") != std::string::npos);
+}
+
 TEST_CASE("a reload: what is done, what would be, and what needs a restart") {
   json::value report = json::parse(R"({"dry_run": false, "changes": [{"kind": "added", "object": "export vol1",
       "detail": "target array, LUN 2"}], "needs_restart": ["listen.nbd"]})");

@@ -280,6 +280,17 @@ TEST_CASE("identity: a thin pool that runs low is told, and nothing else") {
   CHECK(events[0].cause.find("38/07") != std::string::npos);
   bench.run();
   CHECK(write->error == Error::none);
+  // However many commands hear of it, it is told once in a while.
+  const auto again = [&] {
+    bench.write(0, 512, 7);
+    bench.lun.refuse(0, make_sense(SenseKey::unit_attention, 0x38, 0x07), bench.now);
+    bench.run();
+    return bench.unit_events().size();
+  };
+  CHECK(again() == 0);
+  bench.now += nbdgw::bridge::kThresholdInterval;
+  CHECK(again() == 1);
+  CHECK(bench.target->counters().threshold_reports == 3);
   bench.check_idle();
 }
 

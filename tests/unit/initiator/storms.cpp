@@ -87,6 +87,29 @@ TEST_CASE("storm: a target that ends each session soon is asked about a second g
   CHECK(peer.saw(Event::lost, peer.session.settings().initiator_name));
 }
 
+TEST_CASE("storm: since when a session is there, or is not, does not begin anew with each attempt") {
+  LadderPeer peer;
+  const Micros up = peer.session.turned_at();
+  work(peer);
+  peer.advance(kSecond);
+  CHECK(peer.session.turned_at() == up);
+  peer.session.connection(0).on_disconnected("closed by the target", peer.now);
+  peer.wire(0).open = false;
+  const Micros down = peer.now;
+  CHECK(peer.session.turned_at() == down);
+  peer.pump();
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    while (!peer.wire(0).open) peer.advance(10 * kMillisecond);
+    peer.session.connection(0).on_disconnected("refused", peer.now);
+    peer.wire(0).open = false;
+    peer.pump();
+    CHECK(peer.session.turned_at() == down);
+  }
+  CHECK(peer.session.state() != SessionState::logged_in);
+  log_in_again(peer);
+  CHECK(peer.session.turned_at() > down);
+}
+
 TEST_CASE("reject: a hole in CmdSN that the target waits at ends with a new session") {
   for (const bool counted : {false, true}) {
     CAPTURE(counted);

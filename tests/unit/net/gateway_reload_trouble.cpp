@@ -84,7 +84,7 @@ TEST_CASE(
   CHECK(echoes(staying));
   TestClient waiting(connect_tcp(all.gateway.listeners().front()->port()));
   CHECK(waiting.go("other") == Reply::ack);
-  CHECK(!all.gateway.recovery().since(0).empty());
+  CHECK(!events_of<initiator::RecoveryEvent>(all.gateway).empty());
   CHECK(done.get().outcome == ReloadOutcome::applied);
   CHECK(session_named(all.gateway, "a").counters.logins == 1);
 }
@@ -98,7 +98,7 @@ TEST_CASE("reload: a command that hangs does not keep a session that goes") {
   reload(all.gateway, next);  // the logout ends the command, long before its deadline
   CHECK(has_ended(client));
   CHECK(sessions(all.gateway).size() == 1);
-  CHECK(all.gateway.recovery().since(0).empty());
+  CHECK(events_of<initiator::RecoveryEvent>(all.gateway).empty());
 }
 
 TEST_CASE("reload: a client that asks for an export that is being made anew waits for it") {

@@ -19,6 +19,16 @@
 /// What operators see and do, as calls that wait for their answer.
 namespace nbdgw::test {
 
+/// What was told so far of one kind: of the ladder, of LUNs, of failures or of states.
+template <typename Event>
+std::vector<Event> events_of(const net::Gateway& gateway) {
+  std::vector<Event> found;
+  for (const net::EventRecord& record : gateway.events().since(0)) {
+    if (const Event* event = std::get_if<Event>(&record.event)) found.push_back(*event);
+  }
+  return found;
+}
+
 /// Calls with a callback, and waits for what it is given. Throws std::future_error when it is destroyed uncalled.
 template <typename Result, typename Call>
 Result await(Call call) {
@@ -97,7 +107,7 @@ struct Rig {
   initiator::RecoveryEvent ended(std::uint32_t request_id) {
     initiator::RecoveryEvent found;
     until([&] {
-      for (const net::RecoveryRecord& record : gateway.recovery().since(0)) {
+      for (const net::EventRecord& record : gateway.events().since(0)) {
         const auto* event = std::get_if<initiator::RecoveryEvent>(&record.event);
         if (event != nullptr && event->request_id == request_id) {
           found = *event;

@@ -133,7 +133,7 @@ TEST_CASE("verbs: what makes no sense is said to be so, and a LUN that is not ou
       CHECK(verdict.text.find("LUN 300") != std::string::npos);
     }
   }
-  CHECK(rig.gateway.recovery().last() == 0);
+  CHECK(events_of<initiator::RecoveryEvent>(rig.gateway).empty());
 }
 
 TEST_CASE("verbs: rungs that wait for their turn have a limit, and each of them is told how it ended") {

@@ -190,9 +190,9 @@ TEST_CASE("drop of a connection: the session is lost for it, and comes back; cli
   CHECK(drop(rig.gateway, 2).code == VerdictCode::ok);
   CHECK(echoes(client));
   until([&] { return session_of(rig.gateway).counters.logins == 2; });
-  const auto records = rig.gateway.recovery().since(0);
-  REQUIRE(records.size() == 1);
-  const auto& event = std::get<initiator::RecoveryEvent>(records[0].event);
+  const auto rungs = events_of<initiator::RecoveryEvent>(rig.gateway);
+  REQUIRE(rungs.size() == 1);
+  const auto& event = rungs[0];
   CHECK(event.rung == Rung::relogin);
   CHECK(event.cause.find("dropped by an operator") != std::string::npos);
 }
@@ -205,16 +205,16 @@ TEST_CASE("rescan: told with the number that the verdict gave; requests wait, an
   const Verdict dry = rescan(rig.gateway, true);
   CHECK(dry.code == VerdictCode::ok);
   CHECK(dry.request_id == 0);
-  CHECK(rig.gateway.recovery().since(0).empty());
+  CHECK(events_of<bridge::CacheEvent>(rig.gateway).empty());
   const auto probes = export_of(rig.gateway).counters.probes;
   const Verdict verdict = rescan(rig.gateway);
   REQUIRE(verdict.code == VerdictCode::ok);
   CHECK(verdict.request_id != 0);
   CHECK(echoes(client));
-  const auto records = rig.gateway.recovery().since(0);
-  REQUIRE(records.size() == 1);
-  CHECK(net::RecoveryLog::request_of(records[0]) == verdict.request_id);
-  const auto& event = std::get<bridge::CacheEvent>(records[0].event);
+  const auto told = events_of<bridge::CacheEvent>(rig.gateway);
+  REQUIRE(told.size() == 1);
+  const auto& event = told[0];
+  CHECK(event.request_id == verdict.request_id);
   CHECK(event.good);
   CHECK(event.cause.ends_with(" bytes, as before"));
   CHECK(export_of(rig.gateway).counters.probes == probes + 1);
@@ -300,10 +300,10 @@ TEST_CASE("a client that is sent away is gone, the others are not") {
   CHECK(disconnect(rig.gateway, id).code == VerdictCode::not_found);
 }
 
-TEST_CASE("the recovery log tells an observer each record, and no more once it is taken away") {
-  net::RecoveryLog log;
+TEST_CASE("the event log tells an observer each record, and no more once it is taken away") {
+  net::EventLog log;
   std::vector<std::uint64_t> seen;
-  log.observe([&](const net::RecoveryRecord& record) { seen.push_back(record.sequence); });
+  log.observe([&](const net::EventRecord& record) { seen.push_back(record.sequence); });
   log.add("t", initiator::RecoveryEvent{});
   log.add("t", initiator::RecoveryEvent{});
   CHECK(seen == std::vector<std::uint64_t>{1, 2});

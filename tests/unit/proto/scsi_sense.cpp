@@ -121,6 +121,8 @@ TEST_CASE("sense: words for people") {
   CHECK(describe({SenseKey::unit_attention, 0x2a, 0x09, false, {}}) ==
         "UNIT ATTENTION, capacity data has changed (6/2a/09)");
   CHECK(describe({SenseKey::vendor_specific, 0x99, 0xab, true, {}}) == "VENDOR SPECIFIC (9/99/ab), deferred");
+  CHECK(describe({SenseKey::medium_error, 0x0c, 0x02, false, {}}) ==
+        "MEDIUM ERROR, write error, auto reallocation failed (3/0c/02)");
   CHECK(describe_status(0x08) == "BUSY");
   CHECK(describe_status(0x22) == "status 22h");
 }
