@@ -83,7 +83,10 @@ std::string refusal_text(const Refusals::Told& told) {
   std::string why;
   switch (told.reason) {
     case Refusal::limit:
-      why = "there are as many clients as may be (limits.connections, or what the limit of open files leaves of it)";
+      why = "there are as many clients as may be (limits.connections)";
+      break;
+    case Refusal::open_files:
+      why = "the limit of open files allows no more clients";
       break;
     case Refusal::drained:
       why = "the gateway is being drained and takes no new clients";

@@ -118,8 +118,6 @@ std::string describe(const std::string& target, const std::string& exported, con
 }
 
 std::string describe(const std::string& target, const std::string& exported, const StateEvent& event) {
-  if (!exported.empty() && !target.empty())
-    return fmt::format("export {} (target {}): {}", exported, target, event.text);
   if (!exported.empty()) return fmt::format("export {}: {}", exported, event.text);
   return target.empty() ? event.text : fmt::format("target {}: {}", target, event.text);
 }

@@ -40,7 +40,7 @@ std::string describe(const std::string& target, const std::string& exported, con
 /// at LBA 2048, sent once: CHECK CONDITION: MEDIUM ERROR, unrecovered read error (3/11/00)".
 std::string describe(const std::string& target, const std::string& exported, const bridge::RequestFailure& event);
 
-/// "export vol0 (target array): ...", "target array: ...", or the text alone.
+/// "export vol0: ...", "target array: ...", or the text alone.
 std::string describe(const std::string& target, const std::string& exported, const StateEvent& event);
 
 }  // namespace nbdgw::net

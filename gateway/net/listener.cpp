@@ -252,7 +252,8 @@ void Listener::accept_some() {
 void Listener::over_limit(int fd) {
   ++counters_.over_limit;
   const proto::Micros now = steady_now();
-  if (settings_.events != nullptr) return settings_.events->client_refused(Refusal::limit, {}, peer_text(fd), now);
+  const Refusal reason = limit_.lowered() ? Refusal::open_files : Refusal::limit;
+  if (settings_.events != nullptr) return settings_.events->client_refused(reason, {}, peer_text(fd), now);
   if (!may_log(now)) return;
   const std::string peer = peer_text(fd);
   log::warn({.client = peer}, "{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer,

@@ -8,6 +8,8 @@ const char* to_string(Refusal reason) noexcept {
   switch (reason) {
     case Refusal::limit:
       return "limit";
+    case Refusal::open_files:
+      return "open_files";
     case Refusal::drained:
       return "drained";
     case Refusal::closed:

@@ -11,13 +11,14 @@ namespace nbdgw::net {
 
 /// Why a client was turned away.
 enum class Refusal : std::uint8_t {
-  limit,      // limits.connections, or what the system's limit of open files leaves of it
-  drained,    // the gateway is being drained
-  closed,     // the export is in drain or maint
-  no_export,  // there is none of that name
+  limit,       // limits.connections
+  open_files,  // the same, lowered to what the system's limit of open files leaves for clients
+  drained,     // the gateway is being drained
+  closed,      // the export is in drain or maint
+  no_export,   // there is none of that name
 };
 
-/// "limit", "drained", "export_closed", "unknown_export".
+/// "limit", "open_files", "drained", "export_closed", "unknown_export".
 const char* to_string(Refusal reason) noexcept;
 
 /// Clients that were turned away, folded: the first one of a reason and an export is told at once, those that follow

@@ -108,7 +108,7 @@ TEST_CASE("event log: a rung has a name for now and one for done; states say wha
   CHECK(std::string(initiator::done_text(Rung::lu_reset)) == "reset a LUN");
   net::StateEvent state{.kind = net::StateEvent::Kind::session_lost, .text = "gone"};
   CHECK(net::describe("array", "", state) == "target array: gone");
-  CHECK(net::describe("array", "vol0", state) == "export vol0 (target array): gone");
+  CHECK(net::describe("array", "vol0", state) == "export vol0: gone");
   CHECK(net::describe("", "", state) == "gone");
 }
 
