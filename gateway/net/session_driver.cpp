@@ -295,53 +295,12 @@ void SessionDriver::tell_events(proto::Micros now) {
   }
 }
 
-log::Subject SessionDriver::subject() const noexcept {
-  return {.target = log::target_in(session_.settings().label), .session = session_.tsih()};
-}
-
 void SessionDriver::tell_events_of(bridge::Export& exported, proto::Micros now) {
   const std::string& label = session_.settings().label;
   bridge::CacheEvent event;
   while (exported.next_event(event)) events_.add(label, exported.info().name, event);
   bridge::RequestFailure failure;
   while (exported.next_failure(failure, now)) events_.add(label, exported.info().name, failure);
-}
-
-/// What a target says again and again is counted, each of its sayings for itself, whatever stands between them.
-/// `told`: of a state that begins or ends here (SessionStates), and so in the log already.
-void SessionDriver::log(const SessionEvent& event, bool told) const {
-  const std::string& label = session_.settings().label;
-  const log::Subject who = subject();
-  const std::string errand = label.substr(who.target.size());  // empty: this is the session itself
-  const auto change = [&](const char* kind, log::Level level, const std::string& text) {
-    log::changed(errand + kind, who, level, "target {}: {}", label, text);
-  };
-  switch (event.kind) {
-    case SessionEvent::Kind::logged_in:
-      if (!told) change("logged_in", log::Level::info, event.text);
-      return;
-    case SessionEvent::Kind::connection_joined:
-      log::folded({"joined", log::kClientsAtOnce}, who, log::Level::info, "target {}: connection {} {}", label,
-                  event.connection, event.text);
-      return;
-    case SessionEvent::Kind::lost:
-      if (!told) change("lost", log::Level::warn, "session lost: " + event.text);
-      return;
-    case SessionEvent::Kind::terminated:
-      return change("terminated", log::Level::info, "session " + event.text);
-    case SessionEvent::Kind::login_failed:
-      if (told) return;
-      log::folded({log::shape(errand + "no session: " + event.text)}, who, log::Level::warn,
-                  "target {}: no session yet: {}", label, event.text);
-      return;
-    case SessionEvent::Kind::unit_event:
-    case SessionEvent::Kind::notice:
-      log::folded({log::shape(errand + event.text)}, who, log::Level::warn, "target {}: {}", label, event.text);
-      return;
-    case SessionEvent::Kind::unit_reset:
-    case SessionEvent::Kind::unit_answer:
-      return;
-  }
 }
 
 void SessionDriver::note_export_changes(proto::Micros now) {

@@ -124,6 +124,14 @@ def check_runbooks(rules, names, folder):
         yield f"runbook {path.stem}", troubles
 
 
+def check_console(root):
+    """Every kind of event has words of its own in the console, none falls back to its name."""
+    page = (root / "gateway/admin/console/index.html").read_text()
+    for kind in sorted(_event_kinds(root)):
+        named = re.search(rf'\b{kind}: ["\[]|=== "{kind}"', page)
+        yield f"the console has words for {kind}", [] if named else ["it has none"]
+
+
 def _event_kinds(root):
     schemas = yaml.safe_load((root / "gateway/admin/openapi.yaml").read_text())["components"]["schemas"]
     return set(schemas["Event"]["properties"]["kind"]["enum"])

@@ -82,6 +82,7 @@ def everything(metrics):
     yield from rules.check_alerts(ours, names, ROOT)
     yield from rules.check_cases(ours)
     yield from rules.check_runbooks(ours, names, ROOT / "dashboards/runbooks")
+    yield from rules.check_console(ROOT)
     yield from rules.check_readme(ours, ROOT / "dashboards/README.md")
     yield from check_generated(found)
     yield from boards.check_together(found)
