@@ -73,6 +73,26 @@ log::Level level_of(StateEvent::Kind kind) {
   return log::Level::info;
 }
 
+/// What may change again and again with nobody at the wheel: the log tells some of it, and counts the rest.
+bool comes_and_goes(StateEvent::Kind kind) noexcept {
+  using enum StateEvent::Kind;
+  switch (kind) {
+    case session_up:
+    case session_lost:
+    case session_back:
+    case login_failing:
+    case session_stolen:
+    case session_ours:
+    case export_online:
+    case export_offline:
+    case listener_failing:
+    case listener_back:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// Which ring it goes to.
 std::size_t class_of(const EventRecord::Event& event) noexcept {
   static_assert(std::variant_size_v<EventRecord::Event> == EventLog::kClasses + 1, "the first two share a ring");
@@ -130,8 +150,13 @@ void EventLog::add(const std::string& target, const std::string& exported, const
 }
 
 void EventLog::add(const std::string& target, const std::string& exported, const StateEvent& event) {
-  log::changed(to_string(event.kind), {.exported = exported, .target = target}, level_of(event.kind), "{}",
-               describe(target, exported, event));
+  const log::Subject subject{.exported = exported, .target = target};
+  const std::string text = describe(target, exported, event);
+  if (comes_and_goes(event.kind)) {
+    log::changed(to_string(event.kind), subject, level_of(event.kind), "{}", text);
+  } else {
+    log::print(subject, level_of(event.kind), "{}", text);
+  }
   keep({.at = wall_now(), .target = target, .exported = exported, .event = event});
 }
 
