@@ -119,7 +119,7 @@ std::string refusal_text(const Refusals::Told& told) {
       break;
   }
   std::string wanted;
-  if (!told.exported.empty()) wanted = " that asked for export " + in_quotes(told.exported);
+  if (!told.exported.empty()) wanted = " that asked for export " + told.exported;
   if (told.over == 0) return fmt::format("client {}{} was turned away: {}", told.peer, wanted, why);
   return fmt::format("{} more client(s){} were turned away in {}, the latest {}: {}", told.count, wanted,
                      lasted(told.over), told.peer, why);
@@ -165,7 +165,8 @@ void EventLog::client_refused(Refusal reason, const std::string& exported, const
   Refusals::Told told;
   {
     const std::lock_guard lock(refusals_mutex_);
-    told = refusals_.note(reason, exported.substr(0, kMaxName), peer, now);
+    // A name that is none of ours is the client's own, and may be anything.
+    told = refusals_.note(reason, reason == Refusal::no_export ? log::quoted(exported) : exported, peer, now);
   }
   if (told.count > 0) tell(told);
 }
@@ -179,14 +180,15 @@ void EventLog::tell_refusals(proto::Micros now, bool all) {
   for (const Refusals::Told& each : due) tell(each);
 }
 
-/// The name is the client's, and need not be one of ours: so it is in the text only, but for exports that there are.
 void EventLog::tell(const Refusals::Told& told) {
   StateEvent event{
       .kind = StateEvent::Kind::clients_refused, .text = refusal_text(told), .reason = to_string(told.reason)};
   event.count = told.count;
   if (told.over > 0) event.duration = told.over;
-  log::print({.exported = told.exported, .client = told.peer}, level_of(event.kind), "{}", event.text);
-  keep({.at = wall_now(), .target = {}, .exported = told.exported, .event = std::move(event)});
+  // What a client makes up is no name of an export: it is in the text only.
+  const std::string exported = told.reason == Refusal::no_export ? std::string() : told.exported;
+  log::print({.exported = exported, .client = told.peer}, level_of(event.kind), "{}", event.text);
+  keep({.at = wall_now(), .target = {}, .exported = exported, .event = std::move(event)});
 }
 
 std::uint32_t EventLog::request_of(const EventRecord& record) noexcept {

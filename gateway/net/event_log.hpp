@@ -43,8 +43,6 @@ class EventLog {
   static constexpr std::size_t kClasses = 4;  // ladder, LUNs, errors of clients, states
   static constexpr std::size_t kPerClass = 1000;
   static constexpr std::size_t kCapacity = kClasses * kPerClass;
-  /// Of the name that a client asks for so much is told, bytes.
-  static constexpr std::size_t kMaxName = 128;
 
   /// Told of every record after it was kept, on the thread that added it: must be quick, and must not add.
   using Observer = std::function<void(const EventRecord&)>;

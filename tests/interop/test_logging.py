@@ -237,8 +237,8 @@ class Fields(LoggingCase):
         self.assertRegex(attached["client"], r"^127\.0\.0\.1:\d+$")
         login = next(line for line in lines if line.get("target") == "array" and line.get("session"))
         self.assertGreater(login["session"], 0)
-        unknown, = (line for line in lines if "there is none of this name" in line["message"])
-        self.assertIn('asks for export "no\\"such\\\\export größe"', unknown["message"])
+        unknown, = (line for line in lines if "there is no export of this name" in line["message"])
+        self.assertIn('asked for export "no\\"such\\\\export größe"', unknown["message"])
         self.assertNotIn("export", unknown)  # what a client makes up is no field
         self.assertEqual(lines[-1]["message"], "ended")
 
@@ -264,12 +264,12 @@ class Fields(LoggingCase):
     def test_exports_that_are_not_there_or_not_open(self):
         server = self.serve()
         self.assertEqual(self.ask_for(server, b"nosuch"), n.UNKNOWN)
-        server.child.wait_log('asks for export "nosuch", and there is none of this name')
+        server.child.wait_log('asked for export "nosuch" was turned away: there is no export of this name')
         self.assertEqual(self.ask_for(server, b"x" * 4096), n.UNKNOWN)
-        server.child.wait_log('asks for export "' + "x" * 256 + '"... (3840 bytes more), and there is none')
+        server.child.wait_log('asked for export "' + "x" * 256 + '"... (3840 bytes more) was turned away')
         self.assertEqual(admin.post(server.admin_port, "/v1/exports/vol0/state", {"state": "drain"}).status, 200)
         self.assertEqual(self.ask_for(server, b"vol0"), n.SHUTDOWN)
-        server.child.wait_log("asks for export vol0, and is refused: export vol0 is being drained")
+        server.child.wait_log("asked for export vol0 was turned away: it takes no new clients")
         server.stop()
 
     def test_wrong_tokens(self):

@@ -126,7 +126,9 @@ TEST_CASE("event log: clients that are turned away are folded by reason and expo
   const auto& event = std::get<net::StateEvent>(told[0].event);
   CHECK(event.count == 4);
   CHECK(event.duration == net::Refusals::kInterval);
-  CHECK(told[0].exported == "a");
+  CHECK(told[0].exported.empty());  // there is none of that name
+  CHECK(event.text.find("export \"a\"") != std::string::npos);
+  CHECK(log.since(0)[2].exported == "a");
   // As many names as one likes to make up.
   constexpr std::uint64_t kNames = 1000;
   for (std::uint64_t i = 0; i < kNames; ++i) {
