@@ -65,7 +65,7 @@ double boot_time() {
   return at == std::string::npos ? 0 : static_cast<double>(number(std::string_view(text).substr(at + kKey.size())));
 }
 
-double seconds(const timeval& time) {
+double http::seconds(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
 }
 
@@ -87,7 +87,8 @@ std::uint64_t open_descriptors() {
 ProcessFigures process_figures() {
   ProcessFigures figures;
   rusage usage{};
-  if (::getrusage(RUSAGE_SELF, &usage) == 0) figures.cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  if (::getrusage(RUSAGE_SELF, &usage) == 0)
+    figures.cpu_seconds = http::seconds(usage.ru_utime) + http::seconds(usage.ru_stime);
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) figures.max_fds = limit.rlim_cur;
   figures.open_fds = open_descriptors();

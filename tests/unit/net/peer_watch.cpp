@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "gateway/net/clock.hpp"
-#include "gateway/net/nbd_client.hpp"
+#include "gateway/shard/nbd_client.hpp"
 #include "memory_export.hpp"
 #include "test_client.hpp"
 
@@ -29,7 +29,7 @@ constexpr proto::Micros kSilence = 600 * proto::kMillisecond;
 struct Scene {
   Scene()
       : shard(0, {.memory = 64 << 20, .initiator_name = {}, .peer_silence = kSilence}), disk(shard, "disk", kDisk) {
-    shard.set_places(std::make_shared<const net::ExportPlaces>(net::ExportPlaces{{"disk", {&shard}}}));
+    shard.set_places(std::make_shared<const shard::ExportPlaces>(shard::ExportPlaces{{"disk", {&shard}}}));
     shard.start();
   }
   ~Scene() { shard.stop(); }
@@ -56,7 +56,7 @@ struct Scene {
     return clients() == 0;
   }
 
-  net::Shard shard;
+  shard::Shard shard;
   MemoryExport disk;
   Entrance entrance{std::make_shared<nbd::ExportDirectory>(nbd::ExportDirectory{{"disk", ""}})};
 };
