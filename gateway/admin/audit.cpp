@@ -1,6 +1,5 @@
 #include "gateway/admin/audit.hpp"
 
-#include "gateway/net/event_log.hpp"
 #include "gateway/net/log.hpp"
 
 namespace nbdgw::admin {
@@ -60,9 +59,10 @@ void Audit::record(const Change& change, ChangeOutcome outcome, std::string_view
       1, std::memory_order_relaxed);
   // What a client, a certificate or a path has said must neither end the line nor look like another field.
   net::log::info({.client = net::log::address_in(change.who)},
-                 "admin: by={} verb={} object={} dry_run={} outcome={} detail={}", net::in_quotes(change.who),
-                 to_string(change.verb), net::in_quotes(change.object), change.dry_run, to_string(outcome),
-                 net::in_quotes(detail));
+                 "admin: by={} verb={} object={} dry_run={} outcome={} detail={}",
+                 net::log::quoted(change.who, net::log::kWhole), to_string(change.verb),
+                 net::log::quoted(change.object, net::log::kWhole), change.dry_run, to_string(outcome),
+                 net::log::quoted(detail, net::log::kWhole));
 }
 
 }  // namespace nbdgw::admin

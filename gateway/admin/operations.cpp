@@ -68,8 +68,8 @@ void Operations::finish(Entry& entry, bool success, std::string outcome, std::st
   operation.outcome = std::move(outcome);
   operation.detail = std::move(detail);
   net::log::info({}, "admin: operation={} verb={} object={} outcome={} detail={}", operation.id,
-                 to_string(operation.verb), net::in_quotes(operation.object), operation.outcome,
-                 net::in_quotes(operation.detail));
+                 to_string(operation.verb), net::log::quoted(operation.object, net::log::kWhole), operation.outcome,
+                 net::log::quoted(operation.detail, net::log::kWhole));
 }
 
 void Operations::on_record(const net::EventRecord& record, Now now) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "gateway/net/log_text.hpp"
 #include "proto/nbd/names.hpp"
 #include "proto/scsi/lun.hpp"
 #include "proto/scsi/names.hpp"
@@ -72,28 +73,13 @@ std::string lun_text(std::uint64_t lun) {
   return number ? std::to_string(*number) : fmt::format("0x{:016x}", lun);
 }
 
-std::string in_quotes(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
 std::string describe(const std::string& target, const RecoveryEvent& event) {
   const std::string text = fmt::format(
       "target={} session={} cid={} lun={} rung={} cause={} scope={} tasks={} outcome={} duration={:.1f}ms", target,
-      event.tsih, event.cid, lun_text(event.lun), to_string(event.rung), in_quotes(event.cause),
+      event.tsih, event.cid, lun_text(event.lun), to_string(event.rung), log::quoted(event.cause, log::kWhole),
       to_string(event.scope), event.tasks, to_string(event.outcome),
       static_cast<double>(event.duration) / proto::kMillisecond);
-  return event.proof.empty() ? text : text + " proof=" + in_quotes(event.proof);
+  return event.proof.empty() ? text : text + " proof=" + log::quoted(event.proof, log::kWhole);
 }
 
 std::string describe(const std::string& target, const RungBegun& event) {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "gateway/bridge/cache_event.hpp"
 #include "gateway/bridge/failures.hpp"
@@ -15,10 +14,6 @@ namespace nbdgw::net {
 struct RungBegun {
   initiator::RecoveryEvent rung;  // without an end: no outcome, duration or tasks
 };
-
-/// A text in quotes for a log line of `key=value`: what somebody else has said may stand in it, and must neither end
-/// the line nor look like another field, so quotes, backslashes and control characters are escaped with a backslash.
-std::string in_quotes(std::string_view text);
 
 /// "READ", as the NBD protocol writes it without its prefix.
 const char* request_name(proto::nbd::Command command) noexcept;

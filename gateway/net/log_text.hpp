@@ -9,6 +9,8 @@ namespace nbdgw::net::log {
 
 /// Of what is quoted: enough to recognise a name, and too little to fill the log with.
 inline constexpr std::size_t kMaxQuoted = 256;
+/// Nothing is cut: of texts whose length is bounded where they come from.
+inline constexpr std::size_t kWhole = std::string_view::npos;
 /// Of a message, in bytes. With time, level and a new line it fits into 4096, which a pipe takes whole or not at all.
 inline constexpr std::size_t kMaxMessage = 3072;
 
