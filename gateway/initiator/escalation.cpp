@@ -273,7 +273,10 @@ void Escalation::tmf_succeeded(Climb climb, proto::Micros now) {
   std::string proof;
   const bool proves = !tmf_.data_flowed && !tmf_.unasked;
   std::uint32_t tasks = proves ? end_covered_tasks(proof) : 0;
-  if (ends_all_nexuses()) tasks += held_.on_reset(climb.lun, tmf_.function, proof);
+  if (ends_all_nexuses()) {
+    tasks += held_.on_reset(climb.lun, tmf_.function, proof);
+    session_.join_connections(now);
+  }
   // A LUN that is reset for what is held has had no command in this session, so nobody there needs to know.
   const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
   if (unit_reset && !(climb.for_held && climb.rung == Rung::lu_reset)) session_.tell_unit_reset(climb.lun);

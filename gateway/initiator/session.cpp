@@ -192,7 +192,7 @@ proto::Micros Session::next_deadline() const noexcept {
   }
   for (std::size_t i = 0; i < connections_.size(); ++i) {
     deadline = std::min(deadline, connections_[i]->next_deadline());
-    if (state_ == SessionState::logged_in && connections_[i]->state_ == ConnectionState::free) {
+    if (may_join() && connections_[i]->state_ == ConnectionState::free) {
       deadline = std::min(deadline, join_at_[i]);
     }
   }
@@ -208,7 +208,7 @@ void Session::on_deadline(proto::Micros now) {
   for (const auto& connection : connections_) connection->on_deadline(now);
   escalation_.on_deadline(now);
   if (state_ == SessionState::failed && now >= reopen_at_ && all_free()) open_leading(now);
-  if (state_ == SessionState::logged_in) join_connections(now);
+  join_connections(now);
 }
 
 /// Ends a task without its answer: a function over it has completed.

@@ -229,6 +229,7 @@ class Session final : public CommandTransport {
 
   // Life of the session (session_life.cpp).
   void open_leading(proto::Micros now);
+  bool may_join() const noexcept;
   void join_connections(proto::Micros now);
   void login_done(Connection& connection, proto::Micros now);
   std::string login_text(const Connection& connection, std::size_t granted) const;

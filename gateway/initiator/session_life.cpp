@@ -49,7 +49,14 @@ void Session::open_leading(proto::Micros now) {
                          portals_.alternates(), now);
 }
 
+/// Not before what a loss has left to reset was reset: istgt's LOGICAL UNIT RESET closes the other connections of the
+/// session, and those that log in just then can leave it hanging for good.
+bool Session::may_join() const noexcept {
+  return state_ == SessionState::logged_in && !escalation_.held().awaits_reset();
+}
+
 void Session::join_connections(proto::Micros now) {
+  if (!may_join()) return;
   for (std::size_t i = 1; i < connections_.size(); ++i) {
     if (connections_[i]->state_ != ConnectionState::free || now < join_at_[i]) continue;
     join_at_[i] = proto::kNever;

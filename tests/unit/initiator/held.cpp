@@ -47,6 +47,32 @@ TEST_CASE("held: a write that may be inside SCSI waits for a reset of its LUN in
   peer.check_nothing_leaked();
 }
 
+TEST_CASE("held: no connection joins before what is to be reset was, and then at once; a refused reset is one, too") {
+  Losing peer(ladder_settings(2));
+  peer.sent_write(kLun1);
+  peer.take_command(peer.queue(Direction::write, 1000, kLun2), 1);
+  peer.acknowledge();
+  peer.lose();
+  peer.advance(kSecond);
+  peer.login(0);
+  const auto nobody_joins = [&] {
+    peer.advance(100 * kMillisecond);
+    return !peer.wire(1).open && peer.session.connection(1).state() == ConnectionState::free;
+  };
+  const auto first = peer.tmf(Function::logical_unit_reset);
+  CHECK(nobody_joins());
+  peer.answer(first, Result::complete);
+  const auto second = peer.tmf(Function::logical_unit_reset);
+  CHECK(nobody_joins());
+  peer.answer(second, Result::not_supported);
+  const auto harder = peer.tmf(Function::target_warm_reset);
+  CHECK(nobody_joins());
+  peer.answer(harder, Result::complete);
+  CHECK(peer.session.held_commands() == 0);
+  peer.login(1);
+  CHECK(peer.session.connection(1).state() == ConnectionState::started);
+}
+
 TEST_CASE("held: a write that the target cannot have had in full comes back with the login") {
   Losing peer;
   Job& write = peer.half_sent_write();
