@@ -82,9 +82,24 @@ bool HeldCommands::awaits_reset(std::uint64_t lun) const noexcept {
          });
 }
 
-std::optional<std::uint64_t> HeldCommands::next_reset() const noexcept {
+std::optional<std::uint64_t> HeldCommands::next_reset() const {
   if (awaiting_ == 0) return std::nullopt;
-  return std::find_if(held_.begin(), held_.end(), [](const Held& held) { return held.awaits_reset; })->command->lun;
+  struct Unit {
+    std::uint64_t lun;
+    proto::Micros oldest;
+  };
+  std::vector<Unit> units;
+  for (const Held& held : held_) {
+    if (!held.awaits_reset) continue;
+    const ScsiCommand& command = *held.command;
+    const auto known = std::ranges::find(units, command.lun, &Unit::lun);
+    if (known == units.end()) {
+      units.push_back({command.lun, command.started_at});
+    } else {
+      known->oldest = std::min(known->oldest, command.started_at);
+    }
+  }
+  return std::ranges::max_element(units, {}, &Unit::oldest)->lun;
 }
 
 std::uint32_t HeldCommands::on_reset(std::uint64_t lun, proto::iscsi::TaskManagementFunction function,

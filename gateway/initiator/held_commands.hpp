@@ -35,8 +35,9 @@ class HeldCommands {
 
   bool awaits_reset() const noexcept { return awaiting_ > 0; }
   bool awaits_reset(std::uint64_t lun) const noexcept;
-  /// The LUN that is to be reset next.
-  std::optional<std::uint64_t> next_reset() const noexcept;
+  /// The LUN that is to be reset next: the one whose writes have been under way for the shortest time. A target
+  /// answers when it is done with what it is at work on, and the others wait for as long as one that is slow takes.
+  std::optional<std::uint64_t> next_reset() const;
   /// A function that ends all commands of the LUN (kNoLun: of all LUNs), whoever sent them, completed in the new
   /// session. Returns how many commands it has handed back; `text` tells the proofs.
   std::uint32_t on_reset(std::uint64_t lun, proto::iscsi::TaskManagementFunction function, std::string& text);

@@ -72,7 +72,7 @@ bool Escalation::wants_step() const noexcept {
            session_.pick_connection() != nullptr;
   }
   const bool overdue = session_.running_.first_overdue() != nullptr && resume_at_ == proto::kNever;
-  return overdue || !requests_.empty() || held_.next_reset().has_value();
+  return overdue || !requests_.empty() || held_.awaits_reset();
 }
 
 }  // namespace nbdgw::initiator

@@ -184,6 +184,29 @@ TEST_CASE("held: several LUNs are reset one after the other, each before anythin
   CHECK(peer.told() == Told{"relogin success 4", "lu_reset success 2", "lu_reset success 1"});
 }
 
+TEST_CASE("held: the LUN that may be slow is reset last, so that the others do not wait for it") {
+  Losing peer;
+  Job& slow = peer.sent_write(kLun1);
+  peer.advance(10 * kMillisecond);
+  Job& quick = peer.sent_write(kLun2);
+  peer.advance(kMillisecond);
+  peer.sent_write(kLun1);
+  peer.sent_write(kLun3);
+  peer.lose();
+  peer.relogin();
+  for (const std::uint64_t lun : {kLun3, kLun2}) {
+    const auto request = peer.tmf(Function::logical_unit_reset);
+    CHECK(request.lun == lun);
+    peer.answer(request, Result::complete);
+  }
+  check_came_back(quick, Kind::reinstated_and_reset, 1);
+  CHECK(slow.finished == 0);
+  const auto request = peer.tmf(Function::logical_unit_reset);
+  CHECK(request.lun == kLun1);
+  peer.answer(request, Result::complete);
+  check_came_back(slow, Kind::reinstated_and_reset, 1);
+}
+
 TEST_CASE("held: the reset is refused, and the target's is not") {
   Losing peer;
   Job& one = peer.sent_write(kLun1);
