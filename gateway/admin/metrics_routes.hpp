@@ -5,10 +5,10 @@
 #include <memory>
 #include <vector>
 
-#include "gateway/admin/http_server.hpp"
 #include "gateway/admin/metrics_page.hpp"
-#include "gateway/admin/router.hpp"
-#include "gateway/net/view.hpp"
+#include "gateway/http/router.hpp"
+#include "gateway/http/server.hpp"
+#include "gateway/shard/view.hpp"
 
 namespace nbdgw::admin {
 
@@ -17,8 +17,8 @@ inline constexpr proto::Micros kScrapeLimit = 5 * proto::kSecond;
 
 /// What /metrics finds things out from; called on the server's thread.
 struct MetricsSource {
-  std::function<void(std::function<void(net::GatewayView)>)> view;  // may answer from any thread, or never
-  std::function<AdminFigures(const net::GatewayView&)> admin;
+  std::function<void(std::function<void(shard::GatewayView)>)> view;  // may answer from any thread, or never
+  std::function<AdminFigures(const shard::GatewayView&)> admin;
   proto::Micros limit = kScrapeLimit;  // until a scrape is told that there is no answer
 };
 
@@ -27,26 +27,26 @@ struct MetricsSource {
 class Metrics {
  public:
   /// `postbox`: of the server that asks; all is done on its thread.
-  Metrics(MetricsSource source, std::shared_ptr<HttpPostbox> postbox);
+  Metrics(MetricsSource source, std::shared_ptr<http::HttpPostbox> postbox);
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  void scrape(Reply reply);
+  void scrape(http::Reply reply);
 
  private:
   void ask();
-  void answer(net::GatewayView view);
+  void answer(shard::GatewayView view);
   void give_up();
 
   const MetricsSource source_;
-  const std::shared_ptr<HttpPostbox> postbox_;
+  const std::shared_ptr<http::HttpPostbox> postbox_;
   MetricsPage page_;
-  std::vector<Reply> waiting_;
+  std::vector<http::Reply> waiting_;
   std::uint64_t round_ = 0;  // of those who wait: a time limit ends no later one
   bool asked_ = false;       // a view is under way
 };
 
 /// The route; `metrics` must outlive the router.
-void add_metrics_routes(Router& router, Metrics& metrics);
+void add_metrics_routes(http::Router& router, Metrics& metrics);
 
 }  // namespace nbdgw::admin

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "gateway/control/gateway.hpp"
 #include "gateway/net/clock.hpp"
-#include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
 
@@ -14,7 +14,7 @@ constexpr proto::Micros kLimit = 5 * proto::kSecond;
 
 /// What a view comes to, once: itself, or nothing when it is dropped because the gateway has ended.
 struct Coming {
-  std::function<void(std::shared_ptr<const net::GatewayView>)> done;
+  std::function<void(std::shared_ptr<const shard::GatewayView>)> done;
   ~Coming() {
     if (done) done(nullptr);
   }
@@ -22,7 +22,7 @@ struct Coming {
 
 }  // namespace
 
-ViewDesk::ViewDesk(net::Gateway& gateway, std::shared_ptr<HttpPostbox> postbox)
+ViewDesk::ViewDesk(control::Gateway& gateway, std::shared_ptr<http::HttpPostbox> postbox)
     : gateway_(gateway), postbox_(postbox), alarm_(std::move(postbox), [this] { give_up(); }) {}
 
 void ViewDesk::ask(bool clients, User user) {
@@ -37,15 +37,15 @@ void ViewDesk::begin() {
   deadline_ = net::steady_now() + kLimit;
   alarm_.set(deadline_);
   auto coming = std::make_shared<Coming>();
-  coming->done = [this, postbox = postbox_](std::shared_ptr<const net::GatewayView> view) {
+  coming->done = [this, postbox = postbox_](std::shared_ptr<const shard::GatewayView> view) {
     postbox->post([this, view = std::move(view)] { end(view.get()); });
   };
-  gateway_.view({.clients = std::exchange(clients_, false)}, [coming](net::GatewayView view) {
-    std::exchange(coming->done, nullptr)(std::make_shared<const net::GatewayView>(std::move(view)));
+  gateway_.view({.clients = std::exchange(clients_, false)}, [coming](shard::GatewayView view) {
+    std::exchange(coming->done, nullptr)(std::make_shared<const shard::GatewayView>(std::move(view)));
   });
 }
 
-void ViewDesk::end(const net::GatewayView* view) {
+void ViewDesk::end(const shard::GatewayView* view) {
   under_way_ = false;
   const std::vector<User> users = std::exchange(served_, {});
   if (view != nullptr)

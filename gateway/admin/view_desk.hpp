@@ -4,11 +4,11 @@
 #include <memory>
 #include <vector>
 
-#include "gateway/admin/alarm.hpp"
-#include "gateway/admin/http_server.hpp"
-#include "gateway/net/view.hpp"
+#include "gateway/http/alarm.hpp"
+#include "gateway/http/server.hpp"
+#include "gateway/shard/view.hpp"
 
-namespace nbdgw::net {
+namespace nbdgw::control {
 class Gateway;
 }
 
@@ -19,9 +19,9 @@ namespace nbdgw::admin {
 /// what is asked for is used: a shard has better things to do than to write JSON.
 class ViewDesk {
  public:
-  using User = std::function<void(const net::GatewayView& view)>;
+  using User = std::function<void(const shard::GatewayView& view)>;
 
-  ViewDesk(net::Gateway& gateway, std::shared_ptr<HttpPostbox> postbox);
+  ViewDesk(control::Gateway& gateway, std::shared_ptr<http::HttpPostbox> postbox);
   ViewDesk(const ViewDesk&) = delete;
   ViewDesk& operator=(const ViewDesk&) = delete;
 
@@ -30,17 +30,17 @@ class ViewDesk {
 
  private:
   void begin();
-  void end(const net::GatewayView* view);
+  void end(const shard::GatewayView* view);
   void give_up();
 
-  net::Gateway& gateway_;
-  const std::shared_ptr<HttpPostbox> postbox_;
+  control::Gateway& gateway_;
+  const std::shared_ptr<http::HttpPostbox> postbox_;
   bool under_way_ = false;
   bool clients_ = false;       // somebody among the waiting ones wants them
   std::vector<User> waiting_;  // for the next one
   std::vector<User> served_;   // by the one under way
   proto::Micros deadline_ = proto::kNever;
-  Alarm alarm_;
+  http::Alarm alarm_;
 };
 
 }  // namespace nbdgw::admin

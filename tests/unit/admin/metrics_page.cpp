@@ -16,6 +16,7 @@
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 
 namespace {
 
@@ -57,14 +58,14 @@ std::string value_of(const std::string& page, const std::string& series) {
   return page.substr(begin, page.find('\n', begin) - begin);
 }
 
-net::ExportView exported(const std::string& name) {
-  net::ExportView view;
+shard::ExportView exported(const std::string& name) {
+  shard::ExportView view;
   view.name = name;
   return view;
 }
 
-net::SessionView session(const std::string& target, std::size_t connections = 2) {
-  net::SessionView view;
+shard::SessionView session(const std::string& target, std::size_t connections = 2) {
+  shard::SessionView view;
   view.target = target;
   view.connections.resize(connections);
   for (std::size_t i = 0; i < connections; ++i) view.connections[i].cid = static_cast<std::uint16_t>(i);
@@ -75,7 +76,7 @@ MetricsSnapshot snapshot() {
   MetricsSnapshot made;
   made.gateway.shards.resize(2);
   for (std::uint32_t i = 0; i < 2; ++i) {
-    net::ShardView& shard = made.gateway.shards[i];
+    shard::ShardView& shard = made.gateway.shards[i];
     shard.index = i;
     shard.exports = {exported("vol" + std::to_string(2 * i)), exported("vol" + std::to_string(2 * i + 1))};
     shard.sessions = {session("array" + std::to_string(i))};
@@ -103,16 +104,16 @@ std::string text_of_new(const MetricsSnapshot& now) {
 
 /// Something happens to any of them, or nothing.
 void change_something(MetricsSnapshot& now, std::mt19937_64& random) {
-  for (net::ShardView& shard : now.gateway.shards) {
+  for (shard::ShardView& shard : now.gateway.shards) {
     if (random() % 2 == 0) shard.memory_used = random() >> (random() % 64);
-    for (net::ExportView& each : shard.exports) {
+    for (shard::ExportView& each : shard.exports) {
       if (random() % 2 == 0) each.counters.durations.write.add(static_cast<proto::Micros>(random() % 100'000'000));
       if (random() % 4 == 0) each.counters.durations.trim.add(7);
       if (random() % 8 == 0) each.counters.durations = {};  // it was made anew
       if (random() % 2 == 0) each.oldest_request = static_cast<proto::Micros>(random() % 10'000'000);
       if (random() % 2 == 0) each.nbd.requests[random() % each.nbd.requests.size()] += random() % 1000;
     }
-    for (net::SessionView& each : shard.sessions) {
+    for (shard::SessionView& each : shard.sessions) {
       if (random() % 2 == 0) each.window = static_cast<std::uint32_t>(random() % 130);
       if (random() % 10 == 0) each.connections.resize(random() % 4);
       if (random() % 4 == 0) each.counters.rung_durations[random() % initiator::kRungCount].add(1'000);
@@ -248,9 +249,9 @@ TEST_CASE("metrics page: values come from where they belong") {
   now.gateway.shards[0].closed[static_cast<std::size_t>(nbd::CloseReason::disc)] = 10;
   now.gateway.shards[1].closed[static_cast<std::size_t>(nbd::CloseReason::disc)] = 20;
   now.gateway.shards[1].memory_used = 4096;
-  net::ExportView& vol = now.gateway.shards[1].exports[0];
+  shard::ExportView& vol = now.gateway.shards[1].exports[0];
   vol.state = bridge::ExportState::online;
-  vol.admin_state = net::AdminState::drain;
+  vol.admin_state = shard::AdminState::drain;
   vol.oldest_request = 1'500'000;
   vol.tasks_queued = 3;
   vol.tasks_delayed = 4;
@@ -259,7 +260,7 @@ TEST_CASE("metrics page: values come from where they belong") {
   vol.nbd.replies[nbd::Counters::index_of(proto::nbd::Error::eio)] = 7;
   vol.nbd.replies[nbd::Counters::index_of(proto::nbd::Error::none)] = 999;
   vol.counters.durations.flush.add(70);
-  net::SessionView& array = now.gateway.shards[0].sessions[0];
+  shard::SessionView& array = now.gateway.shards[0].sessions[0];
   array.state = initiator::SessionState::logged_in;
   array.connections[1].state = initiator::ConnectionState::started;
   array.connections[0].counters.sent(proto::iscsi::Opcode::scsi_command);

@@ -7,18 +7,19 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/unit/admin/http_client.hpp"
-#include "tests/unit/admin/served.hpp"
+#include "tests/unit/http/http_client.hpp"
+#include "tests/unit/http/served.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 using nbdgw::test::becomes_true;
 using nbdgw::test::HttpClient;
 using nbdgw::test::local_address;
 
 namespace {
 
-using Done = std::function<void(net::GatewayView)>;
+using Done = std::function<void(shard::GatewayView)>;
 
 class Scraped {
  public:
@@ -26,7 +27,7 @@ class Scraped {
     server_ = std::make_unique<HttpServer>(std::vector{local_address()}, router_, net::ListenerSettings{});
     metrics_.emplace(MetricsSource{.view = [this](Done done) { on_view(std::move(done)); },
                                    .admin =
-                                       [](const net::GatewayView& view) {
+                                       [](const shard::GatewayView& view) {
                                          AdminFigures figures;
                                          figures.version = "1.2.3";
                                          figures.ready = !view.draining;
@@ -111,7 +112,7 @@ TEST_CASE("metrics: scrapes that come together share one look at the shards") {
   CHECK(last.get("/nothing") == 404);
   auto owed = scraped.owed();
   REQUIRE(owed.size() == 1);
-  net::GatewayView view;
+  shard::GatewayView view;
   view.draining = true;
   owed[0](view);
   for (HttpClient& each : clients) {

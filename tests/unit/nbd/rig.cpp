@@ -1,4 +1,4 @@
-#include "rig.hpp"
+#include "tests/unit/nbd/rig.hpp"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 
 #include <doctest/doctest.h>
 
-#include "wire.hpp"
+#include "tests/unit/nbd/wire.hpp"
 
 namespace nbdgw::test {
 
