@@ -16,6 +16,7 @@
 #include "gateway/iscsi_target/server.hpp"
 #include "gateway/iscsi_target/task.hpp"
 #include "gateway/iscsi_target/text_exchange.hpp"
+#include "proto/engine.hpp"
 #include "proto/iscsi/negotiation.hpp"
 #include "proto/iscsi/pdu.hpp"
 #include "proto/time.hpp"
@@ -231,5 +232,7 @@ class Connection {
   Connection* next_ready_ = nullptr;
   bool is_ready_ = false;
 };
+
+static_assert(proto::StreamEngine<Connection>);
 
 }  // namespace nbdgw::iscsi_target

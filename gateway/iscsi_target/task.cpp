@@ -43,11 +43,6 @@ void TaskList::remove(Task& task) noexcept {
   task.next = task.previous = nullptr;
 }
 
-void set_good(Task& task, std::uint32_t moved) noexcept {
-  set_status(task, proto::scsi::Status::good);
-  task.moved = moved;
-}
-
 void set_check_condition(Task& task, const proto::scsi::Sense& sense) noexcept {
   set_status(task, proto::scsi::Status::check_condition);
   const auto length = proto::scsi::build_fixed_sense(sense, std::span(task.sense_segment).subspan(2));

@@ -154,8 +154,6 @@ class TaskList {
   Task* last_ = nullptr;
 };
 
-/// Sets what a task answers with.
-void set_good(Task& task, std::uint32_t moved) noexcept;
 void set_check_condition(Task& task, const proto::scsi::Sense& sense) noexcept;
 void set_status(Task& task, proto::scsi::Status status) noexcept;
 /// Answers a read or write as its shortfall says.

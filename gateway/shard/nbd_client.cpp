@@ -266,7 +266,7 @@ void NbdClient::look_at_peer(proto::Micros now) {
 }
 
 void NbdClient::update_reading() {
-  iovec room[net::kRxIovecs];
+  iovec room[proto::kRxIovecs];
   socket_.want_read(engine_.rx_buffers(room) > 0, !told_of_end_);
   socket_.expect(engine_.payload_left());
 }

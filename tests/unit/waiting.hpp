@@ -20,6 +20,8 @@ inline bool becomes_true(const std::function<bool()>& condition) {
 }
 
 /// The same, where nothing else makes sense.
-inline void until(const std::function<bool()>& condition) { REQUIRE(becomes_true(condition)); }
+inline void until(const std::function<bool()>& condition) {
+  REQUIRE(becomes_true(condition));
+}
 
 }  // namespace nbdgw::test

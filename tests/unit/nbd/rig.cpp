@@ -45,7 +45,7 @@ std::size_t Rig::feed(std::string_view bytes, std::size_t piece) {
   serve();
   std::size_t taken = 0;
   while (taken < bytes.size()) {
-    std::array<iovec, nbd::Connection::kRxIovecs> room;
+    std::array<iovec, proto::kRxIovecs> room;
     const std::size_t n = connection.rx_buffers(room);
     if (n == 0) break;
     std::size_t wanted = std::min(piece, bytes.size() - taken);
