@@ -70,7 +70,9 @@ AdminServer::AdminServer(const config::Config& config, control::Gateway& gateway
       http_(http_addresses(config, inherited), router_,
             net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
       reloads_(setup.reloads ? std::move(setup.reloads) : never_reloaded()),
-      setup_(std::move(setup)) {
+      setup_(std::move(setup)),
+      desk_([&gateway](bool clients, auto done) { gateway.view({.clients = clients}, std::move(done)); },
+            http_.postbox()) {
   if (!setup_.config) setup_.config = [config] { return config; };
 }
 
@@ -79,14 +81,13 @@ AdminServer::~AdminServer() {
 }
 
 void AdminServer::start() {
-  probes_.emplace(probe_source(gateway_), http_.postbox());
+  probes_.emplace(probe_source(gateway_), desk_, http_.postbox());
   add_probe_routes(router_, *probes_);
   api_.emplace(
-      gateway_, http_, [this](const shard::GatewayView& view) { return probes_->is_ready(view); }, std::move(setup_));
+      gateway_, desk_, http_, [this](const shard::GatewayView& view) { return probes_->is_ready(view); },
+      std::move(setup_));
   api_->add_routes(router_);
-  metrics_.emplace(MetricsSource{.view = [this](auto done) { gateway_.view({}, std::move(done)); },
-                                 .admin = [this](const shard::GatewayView& view) { return figures(view); }},
-                   http_.postbox());
+  metrics_.emplace(desk_, [this](const shard::GatewayView& view) { return figures(view); });
   add_metrics_routes(router_, *metrics_);
   add_console_routes(router_);
   http_.start();

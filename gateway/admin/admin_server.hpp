@@ -66,6 +66,7 @@ class AdminServer {
   http::HttpServer http_;
   const std::function<ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start
+  ViewDesk desk_;
   std::optional<Probes> probes_;
   std::optional<Api> api_;
   std::optional<Metrics> metrics_;

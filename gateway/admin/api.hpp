@@ -67,8 +67,9 @@ struct ApiSetup {
 /// done on the server's thread.
 class Api {
  public:
-  /// `http` and the gateway must outlive it; `is_ready`: what /readyz says. The server is stopped before it goes.
-  Api(control::Gateway& gateway, const http::HttpServer& http,
+  /// `http`, the desk and the gateway must outlive it; `is_ready`: what /readyz says. The server is stopped before it
+  /// goes.
+  Api(control::Gateway& gateway, ViewDesk& desk, const http::HttpServer& http,
       std::function<bool(const shard::GatewayView&)> is_ready, ApiSetup setup);
   ~Api();
   Api(const Api&) = delete;
@@ -125,10 +126,13 @@ class Api {
   void reload(const http::Request& request, http::Reply reply);
   void answer_reload(const Change& what, const ReloadResult& result, http::Reply& reply);
 
+  /// A view for `use`, which is destroyed uncalled if there is none: the server then says so to whoever waits.
+  void with_view(bool clients, std::function<void(const shard::GatewayView& view)> use);
   void look_at_the_clock();
   proto::Micros longest_rung(const std::string& target) const;
 
   control::Gateway& gateway_;
+  ViewDesk& desk_;
   const http::HttpServer& http_;
   const std::shared_ptr<http::HttpPostbox> postbox_;
   const std::function<bool(const shard::GatewayView&)> is_ready_;
@@ -137,7 +141,6 @@ class Api {
   Audit audit_;
   Operations operations_;
   LogControl log_;
-  ViewDesk desk_;
   std::vector<Poll> polls_;
   http::Alarm alarm_;
 };

@@ -59,7 +59,7 @@ void Api::add_view(http::Router& router, const char* pattern, bool clients, Show
       "GET", pattern, [this, clients, show = std::move(show)](const http::Request& request, http::Reply reply) {
         if (http::has_query(request, reply)) return;
         auto shared = std::make_shared<http::Reply>(std::move(reply));
-        desk_.ask(clients,
+        with_view(clients,
                   [show, request, shared](const shard::GatewayView& view) { shared->send(show(request, view)); });
       });
 }

@@ -118,7 +118,7 @@ void Api::set_export_state(const http::Request& request, http::Reply reply) {
       [&](control::OnVerdict done) { gateway_.set_export_state(name, state, what.dry_run, std::move(done)); },
       [this, name](const Change&, const control::Verdict&, http::Reply answer) {
         auto shared = std::make_shared<http::Reply>(std::move(answer));
-        desk_.ask(false, [name, shared](const shard::GatewayView& view) {
+        with_view(false, [name, shared](const shard::GatewayView& view) {
           const shard::ExportView* found = find_export(view, name);
           shared->send(found != nullptr
                            ? http::json_response(200, to_json(*found))

@@ -39,7 +39,7 @@ struct AdminFigures {
 
 /// All that one scrape is made from.
 struct MetricsSnapshot {
-  shard::GatewayView gateway;
+  const shard::GatewayView& gateway;
   AdminFigures admin;
   ProcessFigures process;
   LogCounts log;

@@ -35,12 +35,12 @@ ProbeSource probe_source(control::Gateway& gateway) {
           .listeners = gateway.addresses().size(),
           .ping = [&gateway](std::uint32_t shard,
                              std::function<void()> answer) { gateway.ping(shard, std::move(answer)); },
-          .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); },
-          .view = [&gateway](std::function<void(shard::GatewayView)> done) { gateway.view({}, std::move(done)); }};
+          .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); }};
 }
 
-Probes::Probes(ProbeSource source, std::shared_ptr<http::HttpPostbox> postbox)
+Probes::Probes(ProbeSource source, ViewDesk& desk, std::shared_ptr<http::HttpPostbox> postbox)
     : source_(std::move(source)),
+      desk_(desk),
       postbox_(std::move(postbox)),
       asked_(source_.shards, false),
       answered_(source_.shards, false) {}
@@ -134,27 +134,14 @@ void Probes::started(bool verbose, http::Reply reply) {
 }
 
 void Probes::look(Waiting waiting) {
-  look_.waiting.push_back(std::move(waiting));
-  if (look_.waiting.size() > 1) return;
-  postbox_->post_after(kProbeLimit, [this, number = look_.number] {
-    if (number == look_.number) end_look_round(nullptr);
-  });
-  if (!std::exchange(view_asked_, true)) ask_view();
-}
-
-void Probes::ask_view() {
-  source_.view([this, postbox = postbox_](shard::GatewayView view) {
-    postbox->post([this, view = std::move(view)] {
-      view_asked_ = false;
-      if (!look_.waiting.empty()) end_look_round(&view);
-    });
-  });
+  looking_.push_back(std::move(waiting));
+  if (looking_.size() > 1) return;
+  desk_.ask(false, kProbeLimit, [this](const shard::GatewayView* view) { end_look(view); });
 }
 
 /// `view`: null if there was none in time.
-void Probes::end_look_round(const shard::GatewayView* view) {
-  ++look_.number;
-  for (Waiting& each : std::exchange(look_.waiting, {})) {
+void Probes::end_look(const shard::GatewayView* view) {
+  for (Waiting& each : std::exchange(looking_, {})) {
     if (view == nullptr)
       answer(each,
              {{Check::Result::failed, "gateway: no answer from every shard in time; /livez?verbose tells which"}});

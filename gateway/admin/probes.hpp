@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/admin/view_desk.hpp"
 #include "gateway/http/router.hpp"
 #include "gateway/http/server.hpp"
 #include "gateway/shard/view.hpp"
@@ -27,7 +28,6 @@ struct ProbeSource {
   std::size_t listeners = 0;                                             // as configured
   std::function<void(std::uint32_t shard, std::function<void()>)> ping;  // answers when its loop turns
   std::function<bool(std::uint32_t shard)> has_ended;                    // in good order: it answers no more
-  std::function<void(std::function<void(shard::GatewayView)>)> view;
 };
 
 /// The source that a gateway is, once it has been started; it must outlive the source.
@@ -38,8 +38,8 @@ ProbeSource probe_source(control::Gateway& gateway);
 /// posted piece of work at a time.
 class Probes {
  public:
-  /// `postbox`: of the server that asks; all is done on its thread.
-  Probes(ProbeSource source, std::shared_ptr<http::HttpPostbox> postbox);
+  /// `postbox`: of the server that asks; all is done on its thread. The desk must outlive the probes.
+  Probes(ProbeSource source, ViewDesk& desk, std::shared_ptr<http::HttpPostbox> postbox);
   Probes(const Probes&) = delete;
   Probes& operator=(const Probes&) = delete;
 
@@ -81,21 +81,20 @@ class Probes {
   bool have_all_answered() const;
   void end_live_round();
   void look(Waiting waiting);
-  void ask_view();
-  void end_look_round(const shard::GatewayView* view);
+  void end_look(const shard::GatewayView* view);
   Checks judge_ready(const shard::GatewayView& view);
   Checks judge_started(const shard::GatewayView& view);
   Checks ready_checks(const shard::GatewayView& view) const;
   static void add_missing(const shard::GatewayView& view, Checks& checks);
 
   const ProbeSource source_;
+  ViewDesk& desk_;
   const std::shared_ptr<http::HttpPostbox> postbox_;
   std::atomic<bool> ending_{false};
   Round live_;
   std::vector<bool> asked_;     // by shard: a ping is under way
   std::vector<bool> answered_;  // by shard: in this round
-  Round look_;
-  bool view_asked_ = false;   // is under way
+  std::vector<Waiting> looking_;
   bool has_started_ = false;  // /startupz has said yes once, and stays with it
 };
 

@@ -72,8 +72,17 @@ shard::SessionView session(const std::string& target, std::size_t connections = 
   return view;
 }
 
-MetricsSnapshot snapshot() {
-  MetricsSnapshot made;
+/// All that a page is made of, to be changed at will.
+struct Snapshot {
+  operator MetricsSnapshot() const { return {gateway, admin, process, log}; }
+  shard::GatewayView gateway;
+  AdminFigures admin;
+  ProcessFigures process;
+  LogCounts log;
+};
+
+Snapshot snapshot() {
+  Snapshot made;
   made.gateway.shards.resize(2);
   for (std::uint32_t i = 0; i < 2; ++i) {
     shard::ShardView& shard = made.gateway.shards[i];
@@ -93,17 +102,17 @@ std::string joined(const SharedText& page) {
   return all;
 }
 
-std::string text_of(MetricsPage& page, const MetricsSnapshot& now) {
+std::string text_of(MetricsPage& page, const Snapshot& now) {
   return joined(page.render(now));
 }
 
-std::string text_of_new(const MetricsSnapshot& now) {
+std::string text_of_new(const Snapshot& now) {
   MetricsPage page;
   return text_of(page, now);
 }
 
 /// Something happens to any of them, or nothing.
-void change_something(MetricsSnapshot& now, std::mt19937_64& random) {
+void change_something(Snapshot& now, std::mt19937_64& random) {
   for (shard::ShardView& shard : now.gateway.shards) {
     if (random() % 2 == 0) shard.memory_used = random() >> (random() % 64);
     for (shard::ExportView& each : shard.exports) {
@@ -142,7 +151,7 @@ const Metric* metric_of(std::string name, bool& bucket) {
 
 TEST_CASE("metrics page: every metric of the catalogue, with its labels, and nothing else") {
   MetricsPage page;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   now.gateway.shards[0].exports[0].counters.durations.read.add(1);
   now.gateway.shards[0].sessions[0].counters.rung_durations[0].add(1);
   const std::string text = text_of(page, now);
@@ -223,7 +232,7 @@ TEST_CASE("metrics page: known series are there from the start, with 0") {
 
 TEST_CASE("metrics page: a histogram of one command or rung comes with its first duration, and stays") {
   MetricsPage page;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   const std::string trims = R"-(nbdgw_nbd_request_duration_seconds_count{export="vol1",command="trim"})-";
   const std::string writes = R"-(nbdgw_nbd_request_duration_seconds_count{export="vol1",command="write"})-";
   CHECK(text_of(page, now).find("nbdgw_nbd_request_duration_seconds_count") == std::string::npos);
@@ -240,7 +249,7 @@ TEST_CASE("metrics page: a histogram of one command or rung comes with its first
 }
 
 TEST_CASE("metrics page: values come from where they belong") {
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   now.gateway.draining = true;
   now.gateway.over_limit = 4;
   now.gateway.out_of_descriptors = 5;
@@ -330,7 +339,7 @@ TEST_CASE("metrics page: values come from where they belong") {
 
 TEST_CASE("metrics page: what is kept from the last scrape is what a new page would write") {
   MetricsPage kept;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   const auto check = [&] { CHECK(text_of(kept, now) == text_of_new(now)); };
   check();
   check();
@@ -375,7 +384,7 @@ TEST_CASE(
     "metrics page: written over in place it is what a new one would be, and answers on their way stay as they were") {
   std::mt19937_64 random = test::seeded_random();
   MetricsPage kept;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   std::vector<std::pair<SharedText, std::string>> held;
   for (int round = 0; round < 300; ++round) {
     change_something(now, random);

@@ -25,16 +25,14 @@ class Scraped {
  public:
   explicit Scraped(proto::Micros limit = kScrapeLimit) {
     server_ = std::make_unique<HttpServer>(std::vector{local_address()}, router_, net::ListenerSettings{});
-    metrics_.emplace(MetricsSource{.view = [this](Done done) { on_view(std::move(done)); },
-                                   .admin =
-                                       [](const shard::GatewayView& view) {
-                                         AdminFigures figures;
-                                         figures.version = "1.2.3";
-                                         figures.ready = !view.draining;
-                                         return figures;
-                                       },
-                                   .limit = limit},
-                     server_->postbox());
+    desk_.emplace([this](bool, Done done) { on_view(std::move(done)); }, server_->postbox());
+    const auto figures_of = [](const shard::GatewayView& view) {
+      AdminFigures figures;
+      figures.version = "1.2.3";
+      figures.ready = !view.draining;
+      return figures;
+    };
+    metrics_.emplace(*desk_, figures_of, limit);
     add_metrics_routes(router_, *metrics_);
     server_->start();
   }
@@ -65,6 +63,7 @@ class Scraped {
   std::vector<Done> waiting_;
   Router router_;
   std::unique_ptr<HttpServer> server_;
+  std::optional<ViewDesk> desk_;
   std::optional<Metrics> metrics_;
 };
 

@@ -18,6 +18,8 @@ using nbdgw::test::local_address;
 
 namespace {
 
+using Done = std::function<void(shard::GatewayView)>;
+
 /// Two shards and two exports; the second export is not required.
 class Asked {
  public:
@@ -32,13 +34,13 @@ class Asked {
       exported.required = i == 0;
     }
     server_ = std::make_unique<HttpServer>(std::vector{local_address()}, router_, net::ListenerSettings{});
+    desk_.emplace([this](bool, Done done) { on_view(std::move(done)); }, server_->postbox());
     probes.emplace(
         ProbeSource{.shards = 2,
                     .listeners = 1,
                     .ping = [this](std::uint32_t shard, std::function<void()> pong) { on_ping(shard, pong); },
-                    .has_ended = [this](std::uint32_t shard) { return has_ended[shard].load(); },
-                    .view = [this](std::function<void(shard::GatewayView)> done) { on_view(done); }},
-        server_->postbox());
+                    .has_ended = [this](std::uint32_t shard) { return has_ended[shard].load(); }},
+        *desk_, server_->postbox());
     add_probe_routes(router_, *probes);
     server_->start();
     client.emplace(server_->port());
@@ -78,15 +80,19 @@ class Asked {
     else if (!has_ended[shard])
       pong();
   }
-  void on_view(const std::function<void(shard::GatewayView)>& done) {
+  void on_view(Done done) {
     ++views;
-    if (!blind) done(view);
+    if (!blind) return done(view);
+    const std::lock_guard lock(mutex_);
+    owed_.push_back(std::move(done));
   }
 
   std::mutex mutex_;
   std::vector<std::function<void()>> waiting_;
+  std::vector<Done> owed_;
   Router router_;
   std::unique_ptr<HttpServer> server_;
+  std::optional<ViewDesk> desk_;
 };
 
 }  // namespace
