@@ -10,8 +10,7 @@ TIMEOUTS = {"command": "1s", "abort": "1s", "lu_reset": "1s", "target_reset": "1
 OVERDUE_MS = 2000
 TMF_MS = 1000      # a function that is not answered
 MARGIN_MS = 4000   # beyond the timers: no measure of speed (tests/bench has that), but no further timer either
-# Nobody waited for a timer: a command's would show as a rung, and the next one after it is the 5 s of a probe.
-READY_MS = MARGIN_MS
+READY_MS = 1900    # nobody waited for a timer
 
 ABORT_TASK, LU_RESET = 1, 5
 DIGESTS = {"header_digest": "crc32c", "data_digest": "crc32c"}
@@ -78,7 +77,7 @@ ALL = [
         # Else it hangs at the look after each of the silences.
         target_options={"retries": 1, "after_silence": "trust"},
         told=(*LADDER, *LOST, "request_failed: the target does not answer the command")),
-    Row("delay, 300 ms", (("delay", {"delay_ms": 300, "probability": 0.1, "count": 50}),)),
+    Row("delay, 300 ms", (("delay", {"delay_ms": 300, "probability": 0.1, "count": 50}),), held_ms=1000),
     Row("delay, beyond the command's time", (("delay", {"delay_ms": 10000, "count": 2}),), rung="abort_task",
         held_ms=OVERDUE_MS + MARGIN_MS, told=LADDER),
     # Task management that fails, too.
@@ -133,13 +132,14 @@ ALL = [
     Row("redirect, to nowhere", (("redirect", {"to": "127.0.0.1:1", "count": 1}), ("drop_connection", {})),
         rung="relogin", held_ms=_BACK_MS + 500, told=(*LOST, "login_failing: no session yet: ")),
     # Statuses and sense.
-    Row("busy", (("busy", {"probability": 0.2, "count": 100}),)),
-    Row("task_set_full", (("task_set_full", {"probability": 0.2, "count": 100}),)),
+    Row("busy", (("busy", {"probability": 0.2, "count": 100}),), held_ms=2000),
+    Row("task_set_full", (("task_set_full", {"probability": 0.2, "count": 100}),), held_ms=2000),
     Row("unit_attention, reset", (("unit_attention", {"asc": 0x29, "ascq": 0, "count": 5}),),
         told=("cache_in_doubt: power on, reset, or bus device reset occurred", *QUESTION)),
     Row("unit_attention, capacity", (("unit_attention", {"asc": 0x2A, "ascq": 9, "count": 5}),)),
     Row("unit_attention, inventory", (("unit_attention", {"asc": 0x3F, "ascq": 0x0E, "count": 5}),), told=QUESTION),
-    Row("check_condition, aborted command", (("check_condition", {"key": 11, "asc": 0, "ascq": 0, "count": 3}),)),
+    Row("check_condition, aborted command", (("check_condition", {"key": 11, "asc": 0, "ascq": 0, "count": 3}),),
+        held_ms=2000),
     Row("check_condition, medium error", (("check_condition", {"key": 3, "asc": 0x11, "ascq": 0,
                                                                "opcode": "read"}),),
         until=2, held_ms=4000, errors=("read EIO",),
@@ -148,9 +148,9 @@ ALL = [
     Row("freeze_window", (("freeze_window", {}),), until="session_reset", rung="session_reset",
         held_ms=2 * OVERDUE_MS + MARGIN_MS, told=LOST),
     # The medium.
-    Row("write_protect", (("write_protect", {}),), until=2, errors=("write EPERM",),
+    Row("write_protect", (("write_protect", {}),), until=2, held_ms=2000, errors=("write EPERM",),
         told=("request_failed",)),  # by the LUN, or by us once we have heard of it
-    Row("thin_full", (("thin_full", {}),), until=2, errors=("write ENOSPC",), blocks=4096,
+    Row("thin_full", (("thin_full", {}),), until=2, held_ms=2000, errors=("write ENOSPC",), blocks=4096,
         told=("request_failed: the thin pool is full (7/27/07)",)),
     Row("power_loss, with unflushed writes", rung="relogin", held_ms=3000,
         script=lambda uri, faults: power_loss.unflushed_write_is_told_once(uri, faults, drop=True),
