@@ -2,9 +2,9 @@
 
 #include "config/address.hpp"
 #include "gateway/admin/console_routes.hpp"
-#include "gateway/admin/tls_context.hpp"
+#include "gateway/control/gateway.hpp"
+#include "gateway/http/tls_context.hpp"
 #include "gateway/net/clock.hpp"
-#include "gateway/net/gateway.hpp"
 #include "gateway/net/inherited_sockets.hpp"
 
 namespace nbdgw::admin {
@@ -23,22 +23,22 @@ void check_access(const config::Config& config, const config::AdminEndpoint& nam
 }
 
 std::shared_ptr<boost::asio::ssl::context> tls_of(const config::Admin& settings) {
-  return settings.tls ? make_tls_context(*settings.tls) : nullptr;
+  return settings.tls ? http::make_tls_context(*settings.tls) : nullptr;
 }
 
-std::shared_ptr<const Token> token_of(const config::Admin& settings) {
-  return settings.token.empty() ? nullptr : std::make_shared<const Token>(settings.token);
+std::shared_ptr<const http::Token> token_of(const config::Admin& settings) {
+  return settings.token.empty() ? nullptr : std::make_shared<const http::Token>(settings.token);
 }
 
 /// What is asked for at each address. Nobody but root and the socket's group gets to a UNIX socket: no token there.
-std::vector<HttpAddress> http_addresses(const config::Config& config, net::InheritedSockets* inherited) {
+std::vector<http::HttpAddress> http_addresses(const config::Config& config, net::InheritedSockets* inherited) {
   const auto tls = tls_of(config.admin);
   const auto token = token_of(config.admin);
-  std::vector<HttpAddress> addresses;
+  std::vector<http::HttpAddress> addresses;
   net::InheritedSockets none;
   for (const config::AdminEndpoint& each : config.listen.admin) {
     for (net::ListeningPlace& place : (inherited != nullptr ? *inherited : none).places(each.endpoint)) {
-      HttpAddress& address = addresses.emplace_back();
+      http::HttpAddress& address = addresses.emplace_back();
       address.endpoint = place.endpoint;
       if (place.inherited) {
         check_access(config, each, place.endpoint);
@@ -64,13 +64,15 @@ constexpr unsigned kStatuses[] = {200, 201, 202, 204, 304, 400, 401, 404, 405, 4
 
 }  // namespace
 
-AdminServer::AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup, HttpLimits limits,
-                         net::InheritedSockets* inherited)
+AdminServer::AdminServer(const config::Config& config, control::Gateway& gateway, ApiSetup setup,
+                         http::HttpLimits limits, net::InheritedSockets* inherited)
     : gateway_(gateway),
       http_(http_addresses(config, inherited), router_,
             net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
       reloads_(setup.reloads ? std::move(setup.reloads) : never_reloaded()),
-      setup_(std::move(setup)) {
+      setup_(std::move(setup)),
+      desk_([&gateway](bool clients, auto done) { gateway.view({.clients = clients}, std::move(done)); },
+            http_.postbox()) {
   if (!setup_.config) setup_.config = [config] { return config; };
 }
 
@@ -79,20 +81,19 @@ AdminServer::~AdminServer() {
 }
 
 void AdminServer::start() {
-  probes_.emplace(probe_source(gateway_), http_.postbox());
+  probes_.emplace(probe_source(gateway_), desk_, http_.postbox());
   add_probe_routes(router_, *probes_);
   api_.emplace(
-      gateway_, http_, [this](const net::GatewayView& view) { return probes_->is_ready(view); }, std::move(setup_));
+      gateway_, desk_, http_, [this](const shard::GatewayView& view) { return probes_->is_ready(view); },
+      std::move(setup_));
   api_->add_routes(router_);
-  metrics_.emplace(MetricsSource{.view = [this](auto done) { gateway_.view({}, std::move(done)); },
-                                 .admin = [this](const net::GatewayView& view) { return figures(view); }},
-                   http_.postbox());
+  metrics_.emplace(desk_, [this](const shard::GatewayView& view) { return figures(view); });
   add_metrics_routes(router_, *metrics_);
   add_console_routes(router_);
   http_.start();
 }
 
-AdminFigures AdminServer::figures(const net::GatewayView& view) const {
+AdminFigures AdminServer::figures(const shard::GatewayView& view) const {
   AdminFigures figures;
   figures.version = NBDGW_VERSION;
   figures.ready = probes_->is_ready(view);

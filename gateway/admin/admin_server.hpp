@@ -8,15 +8,17 @@
 
 #include "config/model.hpp"
 #include "gateway/admin/api.hpp"
-#include "gateway/admin/http_server.hpp"
 #include "gateway/admin/metrics_routes.hpp"
 #include "gateway/admin/probes.hpp"
-#include "gateway/admin/router.hpp"
+#include "gateway/http/router.hpp"
+#include "gateway/http/server.hpp"
 
-namespace nbdgw::net {
+namespace nbdgw::control {
 class Gateway;
+}
+namespace nbdgw::net {
 class InheritedSockets;
-}  // namespace nbdgw::net
+}
 
 namespace nbdgw::admin {
 
@@ -27,8 +29,8 @@ class AdminServer {
   /// `config.admin`; nobody is answered before start(). The gateway must
   /// outlive the server. Throws net::ListenError or TlsError, with a text for people.
   /// `inherited`: what addresses "systemd:NAME" take; null: there are none.
-  AdminServer(const config::Config& config, net::Gateway& gateway, ApiSetup setup = {}, HttpLimits limits = {},
-              net::InheritedSockets* inherited = nullptr);
+  AdminServer(const config::Config& config, control::Gateway& gateway, ApiSetup setup = {},
+              http::HttpLimits limits = {}, net::InheritedSockets* inherited = nullptr);
   ~AdminServer();
   AdminServer(const AdminServer&) = delete;
   AdminServer& operator=(const AdminServer&) = delete;
@@ -52,18 +54,19 @@ class AdminServer {
   std::uint16_t port(std::size_t index = 0) const { return http_.port(index); }
 
   /// What the server has counted (on its own thread, where handlers are called), and how many clients it has.
-  const HttpServer& http() const noexcept { return http_; }
+  const http::HttpServer& http() const noexcept { return http_; }
   /// After start().
   const Probes& probes() const noexcept { return *probes_; }
 
  private:
-  AdminFigures figures(const net::GatewayView& view) const;
+  AdminFigures figures(const shard::GatewayView& view) const;
 
-  net::Gateway& gateway_;
-  Router router_;
-  HttpServer http_;
+  control::Gateway& gateway_;
+  http::Router router_;
+  http::HttpServer http_;
   const std::function<ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start
+  ViewDesk desk_;
   std::optional<Probes> probes_;
   std::optional<Api> api_;
   std::optional<Metrics> metrics_;

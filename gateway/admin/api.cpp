@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "gateway/admin/fault_routes.hpp"
+#include "gateway/control/gateway.hpp"
 #include "gateway/net/clock.hpp"
-#include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
 
@@ -12,21 +12,23 @@ namespace {
 
 /// How often it is looked whether a client that is being sent away has gone.
 constexpr proto::Micros kClientLook = 100 * proto::kMillisecond;
+/// How long anybody waits for the shards.
+constexpr proto::Micros kViewLimit = 5 * proto::kSecond;
 
 }  // namespace
 
-Api::Api(net::Gateway& gateway, const HttpServer& http, std::function<bool(const net::GatewayView&)> is_ready,
-         ApiSetup setup)
+Api::Api(control::Gateway& gateway, ViewDesk& desk, const http::HttpServer& http,
+         std::function<bool(const shard::GatewayView&)> is_ready, ApiSetup setup)
     : gateway_(gateway),
+      desk_(desk),
       http_(http),
       postbox_(http.postbox()),
       is_ready_(std::move(is_ready)),
       setup_(std::move(setup)),
       started_{net::steady_now(), net::wall_now()},
       log_([this] { return setup_.config().log.level; }),
-      desk_(gateway, postbox_),
       alarm_(postbox_, [this] { look_at_the_clock(); }) {
-  gateway_.events().observe([this, postbox = postbox_](const net::EventRecord& record) {
+  gateway_.events().observe([this, postbox = postbox_](const shard::EventRecord& record) {
     postbox->post([this, record] { on_record(record); });
   });
 }
@@ -35,11 +37,17 @@ Api::~Api() {
   gateway_.events().observe({});
 }
 
-void Api::add_routes(Router& router) {
+void Api::add_routes(http::Router& router) {
   add_read_routes(router);
   add_change_routes(router);
   add_recovery_routes(router);
   if (setup_.target != nullptr) add_fault_routes(router, *setup_.target, &audit_);
+}
+
+void Api::with_view(bool clients, std::function<void(const shard::GatewayView& view)> use) {
+  desk_.ask(clients, kViewLimit, [use = std::move(use)](const shard::GatewayView* view) {
+    if (view != nullptr) use(*view);
+  });
 }
 
 /// Whatever has a deadline.
@@ -51,7 +59,7 @@ void Api::look_at_the_clock() {
   proto::Micros next = std::min(log_.next_deadline(), operations_.next_deadline());
   for (const Poll& each : polls_) next = std::min(next, each.deadline);
   if (operations_.awaits_clients()) {
-    desk_.ask(true, [this](const net::GatewayView& view) {
+    with_view(true, [this](const shard::GatewayView& view) {
       operations_.on_view(view, {net::steady_now(), net::wall_now()});
     });
     next = std::min(next, now.steady + kClientLook);

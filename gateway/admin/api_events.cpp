@@ -4,8 +4,8 @@
 
 #include "gateway/admin/api.hpp"
 #include "gateway/admin/api_json.hpp"
+#include "gateway/control/gateway.hpp"
 #include "gateway/net/clock.hpp"
-#include "gateway/net/gateway.hpp"
 
 namespace nbdgw::admin {
 
@@ -18,31 +18,32 @@ constexpr std::size_t kMaxPolls = 256;
 
 }  // namespace
 
-Response Api::events_since(std::uint64_t since, std::uint64_t limit, bool& empty) const {
+http::Response Api::events_since(std::uint64_t since, std::uint64_t limit, bool& empty) const {
   // First: what comes between the two calls is for the next request.
   std::uint64_t last = gateway_.events().last();
-  std::vector<net::EventRecord> records = gateway_.events().since(since);
+  std::vector<shard::EventRecord> records = gateway_.events().since(since);
   empty = records.empty();
   if (records.size() > limit) records.resize(limit);
   if (!empty) last = records.back().sequence;
   // Between `since` and the last one that is told: those may be missing anywhere, for each class has its own ring.
   const std::uint64_t missed = empty ? 0 : last - since - records.size();
   boost::json::array events;
-  for (const net::EventRecord& each : records) {
-    events.push_back(to_json(each, operations_.of_request(net::EventLog::request_of(each))));
+  for (const shard::EventRecord& each : records) {
+    events.push_back(to_json(each, operations_.of_request(shard::EventLog::request_of(each))));
   }
-  return json_response(200, boost::json::object{{"events", std::move(events)}, {"last", last}, {"missed", missed}});
+  return http::json_response(200,
+                             boost::json::object{{"events", std::move(events)}, {"last", last}, {"missed", missed}});
 }
 
-void Api::events(const Request& request, Reply reply) {
-  Query query(request, {"since", "wait", "limit"});
+void Api::events(const http::Request& request, http::Reply reply) {
+  http::Query query(request, {"since", "wait", "limit"});
   // Numbers that a program in any language can hold.
   const std::uint64_t since = query.number("since", 0, std::uint64_t{1} << 53, 0);
-  const std::uint64_t limit = query.number("limit", 1, net::EventLog::kCapacity, net::EventLog::kCapacity);
+  const std::uint64_t limit = query.number("limit", 1, shard::EventLog::kCapacity, shard::EventLog::kCapacity);
   const proto::Micros wait = query.seconds("wait", kMaxWait, 0);
   if (query.refusal()) return reply.send(query.refusal()->response());
   bool empty = false;
-  Response now = events_since(since, limit, empty);
+  http::Response now = events_since(since, limit, empty);
   // A sequence beyond the last one comes from before a restart: whoever has it must hear of that at once.
   if (!empty || wait == 0 || since > gateway_.events().last()) return reply.send(std::move(now));
   if (polls_.size() >= kMaxPolls) {
@@ -59,7 +60,7 @@ void Api::answer_polls() {
   std::vector<Poll> rest;
   for (Poll& each : polls_) {
     bool empty = false;
-    Response response = events_since(each.since, each.limit, empty);
+    http::Response response = events_since(each.since, each.limit, empty);
     if (empty && now < each.deadline)
       rest.push_back({each.since, each.limit, each.deadline, std::move(each.reply)});
     else
@@ -68,7 +69,7 @@ void Api::answer_polls() {
   polls_.swap(rest);
 }
 
-void Api::on_record(const net::EventRecord& record) {
+void Api::on_record(const shard::EventRecord& record) {
   operations_.on_record(record, {net::steady_now(), net::wall_now()});
   answer_polls();
 }

@@ -11,9 +11,10 @@ namespace {
 
 /// Pointers to all things of one kind, in the order of `key`.
 template <typename Thing, typename Key>
-std::vector<const Thing*> collect(const net::GatewayView& view, std::vector<Thing> net::ShardView::*list, Key key) {
+std::vector<const Thing*> collect(const shard::GatewayView& view, std::vector<Thing> shard::ShardView::*list,
+                                  Key key) {
   std::vector<const Thing*> all;
-  for (const net::ShardView& shard : view.shards)
+  for (const shard::ShardView& shard : view.shards)
     for (const Thing& each : shard.*list) all.push_back(&each);
   std::ranges::sort(
       all, {}, [&](const Thing* each) -> const auto& { return each->*key; });
@@ -28,9 +29,9 @@ json::array to_array(const std::vector<const Thing*>& all) {
 }
 
 template <typename Thing, typename Key, typename Value>
-const Thing* find(const net::GatewayView& view, std::vector<Thing> net::ShardView::*list, Key key,
+const Thing* find(const shard::GatewayView& view, std::vector<Thing> shard::ShardView::*list, Key key,
                   const Value& value) noexcept {
-  for (const net::ShardView& shard : view.shards)
+  for (const shard::ShardView& shard : view.shards)
     for (const Thing& each : shard.*list)
       if (each.*key == value) return &each;
   return nullptr;
@@ -38,41 +39,41 @@ const Thing* find(const net::GatewayView& view, std::vector<Thing> net::ShardVie
 
 }  // namespace
 
-json::array exports_json(const net::GatewayView& view) {
-  return to_array(collect(view, &net::ShardView::exports, &net::ExportView::name));
+json::array exports_json(const shard::GatewayView& view) {
+  return to_array(collect(view, &shard::ShardView::exports, &shard::ExportView::name));
 }
 
-json::array clients_json(const net::GatewayView& view) {
-  return to_array(collect(view, &net::ShardView::clients, &net::ClientView::id));
+json::array clients_json(const shard::GatewayView& view) {
+  return to_array(collect(view, &shard::ShardView::clients, &shard::ClientView::id));
 }
 
-json::array sessions_json(const net::GatewayView& view) {
-  return to_array(collect(view, &net::ShardView::sessions, &net::SessionView::target));
+json::array sessions_json(const shard::GatewayView& view) {
+  return to_array(collect(view, &shard::ShardView::sessions, &shard::SessionView::target));
 }
 
-json::array connections_json(const net::SessionView& view) {
+json::array connections_json(const shard::SessionView& view) {
   json::array out;
-  for (const net::ConnectionView& each : view.connections) out.push_back(to_json(each));
+  for (const shard::ConnectionView& each : view.connections) out.push_back(to_json(each));
   return out;
 }
 
-json::array tasks_json(const std::vector<net::TaskView>& tasks) {
+json::array tasks_json(const std::vector<shard::TaskView>& tasks) {
   json::array out;
-  for (const net::TaskView& each : tasks) out.push_back(to_json(each));
+  for (const shard::TaskView& each : tasks) out.push_back(to_json(each));
   return out;
 }
 
-void add_status(const net::GatewayView& view, json::object& status) {
+void add_status(const shard::GatewayView& view, json::object& status) {
   std::size_t exports = 0, online = 0, sessions = 0, logged_in = 0;
   std::uint64_t used = 0, limit = 0;
   json::array climbing;
-  for (const net::ShardView& shard : view.shards) {
+  for (const shard::ShardView& shard : view.shards) {
     used += shard.memory_used;
     limit += shard.memory_limit;
     exports += shard.exports.size();
     sessions += shard.sessions.size();
-    for (const net::ExportView& each : shard.exports) online += each.state == bridge::ExportState::online ? 1 : 0;
-    for (const net::SessionView& each : shard.sessions) {
+    for (const shard::ExportView& each : shard.exports) online += each.state == bridge::ExportState::online ? 1 : 0;
+    for (const shard::SessionView& each : shard.sessions) {
       logged_in += each.state == initiator::SessionState::logged_in ? 1 : 0;
       if (each.climb) climbing.emplace_back(each.target);
     }
@@ -86,16 +87,16 @@ void add_status(const net::GatewayView& view, json::object& status) {
   status["climbing"] = std::move(climbing);
 }
 
-const net::ExportView* find_export(const net::GatewayView& view, std::string_view name) noexcept {
-  return find(view, &net::ShardView::exports, &net::ExportView::name, name);
+const shard::ExportView* find_export(const shard::GatewayView& view, std::string_view name) noexcept {
+  return find(view, &shard::ShardView::exports, &shard::ExportView::name, name);
 }
 
-const net::ClientView* find_client(const net::GatewayView& view, std::uint64_t id) noexcept {
-  return find(view, &net::ShardView::clients, &net::ClientView::id, id);
+const shard::ClientView* find_client(const shard::GatewayView& view, std::uint64_t id) noexcept {
+  return find(view, &shard::ShardView::clients, &shard::ClientView::id, id);
 }
 
-const net::SessionView* find_session(const net::GatewayView& view, std::string_view target) noexcept {
-  return find(view, &net::ShardView::sessions, &net::SessionView::target, target);
+const shard::SessionView* find_session(const shard::GatewayView& view, std::string_view target) noexcept {
+  return find(view, &shard::ShardView::sessions, &shard::SessionView::target, target);
 }
 
 }  // namespace nbdgw::admin

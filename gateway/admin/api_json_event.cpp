@@ -1,7 +1,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/admin/api_json.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 #include "proto/nbd/names.hpp"
 #include "proto/scsi/lun.hpp"
 #include "proto/scsi/names.hpp"
@@ -32,10 +32,10 @@ void add(const RecoveryEvent& event, json::object& out) {
   out["tasks"] = event.tasks;
   out["outcome"] = initiator::to_string(event.outcome);
   if (!event.proof.empty()) out["proof"] = event.proof;
-  out["duration_seconds"] = seconds(event.duration);
+  out["duration_seconds"] = http::seconds(event.duration);
 }
 
-void add(const net::RungBegun& event, json::object& out) {
+void add(const shard::RungBegun& event, json::object& out) {
   out["kind"] = "rung_begun";
   add_rung(event.rung, out);
   out["text"] = initiator::now_text(event.rung.rung);
@@ -79,7 +79,7 @@ void add(const bridge::CacheEvent& event, json::object& out) {
   if (event.kind == Kind::in_doubt || event.kind == Kind::told) out["writes"] = event.writes;
   const bool expired = event.kind == Kind::hold_expired || event.kind == Kind::hold_over;
   if (event.kind == Kind::told || expired) out["requests"] = event.requests;
-  if (expired) out["duration_seconds"] = seconds(event.duration);
+  if (expired) out["duration_seconds"] = http::seconds(event.duration);
   if (event.kind == Kind::rescanned) out["outcome"] = event.good ? "success" : "failed";
 }
 
@@ -108,16 +108,16 @@ void add(const bridge::RequestFailure& failure, json::object& out) {
   }
   if (failure.command) add(*failure.command, out);
   out["count"] = failure.count;
-  if (failure.over > 0) out["duration_seconds"] = seconds(failure.over);
+  if (failure.over > 0) out["duration_seconds"] = http::seconds(failure.over);
   if (failure.mixed) out["mixed"] = true;
 }
 
-void add(const net::StateEvent& event, json::object& out) {
+void add(const shard::StateEvent& event, json::object& out) {
   out["kind"] = to_string(event.kind);
   out["text"] = event.text;
   if (event.reason != nullptr) out["reason"] = event.reason;
   if (event.count > 0) out["count"] = event.count;
-  if (event.duration) out["duration_seconds"] = seconds(*event.duration);
+  if (event.duration) out["duration_seconds"] = http::seconds(*event.duration);
 }
 
 }  // namespace
@@ -127,8 +127,8 @@ std::uint64_t lun_number_of(std::uint64_t lun) noexcept {
   return number ? *number : lun;
 }
 
-json::object to_json(const net::EventRecord& record, std::uint64_t operation) {
-  json::object out{{"sequence", record.sequence}, {"at", time_text(record.at)}, {"target", record.target}};
+json::object to_json(const shard::EventRecord& record, std::uint64_t operation) {
+  json::object out{{"sequence", record.sequence}, {"at", http::time_text(record.at)}, {"target", record.target}};
   std::visit([&](const auto& event) { add(event, out); }, record.event);
   if (!record.exported.empty()) out["export"] = record.exported;
   if (operation != 0) out["operation"] = operation;

@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "gateway/admin/api_json.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 
 namespace nbdgw::admin {
 
@@ -45,7 +45,7 @@ const char* name_of(nbd::Connection::Phase phase) noexcept {
   return "?";
 }
 
-json::object counters(const net::ExportView& view) {
+json::object counters(const shard::ExportView& view) {
   const bridge::ExportCounters& counted = view.counters;
   return {{"reads", counted.reads},
           {"writes", counted.writes},
@@ -65,7 +65,7 @@ json::object counters(const net::ExportView& view) {
 json::object latency(const proto::DurationHistogram& durations) {
   const auto& buckets = durations.buckets();
   return {{"count", std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0})},
-          {"sum_seconds", seconds(durations.sum())}};
+          {"sum_seconds", http::seconds(durations.sum())}};
 }
 
 json::object latencies(const bridge::RequestDurations& durations) {
@@ -97,12 +97,12 @@ json::object unit(const device::Facts& facts) {
 
 }  // namespace
 
-json::object to_json(const net::ExportView& view) {
+json::object to_json(const shard::ExportView& view) {
   json::object out{{"name", view.name},
                    {"description", view.info.description},
                    {"target", view.target},
                    {"lun", view.lun},
-                   {"admin_state", net::to_string(view.admin_state)},
+                   {"admin_state", shard::to_string(view.admin_state)},
                    {"state", bridge::to_string(view.state)},
                    {"reason", view.reason},
                    {"required", view.required},
@@ -113,9 +113,9 @@ json::object to_json(const net::ExportView& view) {
                    {"clients", view.clients},
                    {"in_flight", view.in_flight},
                    {"held", view.held},
-                   {"held_for_seconds", seconds(view.held_for)},
-                   {"down_seconds", seconds(view.down_for)},
-                   {"oldest_request_seconds", seconds(view.oldest_request)},
+                   {"held_for_seconds", http::seconds(view.held_for)},
+                   {"down_seconds", http::seconds(view.down_for)},
+                   {"oldest_request_seconds", http::seconds(view.oldest_request)},
                    {"counters", counters(view)},
                    {"latency", latencies(view.counters.durations)}};
   out["queue"] = {{"depth", view.queue_depth},
@@ -132,7 +132,7 @@ json::object to_json(const net::ExportView& view) {
   return out;
 }
 
-json::object to_json(const net::ClientView& view) {
+json::object to_json(const shard::ClientView& view) {
   const nbd::Counters& counted = view.counters;
   // The first of the replies is success.
   const auto requests = std::accumulate(counted.requests.begin(), counted.requests.end(), std::uint64_t{0});
@@ -142,7 +142,7 @@ json::object to_json(const net::ClientView& view) {
     out["export"] = nullptr;
   else
     out["export"] = view.exported;
-  out["age_seconds"] = seconds(view.age);
+  out["age_seconds"] = http::seconds(view.age);
   out["phase"] = name_of(view.phase);
   out["tls"] = view.tls;
   out["replies"] = view.structured_replies ? "structured" : "simple";

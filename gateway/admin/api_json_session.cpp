@@ -1,7 +1,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/admin/api_json.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 #include "proto/scsi/names.hpp"
 
 namespace nbdgw::admin {
@@ -28,7 +28,7 @@ const char* name_of(initiator::TaskState state) noexcept {
   return "?";
 }
 
-json::object climb(const net::ClimbView& view) {
+json::object climb(const shard::ClimbView& view) {
   json::object out{{"rung", initiator::to_string(view.rung)},
                    {"now", initiator::now_text(view.rung)},
                    {"scope", initiator::to_string(view.scope)}};
@@ -38,7 +38,7 @@ json::object climb(const net::ClimbView& view) {
     out["lun"] = lun_number_of(view.lun);
   out["cid"] = view.cid;
   out["cause"] = view.cause;
-  out["age_seconds"] = seconds(view.age);
+  out["age_seconds"] = http::seconds(view.age);
   out["by_hand"] = view.request_id != 0;
   return out;
 }
@@ -59,14 +59,14 @@ json::object counters(const initiator::SessionCounters& counted) {
 
 }  // namespace
 
-json::object to_json(const net::ConnectionView& view) {
+json::object to_json(const shard::ConnectionView& view) {
   json::object out{{"cid", view.cid},
                    {"state", initiator::to_string(view.state)},
                    {"portal", view.portal},
                    {"header_digest", view.header_digest},
                    {"data_digest", view.data_digest},
-                   {"age_seconds", seconds(view.age)},
-                   {"silent_seconds", seconds(view.silent_for)},
+                   {"age_seconds", http::seconds(view.age)},
+                   {"silent_seconds", http::seconds(view.silent_for)},
                    {"pinging", view.pinging},
                    {"tasks", view.tasks},
                    {"outstanding_bytes", view.outstanding_bytes}};
@@ -77,14 +77,14 @@ json::object to_json(const net::ConnectionView& view) {
   return out;
 }
 
-json::object to_json(const net::SessionView& view) {
+json::object to_json(const shard::SessionView& view) {
   const bool up = view.state == initiator::SessionState::logged_in;
   json::object out{{"target", view.target},
                    {"iqn", view.iqn},
                    {"state", initiator::to_string(view.state)},
                    {"trouble", view.trouble},
-                   {"age_seconds", seconds(view.age)},
-                   {"down_seconds", up ? 0 : seconds(view.age)},
+                   {"age_seconds", http::seconds(view.age)},
+                   {"down_seconds", up ? 0 : http::seconds(view.age)},
                    {"tsih", view.tsih},
                    {"isid", view.isid},
                    {"portal", view.portal},
@@ -106,7 +106,7 @@ json::object to_json(const net::SessionView& view) {
   return out;
 }
 
-json::object to_json(const net::TaskView& view) {
+json::object to_json(const shard::TaskView& view) {
   return {{"itt", view.itt},
           {"cmd_sn", view.cmd_sn},
           {"cid", view.cid},
@@ -116,9 +116,9 @@ json::object to_json(const net::TaskView& view) {
           {"length_bytes", view.length},
           {"state", name_of(view.state)},
           {"overdue", view.overdue},
-          {"age_seconds", seconds(view.age)},
-          {"idle_seconds", seconds(view.idle)},
-          {"deadline_seconds", seconds(view.deadline)}};
+          {"age_seconds", http::seconds(view.age)},
+          {"idle_seconds", http::seconds(view.idle)},
+          {"deadline_seconds", http::seconds(view.deadline)}};
 }
 
 }  // namespace nbdgw::admin

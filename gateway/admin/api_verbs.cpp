@@ -6,8 +6,8 @@
 #include "config/units.hpp"
 #include "gateway/admin/api.hpp"
 #include "gateway/admin/api_json.hpp"
+#include "gateway/control/gateway.hpp"
 #include "gateway/net/clock.hpp"
-#include "gateway/net/gateway.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::admin {
@@ -28,9 +28,9 @@ constexpr proto::Micros kClientGrace = 5 * proto::kSecond;
 /// Longer than a probe waits for a LUN that is "becoming ready" (device::kMaxWaits), and a login before it.
 constexpr proto::Micros kRescan = 180 * proto::kSecond;
 
-constexpr std::optional<Refusal> kFine = std::nullopt;
+constexpr std::optional<http::Refusal> kFine = std::nullopt;
 
-Refusal too_many_operations() {
+http::Refusal too_many_operations() {
   return {409, "busy", "there are " + std::to_string(Operations::kMax) + " operations under way; try again later"};
 }
 
@@ -61,15 +61,16 @@ Rung rung_of(Verb verb, bool cold) noexcept {
 
 }  // namespace
 
-void Api::add_change_routes(Router& router) {
+void Api::add_change_routes(http::Router& router) {
   const auto add = [this, &router](const char* pattern, Handler handler) {
-    router.add("POST", pattern,
-               [this, handler](const Request& request, Reply reply) { (this->*handler)(request, std::move(reply)); });
+    router.add("POST", pattern, [this, handler](const http::Request& request, http::Reply reply) {
+      (this->*handler)(request, std::move(reply));
+    });
   };
   router.add("POST", "/v1/drain",
-             [this](const Request& request, Reply reply) { drain(true, request, std::move(reply)); });
+             [this](const http::Request& request, http::Reply reply) { drain(true, request, std::move(reply)); });
   router.add("POST", "/v1/undrain",
-             [this](const Request& request, Reply reply) { drain(false, request, std::move(reply)); });
+             [this](const http::Request& request, http::Reply reply) { drain(false, request, std::move(reply)); });
   add("/v1/exports/{name}/state", &Api::set_export_state);
   add("/v1/exports/{name}/rescan", &Api::rescan_export);
   add("/v1/clients/{id}/disconnect", &Api::disconnect_client);
@@ -78,10 +79,11 @@ void Api::add_change_routes(Router& router) {
   add("/v1/config/reload", &Api::reload);
 }
 
-void Api::add_recovery_routes(Router& router) {
+void Api::add_recovery_routes(http::Router& router) {
   const auto add = [this, &router](const char* name, Verb verb) {
-    router.add("POST", std::string("/v1/sessions/{target}/") + name,
-               [this, verb](const Request& request, Reply reply) { recover(verb, request, std::move(reply)); });
+    router.add(
+        "POST", std::string("/v1/sessions/{target}/") + name,
+        [this, verb](const http::Request& request, http::Reply reply) { recover(verb, request, std::move(reply)); });
   };
   add("abort-task", Verb::abort_task);
   add("abort-task-set", Verb::abort_task_set);
@@ -91,94 +93,97 @@ void Api::add_recovery_routes(Router& router) {
   add("reset", Verb::reset_session);
 }
 
-void Api::drain(bool on, const Request& request, Reply reply) {
-  Fields fields(request, {"dry_run"});
+void Api::drain(bool on, const http::Request& request, http::Reply reply) {
+  http::Fields fields(request, {"dry_run"});
   const Change what{on ? Verb::drain : Verb::undrain, "gateway", fields.flag("dry_run", false), request.peer};
   if (refused(what, fields.refusal(), reply)) return;
   change(
-      what, std::move(reply), [&](net::OnVerdict done) { gateway_.drain_clients(on, what.dry_run, std::move(done)); },
-      [on](const Change&, const net::Verdict&, Reply answer) {
-        answer.send(json_response(200, json::object{{"draining", on}}));
+      what, std::move(reply),
+      [&](control::OnVerdict done) { gateway_.drain_clients(on, what.dry_run, std::move(done)); },
+      [on](const Change&, const control::Verdict&, http::Reply answer) {
+        answer.send(http::json_response(200, json::object{{"draining", on}}));
       });
 }
 
-void Api::set_export_state(const Request& request, Reply reply) {
+void Api::set_export_state(const http::Request& request, http::Reply reply) {
   const std::string& name = request.parameters[0];
-  Fields fields(request, {"state", "dry_run"});
+  http::Fields fields(request, {"state", "dry_run"});
   fields.require("state");
   // In the order of net::AdminState.
-  const auto state = static_cast<net::AdminState>(fields.choice("state", {"ready", "drain", "maint"}).value_or(0));
+  const auto state = static_cast<shard::AdminState>(fields.choice("state", {"ready", "drain", "maint"}).value_or(0));
   const Change what{Verb::set_export_state, "export " + name, fields.flag("dry_run", false), request.peer};
   if (refused(what, fields.refusal(), reply)) return;
   change(
       what, std::move(reply),
-      [&](net::OnVerdict done) { gateway_.set_export_state(name, state, what.dry_run, std::move(done)); },
-      [this, name](const Change&, const net::Verdict&, Reply answer) {
-        auto shared = std::make_shared<Reply>(std::move(answer));
-        desk_.ask(false, [name, shared](const net::GatewayView& view) {
-          const net::ExportView* found = find_export(view, name);
-          shared->send(found != nullptr ? json_response(200, to_json(*found))
-                                        : problem(404, "not_found", "the export " + name + " has been removed"));
+      [&](control::OnVerdict done) { gateway_.set_export_state(name, state, what.dry_run, std::move(done)); },
+      [this, name](const Change&, const control::Verdict&, http::Reply answer) {
+        auto shared = std::make_shared<http::Reply>(std::move(answer));
+        with_view(false, [name, shared](const shard::GatewayView& view) {
+          const shard::ExportView* found = find_export(view, name);
+          shared->send(found != nullptr
+                           ? http::json_response(200, to_json(*found))
+                           : http::problem(404, "not_found", "the export " + name + " has been removed"));
         });
       });
 }
 
-void Api::rescan_export(const Request& request, Reply reply) {
+void Api::rescan_export(const http::Request& request, http::Reply reply) {
   const std::string& name = request.parameters[0];
-  Fields fields(request, {"dry_run"});
+  http::Fields fields(request, {"dry_run"});
   const Change what{Verb::rescan_export, "export " + name, fields.flag("dry_run", false), request.peer};
   if (refused(what, fields.refusal(), reply)) return;
   if (refused(what, operations_.full() ? too_many_operations() : kFine, reply)) return;
   change(
-      what, std::move(reply), [&](net::OnVerdict done) { gateway_.rescan(name, what.dry_run, std::move(done)); },
+      what, std::move(reply), [&](control::OnVerdict done) { gateway_.rescan(name, what.dry_run, std::move(done)); },
       begin_operation({.request = 0, .target = {}, .client = 0, .within = kRescan}));
 }
 
-void Api::disconnect_client(const Request& request, Reply reply) {
-  Fields fields(request, {"dry_run"});
+void Api::disconnect_client(const http::Request& request, http::Reply reply) {
+  http::Fields fields(request, {"dry_run"});
   const Change what{Verb::disconnect_client, "client " + request.parameters[0], fields.flag("dry_run", false),
                     request.peer};
-  const auto id = path_number(request.parameters[0]);
+  const auto id = http::path_number(request.parameters[0]);
   if (refused(what, fields.refusal(), reply)) return;
-  if (refused(what, id ? kFine : Refusal{400, "bad_parameter", "id: a client is known by a number", "id"}, reply))
+  if (refused(what, id ? kFine : http::Refusal{400, "bad_parameter", "id: a client is known by a number", "id"},
+              reply))
     return;
   if (refused(what, operations_.full() ? too_many_operations() : kFine, reply)) return;
   change(
       what, std::move(reply),
-      [&](net::OnVerdict done) { gateway_.disconnect_client(*id, what.dry_run, std::move(done)); },
+      [&](control::OnVerdict done) { gateway_.disconnect_client(*id, what.dry_run, std::move(done)); },
       begin_operation(
-          {.request = 0, .target = {}, .client = *id, .within = net::Shard::kSendAwayLimit + kClientGrace}));
+          {.request = 0, .target = {}, .client = *id, .within = shard::Shard::kSendAwayLimit + kClientGrace}));
 }
 
-void Api::drop_connection(const Request& request, Reply reply) {
+void Api::drop_connection(const http::Request& request, http::Reply reply) {
   const std::string& target = request.parameters[0];
-  Fields fields(request, {"dry_run"});
+  http::Fields fields(request, {"dry_run"});
   const Change what{Verb::drop_connection, "target " + target + " connection " + request.parameters[1],
                     fields.flag("dry_run", false), request.peer};
-  const auto cid = path_number(request.parameters[1], 0xffff);
+  const auto cid = http::path_number(request.parameters[1], 0xffff);
   if (refused(what, fields.refusal(), reply)) return;
-  if (refused(
-          what,
-          cid ? kFine : Refusal{400, "bad_parameter", "cid: a connection is known by a number below 65536", "cid"},
-          reply))
+  if (refused(what,
+              cid ? kFine
+                  : http::Refusal{400, "bad_parameter", "cid: a connection is known by a number below 65536", "cid"},
+              reply))
     return;
   if (refused(what, operations_.full() ? too_many_operations() : kFine, reply)) return;
   change(
       what, std::move(reply),
-      [&](net::OnVerdict done) {
+      [&](control::OnVerdict done) {
         gateway_.drop_connection(target, static_cast<std::uint16_t>(*cid), what.dry_run, std::move(done));
       },
       begin_operation({.request = 0, .target = target, .client = 0, .within = kRelogin}));
 }
 
-void Api::recover(Verb verb, const Request& request, Reply reply) {
+void Api::recover(Verb verb, const http::Request& request, http::Reply reply) {
   const std::string& target = request.parameters[0];
   const bool of_lun = verb == Verb::abort_task_set || verb == Verb::clear_task_set || verb == Verb::reset_lun;
   const std::string_view scope = of_lun                       ? "lun"
                                  : verb == Verb::abort_task   ? "itt"
                                  : verb == Verb::reset_target ? "cold"
                                                               : "dry_run";
-  Fields fields(request, {scope, "dry_run"});
+  http::Fields fields(request, {scope, "dry_run"});
   initiator::RecoveryRequest wanted;
   std::string object = "target " + target;
   bool cold = false;
@@ -206,7 +211,7 @@ void Api::recover(Verb verb, const Request& request, Reply reply) {
   }
   change(
       what, std::move(reply),
-      [&](net::OnVerdict done) { gateway_.recover(target, wanted, what.dry_run, std::move(done)); },
+      [&](control::OnVerdict done) { gateway_.recover(target, wanted, what.dry_run, std::move(done)); },
       begin_operation(std::move(end)));
 }
 
@@ -218,8 +223,8 @@ proto::Micros Api::longest_rung(const std::string& target) const {
   return std::max({found->timeouts.abort, found->timeouts.lu_reset, found->timeouts.target_reset});
 }
 
-void Api::set_log(const Request& request, Reply reply) {
-  Fields fields(request, {"level", "for", "dry_run"});
+void Api::set_log(const http::Request& request, http::Reply reply) {
+  http::Fields fields(request, {"level", "for", "dry_run"});
   fields.require("level");
   // In the order of config::LogLevel.
   const auto level =
@@ -238,31 +243,31 @@ void Api::set_log(const Request& request, Reply reply) {
   if (!what.dry_run && level < LogControl::level()) log_.set(level, length, {net::steady_now(), net::wall_now()});
   change(
       what, std::move(reply),
-      [&](const net::OnVerdict& done) {
-        done({net::VerdictCode::ok, "the log level is " + detail, 0});
+      [&](const control::OnVerdict& done) {
+        done({control::VerdictCode::ok, "the log level is " + detail, 0});
       },
-      [this, level, length](const Change&, const net::Verdict&, Reply answer) {
+      [this, level, length](const Change&, const control::Verdict&, http::Reply answer) {
         log_.set(level, length, {net::steady_now(), net::wall_now()});
         alarm_.set(log_.next_deadline());
-        answer.send(json_response(200, log_.to_json()));
+        answer.send(http::json_response(200, log_.to_json()));
       });
 }
 
-void Api::reload(const Request& request, Reply reply) {
-  Fields fields(request, {"dry_run"});
+void Api::reload(const http::Request& request, http::Reply reply) {
+  http::Fields fields(request, {"dry_run"});
   const Change what{Verb::reload_config, "configuration", fields.flag("dry_run", false), request.peer};
   if (refused(what, fields.refusal(), reply)) return;
-  const Refusal no_file{409, "wrong_state", "this gateway was not started from a configuration file"};
+  const http::Refusal no_file{409, "wrong_state", "this gateway was not started from a configuration file"};
   if (refused(what, setup_.reload ? kFine : no_file, reply)) return;
-  auto shared = std::make_shared<Reply>(std::move(reply));
+  auto shared = std::make_shared<http::Reply>(std::move(reply));
   setup_.reload(what.dry_run, [this, what, shared, postbox = postbox_](ReloadResult result) {
     postbox->post([this, what, shared, result = std::move(result)] { answer_reload(what, result, *shared); });
   });
 }
 
-void Api::answer_reload(const Change& what, const ReloadResult& result, Reply& reply) {
+void Api::answer_reload(const Change& what, const ReloadResult& result, http::Reply& reply) {
   if (!result.refused.empty()) {
-    refused(what, Refusal{409, "busy", result.refused}, reply);
+    refused(what, http::Refusal{409, "busy", result.refused}, reply);
     return;
   }
   if (!result.errors.empty()) {
@@ -276,7 +281,7 @@ void Api::answer_reload(const Change& what, const ReloadResult& result, Reply& r
                         {"column", each.column},
                         {"key", each.key},
                         {"text", each.text}});
-    return reply.send(problem(422, "bad_configuration", detail, {{"errors", std::move(errors)}}));
+    return reply.send(http::problem(422, "bad_configuration", detail, {{"errors", std::move(errors)}}));
   }
   json::array changes;
   for (const ReloadResult::Change& each : result.changes)
@@ -284,9 +289,9 @@ void Api::answer_reload(const Change& what, const ReloadResult& result, Reply& r
   audit_.record(what, what.dry_run ? ChangeOutcome::dry_run : ChangeOutcome::accepted,
                 std::to_string(changes.size()) + " change(s), " + std::to_string(result.needs_restart.size()) +
                     " that need a restart");
-  reply.send(json_response(200, json::object{{"dry_run", what.dry_run},
-                                             {"changes", std::move(changes)},
-                                             {"needs_restart", json::value_from(result.needs_restart)}}));
+  reply.send(http::json_response(200, json::object{{"dry_run", what.dry_run},
+                                                   {"changes", std::move(changes)},
+                                                   {"needs_restart", json::value_from(result.needs_restart)}}));
 }
 
 }  // namespace nbdgw::admin

@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "gateway/admin/api_request.hpp"
 #include "gateway/admin/assets.hpp"
+#include "gateway/http/request_fields.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::admin {
@@ -40,14 +40,14 @@ std::string hashes(std::string_view page, const std::string& element) {
 }
 
 /// What a browser already has it need not get again; but it asks each time, for the program may be a newer one.
-void add_asset(Router& router, const char* path, std::string_view content, Response prototype) {
+void add_asset(http::Router& router, const char* path, std::string_view content, http::Response prototype) {
   NBDGW_ASSERT(!content.empty(), "the file was built in");
   const std::string tag = "\"" + base64(sha256(content)).substr(0, 22) + "\"";
   prototype.fields.emplace_back("ETag", tag);
   prototype.fields.emplace_back("Cache-Control", "no-cache");
-  router.add("GET", path, [content, tag, prototype](const Request& request, Reply reply) {
-    if (has_query(request, reply)) return;
-    Response response = prototype;
+  router.add("GET", path, [content, tag, prototype](const http::Request& request, http::Reply reply) {
+    if (http::has_query(request, reply)) return;
+    http::Response response = prototype;
     if (request.if_none_match.find(tag) != std::string::npos || request.if_none_match == "*") {
       response.status = 304;
       response.content_type.clear();
@@ -65,7 +65,7 @@ std::string content_security_policy(std::string_view page) {
          "; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 }
 
-void add_console_routes(Router& router) {
+void add_console_routes(http::Router& router) {
   const std::string_view page = asset("console/index.html");
   add_asset(router, "/", page,
             {.status = 200,

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "gateway/admin/router.hpp"
+#include "gateway/http/router.hpp"
 
 namespace nbdgw::admin {
 
@@ -13,6 +13,6 @@ std::string content_security_policy(std::string_view page);
 
 /// "/": the console, a page that needs nothing but the API. "/openapi.yaml": what the API is. Both are in the
 /// program.
-void add_console_routes(Router& router);
+void add_console_routes(http::Router& router);
 
 }  // namespace nbdgw::admin

@@ -4,15 +4,15 @@
 #include <boost/json.hpp>
 
 #include "config/address.hpp"
-#include "gateway/admin/api_request.hpp"
+#include "gateway/http/request_fields.hpp"
 
 namespace nbdgw::admin {
 
 namespace json = boost::json;
-using target::CommandGroup;
-using target::Fault;
-using target::FaultParameter;
-using target::FaultTraits;
+using iscsi_target::CommandGroup;
+using iscsi_target::Fault;
+using iscsi_target::FaultParameter;
+using iscsi_target::FaultTraits;
 
 namespace {
 
@@ -46,7 +46,7 @@ class Members {
 
 FieldError wrong(std::string_view field, const std::string& wanted, const json::value& found) {
   std::string shown = json::serialize(found);
-  if (shown.size() > kMaxShownValue) shown = shown.substr(0, kMaxShownValue) + "...";
+  if (shown.size() > kMaxShownValue) shown.replace(kMaxShownValue, std::string::npos, "...");
   return {std::string(field), std::string(field) + ": expected " + wanted + ", found " + shown};
 }
 
@@ -74,7 +74,7 @@ std::optional<FieldError> read_number(std::string_view name, const json::value& 
 }
 
 std::optional<FieldError> read_opcode(const json::value& value, Fault& fault) {
-  if (value.is_string()) fault.group = target::find_command_group(value.get_string());
+  if (value.is_string()) fault.group = iscsi_target::find_command_group(value.get_string());
   if (const auto number = whole_number(value); number && *number <= 255)
     fault.opcode = static_cast<std::uint32_t>(*number);
   if (fault.group || fault.opcode) return std::nullopt;
@@ -121,7 +121,7 @@ std::optional<FieldError> read_trigger(Members& members, Fault& fault) {
 
 /// "host:port" or "host:port,tpgt", as TargetAddress has it (RFC 7143 section 13.8).
 bool is_target_address(std::string_view text) {
-  if (text.size() > target::kMaxRedirectAddress) return false;
+  if (text.size() > iscsi_target::kMaxRedirectAddress) return false;
   const std::size_t comma = text.find(',');
   if (comma != std::string_view::npos) {
     const std::string_view tag = text.substr(comma + 1);
@@ -132,7 +132,7 @@ bool is_target_address(std::string_view text) {
 }
 
 bool is_serial(std::string_view text) {
-  return !text.empty() && text.size() <= target::kMaxSerial &&
+  return !text.empty() && text.size() <= iscsi_target::kMaxSerial &&
          std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
@@ -156,8 +156,8 @@ std::optional<FieldError> read_value(const FaultParameter& parameter, const json
       return std::nullopt;
     case FaultParameter::Type::serial:
       if (!value.is_string() || !is_serial(value.get_string()))
-        return wrong(parameter.name, "1 to " + std::to_string(target::kMaxSerial) + " printable characters of ASCII",
-                     value);
+        return wrong(parameter.name,
+                     "1 to " + std::to_string(iscsi_target::kMaxSerial) + " printable characters of ASCII", value);
       fault.serial = value.get_string();
       return std::nullopt;
   }
@@ -202,16 +202,16 @@ std::optional<FieldError> parse_fault(std::string_view text, Fault& fault) {
   boost::system::error_code broken;
   const json::value document = json::parse({text.data(), text.size()}, broken);
   if (broken) return FieldError{"", "this is no JSON: " + broken.message()};
-  if (const auto twice = duplicate_member(text)) return FieldError{*twice, *twice + ": is there twice"};
+  if (const auto twice = http::duplicate_member(text)) return FieldError{*twice, *twice + ": is there twice"};
   if (!document.is_object()) return FieldError{"", "expected an object, {\"fault\": ...}"};
   Members members(document.get_object());
 
   const json::value* name = members.take("fault");
   if (name == nullptr) return FieldError{"fault", "fault: missing; it says which kind of fault"};
-  const FaultTraits* kind = name->is_string() ? target::find_fault(name->get_string()) : nullptr;
+  const FaultTraits* kind = name->is_string() ? iscsi_target::find_fault(name->get_string()) : nullptr;
   if (kind == nullptr) {
     std::string kinds;
-    for (const FaultTraits& each : target::all_fault_traits())
+    for (const FaultTraits& each : iscsi_target::all_fault_traits())
       kinds.append(kinds.empty() ? "" : ", ").append(each.name);
     return wrong("fault", "one of " + kinds, *name);
   }
@@ -224,7 +224,7 @@ std::optional<FieldError> parse_fault(std::string_view text, Fault& fault) {
   return std::nullopt;
 }
 
-json::object to_json(const target::Faults::Posted& posted) {
+json::object to_json(const iscsi_target::Faults::Posted& posted) {
   const Fault& fault = posted.fault;
   const FaultTraits& kind = traits(fault.kind);
   json::object out{{"id", posted.id}, {"fault", kind.name}};

@@ -2,13 +2,13 @@
 
 #include <boost/json.hpp>
 
-#include "gateway/admin/api_request.hpp"
 #include "gateway/admin/audit.hpp"
 #include "gateway/admin/fault_json.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
+#include "gateway/http/request_fields.hpp"
+#include "gateway/iscsi_target/connection.hpp"
 #include "gateway/net/log.hpp"
-#include "gateway/net/target_server.hpp"
-#include "gateway/target/connection.hpp"
+#include "gateway/target_host/server.hpp"
 #include "proto/scsi/lun.hpp"
 
 namespace nbdgw::admin {
@@ -17,31 +17,31 @@ namespace json = boost::json;
 
 namespace {
 
-std::string_view name_of(target::TaskState state) noexcept {
+std::string_view name_of(iscsi_target::TaskState state) noexcept {
   switch (state) {
-    case target::TaskState::free:
+    case iscsi_target::TaskState::free:
       return "free";
-    case target::TaskState::receiving:
+    case iscsi_target::TaskState::receiving:
       return "receiving";
-    case target::TaskState::parked:
+    case iscsi_target::TaskState::parked:
       return "parked";
-    case target::TaskState::gathering:
+    case iscsi_target::TaskState::gathering:
       return "gathering";
-    case target::TaskState::ready:
+    case iscsi_target::TaskState::ready:
       return "ready";
-    case target::TaskState::executed:
+    case iscsi_target::TaskState::executed:
       return "executed";
-    case target::TaskState::responding:
+    case iscsi_target::TaskState::responding:
       return "responding";
-    case target::TaskState::finished:
+    case iscsi_target::TaskState::finished:
       return "finished";
-    case target::TaskState::aborted:
+    case iscsi_target::TaskState::aborted:
       return "aborted";
   }
   return "unknown";
 }
 
-json::object describe(const target::Task& task) {
+json::object describe(const iscsi_target::Task& task) {
   json::object out{{"itt", task.itt}, {"cid", task.connection->cid()}, {"state", name_of(task.state)}};
   if (task.is_scsi()) {
     if (const auto lun = proto::scsi::decode_lun(task.command.lun)) out["lun"] = *lun;
@@ -50,12 +50,12 @@ json::object describe(const target::Task& task) {
   return out;
 }
 
-json::object describe(const target::Session& session, const net::TargetServer& target) {
+json::object describe(const iscsi_target::Session& session, const target_host::TargetServer& target) {
   json::array connections;
-  for (const target::Connection* each : session.connections())
+  for (const iscsi_target::Connection* each : session.connections())
     connections.push_back({{"cid", each->cid()}, {"peer", target.peer_of(*each)}});
   json::array tasks;
-  for (const target::Task* task = session.tasks().first(); task != nullptr; task = task->next)
+  for (const iscsi_target::Task* task = session.tasks().first(); task != nullptr; task = task->next)
     if (task->is_scsi()) tasks.push_back(describe(*task));
   return {{"tsih", session.tsih()},
           {"initiator", session.identity().initiator_name},
@@ -69,15 +69,15 @@ void tell(Audit* audit, const Change& change, ChangeOutcome outcome, std::string
   if (audit != nullptr) audit->record(change, outcome, detail);
 }
 
-void refuse(Audit* audit, const Change& change, const Refusal& refusal, Reply& reply) {
+void refuse(Audit* audit, const Change& change, const http::Refusal& refusal, http::Reply& reply) {
   tell(audit, change, ChangeOutcome::refused, refusal.code + ": " + refusal.detail);
   reply.send(refusal.response());
 }
 
-void post_fault(net::TargetServer& target, Audit* audit, const Request& request, Reply reply) {
+void post_fault(target_host::TargetServer& target, Audit* audit, const http::Request& request, http::Reply reply) {
   Change change{Verb::post_fault, "embedded target", false, request.peer};
-  if (!is_json(request)) return refuse(audit, change, not_json(), reply);
-  target::Fault fault;
+  if (!http::is_json(request)) return refuse(audit, change, http::not_json(), reply);
+  iscsi_target::Fault fault;
   if (const auto error = parse_fault(request.body, fault))
     return refuse(audit, change, {400, "bad_fault", error->text, error->field}, reply);
   target.post([&target, audit, change = std::move(change), fault = std::move(fault),
@@ -86,20 +86,20 @@ void post_fault(net::TargetServer& target, Audit* audit, const Request& request,
     if (posted == nullptr)
       return refuse(audit, change,
                     {409, "too_many_faults",
-                     "there are " + std::to_string(target::Faults::kMaxFaults) + " faults; delete some"},
+                     "there are " + std::to_string(iscsi_target::Faults::kMaxFaults) + " faults; delete some"},
                     reply);
     const json::object body = to_json(*posted);
-    net::log::info({}, "target: fault {}", to_text(body));
-    tell(audit, change, ChangeOutcome::accepted, to_text(body));
-    Response response = json_response(201, body);
+    net::log::info({}, "target: fault {}", http::to_text(body));
+    tell(audit, change, ChangeOutcome::accepted, http::to_text(body));
+    http::Response response = http::json_response(201, body);
     response.fields.emplace_back("Location", "/v1/faults/" + std::to_string(posted->id));
     reply.send(std::move(response));
   });
 }
 
 /// The fault of the number in the path.
-void delete_fault(net::TargetServer& target, Audit* audit, const Request& request, Reply reply) {
-  const auto id = path_number(request.parameters.front(), 0xffffffff);
+void delete_fault(target_host::TargetServer& target, Audit* audit, const http::Request& request, http::Reply reply) {
+  const auto id = http::path_number(request.parameters.front(), 0xffffffff);
   target.post([&target, audit, id,
                change = Change{Verb::delete_fault, "fault " + request.parameters.front(), false, request.peer},
                reply = std::move(reply)](proto::Micros now) mutable {
@@ -113,43 +113,43 @@ void delete_fault(net::TargetServer& target, Audit* audit, const Request& reques
 
 }  // namespace
 
-void add_fault_routes(Router& router, net::TargetServer& target, Audit* audit) {
-  router.add("GET", "/v1/faults", [&target](const Request& request, Reply reply) {
-    if (has_query(request, reply)) return;
+void add_fault_routes(http::Router& router, target_host::TargetServer& target, Audit* audit) {
+  router.add("GET", "/v1/faults", [&target](const http::Request& request, http::Reply reply) {
+    if (http::has_query(request, reply)) return;
     target.post([&target, reply = std::move(reply)](proto::Micros) mutable {
       json::array faults;
       for (const auto& each : target.faults().posted()) faults.push_back(to_json(each));
-      reply.send(json_response(200, json::object{{"faults", std::move(faults)}}));
+      reply.send(http::json_response(200, json::object{{"faults", std::move(faults)}}));
     });
   });
-  router.add("POST", "/v1/faults", [&target, audit](const Request& request, Reply reply) {
+  router.add("POST", "/v1/faults", [&target, audit](const http::Request& request, http::Reply reply) {
     post_fault(target, audit, request, std::move(reply));
   });
-  router.add("POST", "/v1/faults/{id}/delete", [&target, audit](const Request& request, Reply reply) {
-    if (const Fields fields(request, {}); fields.refusal())
+  router.add("POST", "/v1/faults/{id}/delete", [&target, audit](const http::Request& request, http::Reply reply) {
+    if (const http::Fields fields(request, {}); fields.refusal())
       return refuse(audit, {Verb::delete_fault, "fault " + request.parameters.front(), false, request.peer},
                     *fields.refusal(), reply);
     delete_fault(target, audit, request, std::move(reply));
   });
 }
 
-void add_control_routes(Router& router, net::TargetServer& target) {
+void add_control_routes(http::Router& router, target_host::TargetServer& target) {
   add_fault_routes(router, target, nullptr);
-  router.add("DELETE", "/v1/faults", [&target](const Request&, Reply reply) {
+  router.add("DELETE", "/v1/faults", [&target](const http::Request&, http::Reply reply) {
     target.post([&target, reply = std::move(reply)](proto::Micros now) mutable {
       target.faults().clear(now);
       net::log::info({}, "target: all faults are deleted");
       reply.send({.status = 204, .content_type = {}, .body = {}, .fields = {}});
     });
   });
-  router.add("DELETE", "/v1/faults/{id}", [&target](const Request& request, Reply reply) {
+  router.add("DELETE", "/v1/faults/{id}", [&target](const http::Request& request, http::Reply reply) {
     delete_fault(target, nullptr, request, std::move(reply));
   });
-  router.add("GET", "/v1/sessions", [&target](const Request&, Reply reply) {
+  router.add("GET", "/v1/sessions", [&target](const http::Request&, http::Reply reply) {
     target.post([&target, reply = std::move(reply)](proto::Micros) mutable {
       json::array sessions;
       for (const auto& [tsih, session] : target.engine().sessions()) sessions.push_back(describe(*session, target));
-      reply.send(json_response(200, json::object{{"sessions", std::move(sessions)}}));
+      reply.send(http::json_response(200, json::object{{"sessions", std::move(sessions)}}));
     });
   });
 }

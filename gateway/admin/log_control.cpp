@@ -3,7 +3,7 @@
 #include <boost/json.hpp>
 
 #include "config/names.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 #include "gateway/net/log.hpp"
 
 namespace nbdgw::admin {
@@ -37,7 +37,7 @@ void LogControl::on_deadline(proto::Micros now) {
 boost::json::object LogControl::to_json() const {
   boost::json::object out{{"level", word(level())}, {"configured_level", word(configured_())}};
   if (expires_)
-    out["expires_at"] = time_text(expires_->wall);
+    out["expires_at"] = http::time_text(expires_->wall);
   else
     out["expires_at"] = nullptr;
   return out;

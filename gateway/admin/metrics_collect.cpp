@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 #include "gateway/initiator/counters.hpp"
 #include "gateway/nbd/close_reason.hpp"
 #include "proto/assert.hpp"
@@ -105,7 +105,7 @@ void put_requests(MetricSeries& series, const nbd::Counters& counters) {
   }
 }
 
-void put_tasks(MetricSeries& series, const net::ExportView& view) {
+void put_tasks(MetricSeries& series, const shard::ExportView& view) {
   using namespace metric;
   const bridge::ExportCounters& counters = view.counters;
   series.put(scsi_tasks_in_flight, view.tasks_in_flight);
@@ -117,7 +117,7 @@ void put_tasks(MetricSeries& series, const net::ExportView& view) {
   series.put(scsi_queue_full_total, number(counters.queue_full));
 }
 
-void put_recovery(MetricSeries& series, const net::SessionView& view, const Durations& durations) {
+void put_recovery(MetricSeries& series, const shard::SessionView& view, const Durations& durations) {
   using initiator::Rung;
   using initiator::RungOutcome;
   const initiator::SessionCounters& counters = view.counters;
@@ -136,17 +136,17 @@ void put_recovery(MetricSeries& series, const net::SessionView& view, const Dura
 }
 
 /// By connection, and by opcode over all of them.
-void put_connections(MetricSeries& series, const net::SessionView& view) {
+void put_connections(MetricSeries& series, const shard::SessionView& view) {
   using namespace metric;
   std::vector<std::string> cids;
   initiator::ConnectionCounters sum;
-  for (const net::ConnectionView& each : view.connections) {
+  for (const shard::ConnectionView& each : view.connections) {
     cids.push_back(std::to_string(each.cid));
     std::ranges::transform(sum.sent_by_opcode, each.counters.sent_by_opcode, sum.sent_by_opcode.begin(), std::plus());
     std::ranges::transform(sum.received_by_opcode, each.counters.received_by_opcode, sum.received_by_opcode.begin(),
                            std::plus());
   }
-  const auto started = [](const net::ConnectionView& each) {
+  const auto started = [](const shard::ConnectionView& each) {
     return each.state == initiator::ConnectionState::started;
   };
   series.put(iscsi_connections, static_cast<double>(std::ranges::count_if(view.connections, started)));
@@ -181,8 +181,8 @@ void put_admin(MetricSeries& series, const AdminFigures& figures) {
   for (const auto& [status, count] : figures.answers) {
     series.put(admin_requests_total, number(count), std::to_string(status));
   }
-  for (std::size_t i = 0; i < kIntrusions; ++i)
-    series.put(admin_refused_total, number(figures.intrusions[i]), to_string(static_cast<Intrusion>(i)));
+  for (std::size_t i = 0; i < http::kIntrusions; ++i)
+    series.put(admin_refused_total, number(figures.intrusions[i]), to_string(static_cast<http::Intrusion>(i)));
   for (const ChangeCounts& each : figures.changes) {
     series.put(admin_changes_total, number(each.accepted), each.verb, "accepted");
     series.put(admin_changes_total, number(each.refused), each.verb, "refused");
@@ -208,10 +208,10 @@ void put_process(MetricSeries& series, const ProcessFigures& figures) {
 
 }  // namespace
 
-void collect(const net::ExportView& view, MetricSeries& series) {
+void collect(const shard::ExportView& view, MetricSeries& series) {
   using namespace metric;
   using bridge::ExportState;
-  using net::AdminState;
+  using shard::AdminState;
   const bridge::ExportCounters& counters = view.counters;
   const Durations durations = request_durations(counters);
   series.begin(durations.shape());
@@ -223,7 +223,7 @@ void collect(const net::ExportView& view, MetricSeries& series) {
   durations.put(series, nbd_request_duration_seconds);
   series.put(nbd_in_flight, view.in_flight);
   series.put(nbd_held, view.held);
-  series.put(nbd_oldest_request_seconds, seconds(view.oldest_request));
+  series.put(nbd_oldest_request_seconds, http::seconds(view.oldest_request));
   series.put(nbd_memory_stalls_total, number(view.nbd.stalls));
   series.put(nbd_in_flight_stops_total, number(view.nbd.in_flight_stops));
   series.put(export_up, view.state == ExportState::online ? 1 : 0);
@@ -233,7 +233,7 @@ void collect(const net::ExportView& view, MetricSeries& series) {
   put_state(series, export_admin_state, std::array{AdminState::ready, AdminState::drain, AdminState::maint},
             view.admin_state);
   series.put(export_size_bytes, view.known ? number(view.info.size) : 0);
-  series.put(export_path_down_seconds, seconds(view.down_for));
+  series.put(export_path_down_seconds, http::seconds(view.down_for));
   series.put(export_fence_waits_total, number(counters.fenced));
   series.put(export_read_modify_writes_total, number(counters.read_modify_writes));
   series.put(export_abandoned_total, number(counters.abandoned));
@@ -249,7 +249,7 @@ void collect(const net::ExportView& view, MetricSeries& series) {
   series.end();
 }
 
-void collect(const net::SessionView& view, MetricSeries& series) {
+void collect(const shard::SessionView& view, MetricSeries& series) {
   using namespace metric;
   using initiator::SessionState;
   const initiator::SessionCounters& counters = view.counters;
@@ -257,7 +257,7 @@ void collect(const net::SessionView& view, MetricSeries& series) {
   series.begin(view.connections.size() * Durations::kShapes + durations.shape());
   const bool up = view.state == SessionState::logged_in;
   series.put(iscsi_session_up, up ? 1 : 0);
-  series.put(iscsi_session_down_seconds, up ? 0 : seconds(view.age));
+  series.put(iscsi_session_down_seconds, up ? 0 : http::seconds(view.age));
   put_state(series, iscsi_session_state,
             std::array{SessionState::free, SessionState::logging_in, SessionState::logged_in, SessionState::failed,
                        SessionState::logging_out, SessionState::terminated},
@@ -279,7 +279,7 @@ void collect(const net::SessionView& view, MetricSeries& series) {
   series.end();
 }
 
-void collect(const net::ShardView& view, MetricSeries& series) {
+void collect(const shard::ShardView& view, MetricSeries& series) {
   series.begin();
   series.put(metric::memory_used_bytes, number(view.memory_used));
   series.put(metric::memory_limit_bytes, number(view.memory_limit));
@@ -289,10 +289,10 @@ void collect(const net::ShardView& view, MetricSeries& series) {
 
 void collect(const MetricsSnapshot& snapshot, MetricSeries& series) {
   using namespace metric;
-  const net::GatewayView& view = snapshot.gateway;
+  const shard::GatewayView& view = snapshot.gateway;
   std::uint64_t handshakes = 0;
   std::array<std::uint64_t, nbd::kCloseReasons> closed{};
-  for (const net::ShardView& shard : view.shards) {
+  for (const shard::ShardView& shard : view.shards) {
     handshakes += shard.handshakes;
     std::ranges::transform(closed, shard.closed, closed.begin(), std::plus());
   }

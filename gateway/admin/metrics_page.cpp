@@ -43,15 +43,15 @@ void MetricsPage::Owners::patch(PatchedText& text) {
 
 void MetricsPage::update(const MetricsSnapshot& snapshot) {
   collect(snapshot, gateway_);
-  for (const net::ShardView& shard : snapshot.gateway.shards) {
+  for (const shard::ShardView& shard : snapshot.gateway.shards) {
     collect(shard, shards_.of(std::to_string(shard.index)));
-    for (const net::ExportView& exported : shard.exports) collect(exported, exports_.of(exported.name));
-    for (const net::SessionView& session : shard.sessions) collect(session, sessions_.of(session.target));
+    for (const shard::ExportView& exported : shard.exports) collect(exported, exports_.of(exported.name));
+    for (const shard::SessionView& session : shard.sessions) collect(session, sessions_.of(session.target));
   }
   for (Owners* owners : {&shards_, &exports_, &sessions_}) owners->end_round();
 }
 
-SharedText MetricsPage::render(const MetricsSnapshot& snapshot) {
+http::SharedText MetricsPage::render(const MetricsSnapshot& snapshot) {
   update(snapshot);
   const auto all = {&shards_, &exports_, &sessions_};
   if (!gateway_.is_laid_out() || !std::ranges::all_of(all, &Owners::are_laid_out)) lay_out();

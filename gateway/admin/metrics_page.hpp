@@ -6,12 +6,12 @@
 #include <string_view>
 #include <vector>
 
-#include "gateway/admin/http_server.hpp"
 #include "gateway/admin/log_counts.hpp"
 #include "gateway/admin/metric_series.hpp"
 #include "gateway/admin/patched_text.hpp"
 #include "gateway/admin/process_figures.hpp"
-#include "gateway/net/view.hpp"
+#include "gateway/http/server.hpp"
+#include "gateway/shard/view.hpp"
 
 namespace nbdgw::admin {
 
@@ -29,7 +29,7 @@ struct AdminFigures {
   bool ready = false;                         // what /readyz says
   std::uint32_t connections = 0;              // HTTP clients
   std::map<unsigned, std::uint64_t> answers;  // by HTTP status
-  std::array<std::uint64_t, kIntrusions> intrusions{};
+  std::array<std::uint64_t, http::kIntrusions> intrusions{};
   std::vector<ChangeCounts> changes;  // of every verb that there is, always in the same order
   std::uint64_t reloads_succeeded = 0;
   std::uint64_t reloads_failed = 0;
@@ -39,7 +39,7 @@ struct AdminFigures {
 
 /// All that one scrape is made from.
 struct MetricsSnapshot {
-  net::GatewayView gateway;
+  const shard::GatewayView& gateway;
   AdminFigures admin;
   ProcessFigures process;
   LogCounts log;
@@ -52,7 +52,7 @@ class MetricsPage {
   MetricsPage();
 
   /// The page as of this snapshot.
-  SharedText render(const MetricsSnapshot& snapshot);
+  http::SharedText render(const MetricsSnapshot& snapshot);
 
  private:
   /// The series of all exports, say, in the order of the view.

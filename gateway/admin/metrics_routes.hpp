@@ -1,52 +1,41 @@
 #pragma once
 
-#include <cstdint>
 #include <functional>
-#include <memory>
 #include <vector>
 
-#include "gateway/admin/http_server.hpp"
 #include "gateway/admin/metrics_page.hpp"
-#include "gateway/admin/router.hpp"
-#include "gateway/net/view.hpp"
+#include "gateway/admin/view_desk.hpp"
+#include "gateway/http/router.hpp"
+#include "gateway/shard/view.hpp"
 
 namespace nbdgw::admin {
 
 /// How long the shards may take: Prometheus itself gives up after 10 s, unless told otherwise.
 inline constexpr proto::Micros kScrapeLimit = 5 * proto::kSecond;
 
-/// What /metrics finds things out from; called on the server's thread.
-struct MetricsSource {
-  std::function<void(std::function<void(net::GatewayView)>)> view;  // may answer from any thread, or never
-  std::function<AdminFigures(const net::GatewayView&)> admin;
-  proto::Micros limit = kScrapeLimit;  // until a scrape is told that there is no answer
-};
-
-/// GET /metrics. All scrapes that come while the shards are being asked share the answer, so that no number of them
-/// costs a shard more than one copy of its numbers at a time.
+/// GET /metrics. All scrapes that come while the shards are being asked share the answer.
 class Metrics {
  public:
-  /// `postbox`: of the server that asks; all is done on its thread.
-  Metrics(MetricsSource source, std::shared_ptr<HttpPostbox> postbox);
+  /// All is done on the desk's thread; the desk must outlive it. `admin`: what the page has beside the view. `limit`:
+  /// until a scrape is told that there is no answer.
+  Metrics(ViewDesk& desk, std::function<AdminFigures(const shard::GatewayView&)> admin,
+          proto::Micros limit = kScrapeLimit);
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  void scrape(Reply reply);
+  void scrape(http::Reply reply);
 
  private:
-  void ask();
-  void answer(net::GatewayView view);
-  void give_up();
+  void answer(const shard::GatewayView* view);
 
-  const MetricsSource source_;
-  const std::shared_ptr<HttpPostbox> postbox_;
+  ViewDesk& desk_;
+  const std::function<AdminFigures(const shard::GatewayView&)> admin_;
+  const proto::Micros limit_;
   MetricsPage page_;
-  std::vector<Reply> waiting_;
-  std::uint64_t round_ = 0;  // of those who wait: a time limit ends no later one
-  bool asked_ = false;       // a view is under way
+  std::vector<http::Reply> waiting_;
 };
 
 /// The route; `metrics` must outlive the router.
-void add_metrics_routes(Router& router, Metrics& metrics);
+void add_metrics_routes(http::Router& router, Metrics& metrics);
 
 }  // namespace nbdgw::admin

@@ -6,7 +6,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/admin/api_json.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 #include "gateway/net/log.hpp"
 
 namespace nbdgw::admin {
@@ -72,7 +72,7 @@ void Operations::finish(Entry& entry, bool success, std::string outcome, std::st
                  net::log::quoted(operation.detail, net::log::kWhole));
 }
 
-void Operations::on_record(const net::EventRecord& record, Now now) {
+void Operations::on_record(const shard::EventRecord& record, Now now) {
   const auto* event = std::get_if<RecoveryEvent>(&record.event);
   if (const auto* unit = std::get_if<bridge::CacheEvent>(&record.event)) return on_rescanned(*unit, now);
   if (event == nullptr) return;
@@ -87,8 +87,8 @@ void Operations::on_record(const net::EventRecord& record, Now now) {
       else
         finish(entry, success, initiator::to_string(event->outcome), describe(*event), now);
     } else if (!end.target.empty() && end.target == record.target && event->rung == Rung::relogin && success) {
-      finish(entry, true, "success", fmt::format("the session is back after {:.3f} s", seconds(event->duration)),
-             now);
+      finish(entry, true, "success",
+             fmt::format("the session is back after {:.3f} s", http::seconds(event->duration)), now);
     }
   }
 }
@@ -101,7 +101,7 @@ void Operations::on_rescanned(const bridge::CacheEvent& event, Now now) {
   }
 }
 
-void Operations::on_view(const net::GatewayView& view, Now now) {
+void Operations::on_view(const shard::GatewayView& view, Now now) {
   for (Entry& entry : entries_) {
     if (is_running(entry) && entry.end.client != 0 && find_client(view, entry.end.client) == nullptr)
       finish(entry, true, "success", "the client is gone", now);
@@ -113,7 +113,7 @@ void Operations::on_deadline(Now now) {
     if (!is_running(entry) || now.steady < entry.deadline) continue;
     finish(entry, false, "unknown",
            fmt::format("its end was not seen within {:.0f} s; it may still come: look at {}",
-                       seconds(entry.end.within), entry.operation.object),
+                       http::seconds(entry.end.within), entry.operation.object),
            now);
   }
 }
@@ -147,9 +147,9 @@ boost::json::object to_json(const Operation& operation) {
                           {"verb", to_string(operation.verb)},
                           {"object", operation.object},
                           {"state", name_of(operation.state)},
-                          {"started_at", time_text(operation.started_at)}};
+                          {"started_at", http::time_text(operation.started_at)}};
   if (operation.ended_at)
-    out["ended_at"] = time_text(*operation.ended_at);
+    out["ended_at"] = http::time_text(*operation.ended_at);
   else
     out["ended_at"] = nullptr;
   if (operation.outcome.empty())

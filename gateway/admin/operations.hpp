@@ -8,8 +8,8 @@
 #include <string>
 
 #include "gateway/admin/audit.hpp"
-#include "gateway/net/event_log.hpp"
-#include "gateway/net/view.hpp"
+#include "gateway/shard/event_log.hpp"
+#include "gateway/shard/view.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::admin {
@@ -50,9 +50,9 @@ class Operations {
   /// The oldest that is over makes room.
   const Operation& begin(const Change& change, std::string detail, OperationEnd end, Now now);
 
-  void on_record(const net::EventRecord& record, Now now);
+  void on_record(const shard::EventRecord& record, Now now);
   /// A look at the gateway with its clients, taken after the operations that it may end have begun.
-  void on_view(const net::GatewayView& view, Now now);
+  void on_view(const shard::GatewayView& view, Now now);
   void on_deadline(Now now);
   proto::Micros next_deadline() const noexcept;
   /// Some of them wait for a client to go.

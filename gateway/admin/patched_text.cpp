@@ -42,8 +42,8 @@ void PatchedText::replace(Place place, std::string_view part) {
   for (std::size_t i = place.part; i < piece.ends.size(); ++i) piece.ends[i] += shift;
 }
 
-SharedText PatchedText::share() const {
-  SharedText shared;
+http::SharedText PatchedText::share() const {
+  http::SharedText shared;
   shared.reserve(pieces_.size());
   for (const Piece& piece : pieces_) shared.push_back(piece.text);
   return shared;

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gateway/admin/http_message.hpp"
+#include "gateway/http/message.hpp"
 
 namespace nbdgw::admin {
 
@@ -29,7 +29,7 @@ class PatchedText {
   void replace(Place place, std::string_view part);
 
   /// The text as it is now, one piece behind the other. It does not change any more.
-  SharedText share() const;
+  http::SharedText share() const;
 
  private:
   struct Piece {

@@ -3,26 +3,26 @@
 #include <algorithm>
 #include <utility>
 
-#include "gateway/admin/api_request.hpp"
-#include "gateway/net/gateway.hpp"
+#include "gateway/control/gateway.hpp"
+#include "gateway/http/request_fields.hpp"
 
 namespace nbdgw::admin {
 
 namespace {
 
-std::string describe(const net::ExportView& exported) {
+std::string describe(const shard::ExportView& exported) {
   std::string text = "export " + exported.name + ": " + to_string(exported.state);
   if (exported.state != bridge::ExportState::online && !exported.reason.empty()) text += ": " + exported.reason;
   return text;
 }
 
 /// What is configured and not there while a reload is being applied.
-std::vector<net::MissingExport> missing_exports(const net::GatewayView& view) {
-  std::vector<net::MissingExport> missing = view.missing;
-  for (const net::ShardView& shard : view.shards) {
-    for (const net::ExportView& exported : shard.exports) {
+std::vector<shard::MissingExport> missing_exports(const shard::GatewayView& view) {
+  std::vector<shard::MissingExport> missing = view.missing;
+  for (const shard::ShardView& shard : view.shards) {
+    for (const shard::ExportView& exported : shard.exports) {
       if (exported.leaving) continue;  // another one of that name is wanted
-      std::erase_if(missing, [&](const net::MissingExport& each) { return each.name == exported.name; });
+      std::erase_if(missing, [&](const shard::MissingExport& each) { return each.name == exported.name; });
     }
   }
   return missing;
@@ -30,17 +30,17 @@ std::vector<net::MissingExport> missing_exports(const net::GatewayView& view) {
 
 }  // namespace
 
-ProbeSource probe_source(net::Gateway& gateway) {
+ProbeSource probe_source(control::Gateway& gateway) {
   return {.shards = static_cast<std::uint32_t>(gateway.worker_count()),
           .listeners = gateway.addresses().size(),
           .ping = [&gateway](std::uint32_t shard,
                              std::function<void()> answer) { gateway.ping(shard, std::move(answer)); },
-          .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); },
-          .view = [&gateway](std::function<void(net::GatewayView)> done) { gateway.view({}, std::move(done)); }};
+          .has_ended = [&gateway](std::uint32_t shard) { return gateway.has_ended(shard); }};
 }
 
-Probes::Probes(ProbeSource source, std::shared_ptr<HttpPostbox> postbox)
+Probes::Probes(ProbeSource source, ViewDesk& desk, std::shared_ptr<http::HttpPostbox> postbox)
     : source_(std::move(source)),
+      desk_(desk),
       postbox_(std::move(postbox)),
       asked_(source_.shards, false),
       answered_(source_.shards, false) {}
@@ -67,7 +67,7 @@ void Probes::answer(Waiting& waiting, const Checks& checks) {
 
 // ---- /livez
 
-void Probes::live(bool verbose, Reply reply) {
+void Probes::live(bool verbose, http::Reply reply) {
   live_.waiting.push_back({"livez", verbose, nullptr, std::move(reply)});
   if (live_.waiting.size() == 1) ask_shards();
 }
@@ -117,7 +117,7 @@ void Probes::end_live_round() {
 
 // ---- /readyz, /startupz
 
-void Probes::ready(bool verbose, Reply reply) {
+void Probes::ready(bool verbose, http::Reply reply) {
   Waiting waiting{"readyz", verbose, &Probes::judge_ready, std::move(reply)};
   // At once: the shards may have ended, and whoever sends clients must hear of it first.
   if (ending_.load(std::memory_order_relaxed))
@@ -125,7 +125,7 @@ void Probes::ready(bool verbose, Reply reply) {
   look(std::move(waiting));
 }
 
-void Probes::started(bool verbose, Reply reply) {
+void Probes::started(bool verbose, http::Reply reply) {
   Waiting waiting{"startupz", verbose, &Probes::judge_started, std::move(reply)};
   if (has_started_) return answer(waiting, {{Check::Result::passed, "gateway: has started"}});
   if (ending_.load(std::memory_order_relaxed))
@@ -134,27 +134,14 @@ void Probes::started(bool verbose, Reply reply) {
 }
 
 void Probes::look(Waiting waiting) {
-  look_.waiting.push_back(std::move(waiting));
-  if (look_.waiting.size() > 1) return;
-  postbox_->post_after(kProbeLimit, [this, number = look_.number] {
-    if (number == look_.number) end_look_round(nullptr);
-  });
-  if (!std::exchange(view_asked_, true)) ask_view();
-}
-
-void Probes::ask_view() {
-  source_.view([this, postbox = postbox_](net::GatewayView view) {
-    postbox->post([this, view = std::move(view)] {
-      view_asked_ = false;
-      if (!look_.waiting.empty()) end_look_round(&view);
-    });
-  });
+  looking_.push_back(std::move(waiting));
+  if (looking_.size() > 1) return;
+  desk_.ask(false, kProbeLimit, [this](const shard::GatewayView* view) { end_look(view); });
 }
 
 /// `view`: null if there was none in time.
-void Probes::end_look_round(const net::GatewayView* view) {
-  ++look_.number;
-  for (Waiting& each : std::exchange(look_.waiting, {})) {
+void Probes::end_look(const shard::GatewayView* view) {
+  for (Waiting& each : std::exchange(looking_, {})) {
     if (view == nullptr)
       answer(each,
              {{Check::Result::failed, "gateway: no answer from every shard in time; /livez?verbose tells which"}});
@@ -163,27 +150,27 @@ void Probes::end_look_round(const net::GatewayView* view) {
   }
 }
 
-bool Probes::is_ready(const net::GatewayView& view) const {
+bool Probes::is_ready(const shard::GatewayView& view) const {
   return !ending_.load(std::memory_order_relaxed) && std::ranges::none_of(ready_checks(view), [](const Check& check) {
     return check.result == Check::Result::failed;
   });
 }
 
-Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
+Probes::Checks Probes::ready_checks(const shard::GatewayView& view) const {
   Checks checks;
   if (view.draining)
     checks.push_back({Check::Result::failed, "gateway: drained by an operator, takes no new clients"});
   else
     checks.push_back({Check::Result::passed, "gateway: takes clients"});
-  for (const net::ShardView& shard : view.shards) {
-    for (const net::ExportView& exported : shard.exports) {
+  for (const shard::ShardView& shard : view.shards) {
+    for (const shard::ExportView& exported : shard.exports) {
       if (exported.leaving) {
         checks.push_back(
             {Check::Result::ignored, "export " + exported.name + ": goes, as the configuration has changed"});
         continue;
       }
       const bool online = exported.state == bridge::ExportState::online;
-      const bool open = exported.admin_state == net::AdminState::ready;
+      const bool open = exported.admin_state == shard::AdminState::ready;
       std::string text = describe(exported);
       if (!open) text += ", an operator lets no new clients in";
       if (!exported.required) text += " (not required)";
@@ -197,27 +184,27 @@ Probes::Checks Probes::ready_checks(const net::GatewayView& view) const {
   return checks;
 }
 
-void Probes::add_missing(const net::GatewayView& view, Checks& checks) {
-  for (const net::MissingExport& each : missing_exports(view)) {
+void Probes::add_missing(const shard::GatewayView& view, Checks& checks) {
+  for (const shard::MissingExport& each : missing_exports(view)) {
     checks.push_back({each.required ? Check::Result::failed : Check::Result::ignored,
                       "export " + each.name + ": is being made, as the configuration has changed" +
                           (each.required ? "" : " (not required)")});
   }
 }
 
-Probes::Checks Probes::judge_ready(const net::GatewayView& view) {
+Probes::Checks Probes::judge_ready(const shard::GatewayView& view) {
   return ready_checks(view);
 }
 
 /// An export that has been seen once counts, even if it has gone since: that is a matter for /readyz.
-Probes::Checks Probes::judge_started(const net::GatewayView& view) {
+Probes::Checks Probes::judge_started(const shard::GatewayView& view) {
   Checks checks;
   const bool listening = view.addresses.size() >= source_.listeners;
   checks.push_back(
       {listening ? Check::Result::passed : Check::Result::failed,
        "listeners: " + std::to_string(view.addresses.size()) + " of " + std::to_string(source_.listeners)});
-  for (const net::ShardView& shard : view.shards) {
-    for (const net::ExportView& exported : shard.exports) {
+  for (const shard::ShardView& shard : view.shards) {
+    for (const shard::ExportView& exported : shard.exports) {
       if (exported.leaving) continue;
       std::string text = describe(exported);
       if (exported.known) {
@@ -234,17 +221,17 @@ Probes::Checks Probes::judge_started(const net::GatewayView& view) {
   return checks;
 }
 
-void add_probe_routes(Router& router, Probes& probes) {
-  const auto add = [&](const char* path, void (Probes::*probe)(bool, Reply)) {
+void add_probe_routes(http::Router& router, Probes& probes) {
+  const auto add = [&](const char* path, void (Probes::*probe)(bool, http::Reply)) {
     router.add(
         "GET", path,
-        [&probes, probe](const Request& request, Reply reply) {
-          Query query(request, {"verbose"});
+        [&probes, probe](const http::Request& request, http::Reply reply) {
+          http::Query query(request, {"verbose"});
           const bool verbose = query.flag("verbose");
           if (query.refusal()) return reply.send(query.refusal()->response());
           (probes.*probe)(verbose, std::move(reply));
         },
-        Access::open);
+        http::Access::open);
   };
   add("/livez", &Probes::live);
   add("/readyz", &Probes::ready);

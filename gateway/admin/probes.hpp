@@ -8,11 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "gateway/admin/http_server.hpp"
-#include "gateway/admin/router.hpp"
-#include "gateway/net/view.hpp"
+#include "gateway/admin/view_desk.hpp"
+#include "gateway/http/router.hpp"
+#include "gateway/http/server.hpp"
+#include "gateway/shard/view.hpp"
 
-namespace nbdgw::net {
+namespace nbdgw::control {
 class Gateway;
 }
 
@@ -27,31 +28,30 @@ struct ProbeSource {
   std::size_t listeners = 0;                                             // as configured
   std::function<void(std::uint32_t shard, std::function<void()>)> ping;  // answers when its loop turns
   std::function<bool(std::uint32_t shard)> has_ended;                    // in good order: it answers no more
-  std::function<void(std::function<void(net::GatewayView)>)> view;
 };
 
 /// The source that a gateway is, once it has been started; it must outlive the source.
-ProbeSource probe_source(net::Gateway& gateway);
+ProbeSource probe_source(control::Gateway& gateway);
 
 /// /livez, /readyz and /startupz: answers for those who restart programs and send them clients. All requests of one
 /// kind that come while an answer is being found share it, so that no number of them costs the shards more than one
 /// posted piece of work at a time.
 class Probes {
  public:
-  /// `postbox`: of the server that asks; all is done on its thread.
-  Probes(ProbeSource source, std::shared_ptr<HttpPostbox> postbox);
+  /// `postbox`: of the server that asks; all is done on its thread. The desk must outlive the probes.
+  Probes(ProbeSource source, ViewDesk& desk, std::shared_ptr<http::HttpPostbox> postbox);
   Probes(const Probes&) = delete;
   Probes& operator=(const Probes&) = delete;
 
   /// From any thread: the gateway is about to end. /readyz says so from now on.
   void begin_end() noexcept { ending_.store(true, std::memory_order_relaxed); }
   /// From any thread: whether /readyz would say yes.
-  bool is_ready(const net::GatewayView& view) const;
+  bool is_ready(const shard::GatewayView& view) const;
 
   // ---- on the server's thread ----
-  void live(bool verbose, Reply reply);
-  void ready(bool verbose, Reply reply);
-  void started(bool verbose, Reply reply);
+  void live(bool verbose, http::Reply reply);
+  void ready(bool verbose, http::Reply reply);
+  void started(bool verbose, http::Reply reply);
 
  private:
   /// One line of an answer.
@@ -61,13 +61,13 @@ class Probes {
     std::string text;  // "export vol0: online"
   };
   using Checks = std::vector<Check>;
-  using Judge = Checks (Probes::*)(const net::GatewayView& view);
+  using Judge = Checks (Probes::*)(const shard::GatewayView& view);
 
   struct Waiting {
     const char* probe;
     bool verbose;
     Judge judge;  // null: /livez
-    Reply reply;
+    http::Reply reply;
   };
   /// A round of questions, and who waits for its end.
   struct Round {
@@ -81,25 +81,24 @@ class Probes {
   bool have_all_answered() const;
   void end_live_round();
   void look(Waiting waiting);
-  void ask_view();
-  void end_look_round(const net::GatewayView* view);
-  Checks judge_ready(const net::GatewayView& view);
-  Checks judge_started(const net::GatewayView& view);
-  Checks ready_checks(const net::GatewayView& view) const;
-  static void add_missing(const net::GatewayView& view, Checks& checks);
+  void end_look(const shard::GatewayView* view);
+  Checks judge_ready(const shard::GatewayView& view);
+  Checks judge_started(const shard::GatewayView& view);
+  Checks ready_checks(const shard::GatewayView& view) const;
+  static void add_missing(const shard::GatewayView& view, Checks& checks);
 
   const ProbeSource source_;
-  const std::shared_ptr<HttpPostbox> postbox_;
+  ViewDesk& desk_;
+  const std::shared_ptr<http::HttpPostbox> postbox_;
   std::atomic<bool> ending_{false};
   Round live_;
   std::vector<bool> asked_;     // by shard: a ping is under way
   std::vector<bool> answered_;  // by shard: in this round
-  Round look_;
-  bool view_asked_ = false;   // is under way
+  std::vector<Waiting> looking_;
   bool has_started_ = false;  // /startupz has said yes once, and stays with it
 };
 
 /// The probes' routes; `probes` must outlive the router.
-void add_probe_routes(Router& router, Probes& probes);
+void add_probe_routes(http::Router& router, Probes& probes);
 
 }  // namespace nbdgw::admin

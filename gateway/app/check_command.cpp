@@ -5,9 +5,9 @@
 
 #include "config/address.hpp"
 #include "config/units.hpp"
-#include "gateway/admin/tls_context.hpp"
 #include "gateway/app/commands.hpp"
-#include "gateway/net/stall.hpp"
+#include "gateway/control/stall.hpp"
+#include "gateway/http/tls_context.hpp"
 
 namespace nbdgw::app {
 
@@ -41,7 +41,7 @@ void print_summary(const std::string& file, const config::Config& config) {
     for (const config::Portal& portal : target.portals) portals += (portals.empty() ? "" : ", ") + to_string(portal);
     fmt::print("  target      {}: {} at {}, {} connection(s), {}\n", target.name, target.iqn, portals,
                target.connections, auth_of(target));
-    fmt::print("              {}\n", describe(net::worst_case_stall(target), target));
+    fmt::print("              {}\n", describe(control::worst_case_stall(target), target));
   }
   for (const config::Export& exported : config.exports) {
     fmt::print("  export      {}: target {}, LUN {}{}\n", exported.name, config.targets[exported.target].name,
@@ -56,8 +56,8 @@ config::ParseResult read_config(const std::string& config_file) {
   config::ParseResult result = config::load(config_file, config::SystemFileReader());
   if (!result.config || !result.config->admin.tls) return result;
   try {
-    admin::make_tls_context(*result.config->admin.tls);
-  } catch (const admin::TlsError& e) {  // what only TLS itself knows: a key that is too short for it
+    http::make_tls_context(*result.config->admin.tls);
+  } catch (const http::TlsError& e) {  // what only TLS itself knows: a key that is too short for it
     result.config.reset();
     result.errors.push_back({.file = config_file, .key = {}, .text = e.what()});
   }

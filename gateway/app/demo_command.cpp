@@ -11,9 +11,9 @@
 #include "gateway/app/logging.hpp"
 #include "gateway/app/nbdcopy.hpp"
 #include "gateway/app/signals.hpp"
-#include "gateway/net/gateway.hpp"
-#include "gateway/net/target_server.hpp"
-#include "gateway/target/memory_medium.hpp"
+#include "gateway/control/gateway.hpp"
+#include "gateway/iscsi_target/memory_medium.hpp"
+#include "gateway/target_host/server.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::app {
@@ -25,13 +25,13 @@ constexpr const char* kInitiatorName = "iqn.2026-11.io.nbdgw:demo";
 constexpr const char* kExportName = "demo";
 constexpr std::uint16_t kLun = 1;
 
-net::TargetServerOptions target_options(target::Medium& medium) {
-  net::TargetServerOptions options;
+target_host::TargetServerOptions target_options(iscsi_target::Medium& medium) {
+  target_host::TargetServerOptions options;
   options.port = 0;
   options.faults = true;  // for trials of recovery, over the admin API
-  target::TargetOptions target;
+  iscsi_target::TargetOptions target;
   target.name = kTargetName;
-  target::LunOptions& lun = target.luns.emplace_back();
+  iscsi_target::LunOptions& lun = target.luns.emplace_back();
   lun.number = kLun;
   lun.medium = &medium;
   options.target.targets.push_back(std::move(target));
@@ -125,11 +125,11 @@ int demo_command(const DemoOptions& options) {
   }
   StopSignals signals;  // before there is any other thread
   const Logging logging({.level = config::LogLevel::warn, .format = options.log_format});
-  target::MemoryMedium medium(options.size);
-  net::TargetServer target(target_options(medium));
+  iscsi_target::MemoryMedium medium(options.size);
+  target_host::TargetServer target(target_options(medium));
   target.start();
   const config::Config config = gateway_config(options, target.port());
-  net::Gateway gateway(config);
+  control::Gateway gateway(config);
   admin::ApiSetup setup;
   setup.version = NBDGW_VERSION;
   setup.target = &target;

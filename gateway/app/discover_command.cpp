@@ -2,7 +2,7 @@
 
 #include "config/address.hpp"
 #include "gateway/app/commands.hpp"
-#include "gateway/net/discover.hpp"
+#include "gateway/shard/discover.hpp"
 #include "proto/assert.hpp"
 
 namespace nbdgw::app {
@@ -20,7 +20,7 @@ int discover_command(const DiscoverOptions& options) {
     settings.chap.secret = *std::move(secret);
   }
 
-  const net::DiscoverResult result = net::discover(settings);
+  const shard::DiscoverResult result = shard::discover(settings);
   if (!result.failure.empty()) {
     fmt::print(stderr, "nbdgw: {} does not tell its targets: {}\n", to_string(portal), result.failure);
     return kFailed;

@@ -131,9 +131,9 @@ nbd::KeptConnection parse_connection(const json::object& text) {
 }
 
 /// What a client was owed that has gone, is for whoever comes.
-void leave_debt(std::vector<net::ExportLegacy>& exports, const std::string& iqn, std::uint64_t lun) {
+void leave_debt(std::vector<shard::ExportLegacy>& exports, const std::string& iqn, std::uint64_t lun) {
   const auto found = std::ranges::find_if(
-      exports, [&](const net::ExportLegacy& legacy) { return legacy.iqn == iqn && legacy.lun == lun; });
+      exports, [&](const shard::ExportLegacy& legacy) { return legacy.iqn == iqn && legacy.lun == lun; });
   if (found != exports.end()) found->cache.cache.leave_debt(1);
 }
 
@@ -147,9 +147,9 @@ std::string_view client_name_prefix() noexcept {
   return "nbdgw-client-";
 }
 
-std::string kept_state_text(const net::KeptState& state) {
+std::string kept_state_text(const shard::KeptState& state) {
   json::array clients, exports;
-  for (const net::KeptClient& client : state.clients) {
+  for (const shard::KeptClient& client : state.clients) {
     clients.push_back(json::object{{"export", to_json(client.connection.info)},
                                    {"iqn", client.iqn},
                                    {"lun", client.lun},
@@ -157,20 +157,20 @@ std::string kept_state_text(const net::KeptState& state) {
                                    {"standing", name_of(client.connection.standing)},
                                    {"unread", hex(client.connection.unread)}});
   }
-  for (const net::ExportLegacy& exported : state.exports)
+  for (const shard::ExportLegacy& exported : state.exports)
     exports.push_back(json::object{{"iqn", exported.iqn}, {"lun", exported.lun}, {"cache", to_json(exported.cache)}});
   return json::serialize(
       json::object{{"version", kVersion}, {"clients", std::move(clients)}, {"exports", std::move(exports)}});
 }
 
-net::KeptState parse_kept_state(std::string_view text, std::vector<net::InheritedSockets::Named> sockets) {
+shard::KeptState parse_kept_state(std::string_view text, std::vector<net::InheritedSockets::Named> sockets) {
   // A wrong type, a key that is not there, or no hex digit: each throws something else.
   try {
     const json::value document = json::parse(text);
     const json::object& all = document.as_object();
     if (const auto version = get<std::int64_t>(all, "version"); version != kVersion)
       throw std::runtime_error("version " + std::to_string(version) + ", not " + std::to_string(kVersion));
-    net::KeptState state;
+    shard::KeptState state;
     for (const json::value& each : all.at("exports").as_array()) {
       const json::object& exported = each.as_object();
       state.exports.push_back({.name = {},

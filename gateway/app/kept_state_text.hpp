@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "gateway/net/inherited_sockets.hpp"
-#include "gateway/net/kept_state.hpp"
+#include "gateway/shard/kept_state.hpp"
 
 namespace nbdgw::app {
 
 /// What a gateway has left, as JSON, but for the sockets: client N of it is named client_name(N).
-std::string kept_state_text(const net::KeptState& state);
+std::string kept_state_text(const shard::KeptState& state);
 
 std::string client_name(std::size_t number);
 /// What all of these begin with; a number follows.
@@ -18,6 +18,6 @@ std::string_view client_name_prefix() noexcept;
 
 /// The same back, with the sockets of those names. A client whose socket is not there is left out: it has gone
 /// meanwhile. Throws std::runtime_error, with what is wrong, if it is not ours.
-net::KeptState parse_kept_state(std::string_view text, std::vector<net::InheritedSockets::Named> sockets);
+shard::KeptState parse_kept_state(std::string_view text, std::vector<net::InheritedSockets::Named> sockets);
 
 }  // namespace nbdgw::app

@@ -13,52 +13,52 @@
 namespace nbdgw::app {
 namespace {
 
-std::string why_refused(net::ReloadOutcome outcome) {
+std::string why_refused(control::ReloadOutcome outcome) {
   switch (outcome) {
-    case net::ReloadOutcome::busy:
+    case control::ReloadOutcome::busy:
       return "another reload is under way; try again when it is done";
-    case net::ReloadOutcome::stopping:
+    case control::ReloadOutcome::stopping:
       return "the gateway is shutting down";
-    case net::ReloadOutcome::applied:
-    case net::ReloadOutcome::planned:
+    case control::ReloadOutcome::applied:
+    case control::ReloadOutcome::planned:
       break;
   }
   return {};
 }
 
 void log_errors(const std::string& file, const std::vector<config::Problem>& errors, bool dry_run,
-                net::EventLog& events) {
+                shard::EventLog& events) {
   for (const config::Problem& problem : errors) net::log::error({}, "{}", problem.to_string());
   const std::string text = fmt::format("reload: {} has {} error(s); everything stays as it is", file, errors.size());
   if (dry_run) return net::log::error({}, "{}", text);
   const std::string first = errors.empty() ? "" : ": " + errors.front().to_string();
-  events.add({}, {}, {.kind = net::StateEvent::Kind::reload_refused, .text = text + first});
+  events.add({}, {}, {.kind = shard::StateEvent::Kind::reload_refused, .text = text + first});
 }
 
-void log_diff(const net::ConfigDiff& diff, net::EventLog& events) {
-  for (const net::ConfigChange& change : diff.changes) net::log::info({}, "reload: {}", describe(change));
+void log_diff(const control::ConfigDiff& diff, shard::EventLog& events) {
+  for (const control::ConfigChange& change : diff.changes) net::log::info({}, "reload: {}", describe(change));
   for (const std::string& key : diff.needs_restart) {
     net::log::warn({}, "reload: {} differs, and stays as it is until the gateway is started again", key);
   }
   events.add({}, {},
-             {.kind = net::StateEvent::Kind::reload_done,
+             {.kind = shard::StateEvent::Kind::reload_done,
               .text = fmt::format("reload: done, {} change(s), {} that need a restart", diff.changes.size(),
                                   diff.needs_restart.size()),
               .count = diff.changes.size()});
 }
 
-void log_refusal(const std::string& why, bool dry_run, net::EventLog& events) {
+void log_refusal(const std::string& why, bool dry_run, shard::EventLog& events) {
   if (dry_run) return net::log::error({}, "reload: {}", why);
-  events.add({}, {}, {.kind = net::StateEvent::Kind::reload_refused, .text = "reload: " + why});
+  events.add({}, {}, {.kind = shard::StateEvent::Kind::reload_refused, .text = "reload: " + why});
 }
 
-bool changes(const net::ConfigDiff& diff, const char* object) {
-  return std::ranges::find(diff.changes, object, &net::ConfigChange::object) != diff.changes.end();
+bool changes(const control::ConfigDiff& diff, const char* object) {
+  return std::ranges::find(diff.changes, object, &control::ConfigChange::object) != diff.changes.end();
 }
 
 }  // namespace
 
-Reloader::Reloader(std::string config_file, net::Gateway& gateway)
+Reloader::Reloader(std::string config_file, control::Gateway& gateway)
     : config_file_(std::move(config_file)), gateway_(gateway) {
   history_->loaded_at = net::wall_now();
 }
@@ -76,7 +76,7 @@ void Reloader::History::note(std::uint64_t number, bool good) noexcept {
 std::function<void()> Reloader::prepare(config::ParseResult& file) const {
   if (!file.config || !participant_) return [] {};
   try {
-    return participant_(net::without_restart(*gateway_.config(), *file.config));
+    return participant_(control::without_restart(*gateway_.config(), *file.config));
   } catch (const std::exception& error) {
     file.errors.push_back({.file = config_file_, .key = {}, .text = error.what()});
     file.config.reset();
@@ -98,7 +98,7 @@ void Reloader::reload(bool dry_run, Done done) {
   const config::LogLevel level = file.config->log.level;
   gateway_.apply(*std::move(file.config), dry_run,
                  [history = history_, dry_run, number, level, then = std::move(then), done = std::move(done),
-                  &events = gateway_.events()](net::ReloadReport report) {
+                  &events = gateway_.events()](control::ReloadReport report) {
                    ReloadResult result{
                        .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
                    const bool good = result.refused.empty();

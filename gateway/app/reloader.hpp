@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "config/parse.hpp"
-#include "gateway/net/gateway.hpp"
+#include "gateway/control/gateway.hpp"
 
 namespace nbdgw::app {
 
@@ -16,7 +16,7 @@ namespace nbdgw::app {
 struct ReloadResult {
   std::vector<config::Problem> errors;  // of the file; with any, nothing was changed
   std::string refused;                  // why it cannot be done now, and nothing was changed; else empty
-  net::ConfigDiff diff;                 // what was changed, or, of a dry run, would be
+  control::ConfigDiff diff;             // what was changed, or, of a dry run, would be
 };
 
 /// Reads the configuration file again, with the secrets and certificates that it names, and has a running gateway
@@ -26,7 +26,7 @@ class Reloader {
   using Done = std::function<void(ReloadResult)>;
 
   /// The gateway runs with what was in the file a moment ago, and must outlive the reloader.
-  Reloader(std::string config_file, net::Gateway& gateway);
+  Reloader(std::string config_file, control::Gateway& gateway);
 
   /// Somebody else who has part in a reload: gets the configuration as it will be in force, and returns what is to be
   /// done once it is, on the gateway's control thread. Called on the thread that asks for the reload, of dry runs,
@@ -64,7 +64,7 @@ class Reloader {
   std::function<void()> prepare(config::ParseResult& file) const;
 
   const std::string config_file_;
-  net::Gateway& gateway_;
+  control::Gateway& gateway_;
   Participant participant_;
   const std::shared_ptr<History> history_ = std::make_shared<History>();
 };

@@ -103,7 +103,7 @@ bool let_go_of(const std::vector<Named>& passed) {
   return done_by_now();
 }
 
-net::KeptState unpack(std::vector<Named> passed) {
+shard::KeptState unpack(std::vector<Named> passed) {
   const auto state = std::ranges::find(passed, kStateName, &Named::first);
   if (state == passed.end()) throw std::runtime_error("what they were doing is not there");
   const std::string text = content_of(state->second.get());
@@ -131,7 +131,7 @@ bool RestartStore::is_there() const noexcept {
   return std::getenv("NOTIFY_SOCKET") != nullptr && places() > 0;
 }
 
-void RestartStore::put(const net::KeptState& state) {
+void RestartStore::put(const shard::KeptState& state) {
   if (state.clients.empty() && state.exports.empty()) return;
   const net::UniqueFd text = memory_file(kept_state_text(state));
   if (!text) {
@@ -159,7 +159,7 @@ RestartStore::RestartStore(std::vector<net::InheritedSockets::Named>) {}
 bool RestartStore::is_there() const noexcept {
   return false;
 }
-void RestartStore::put(const net::KeptState&) {}
+void RestartStore::put(const shard::KeptState&) {}
 
 #endif
 

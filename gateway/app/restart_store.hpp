@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "gateway/net/inherited_sockets.hpp"
-#include "gateway/net/kept_state.hpp"
+#include "gateway/shard/kept_state.hpp"
 
 namespace nbdgw::app {
 
@@ -27,13 +27,13 @@ class RestartStore {
   bool is_there() const noexcept;
   /// What the process before has left. The store has let go of it: should we be killed, nobody takes it for the state
   /// of then.
-  net::KeptState& kept() noexcept { return kept_; }
+  shard::KeptState& kept() noexcept { return kept_; }
   /// For the next process; returns when the store has it. If it does not take it, that is logged: these clients lose
   /// their connections when this process ends.
-  static void put(const net::KeptState& state);
+  static void put(const shard::KeptState& state);
 
  private:
-  net::KeptState kept_;
+  shard::KeptState kept_;
 };
 
 }  // namespace nbdgw::app

@@ -11,7 +11,7 @@
 #include "gateway/app/restart_store.hpp"
 #include "gateway/app/service_manager.hpp"
 #include "gateway/app/signals.hpp"
-#include "gateway/net/gateway.hpp"
+#include "gateway/control/gateway.hpp"
 #include "gateway/net/log.hpp"
 
 namespace nbdgw::app {
@@ -19,7 +19,7 @@ namespace nbdgw::app {
 namespace {
 
 /// What the admin API can have done by the program around the gateway.
-admin::ApiSetup api_setup(net::Gateway& gateway, Reloader& reloader) {
+admin::ApiSetup api_setup(control::Gateway& gateway, Reloader& reloader) {
   admin::ApiSetup setup;
   setup.version = NBDGW_VERSION;
   setup.config = [&gateway] { return *gateway.config(); };
@@ -29,7 +29,7 @@ admin::ApiSetup api_setup(net::Gateway& gateway, Reloader& reloader) {
                                  .refused = std::move(result.refused),
                                  .changes = {},
                                  .needs_restart = std::move(result.diff.needs_restart)};
-      for (const net::ConfigChange& change : result.diff.changes)
+      for (const control::ConfigChange& change : result.diff.changes)
         answer.changes.push_back({to_string(change.kind), change.object, change.detail});
       done(std::move(answer));
     });
@@ -55,12 +55,12 @@ int serve_command(const std::string& config_file, std::optional<config::LogForma
 
   PassedDescriptors passed = passed_descriptors();
   RestartStore store(std::move(passed.stored));
-  net::Gateway gateway(*config,
-                       {.inherited = &passed.sockets, .kept = &store.kept(), .keep_clients = store.is_there()});
+  control::Gateway gateway(*config,
+                           {.inherited = &passed.sockets, .kept = &store.kept(), .keep_clients = store.is_there()});
   Reloader reloader(config_file, gateway);
   std::optional<admin::AdminServer> admin;
   if (!config->listen.admin.empty()) {
-    admin.emplace(*config, gateway, api_setup(gateway, reloader), admin::HttpLimits{}, &passed.sockets);
+    admin.emplace(*config, gateway, api_setup(gateway, reloader), http::HttpLimits{}, &passed.sockets);
     reloader.set_participant([&admin](const config::Config& next) { return admin->prepare(next.admin); });
   }
   gateway.start();

@@ -15,7 +15,7 @@
 #endif
 
 #include "gateway/app/restart_store.hpp"
-#include "gateway/net/gateway.hpp"
+#include "gateway/control/gateway.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
@@ -61,7 +61,7 @@ PassedDescriptors passed_descriptors() {
   return {net::InheritedSockets(std::move(sockets)), std::move(stored)};
 }
 
-void ServiceManager::ready(net::Gateway& gateway, const std::string& status) {
+void ServiceManager::ready(control::Gateway& gateway, const std::string& status) {
   notify("READY=1\nSTATUS=" + status);
   std::uint64_t limit = 0;
   if (::sd_watchdog_enabled(1, &limit) <= 0) return;
@@ -75,7 +75,7 @@ void ServiceManager::ready(net::Gateway& gateway, const std::string& status) {
 }
 
 /// A shard that does not answer in time is not reported; the next round asks it again.
-void ServiceManager::watch(net::Gateway& gateway, proto::Micros interval) {
+void ServiceManager::watch(control::Gateway& gateway, proto::Micros interval) {
   std::unique_lock lock(mutex_);
   while (!ending_) {
     lock.unlock();
@@ -126,7 +126,7 @@ void ServiceManager::stopping(const std::string& status) {
 PassedDescriptors passed_descriptors() {
   return {};
 }
-void ServiceManager::ready(net::Gateway&, const std::string&) {}
+void ServiceManager::ready(control::Gateway&, const std::string&) {}
 void ServiceManager::reloading() {}
 void ServiceManager::reloaded(const std::string&) {}
 void ServiceManager::stopping(const std::string&) {}

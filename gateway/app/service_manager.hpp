@@ -10,7 +10,7 @@
 #include "gateway/net/inherited_sockets.hpp"
 #include "proto/time.hpp"
 
-namespace nbdgw::net {
+namespace nbdgw::control {
 class Gateway;
 }
 
@@ -36,7 +36,7 @@ class ServiceManager {
   ServiceManager& operator=(const ServiceManager&) = delete;
 
   /// The listeners are open. Starts the watchdog; the gateway must be there until stopping().
-  void ready(net::Gateway& gateway, const std::string& status);
+  void ready(control::Gateway& gateway, const std::string& status);
   static void reloading();
   /// From any thread, after reloading(): done, be it with success or not; `status` says so.
   static void reloaded(const std::string& status);
@@ -44,7 +44,7 @@ class ServiceManager {
   void stopping(const std::string& status);
 
  private:
-  void watch(net::Gateway& gateway, proto::Micros interval);
+  void watch(control::Gateway& gateway, proto::Micros interval);
   void end_watchdog();
 
   std::mutex mutex_;

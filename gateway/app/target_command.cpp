@@ -3,36 +3,36 @@
 #include "config/address.hpp"
 #include "config/names.hpp"
 #include "gateway/admin/fault_routes.hpp"
-#include "gateway/admin/http_server.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/logging.hpp"
 #include "gateway/app/process.hpp"
 #include "gateway/app/signals.hpp"
+#include "gateway/http/server.hpp"
+#include "gateway/iscsi_target/memory_medium.hpp"
+#include "gateway/iscsi_target/volatile_medium.hpp"
 #include "gateway/net/log.hpp"
-#include "gateway/net/target_file_medium.hpp"
-#include "gateway/net/target_server.hpp"
-#include "gateway/target/memory_medium.hpp"
-#include "gateway/target/volatile_medium.hpp"
+#include "gateway/target_host/file_medium.hpp"
+#include "gateway/target_host/server.hpp"
 
 namespace nbdgw::app {
 
 namespace {
 
-using Mediums = std::vector<std::unique_ptr<target::Medium>>;
+using Mediums = std::vector<std::unique_ptr<iscsi_target::Medium>>;
 
-std::unique_ptr<target::Medium> open_medium(const LunSpec& spec) {
-  if (spec.kind == LunSpec::Kind::memory) return std::make_unique<target::MemoryMedium>(spec.size);
-  return std::make_unique<net::TargetFileMedium>(spec.path, spec.size, spec.read_only);
+std::unique_ptr<iscsi_target::Medium> open_medium(const LunSpec& spec) {
+  if (spec.kind == LunSpec::Kind::memory) return std::make_unique<iscsi_target::MemoryMedium>(spec.size);
+  return std::make_unique<target_host::TargetFileMedium>(spec.path, spec.size, spec.read_only);
 }
 
 /// Throws net::TargetError.
-target::TargetOptions target_options(const TargetCommandOptions& options, Mediums& mediums) {
-  target::TargetOptions target{.name = options.iqn.front(), .alias = {}, .luns = {}};
+iscsi_target::TargetOptions target_options(const TargetCommandOptions& options, Mediums& mediums) {
+  iscsi_target::TargetOptions target{.name = options.iqn.front(), .alias = {}, .luns = {}};
   for (const LunSpec& spec : options.luns) {
     mediums.push_back(open_medium(spec));
     // What has a write cache can lose it.
     if (!options.control.empty() && !spec.read_only && !spec.write_through)
-      mediums.push_back(std::make_unique<target::VolatileMedium>(*mediums.back()));
+      mediums.push_back(std::make_unique<iscsi_target::VolatileMedium>(*mediums.back()));
     target.luns.push_back({.number = static_cast<std::uint32_t>(target.luns.size() + 1),
                            .medium = mediums.back().get(),
                            .block_size = spec.block_size,
@@ -45,7 +45,7 @@ target::TargetOptions target_options(const TargetCommandOptions& options, Medium
 }
 
 /// False: a secret could not be read, and that was said.
-bool set_chap(const TargetCommandOptions& options, target::ChapOptions& chap) {
+bool set_chap(const TargetCommandOptions& options, iscsi_target::ChapOptions& chap) {
   const auto set = [](const std::string& user, const std::string& file, std::string& to_user,
                       std::string& to_secret) {
     if (user.empty()) return true;
@@ -60,16 +60,16 @@ bool set_chap(const TargetCommandOptions& options, target::ChapOptions& chap) {
 }
 
 /// Null: none was asked for. Throws net::ListenError.
-std::unique_ptr<admin::HttpServer> make_control(const std::string& address, admin::Router& router,
-                                                net::TargetServer& server) {
+std::unique_ptr<http::HttpServer> make_control(const std::string& address, http::Router& router,
+                                               target_host::TargetServer& server) {
   if (address.empty()) return nullptr;
   config::Endpoint endpoint;
   parse_control_address(address, endpoint);  // checked by the command line
-  add_control_routes(router, server);
+  admin::add_control_routes(router, server);
   const bool is_tcp = endpoint.kind == config::Endpoint::Kind::tcp;
-  const admin::HttpAddress where{.endpoint = endpoint, .tls = nullptr, .token = nullptr, .local_names_only = is_tcp};
-  return std::make_unique<admin::HttpServer>(
-      std::vector{where}, router, net::ListenerSettings{.address = "--control", .limit = "of the control"});
+  const http::HttpAddress where{.endpoint = endpoint, .tls = nullptr, .token = nullptr, .local_names_only = is_tcp};
+  return std::make_unique<http::HttpServer>(std::vector{where}, router,
+                                            net::ListenerSettings{.address = "--control", .limit = "of the control"});
 }
 
 }  // namespace
@@ -85,13 +85,13 @@ std::string parse_control_address(const std::string& text, config::Endpoint& end
 }
 
 int target_command(const TargetCommandOptions& options) {
-  net::TargetServerOptions server_options;
+  target_host::TargetServerOptions server_options;
   config::parse_host_port(options.listen.front(), config::kIscsiPort, server_options.host, server_options.port);
   for (std::size_t i = 1; i < options.listen.size(); ++i) {
     auto& [host, port] = server_options.more.emplace_back();
     config::parse_host_port(options.listen[i], config::kIscsiPort, host, port);
   }
-  target::ServerOptions& settings = server_options.target;
+  iscsi_target::ServerOptions& settings = server_options.target;
   if (!set_chap(options, settings.chap)) return kBadUsage;
   server_options.faults = !options.control.empty();
   settings.queue_depth = options.queue_depth;
@@ -106,15 +106,15 @@ int target_command(const TargetCommandOptions& options) {
                          .format = options.log_format});
   if (!trouble.empty()) net::log::debug({}, "{}", trouble);
   Mediums mediums;
-  admin::Router router;
+  http::Router router;
   try {
     settings.targets.push_back(target_options(options, mediums));
     for (std::size_t i = 1; i < options.iqn.size(); ++i) {
-      target::TargetOptions again = settings.targets.front();
+      iscsi_target::TargetOptions again = settings.targets.front();
       again.name = options.iqn[i];
       settings.targets.push_back(std::move(again));
     }
-    net::TargetServer server(std::move(server_options));
+    target_host::TargetServer server(std::move(server_options));
     const auto control = make_control(options.control, router, server);
     server.start();
     // Scripts read the port from this line.

@@ -31,6 +31,8 @@ struct ExportConfig {
   PowerOnPolicy power_on = PowerOnPolicy::unexplained;
   SameDiskPolicy same_disk = SameDiskPolicy::share;
   proto::Micros silence = kTrustedSilence;  // of the LUN, after which it is asked again which disk it is
+
+  bool operator==(const ExportConfig&) const = default;
 };
 
 }  // namespace nbdgw::bridge

@@ -15,7 +15,7 @@ namespace nbdgw::bridge {
 /// A request that overlaps one in flight, or one that came earlier and still waits, waits itself: no later request
 /// overtakes an earlier one that it overlaps. The ranges in flight are therefore disjoint and live in a tree: O(log
 /// n) to enter and leave as long as nothing waits. With waiters each step looks at all of them, and there are at most
-/// as many as requests (limits in config.hpp).
+/// as many as requests (export_config.hpp).
 ///
 /// READ does not enter. The NBD protocol promises a client nothing about a READ that runs at the same time as a WRITE
 /// it has not yet been answered (section "Ordering of messages and writes": requests may be processed out of order,

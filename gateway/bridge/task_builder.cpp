@@ -127,10 +127,6 @@ void prepare_unmap(Segment& segment, const Abilities& can) noexcept {
 
 }  // namespace
 
-std::span<const std::byte> zero_page() noexcept {
-  return kZeroes;
-}
-
 void prepare(Segment& segment, const Abilities& can, bool fua) noexcept {
   switch (segment.step) {
     case Step::read:

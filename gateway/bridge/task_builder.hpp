@@ -8,9 +8,6 @@
 
 namespace nbdgw::bridge {
 
-/// The zero page: what WRITE SAME and zero writes send. Shared by all, never written to.
-std::span<const std::byte> zero_page() noexcept;
-
 /// Makes the command for what `segment` has to do next, anew for each sending: the abilities may have changed since.
 /// `fua` is for writes only. Sets segment.task_blocks. The step must be one that `can` allows
 /// (Export::revise_step()).

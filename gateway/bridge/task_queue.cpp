@@ -1,6 +1,7 @@
 #include "gateway/bridge/task_queue.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "proto/assert.hpp"
 
@@ -66,8 +67,9 @@ void TaskQueue::returned(Task& task) noexcept {
 }
 
 void TaskQueue::release_due(proto::Micros now) noexcept {
-  while (!delayed_.empty() && delayed_.begin()->due <= now) {
-    Task& task = *delayed_.begin();
+  // Each goes in front of those before it, so the one that was due first is the last to go there.
+  for (const auto end = delayed_.upper_bound(now); end != delayed_.begin();) {
+    Task& task = *std::prev(end);
     remove(task);
     push_front(task);
   }

@@ -21,7 +21,8 @@ class TaskQueue {
   /// The same command once more, also in front. Whoever asks for that has a proof in hand that the target does not
   /// run it any more.
   void again(Task& task, const initiator::Proof& proof) noexcept;
-  /// The same, not before `due`; release_due() then moves it to the front of the queue.
+  /// The same, not before `due`; release_due() then moves it to the front of the queue, of several the one that was
+  /// due first foremost.
   void again(Task& task, const initiator::Proof& proof, proto::Micros due) noexcept;
   /// Takes out a task that is ready or delayed.
   void remove(Task& task) noexcept;

@@ -142,7 +142,6 @@ void LogicalUnit::on_deadline(proto::Micros now) {
 void LogicalUnit::enter(State state, proto::Micros now) {
   NBDGW_ASSERT(may_follow(state_, state), "a step of the probe that leads nowhere");
   state_ = state;
-  entered_at_ = now;
   send_command(now);
 }
 

@@ -106,7 +106,6 @@ class LogicalUnit final : private CommandRunner::Owner {
 
   State state() const noexcept { return state_; }
   /// Since when.
-  proto::Micros entered_at() const noexcept { return entered_at_; }
   /// There are facts: the unit is, or has been, ready. They stay valid during a later probe and after it failed.
   bool has_facts() const noexcept { return has_facts_; }
   const Facts& facts() const noexcept { return facts_; }
@@ -164,7 +163,6 @@ class LogicalUnit final : private CommandRunner::Owner {
   std::uint64_t lun_;
 
   State state_ = State::idle;
-  proto::Micros entered_at_ = 0;
   bool capacity_only_ = false;    // this is a re-read: back to ready after the capacity
   bool identity_only_ = false;    // confirm_identity(): back to ready after those pages
   bool begin_again_ = false;      // probe() was called while a command was out

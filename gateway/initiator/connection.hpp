@@ -16,6 +16,7 @@
 #include "gateway/initiator/send_queue.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/task.hpp"
+#include "proto/engine.hpp"
 #include "proto/iscsi/negotiation.hpp"
 #include "proto/iscsi/pdu.hpp"
 #include "proto/time.hpp"
@@ -96,7 +97,7 @@ class Connection final : private PduHandler {
   void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
 
-  // Receiving (receive.cpp). Each returns why the connection must go, or none; detail_ may tell more.
+  // Receiving (connection_receive.cpp). Each returns why the connection must go, or none; detail_ may tell more.
   Placement place(const proto::iscsi::Bhs& bhs) override;
   ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
   Placement place_data_in(const proto::iscsi::Bhs& bhs);
@@ -115,7 +116,7 @@ class Connection final : private PduHandler {
   ConnectionError logout_rsp(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept;
 
-  // Sending (transmit.cpp, command.cpp, data_out.cpp).
+  // Sending (connection_transmit.cpp, connection_command.cpp, connection_data_out.cpp).
   void prep_scsi_cmd_pdu(Task& task);
   void prep_data_out_pdu(Task& task, DataOutSequence& sequence);
   void requeue_task(Task& task) noexcept;
@@ -181,5 +182,7 @@ class Connection final : private PduHandler {
   proto::iscsi::LoginStatus login_status_ = proto::iscsi::LoginStatus::success;
   ConnectionCounters counters_;
 };
+
+static_assert(proto::ReceivingEngine<Connection> && proto::SendingEngine<Connection>);  // its time is the session's
 
 }  // namespace nbdgw::initiator

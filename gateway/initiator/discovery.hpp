@@ -11,6 +11,7 @@
 #include "gateway/initiator/pdu_reader.hpp"
 #include "gateway/initiator/send_queue.hpp"
 #include "gateway/initiator/settings.hpp"
+#include "proto/engine.hpp"
 #include "proto/random.hpp"
 #include "proto/time.hpp"
 
@@ -85,5 +86,7 @@ class Discovery final : private PduHandler {
   std::string unread_;           // a pair of which the end has not come
   std::vector<DiscoveredTarget> targets_;
 };
+
+static_assert(proto::StreamEngine<Discovery>);
 
 }  // namespace nbdgw::initiator

@@ -148,14 +148,14 @@ class Escalation final : private CommandSink {
   bool restricted_may_send_command(std::uint64_t lun) const noexcept;
   bool restricted_may_send_data(const Task& task) noexcept;
 
-  // Deadlines (deadlines.cpp).
+  // Deadlines (escalation_deadlines.cpp).
   std::optional<proto::Micros> eh_cmd_timed_out(Task& task, proto::Micros now);
   void check_commands(proto::Micros now);
   void check_hole(proto::Micros now);
   void check_window(proto::Micros now);
   bool older_task_progressed(const Task& task) const noexcept;
 
-  // What a rung has come to (verification.cpp).
+  // What a rung has come to (escalation_verification.cpp).
   bool verifying() const noexcept { return verify_deadline_ != proto::kNever; }
   void verify(Climb climb, proto::Micros now);
   void send_verification(proto::Micros now);

@@ -95,7 +95,6 @@ ConnectionError PduReader::parse(PduHandler& handler, proto::Micros now) {
       bool complete = false;
       const ConnectionError error = parse_header(handler, now, complete);
       if (error != ConnectionError::none || !complete) return error;
-      if (generation != generation_) return ConnectionError::none;
     }
     if (phase_ == Phase::data) {
       take_data_from_staging();
@@ -133,7 +132,9 @@ ConnectionError PduReader::parse_header(PduHandler& handler, proto::Micros, bool
   if (data_length_ > max_data_length_) return ConnectionError::data_length;
   placement_ = {};
   if (data_length_ > 0) {
+    const std::uint32_t generation = generation_;
     placement_ = handler.place(bhs_);
+    if (generation != generation_) return ConnectionError::none;
     if (placement_.error != ConnectionError::none) return placement_.error;
     if (placement_.list.empty() && !placement_.discard) {
       if (data_length_ > kMaxControlLength) return ConnectionError::data_length;

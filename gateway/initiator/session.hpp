@@ -253,7 +253,7 @@ class Session final : public CommandTransport {
   proto::Micros last_sign_of_life() const noexcept;
   void fail_pending(Outcome outcome);
 
-  // Command window (transmit.cpp).
+  // Command window (session_transmit.cpp).
   void update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcept;
   bool window_open() const noexcept;
   bool could_send_command() const noexcept;
@@ -264,7 +264,7 @@ class Session final : public CommandTransport {
   void resume_queue() noexcept { queue_suspended_ = false; }
   void start_command(ScsiCommand& command, Task& task, Connection& connection, proto::Micros now);
 
-  // The one way a task ends (task.cpp).
+  // The one way a task ends (session_task.cpp).
   void complete_scsi_task(Task& task, Outcome outcome);
   void complete_task(Task& task, TaskState state);
   void put_task(Task& task);

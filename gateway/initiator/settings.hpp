@@ -31,6 +31,8 @@ struct ChapSettings {
   /// In the order of preference.
   std::vector<proto::iscsi::ChapAlgorithm> algorithms{proto::iscsi::kAllChapAlgorithms.begin(),
                                                       proto::iscsi::kAllChapAlgorithms.end()};
+
+  bool operator==(const ChapSettings&) const = default;
 };
 
 /// Whether a login that reinstates the session is believed to have ended the writes that were under way with all of
@@ -82,6 +84,8 @@ struct SessionSettings {
   proto::Micros logout_timeout = 15 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;
   proto::Micros nop_timeout = 5 * proto::kSecond;
+
+  bool operator==(const SessionSettings&) const = default;
 };
 
 }  // namespace nbdgw::initiator

@@ -215,22 +215,6 @@ void Connection::begin_drain(proto::Micros now) {
   advance(now);
 }
 
-void Connection::on_export_gone(proto::Micros now) {
-  const Step step(*this, now);
-  switch (phase_) {
-    case Phase::handshake:  // not attached to any export
-    case Phase::resuming:
-    case Phase::closing:
-    case Phase::closed:
-      return;
-    case Phase::transmission:
-    case Phase::parting:
-    case Phase::draining:
-    case Phase::disconnecting:
-      return enter(Phase::closing, CloseReason::export_gone);
-  }
-}
-
 proto::Micros Connection::next_deadline() const noexcept {
   if (handshake_ != nullptr && phase_ == Phase::handshake) return handshake_->next_deadline();
   return std::min(check_at_, resume_by_);

@@ -22,6 +22,7 @@
 #include "gateway/nbd/staging.hpp"
 #include "proto/assert.hpp"
 #include "proto/bell.hpp"
+#include "proto/engine.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::nbd {
@@ -67,11 +68,6 @@ struct ConnectionOptions {
 /// The backend tells outcomes by segment_done() and finish(), never from inside a call that the engine makes to it.
 class Connection {
  public:
-  /// Entries that the shell should offer to rx_buffers() and tx_buffers(). Fewer work, at the price of more system
-  /// calls (at least one of each).
-  static constexpr std::size_t kRxIovecs = 64;
-  static constexpr std::size_t kTxIovecs = 1024;
-
   enum class Phase : std::uint8_t {
     handshake,
     resuming,  // goes on after a restart: waits for its export, reads nothing
@@ -85,8 +81,8 @@ class Connection {
 
   /// The greeting is ready to be sent at once.
   Connection(ExportDirectoryPtr directory, const ConnectionOptions& options, proto::Micros now);
-  /// Goes on with a connection that another process has kept (handover.cpp): as in a handshake, its export is asked
-  /// for first.
+  /// Goes on with a connection that another process has kept (connection_handover.cpp): as in a handshake, its export
+  /// is asked for first.
   Connection(KeptConnection kept, const ConnectionOptions& options, proto::Micros now);
   ~Connection();
   Connection(const Connection&) = delete;
@@ -177,9 +173,6 @@ class Connection {
   /// Of a parked connection.
   KeptConnection kept() const;
 
-  /// The export is taken away: nothing new is read, what is ready goes out, then wants_close() turns true.
-  void on_export_gone(proto::Micros now);
-
   // ---- the backend ----
 
   /// READ: the data of this segment is there. With structured replies it may be sent at once. Once for each segment.
@@ -238,7 +231,7 @@ class Connection {
   void drop_replies();
   void abandon(Request& request);
 
-  // watch.cpp
+  // connection_watch.cpp
   bool leaving() const noexcept;
   bool owes_payload() const noexcept;
   void begin_watch(proto::Micros now) noexcept;
@@ -247,10 +240,10 @@ class Connection {
   bool stalls_others(proto::Micros now) const noexcept;
   void cut_off(CloseReason reason) noexcept;
 
-  // handover.cpp
+  // connection_handover.cpp
   void resume_on(Backend& backend, proto::Micros now);
 
-  // receive.cpp
+  // connection_receive.cpp
   bool reads() const noexcept;
   /// Payloads on their way are read, but no new request.
   bool leaves_requests() const noexcept { return phase_ == Phase::parting || phase_ == Phase::draining; }
@@ -323,5 +316,7 @@ class Connection {
 
   Counters counters_;
 };
+
+static_assert(proto::StreamEngine<Connection>);
 
 }  // namespace nbdgw::nbd

@@ -15,7 +15,6 @@
 
 #include "config/address.hpp"
 #include "gateway/net/clock.hpp"
-#include "gateway/net/event_log.hpp"
 #include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
 #include "gateway/net/tcp_options.hpp"
@@ -194,8 +193,8 @@ void Listener::take(const config::Endpoint& endpoint, UniqueFd inherited) {
 void Listener::start() {
   open_ = true;
   const std::string text = "listening on " + address_ + " (" + settings_.address + ")";
-  if (settings_.events != nullptr) {
-    settings_.events->add({}, {}, StateEvent{.kind = StateEvent::Kind::listener_open, .text = text});
+  if (settings_.observer != nullptr) {
+    settings_.observer->on_listener(ListenerObserver::News::open, text, 0);
   } else {
     log::info({}, "{}", text);
   }
@@ -203,9 +202,8 @@ void Listener::start() {
 }
 
 void Listener::stop() {
-  if (std::exchange(open_, false) && settings_.events != nullptr) {
-    settings_.events->add(
-        {}, {}, StateEvent{.kind = StateEvent::Kind::listener_closed, .text = "no longer listening on " + address_});
+  if (std::exchange(open_, false) && settings_.observer != nullptr) {
+    settings_.observer->on_listener(ListenerObserver::News::closed, "no longer listening on " + address_, 0);
   }
   timer_.cancel();
   boost::system::error_code ignored;
@@ -252,8 +250,7 @@ void Listener::accept_some() {
 void Listener::over_limit(int fd) {
   ++counters_.over_limit;
   const proto::Micros now = steady_now();
-  const Refusal reason = limit_.lowered() ? Refusal::open_files : Refusal::limit;
-  if (settings_.events != nullptr) return settings_.events->client_refused(reason, {}, peer_text(fd), now);
+  if (settings_.observer != nullptr) return settings_.observer->on_sent_away(limit_.lowered(), peer_text(fd), now);
   if (!may_log(now)) return;
   const std::string peer = peer_text(fd);
   log::warn({.client = peer}, "{}: {} sent away, there are {} clients already ({}); {} so far", address_, peer,
@@ -265,22 +262,18 @@ void Listener::over_limit(int fd) {
 void Listener::accepts_again() {
   if (failing_since_ == proto::kNever) return;
   const proto::Micros lasting = steady_now() - std::exchange(failing_since_, proto::kNever);
-  settings_.events->add(
-      {}, {},
-      StateEvent{.kind = StateEvent::Kind::listener_back,
-                 .text = address_ + ": clients are accepted again; for " + lasted(lasting) + " they were not",
-                 .duration = lasting});
+  settings_.observer->on_listener(ListenerObserver::News::back, address_ + ": clients are accepted again", lasting);
 }
 
 void Listener::pause(int error) {
   if (is_shortage(error)) ++counters_.out_of_fds;
   const proto::Micros now = steady_now();
   const std::string text = address_ + ": cannot accept clients: " + error_text(error) + advice_on_accept(error);
-  if (settings_.events == nullptr) {
+  if (settings_.observer == nullptr) {
     if (may_log(now)) log::error({}, "{}", text);
   } else if (failing_since_ == proto::kNever) {
     failing_since_ = now;
-    settings_.events->add({}, {}, StateEvent{.kind = StateEvent::Kind::listener_failing, .text = text});
+    settings_.observer->on_listener(ListenerObserver::News::failing, text, 0);
   }
   timer_.expires_after(std::chrono::microseconds(kAcceptPause));
   timer_.async_wait([this](const boost::system::error_code& cancelled) {

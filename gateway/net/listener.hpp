@@ -20,8 +20,6 @@ struct sockaddr_un;
 
 namespace nbdgw::net {
 
-class EventLog;
-
 /// Clients that are accepted before other listeners get their turn.
 inline constexpr int kAcceptsPerTurn = 64;
 /// How long a listener pauses when the system has no descriptor or memory for another client.
@@ -36,14 +34,31 @@ class ListenError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Told what becomes of a listener, on the control thread.
+class ListenerObserver {
+ public:
+  enum class News : std::uint8_t {
+    open,
+    closed,
+    failing,  // it cannot accept clients
+    back,     // it can again
+  };
+  /// `lasting`: of `back`, how long it could not.
+  virtual void on_listener(News news, const std::string& text, proto::Micros lasting) = 0;
+  /// A client was sent away, as there are as many as may be; `lowered`: as the limit of open files allows.
+  virtual void on_sent_away(bool lowered, const std::string& peer, proto::Micros now) = 0;
+
+ protected:
+  ~ListenerObserver() = default;
+};
+
 /// What differs between the listeners of different servers: how the keys are called that messages point to, and how
 /// many clients are accepted before others get their turn.
 struct ListenerSettings {
   const char* address = "listen.nbd";
   const char* limit = "limits.connections";
   int accepts_per_turn = kAcceptsPerTurn;
-  EventLog* events =
-      nullptr;  // where its states are told, and the clients that are sent away; null: in the log alone
+  ListenerObserver* observer = nullptr;  // null: the log alone is told
 };
 
 struct ListenerCounters {

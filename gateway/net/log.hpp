@@ -12,7 +12,7 @@
 #include "gateway/net/log_text.hpp"
 #include "proto/time.hpp"
 
-/// The log: the one way to write to it in gateway/net and gateway/admin (tests/unit/layering sees to that). From any
+/// The log: the one way to write to it in all that is no pure layer (tests/unit/layering sees to that). From any
 /// thread, and never waiting for whoever reads it: lines go into a bounded queue, which a thread of its own writes
 /// out (log_queue.hpp; gateway/app/logging.hpp starts it). What finds no room is dropped, counted and told.
 ///

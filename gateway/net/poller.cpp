@@ -35,8 +35,8 @@ void Poller::remove(int fd) noexcept {
 std::span<const epoll_event> Poller::wait(proto::Micros timeout) noexcept {
   int milliseconds = -1;
   if (timeout != proto::kNever) {
-    const proto::Micros rounded =
-        (std::max<proto::Micros>(timeout, 0) + proto::kMillisecond - 1) / proto::kMillisecond;
+    const proto::Micros left = std::max<proto::Micros>(timeout, 0);
+    const proto::Micros rounded = left / proto::kMillisecond + (left % proto::kMillisecond != 0 ? 1 : 0);
     milliseconds = static_cast<int>(std::min<proto::Micros>(rounded, std::numeric_limits<int>::max()));
   }
   const int n = ::epoll_wait(epoll_.get(), events_, kMaxEvents, milliseconds);

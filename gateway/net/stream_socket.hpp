@@ -9,6 +9,7 @@
 
 #include "gateway/net/poller.hpp"
 #include "gateway/net/unique_fd.hpp"
+#include "proto/engine.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::net {
@@ -22,12 +23,6 @@ inline constexpr std::size_t kTxBytesPerTurn = 8 * 1024 * 1024;
 inline constexpr std::size_t kMinLowWater = 128 * 1024;
 inline constexpr std::size_t kMaxLowWater = 1024 * 1024;
 
-/// Entries offered to an engine's rx_buffers(): enough for 1 MiB of payload in 64 KiB blocks, and for headers around
-/// it.
-inline constexpr std::size_t kRxIovecs = 64;
-/// Entries offered to an engine's tx_buffers(): what sendmsg(2) takes at once (UIO_MAXIOV).
-inline constexpr std::size_t kTxIovecs = 1024;
-
 /// What became of a receive or a send.
 enum class Transfer : std::uint8_t {
   done,         // nothing more to receive, or to send, for now
@@ -37,8 +32,8 @@ enum class Transfer : std::uint8_t {
   failed,       // the connection is gone; error() says why
 };
 
-/// A connected, non-blocking stream socket on a shard, and the loops that move bytes between it and an engine. An
-/// engine is anything with rx_buffers, on_received, tx_buffers and on_sent.
+/// A connected, non-blocking stream socket on a shard, and the loops that move bytes between it and an engine
+/// (proto/engine.hpp).
 class StreamSocket {
  public:
   StreamSocket() = default;
@@ -81,11 +76,11 @@ class StreamSocket {
 
   /// Receives until the socket has no more, the engine takes no more, or the turn's share is used up. A receive that
   /// does not fill what the engine offered has emptied the socket, so none follows it.
-  template <typename Engine>
+  template <proto::ReceivingEngine Engine>
   Transfer receive(Engine& engine, proto::Micros now) {
     std::size_t total = 0;
     while (total < kRxBytesPerTurn) {
-      iovec buffers[kRxIovecs];
+      iovec buffers[proto::kRxIovecs];
       const std::size_t count = engine.rx_buffers(buffers);
       if (count == 0) return Transfer::engine_full;
       std::size_t offered = 0;
@@ -105,11 +100,11 @@ class StreamSocket {
   Transfer discard() noexcept;
 
   /// Sends what the engine has, gathered. When the socket takes no more, waits for it to become writable (EPOLLOUT).
-  template <typename Engine>
+  template <proto::SendingEngine Engine>
   Transfer send(Engine& engine, proto::Micros now) {
     std::size_t total = 0;
     while (total < kTxBytesPerTurn) {
-      iovec buffers[kTxIovecs];
+      iovec buffers[proto::kTxIovecs];
       const std::size_t count = engine.tx_buffers(buffers);
       if (count == 0) {
         want_write(false);

@@ -77,19 +77,6 @@ std::optional<std::size_t> decode_base64(std::string_view text, std::span<std::u
 
 }  // namespace
 
-std::size_t chap_digest_length(ChapAlgorithm algorithm) noexcept {
-  switch (algorithm) {
-    case ChapAlgorithm::md5:
-      return 16;
-    case ChapAlgorithm::sha1:
-      return 20;
-    case ChapAlgorithm::sha256:
-    case ChapAlgorithm::sha3_256:
-      return 32;
-  }
-  return 0;
-}
-
 std::optional<ChapResponse> chap_response(ChapAlgorithm algorithm, std::uint8_t identifier, std::string_view secret,
                                           std::span<const std::uint8_t> challenge) noexcept {
   const EVP_MD* digest = digest_of(algorithm);
@@ -144,17 +131,6 @@ std::string encode_hex(std::span<const std::uint8_t> bytes) {
   for (const std::uint8_t byte : bytes) {
     text += kDigits[byte >> 4];
     text += kDigits[byte & 15];
-  }
-  return text;
-}
-
-std::string encode_base64(std::span<const std::uint8_t> bytes) {
-  std::string text = "0b";
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    const std::size_t n = std::min<std::size_t>(3, bytes.size() - at);
-    std::uint32_t bits = 0;
-    for (std::size_t i = 0; i < 3; ++i) bits = (bits << 8) | (i < n ? bytes[at + i] : 0U);
-    for (std::size_t i = 0; i < 4; ++i) text += i <= n ? kBase64[(bits >> (18 - 6 * i)) & 63] : '=';
   }
   return text;
 }

@@ -26,9 +26,6 @@ inline constexpr std::size_t kMaxChapSecretLength = 255;
 /// The RFC wants secrets of at least 96 bits where the channel is not encrypted (section 9.2.1).
 inline constexpr std::size_t kMinChapSecretLength = 12;
 
-/// Bytes of a response, 0 for a number that we do not know.
-std::size_t chap_digest_length(ChapAlgorithm algorithm) noexcept;
-
 struct ChapResponse {
   std::array<std::uint8_t, kMaxChapDigestLength> bytes{};
   std::size_t length = 0;
@@ -54,8 +51,6 @@ std::optional<std::size_t> decode_binary(std::string_view text, std::span<std::u
 
 /// "0x..." for these bytes.
 std::string encode_hex(std::span<const std::uint8_t> bytes);
-/// "0b..." for these bytes.
-std::string encode_base64(std::span<const std::uint8_t> bytes);
 
 /// Takes the same time wherever the first difference is. Different lengths are different.
 bool constant_time_equal(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b) noexcept;

@@ -30,6 +30,8 @@ ASAN_RECOVERY = ["TgtCuts", "GhostWrite", "PowerLoss", "PathLoss", "OtherPortalG
 TSAN_INTEROP = ["TgtDefaults.test_0", "Restart.test_tgtd_once", "Drain", "TargetDown.test_sigterm",
                 "test_admin_api.Replay", "test_admin_api_verbs", "test_admin_load", "test_restart.Restart.test_fio_over"]
 
+THREADED = ["net", "shard", "control", "target_host"]  # the layers whose unit tests have threads
+
 DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
 REASON = re.compile(r"ERROR|CRASHED|Sanitizer|runtime error|broken invariant|no end in time|NBDGW_SEED=")
 REASONS = 20
@@ -195,6 +197,12 @@ def clang_format():
     return None
 
 
+def check_headers(counts):
+    before = counts.failed
+    build("release", ["nbdgw_headers"], counts)
+    counts.add("headers", int(counts.failed == before), 0)
+
+
 def check_format(counts):
     program = clang_format()
     if program is None:
@@ -231,7 +239,8 @@ LANES = [
     Lane("build-asan", "all, under AddressSanitizer and UndefinedBehaviorSanitizer", 12,
          lambda c: build("asan", [], c), builds=True, gives_way=True),
     Lane("build-tsan", "the program and the tests of threads, under ThreadSanitizer", 6,
-         lambda c: build("tsan", ["test_net", "nbdgw"], c), builds=True, gives_way=True),
+         lambda c: build("tsan", [*(f"test_{name}" for name in THREADED), "nbdgw"], c), builds=True, gives_way=True),
+    Lane("headers", "each header compiles alone", 4, check_headers, "build-release", builds=True, gives_way=True),
     Lane("debian", "the other Debian: demo, unit tests and package, all without sanitizers", 18,
          run_program("tests/debian/run.py"), builds=True),
     Lane("format", "layout of the sources", 0.5, check_format),
@@ -252,7 +261,7 @@ LANES = [
          "build-asan"),
     Lane("recovery-asan", "recovery, where the code is ours", 3,
          lambda c: run_recovery("asan", c, lambda name: any(pattern in name for pattern in ASAN_RECOVERY)), "build-asan"),
-    Lane("unit-tsan", "the unit tests with threads", 1, lambda c: run_unit("tsan", c, lambda name: name == "net"),
+    Lane("unit-tsan", "the unit tests with threads", 1, lambda c: run_unit("tsan", c, THREADED.__contains__),
          "build-tsan"),
     Lane("interop-tsan", "threads under load, verbs and ends", 3, lambda c: run_interop("tsan", c, TSAN_INTEROP),
          "build-tsan"),

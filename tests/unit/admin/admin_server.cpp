@@ -5,12 +5,12 @@
 
 #include <doctest/doctest.h>
 
-#include "gateway/admin/tls_context.hpp"
-#include "gateway/net/gateway.hpp"
-#include "gateway/net/target_server.hpp"
-#include "gateway/target/memory_medium.hpp"
-#include "tests/unit/admin/http_client.hpp"
-#include "tests/unit/admin/tls_client.hpp"
+#include "gateway/control/gateway.hpp"
+#include "gateway/http/tls_context.hpp"
+#include "gateway/iscsi_target/memory_medium.hpp"
+#include "gateway/target_host/server.hpp"
+#include "tests/unit/http/http_client.hpp"
+#include "tests/unit/http/tls_client.hpp"
 
 using namespace nbdgw;
 using nbdgw::test::becomes_true;
@@ -23,13 +23,13 @@ namespace {
 
 constexpr const char* kIqn = "iqn.2026-11.io.nbdgw:watched";
 
-config::AdminEndpoint http(bool tls = false) {
+config::AdminEndpoint listening(bool tls = false) {
   return {{.kind = config::Endpoint::Kind::tcp, .host = "127.0.0.1", .port = 0, .path = {}}, tls};
 }
 
 /// A gateway with one export, its target, and the admin server.
 struct Watched {
-  explicit Watched(std::vector<config::AdminEndpoint> addresses = {http()}, config::Admin admin_config = {}) {
+  explicit Watched(std::vector<config::AdminEndpoint> addresses = {listening()}, config::Admin admin_config = {}) {
     start_target();
     config.listen.nbd.push_back({.kind = config::Endpoint::Kind::tcp, .host = "127.0.0.1", .port = 0, .path = {}});
     config.listen.admin = std::move(addresses);
@@ -48,21 +48,21 @@ struct Watched {
     admin->start();
   }
   void start_target() {
-    net::TargetServerOptions options;
+    target_host::TargetServerOptions options;
     options.port = port;
     options.target.targets.push_back({.name = kIqn, .alias = {}, .luns = {}});
     options.target.targets[0].luns.push_back({.number = 1, .medium = &medium, .serial = {}});
-    target = std::make_unique<net::TargetServer>(options);
+    target = std::make_unique<target_host::TargetServer>(options);
     target->start();
     port = target->port();
   }
   HttpClient client() const { return HttpClient(admin->port()); }
 
   std::uint16_t port = 0;
-  target::MemoryMedium medium{1 << 20};
-  std::unique_ptr<net::TargetServer> target;
+  iscsi_target::MemoryMedium medium{1 << 20};
+  std::unique_ptr<target_host::TargetServer> target;
   config::Config config;
-  std::optional<net::Gateway> gateway;
+  std::optional<control::Gateway> gateway;
   std::optional<admin::AdminServer> admin;
 };
 
@@ -97,15 +97,15 @@ TEST_CASE("admin server: is not ready while an operator keeps clients out") {
     return client.ask("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
   };
   REQUIRE(becomes_true([&] { return get("/readyz") == 200; }));
-  watched.gateway->drain_clients(true, false, [](const net::Verdict&) {});
+  watched.gateway->drain_clients(true, false, [](const control::Verdict&) {});
   REQUIRE(becomes_true([&] { return get("/readyz") == 503; }));
   CHECK(client.body == "[-] gateway: drained by an operator, takes no new clients\nreadyz: failed\n");
-  watched.gateway->drain_clients(false, false, [](const net::Verdict&) {});
+  watched.gateway->drain_clients(false, false, [](const control::Verdict&) {});
   REQUIRE(becomes_true([&] { return get("/readyz") == 200; }));
-  watched.gateway->set_export_state("vol0", net::AdminState::maint, false, [](const net::Verdict&) {});
+  watched.gateway->set_export_state("vol0", shard::AdminState::maint, false, [](const control::Verdict&) {});
   REQUIRE(becomes_true([&] { return get("/readyz") == 503; }));
   CHECK(client.body == "[-] export vol0: online, an operator lets no new clients in\nreadyz: failed\n");
-  watched.gateway->set_export_state("vol0", net::AdminState::ready, false, [](const net::Verdict&) {});
+  watched.gateway->set_export_state("vol0", shard::AdminState::ready, false, [](const control::Verdict&) {});
   CHECK(becomes_true([&] { return get("/readyz") == 200; }));
 }
 
@@ -141,7 +141,7 @@ TEST_CASE("admin server: addresses, token, TLS") {
     settings.token = "the-token-of-all";
     settings.tls = {{"c", server.certificate}, {"k", server.key}, config::PemFile{"a", root.certificate}};
     const config::AdminEndpoint local{{.kind = config::Endpoint::Kind::unix_socket, .host = {}, .path = path}, false};
-    Watched watched({http(), http(true), local}, settings);
+    Watched watched({listening(), listening(true), local}, settings);
     CHECK(watched.admin->addresses() == std::vector{"http://127.0.0.1:" + std::to_string(watched.admin->port(0)),
                                                     "https://127.0.0.1:" + std::to_string(watched.admin->port(1)),
                                                     "unix://" + path});
@@ -165,7 +165,7 @@ TEST_CASE("admin server: addresses, token, TLS") {
 TEST_CASE("admin server: another token holds from the next request on, for those who are connected, too") {
   config::Admin settings;
   settings.token = "the-token-of-all";
-  Watched watched({http()}, settings);
+  Watched watched({listening()}, settings);
   HttpClient client = watched.client();
   const auto ask = [&](const std::string& token) {
     return client.ask("GET / HTTP/1.1\r\nHost: gateway.example\r\nAuthorization: Bearer " + token + "\r\n\r\n");
@@ -197,13 +197,13 @@ TEST_CASE("admin server: another certificate is shown to whoever connects, and o
   const Identity other_own = make_identity({.name = "ops", .authority = &other_root});
   config::Admin settings;
   settings.tls = {{"c", server.certificate}, {"k", server.key}, config::PemFile{"a", root.certificate}};
-  Watched watched({http(true)}, settings);
+  Watched watched({listening(true)}, settings);
   TlsClient known(watched.admin->port(0), {.authority = &root, .own = &own});
   REQUIRE(known.shake_hands());
   CHECK(known.ask("/livez").starts_with("HTTP/1.1 200"));
 
   settings.tls = {{"c", other_server.certificate}, {"k", server.key}, config::PemFile{"a", other_root.certificate}};
-  CHECK_THROWS_AS(watched.admin->prepare(settings), admin::TlsError);  // not its key: all stays as it is
+  CHECK_THROWS_AS(watched.admin->prepare(settings), http::TlsError);  // not its key: all stays as it is
   CHECK(known.ask("/livez").starts_with("HTTP/1.1 200"));
   settings.tls->key.text = other_server.key;
   watched.admin->prepare(settings)();
@@ -220,14 +220,14 @@ TEST_CASE("admin server: what cannot be opened says why, before the gateway is s
   Watched watched;
   config::Config config = watched.config;
   config.listen.admin[0].endpoint.port = watched.admin->port();
-  net::Gateway gateway(config);
+  control::Gateway gateway(config);
   try {
     admin::AdminServer second(config, gateway);
     FAIL("two servers on one port");
   } catch (const net::ListenError& e) {
     CHECK(std::string(e.what()).find("change listen.admin") != std::string::npos);
   }
-  config.listen.admin = {http(true)};
+  config.listen.admin = {listening(true)};
   config.admin.tls = {{"c", "nothing"}, {"k", "nothing"}, std::nullopt};
-  CHECK_THROWS_AS(admin::AdminServer(config, gateway), admin::TlsError);
+  CHECK_THROWS_AS(admin::AdminServer(config, gateway), http::TlsError);
 }

@@ -13,7 +13,7 @@ using initiator::RecoveryEvent;
 
 namespace {
 
-net::EventRecord rung_record() {
+shard::EventRecord rung_record() {
   RecoveryEvent event;
   event.rung = initiator::Rung::abort_task;
   event.scope = initiator::RungScope::task;
@@ -30,7 +30,7 @@ net::EventRecord rung_record() {
 }  // namespace
 
 TEST_CASE("API JSON: an export that has never been online shows no numbers of a LUN") {
-  net::ExportView view;
+  shard::ExportView view;
   view.name = "vol0";
   view.state = bridge::ExportState::offline;
   view.reason = "no path";
@@ -45,9 +45,9 @@ TEST_CASE("API JSON: an export that has never been online shows no numbers of a 
 }
 
 TEST_CASE("API JSON: an export with its counters and its LUN") {
-  net::ExportView view;
+  shard::ExportView view;
   view.known = true;
-  view.admin_state = net::AdminState::maint;
+  view.admin_state = shard::AdminState::maint;
   view.info.size = 1 << 20;
   view.facts.block_length = 512;
   view.facts.blocks = 2048;
@@ -73,7 +73,7 @@ TEST_CASE("API JSON: an export with its counters and its LUN") {
 }
 
 TEST_CASE("API JSON: clients") {
-  net::ClientView view;
+  shard::ClientView view;
   view.id = 3;
   view.counters.requests[0] = 5;
   view.counters.requests[9] = 1;
@@ -93,7 +93,7 @@ TEST_CASE("API JSON: clients") {
 }
 
 TEST_CASE("API JSON: sessions, what they climb, and tasks") {
-  net::SessionView view;
+  shard::SessionView view;
   view.target = "t";
   view.state = initiator::SessionState::logged_in;
   view.connections.emplace_back().cid = 4;
@@ -111,7 +111,7 @@ TEST_CASE("API JSON: sessions, what they climb, and tasks") {
   shown = to_json(view);
   CHECK(shown.at("climb").at("lun") == 300);
   CHECK(shown.at("climb").at("by_hand") == true);
-  net::TaskView task;
+  shard::TaskView task;
   task.opcode = 0x8a;
   CHECK(to_json(task).at("opcode") == "WRITE(16)");
   task.opcode = 0xc7;
@@ -135,7 +135,7 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
                              {"outcome", "refused"},
                              {"duration_seconds", 0.0015},
                              {"operation", 9}});
-  net::EventRecord record = rung_record();
+  shard::EventRecord record = rung_record();
   std::get<RecoveryEvent>(record.event).lun = RecoveryEvent::kNoLun;
   CHECK_FALSE(to_json(record, 0).contains("lun"));
   CHECK_FALSE(to_json(record, 0).contains("operation"));
@@ -171,8 +171,8 @@ TEST_CASE("API JSON: events have what applies to them, and nothing else") {
 }
 
 TEST_CASE("API JSON: an error that a client was told, a rung that begins, and states") {
-  net::EventRecord record = rung_record();
-  record.event = net::RungBegun{std::get<RecoveryEvent>(record.event)};
+  shard::EventRecord record = rung_record();
+  record.event = shard::RungBegun{std::get<RecoveryEvent>(record.event)};
   CHECK(to_json(record, 0).at("kind") == "rung_begun");
   CHECK(to_json(record, 0).at("text") == "is aborting a task");
   CHECK_FALSE(to_json(record, 0).contains("outcome"));
@@ -200,7 +200,7 @@ TEST_CASE("API JSON: an error that a client was told, a rung that begins, and st
   CHECK(shown.at("tries") == 6);
   CHECK(shown.at("duration_seconds") == 1.0);
   CHECK_FALSE(shown.contains("status"));
-  net::StateEvent state{.kind = net::StateEvent::Kind::clients_refused, .text = "away", .reason = "limit"};
+  shard::StateEvent state{.kind = shard::StateEvent::Kind::clients_refused, .text = "away", .reason = "limit"};
   state.count = 2;
   record = {.sequence = 6, .at = 0, .target = {}, .exported = {}, .event = state};
   shown = to_json(record, 0);
@@ -212,7 +212,7 @@ TEST_CASE("API JSON: an error that a client was told, a rung that begins, and st
 }
 
 TEST_CASE("API JSON: lists are in the same order whatever the shards are") {
-  net::GatewayView view;
+  shard::GatewayView view;
   view.shards.resize(2);
   view.shards[0].exports.resize(1);
   view.shards[0].exports[0].name = "b";

@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "config/parse.hpp"
-#include "gateway/admin/json_text.hpp"
+#include "gateway/http/json_text.hpp"
 
 using namespace nbdgw;
 
@@ -54,7 +54,7 @@ TEST_CASE("configuration JSON: is read back as the same configuration, and shows
   for (const auto& error : first.errors) MESSAGE(error.to_string());
   REQUIRE(first.config);
   const boost::json::object shown = admin::to_json(*first.config);
-  const std::string text = admin::to_text(shown);
+  const std::string text = http::to_text(shown);
   CHECK(text.find(kSecret) == std::string::npos);
   CHECK(shown.at("admin").at("token_file") == "/etc/nbdgw/tokens/admin");
   CHECK(shown.at("targets").at(0).at("auth").at("chap").at("secret_file") == "/etc/secret");
@@ -77,7 +77,7 @@ TEST_CASE("configuration JSON: automatic workers are read back, too") {
           "exports":[{"name":"e","target":"t","lun":0}]})",
       "x", files);
   REQUIRE(parsed.config);
-  const config::ParseResult again = config::parse(admin::to_text(admin::to_json(*parsed.config)), "x", files);
+  const config::ParseResult again = config::parse(http::to_text(admin::to_json(*parsed.config)), "x", files);
   REQUIRE(again.config);
   CHECK(*again.config == *parsed.config);
 }

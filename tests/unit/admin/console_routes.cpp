@@ -8,6 +8,7 @@
 #include "gateway/admin/assets.hpp"
 
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 
 namespace {
 

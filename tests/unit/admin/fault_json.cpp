@@ -6,7 +6,7 @@
 
 using namespace nbdgw;
 using admin::parse_fault;
-using target::Fault;
+using iscsi_target::Fault;
 
 namespace {
 
@@ -75,7 +75,7 @@ TEST_CASE("fault json: every kind, with its defaults") {
        }) {
     CHECK(shown(each.posted) == R"({"id":1,"fault":)" + each.shown + end);
   }
-  CHECK(target::all_fault_traits().size() == 29);  // the kinds above
+  CHECK(iscsi_target::all_fault_traits().size() == 29);  // the kinds above
 }
 
 TEST_CASE("fault json: scopes and triggers") {

@@ -4,11 +4,11 @@
 
 #include <doctest/doctest.h>
 
-#include "gateway/admin/http_server.hpp"
-#include "gateway/net/target_server.hpp"
-#include "gateway/target/memory_medium.hpp"
-#include "tests/unit/admin/http_client.hpp"
-#include "tests/unit/admin/served.hpp"
+#include "gateway/http/server.hpp"
+#include "gateway/iscsi_target/memory_medium.hpp"
+#include "gateway/target_host/server.hpp"
+#include "tests/unit/http/http_client.hpp"
+#include "tests/unit/http/served.hpp"
 
 using namespace nbdgw;
 using test::HttpClient;
@@ -18,21 +18,20 @@ namespace {
 /// A target with its control, as `nbdgw target --control` has it.
 struct Controlled {
   Controlled() {
-    net::TargetServerOptions options{.port = 0, .target = {}, .faults = true};
+    target_host::TargetServerOptions options{.port = 0, .target = {}, .faults = true};
     options.target.buffer_bytes = 64 << 20;
     options.target.targets.push_back({.name = "iqn.2026-11.io.nbdgw:controlled", .alias = "", .luns = {}});
     options.target.targets[0].luns.push_back({.number = 1, .medium = &disk, .serial = ""});
-    target = std::make_unique<net::TargetServer>(std::move(options));
-    add_control_routes(router, *target);
-    control =
-        std::make_unique<admin::HttpServer>(std::vector{test::local_address()}, router, net::ListenerSettings{});
+    target = std::make_unique<target_host::TargetServer>(std::move(options));
+    admin::add_control_routes(router, *target);
+    control = std::make_unique<http::HttpServer>(std::vector{test::local_address()}, router, net::ListenerSettings{});
     target->start();
     control->start();
   }
-  target::MemoryMedium disk{1 << 20};
-  std::unique_ptr<net::TargetServer> target;
-  admin::Router router;
-  std::unique_ptr<admin::HttpServer> control;
+  iscsi_target::MemoryMedium disk{1 << 20};
+  std::unique_ptr<target_host::TargetServer> target;
+  http::Router router;
+  std::unique_ptr<http::HttpServer> control;
 };
 
 boost::json::array faults(HttpClient& client) {
@@ -81,7 +80,7 @@ TEST_CASE("fault routes: what is refused") {
   CHECK(client.post("/v1/faults", R"({"fault":"busy"})", "") == 415);
   CHECK(client.post("/v1/faults/1", R"({"fault":"busy"})") == 405);
   CHECK(faults(client).empty());
-  for (std::size_t i = 0; i < target::Faults::kMaxFaults; ++i)
+  for (std::size_t i = 0; i < iscsi_target::Faults::kMaxFaults; ++i)
     REQUIRE(client.post("/v1/faults", R"({"fault":"busy"})") == 201);
   CHECK(client.post("/v1/faults", R"({"fault":"busy"})") == 409);
   CHECK(client.body.find("too_many_faults") != std::string::npos);

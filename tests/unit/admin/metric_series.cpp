@@ -12,6 +12,7 @@
 #include "tests/unit/random.hpp"
 
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 using nbdgw::proto::DurationHistogram;
 using nbdgw::proto::kDurationBuckets;
 namespace prom = prometheus;

@@ -16,6 +16,7 @@
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 
 namespace {
 
@@ -57,25 +58,34 @@ std::string value_of(const std::string& page, const std::string& series) {
   return page.substr(begin, page.find('\n', begin) - begin);
 }
 
-net::ExportView exported(const std::string& name) {
-  net::ExportView view;
+shard::ExportView exported(const std::string& name) {
+  shard::ExportView view;
   view.name = name;
   return view;
 }
 
-net::SessionView session(const std::string& target, std::size_t connections = 2) {
-  net::SessionView view;
+shard::SessionView session(const std::string& target, std::size_t connections = 2) {
+  shard::SessionView view;
   view.target = target;
   view.connections.resize(connections);
   for (std::size_t i = 0; i < connections; ++i) view.connections[i].cid = static_cast<std::uint16_t>(i);
   return view;
 }
 
-MetricsSnapshot snapshot() {
-  MetricsSnapshot made;
+/// All that a page is made of, to be changed at will.
+struct Snapshot {
+  operator MetricsSnapshot() const { return {gateway, admin, process, log}; }
+  shard::GatewayView gateway;
+  AdminFigures admin;
+  ProcessFigures process;
+  LogCounts log;
+};
+
+Snapshot snapshot() {
+  Snapshot made;
   made.gateway.shards.resize(2);
   for (std::uint32_t i = 0; i < 2; ++i) {
-    net::ShardView& shard = made.gateway.shards[i];
+    shard::ShardView& shard = made.gateway.shards[i];
     shard.index = i;
     shard.exports = {exported("vol" + std::to_string(2 * i)), exported("vol" + std::to_string(2 * i + 1))};
     shard.sessions = {session("array" + std::to_string(i))};
@@ -92,27 +102,27 @@ std::string joined(const SharedText& page) {
   return all;
 }
 
-std::string text_of(MetricsPage& page, const MetricsSnapshot& now) {
+std::string text_of(MetricsPage& page, const Snapshot& now) {
   return joined(page.render(now));
 }
 
-std::string text_of_new(const MetricsSnapshot& now) {
+std::string text_of_new(const Snapshot& now) {
   MetricsPage page;
   return text_of(page, now);
 }
 
 /// Something happens to any of them, or nothing.
-void change_something(MetricsSnapshot& now, std::mt19937_64& random) {
-  for (net::ShardView& shard : now.gateway.shards) {
+void change_something(Snapshot& now, std::mt19937_64& random) {
+  for (shard::ShardView& shard : now.gateway.shards) {
     if (random() % 2 == 0) shard.memory_used = random() >> (random() % 64);
-    for (net::ExportView& each : shard.exports) {
+    for (shard::ExportView& each : shard.exports) {
       if (random() % 2 == 0) each.counters.durations.write.add(static_cast<proto::Micros>(random() % 100'000'000));
       if (random() % 4 == 0) each.counters.durations.trim.add(7);
       if (random() % 8 == 0) each.counters.durations = {};  // it was made anew
       if (random() % 2 == 0) each.oldest_request = static_cast<proto::Micros>(random() % 10'000'000);
       if (random() % 2 == 0) each.nbd.requests[random() % each.nbd.requests.size()] += random() % 1000;
     }
-    for (net::SessionView& each : shard.sessions) {
+    for (shard::SessionView& each : shard.sessions) {
       if (random() % 2 == 0) each.window = static_cast<std::uint32_t>(random() % 130);
       if (random() % 10 == 0) each.connections.resize(random() % 4);
       if (random() % 4 == 0) each.counters.rung_durations[random() % initiator::kRungCount].add(1'000);
@@ -141,7 +151,7 @@ const Metric* metric_of(std::string name, bool& bucket) {
 
 TEST_CASE("metrics page: every metric of the catalogue, with its labels, and nothing else") {
   MetricsPage page;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   now.gateway.shards[0].exports[0].counters.durations.read.add(1);
   now.gateway.shards[0].sessions[0].counters.rung_durations[0].add(1);
   const std::string text = text_of(page, now);
@@ -222,7 +232,7 @@ TEST_CASE("metrics page: known series are there from the start, with 0") {
 
 TEST_CASE("metrics page: a histogram of one command or rung comes with its first duration, and stays") {
   MetricsPage page;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   const std::string trims = R"-(nbdgw_nbd_request_duration_seconds_count{export="vol1",command="trim"})-";
   const std::string writes = R"-(nbdgw_nbd_request_duration_seconds_count{export="vol1",command="write"})-";
   CHECK(text_of(page, now).find("nbdgw_nbd_request_duration_seconds_count") == std::string::npos);
@@ -239,7 +249,7 @@ TEST_CASE("metrics page: a histogram of one command or rung comes with its first
 }
 
 TEST_CASE("metrics page: values come from where they belong") {
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   now.gateway.draining = true;
   now.gateway.over_limit = 4;
   now.gateway.out_of_descriptors = 5;
@@ -248,9 +258,9 @@ TEST_CASE("metrics page: values come from where they belong") {
   now.gateway.shards[0].closed[static_cast<std::size_t>(nbd::CloseReason::disc)] = 10;
   now.gateway.shards[1].closed[static_cast<std::size_t>(nbd::CloseReason::disc)] = 20;
   now.gateway.shards[1].memory_used = 4096;
-  net::ExportView& vol = now.gateway.shards[1].exports[0];
+  shard::ExportView& vol = now.gateway.shards[1].exports[0];
   vol.state = bridge::ExportState::online;
-  vol.admin_state = net::AdminState::drain;
+  vol.admin_state = shard::AdminState::drain;
   vol.oldest_request = 1'500'000;
   vol.tasks_queued = 3;
   vol.tasks_delayed = 4;
@@ -259,7 +269,7 @@ TEST_CASE("metrics page: values come from where they belong") {
   vol.nbd.replies[nbd::Counters::index_of(proto::nbd::Error::eio)] = 7;
   vol.nbd.replies[nbd::Counters::index_of(proto::nbd::Error::none)] = 999;
   vol.counters.durations.flush.add(70);
-  net::SessionView& array = now.gateway.shards[0].sessions[0];
+  shard::SessionView& array = now.gateway.shards[0].sessions[0];
   array.state = initiator::SessionState::logged_in;
   array.connections[1].state = initiator::ConnectionState::started;
   array.connections[0].counters.sent(proto::iscsi::Opcode::scsi_command);
@@ -329,7 +339,7 @@ TEST_CASE("metrics page: values come from where they belong") {
 
 TEST_CASE("metrics page: what is kept from the last scrape is what a new page would write") {
   MetricsPage kept;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   const auto check = [&] { CHECK(text_of(kept, now) == text_of_new(now)); };
   check();
   check();
@@ -374,7 +384,7 @@ TEST_CASE(
     "metrics page: written over in place it is what a new one would be, and answers on their way stay as they were") {
   std::mt19937_64 random = test::seeded_random();
   MetricsPage kept;
-  MetricsSnapshot now = snapshot();
+  Snapshot now = snapshot();
   std::vector<std::pair<SharedText, std::string>> held;
   for (int round = 0; round < 300; ++round) {
     change_something(now, random);

@@ -7,33 +7,32 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/unit/admin/http_client.hpp"
-#include "tests/unit/admin/served.hpp"
+#include "tests/unit/http/http_client.hpp"
+#include "tests/unit/http/served.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 using nbdgw::test::becomes_true;
 using nbdgw::test::HttpClient;
 using nbdgw::test::local_address;
 
 namespace {
 
-using Done = std::function<void(net::GatewayView)>;
+using Done = std::function<void(shard::GatewayView)>;
 
 class Scraped {
  public:
   explicit Scraped(proto::Micros limit = kScrapeLimit) {
     server_ = std::make_unique<HttpServer>(std::vector{local_address()}, router_, net::ListenerSettings{});
-    metrics_.emplace(MetricsSource{.view = [this](Done done) { on_view(std::move(done)); },
-                                   .admin =
-                                       [](const net::GatewayView& view) {
-                                         AdminFigures figures;
-                                         figures.version = "1.2.3";
-                                         figures.ready = !view.draining;
-                                         return figures;
-                                       },
-                                   .limit = limit},
-                     server_->postbox());
+    desk_.emplace([this](bool, Done done) { on_view(std::move(done)); }, server_->postbox());
+    const auto figures_of = [](const shard::GatewayView& view) {
+      AdminFigures figures;
+      figures.version = "1.2.3";
+      figures.ready = !view.draining;
+      return figures;
+    };
+    metrics_.emplace(*desk_, figures_of, limit);
     add_metrics_routes(router_, *metrics_);
     server_->start();
   }
@@ -64,6 +63,7 @@ class Scraped {
   std::vector<Done> waiting_;
   Router router_;
   std::unique_ptr<HttpServer> server_;
+  std::optional<ViewDesk> desk_;
   std::optional<Metrics> metrics_;
 };
 
@@ -111,7 +111,7 @@ TEST_CASE("metrics: scrapes that come together share one look at the shards") {
   CHECK(last.get("/nothing") == 404);
   auto owed = scraped.owed();
   REQUIRE(owed.size() == 1);
-  net::GatewayView view;
+  shard::GatewayView view;
   view.draining = true;
   owed[0](view);
   for (HttpClient& each : clients) {

@@ -20,7 +20,7 @@ Change change(Verb verb = Verb::reset_lun) {
   return {verb, "target t LUN 1", false, "somebody"};
 }
 
-net::EventRecord record(Rung rung, RungOutcome outcome, std::uint32_t request, const std::string& target = "t") {
+shard::EventRecord record(Rung rung, RungOutcome outcome, std::uint32_t request, const std::string& target = "t") {
   RecoveryEvent event;
   event.rung = rung;
   event.outcome = outcome;
@@ -30,9 +30,9 @@ net::EventRecord record(Rung rung, RungOutcome outcome, std::uint32_t request, c
   return {.sequence = 1, .at = 0, .target = target, .exported = {}, .event = event};
 }
 
-net::GatewayView with_clients(std::initializer_list<std::uint64_t> ids) {
-  net::GatewayView view;
-  net::ShardView& shard = view.shards.emplace_back();
+shard::GatewayView with_clients(std::initializer_list<std::uint64_t> ids) {
+  shard::GatewayView view;
+  shard::ShardView& shard = view.shards.emplace_back();
   for (const std::uint64_t id : ids) shard.clients.emplace_back().id = id;
   return view;
 }
@@ -77,7 +77,7 @@ TEST_CASE("operations: a rescan ends with the event of its number, and tells wha
   for (const bool good : {true, false}) {
     Operations operations;
     const std::uint64_t id = operations.begin(change(Verb::rescan_export), "begun", by_request(7), at(0)).id;
-    net::EventRecord record{.sequence = 1, .at = 0, .target = "t", .exported = "vol0", .event = {}};
+    shard::EventRecord record{.sequence = 1, .at = 0, .target = "t", .exported = "vol0", .event = {}};
     bridge::CacheEvent event;
     event.kind = bridge::CacheEvent::Kind::grown;
     record.event = event;

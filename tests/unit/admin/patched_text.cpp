@@ -9,6 +9,7 @@
 #include "tests/unit/random.hpp"
 
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 
 namespace {
 

@@ -6,16 +6,19 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/unit/admin/http_client.hpp"
-#include "tests/unit/admin/served.hpp"
+#include "tests/unit/http/http_client.hpp"
+#include "tests/unit/http/served.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::admin;
+using namespace nbdgw::http;
 using nbdgw::test::becomes_true;
 using nbdgw::test::HttpClient;
 using nbdgw::test::local_address;
 
 namespace {
+
+using Done = std::function<void(shard::GatewayView)>;
 
 /// Two shards and two exports; the second export is not required.
 class Asked {
@@ -24,20 +27,20 @@ class Asked {
     view.addresses = {"tcp://127.0.0.1:1"};
     view.shards.resize(2);
     for (int i = 0; i < 2; ++i) {
-      net::ExportView& exported = view.shards[i].exports.emplace_back();
+      shard::ExportView& exported = view.shards[i].exports.emplace_back();
       exported.name = "vol" + std::to_string(i);
       exported.state = bridge::ExportState::online;
       exported.known = true;
       exported.required = i == 0;
     }
     server_ = std::make_unique<HttpServer>(std::vector{local_address()}, router_, net::ListenerSettings{});
+    desk_.emplace([this](bool, Done done) { on_view(std::move(done)); }, server_->postbox());
     probes.emplace(
         ProbeSource{.shards = 2,
                     .listeners = 1,
                     .ping = [this](std::uint32_t shard, std::function<void()> pong) { on_ping(shard, pong); },
-                    .has_ended = [this](std::uint32_t shard) { return has_ended[shard].load(); },
-                    .view = [this](std::function<void(net::GatewayView)> done) { on_view(done); }},
-        server_->postbox());
+                    .has_ended = [this](std::uint32_t shard) { return has_ended[shard].load(); }},
+        *desk_, server_->postbox());
     add_probe_routes(router_, *probes);
     server_->start();
     client.emplace(server_->port());
@@ -46,14 +49,14 @@ class Asked {
   int get(const std::string& path) { return client->get(path); }
   const std::string& body() const { return client->body; }
   std::uint16_t port() const { return server_->port(); }
-  net::ExportView& exported(int i) { return view.shards[i].exports[0]; }
+  shard::ExportView& exported(int i) { return view.shards[i].exports[0]; }
 
   std::atomic<bool> is_stuck[2] = {};  // the shard does not answer; what is asked of it waits
   std::atomic<bool> has_ended[2] = {};
   std::atomic<int> pings[2] = {};
   std::atomic<int> views = 0;
   std::atomic<bool> blind = false;  // no view comes
-  net::GatewayView view;            // changed only between two requests
+  shard::GatewayView view;          // changed only between two requests
   std::optional<Probes> probes;
   std::optional<HttpClient> client;
 
@@ -77,15 +80,19 @@ class Asked {
     else if (!has_ended[shard])
       pong();
   }
-  void on_view(const std::function<void(net::GatewayView)>& done) {
+  void on_view(Done done) {
     ++views;
-    if (!blind) done(view);
+    if (!blind) return done(view);
+    const std::lock_guard lock(mutex_);
+    owed_.push_back(std::move(done));
   }
 
   std::mutex mutex_;
   std::vector<std::function<void()>> waiting_;
+  std::vector<Done> owed_;
   Router router_;
   std::unique_ptr<HttpServer> server_;
+  std::optional<ViewDesk> desk_;
 };
 
 }  // namespace
@@ -192,12 +199,12 @@ TEST_CASE("readyz: the required exports") {
 
 TEST_CASE("readyz: drained by an operator, or about to end") {
   Asked asked;
-  for (const auto state : {net::AdminState::drain, net::AdminState::maint}) {
+  for (const auto state : {shard::AdminState::drain, shard::AdminState::maint}) {
     asked.exported(0).admin_state = state;
     CHECK(asked.get("/readyz") == 503);
     CHECK(asked.body() == "[-] export vol0: online, an operator lets no new clients in\nreadyz: failed\n");
   }
-  asked.exported(0).admin_state = net::AdminState::ready;
+  asked.exported(0).admin_state = shard::AdminState::ready;
   asked.view.draining = true;
   CHECK(asked.get("/readyz") == 503);
   CHECK(asked.body() == "[-] gateway: drained by an operator, takes no new clients\nreadyz: failed\n");
@@ -229,7 +236,7 @@ TEST_CASE("readyz: while a reload makes a required export anew, it is not ready"
         "[+] gateway: takes clients\n[+] export vol1: online (not required)\n" + kMissing + "readyz: failed\n");
 
   // It has come on another shard; those who ask the control thread have not heard of it yet.
-  net::ExportView& made = asked.view.shards[1].exports.emplace_back();
+  shard::ExportView& made = asked.view.shards[1].exports.emplace_back();
   made.name = "vol0";
   made.state = bridge::ExportState::probing;
   CHECK(asked.get("/readyz") == 503);

@@ -14,9 +14,9 @@ using net::InheritedSockets;
 
 namespace {
 
-net::KeptState a_state() {
-  net::KeptState state;
-  net::KeptClient& client = state.clients.emplace_back();
+shard::KeptState a_state() {
+  shard::KeptState state;
+  shard::KeptClient& client = state.clients.emplace_back();
   client.connection.info.name = "vol \"ä\"";
   client.connection.info.disk = {.designator = "t10.\xff\x01", .serial = "\xfe"};
   client.connection.info.size = ~std::uint64_t{0} >> 1;
@@ -26,7 +26,7 @@ net::KeptState a_state() {
   client.connection.unread = {0, 0x25, 0xff};
   client.iqn = "iqn.2026-11.io.nbdgw:t";
   client.lun = std::uint64_t{1} << 48;
-  net::ExportLegacy& legacy = state.exports.emplace_back();
+  shard::ExportLegacy& legacy = state.exports.emplace_back();
   legacy.iqn = client.iqn;
   legacy.lun = client.lun;
   legacy.cache.seen_at = 123;
@@ -57,10 +57,10 @@ std::string with(std::string text, const std::string& what, const std::string& i
 }  // namespace
 
 TEST_CASE("kept state: there and back") {
-  const net::KeptState before = a_state();
-  const net::KeptState after = app::parse_kept_state(app::kept_state_text(before), sockets({app::client_name(0)}));
+  const shard::KeptState before = a_state();
+  const shard::KeptState after = app::parse_kept_state(app::kept_state_text(before), sockets({app::client_name(0)}));
   REQUIRE(after.clients.size() == 1);
-  const net::KeptClient &was = before.clients[0], &is = after.clients[0];
+  const shard::KeptClient &was = before.clients[0], &is = after.clients[0];
   CHECK(is.fd);
   CHECK(nbd::keeps_promises(is.connection.info, was.connection.info));
   CHECK(nbd::keeps_promises(was.connection.info, is.connection.info));
@@ -82,11 +82,11 @@ TEST_CASE("kept state: there and back") {
 }
 
 TEST_CASE("kept state: every client finds its own socket") {
-  net::KeptState three = a_state();
+  shard::KeptState three = a_state();
   for (const char* name : {"b", "c"}) three.clients.emplace_back().connection.info.name = name;
   auto passed = sockets({app::client_name(2), app::client_name(0)});  // one has gone, the others come in any order
   const int second = passed[0].second.get(), zeroth = passed[1].second.get();
-  const net::KeptState state = app::parse_kept_state(app::kept_state_text(three), std::move(passed));
+  const shard::KeptState state = app::parse_kept_state(app::kept_state_text(three), std::move(passed));
   REQUIRE(state.clients.size() == 2);
   CHECK(state.clients[0].fd.get() == zeroth);
   CHECK(state.clients[0].connection.info.name == "vol \"ä\"");
@@ -96,12 +96,12 @@ TEST_CASE("kept state: every client finds its own socket") {
 
 TEST_CASE("kept state: what a client is owed that has gone meanwhile is left to its export") {
   for (const auto standing : {nbd::LossStanding::owed, nbd::LossStanding::told, nbd::LossStanding::newcomer}) {
-    net::KeptState state = a_state();
+    shard::KeptState state = a_state();
     state.clients[0].connection.standing = standing;
     CHECK(app::parse_kept_state(app::kept_state_text(state), sockets({app::client_name(0)}))
               .exports[0]
               .cache.cache.debts == 2);
-    const net::KeptState alone = app::parse_kept_state(app::kept_state_text(state), {});
+    const shard::KeptState alone = app::parse_kept_state(app::kept_state_text(state), {});
     CHECK(alone.clients.empty());
     CHECK(alone.exports[0].cache.cache.debts == (standing == nbd::LossStanding::owed ? 3 : 2));
     state.exports.clear();  // nothing of it is known: no harm

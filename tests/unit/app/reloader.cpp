@@ -70,7 +70,7 @@ class Served {
   }
 
   std::string file;
-  std::optional<net::Gateway> gateway;
+  std::optional<control::Gateway> gateway;
   std::optional<Reloader> reloader;
 };
 
@@ -154,7 +154,7 @@ TEST_CASE("reloader: the log level changes with the file, and only then") {
 
 TEST_CASE("reloader: a gateway that shuts down says so") {
   Served served;
-  net::Gateway& gateway = *served.gateway;
+  control::Gateway& gateway = *served.gateway;
   bool asked = false;
   // The drain is over in no time. What is asked for behind it is answered, or destroyed uncalled, but never applied.
   gateway.drain();
@@ -192,7 +192,7 @@ TEST_CASE("reloader: secrets are read again, though the file that names them is 
   write_secret("another secret");
   const ReloadResult changed = served.reload();
   REQUIRE(changed.diff.changes.size() == 1);
-  CHECK(changed.diff.changes[0].effect == net::ChangeEffect::in_place);
+  CHECK(changed.diff.changes[0].effect == control::ChangeEffect::in_place);
   CHECK(served.gateway->config()->targets[0].chap->credentials.secret == "another secret");
   CHECK(served.reload().diff.empty());
 

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 #include "tests/unit/random.hpp"
 
 using nbdgw::bridge::ExportConfig;

@@ -1,4 +1,4 @@
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 #include <cstring>
 

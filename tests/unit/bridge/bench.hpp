@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "fake_lun.hpp"
 #include "gateway/bridge/export.hpp"
 #include "gateway/nbd/connection.hpp"
+#include "tests/unit/bridge/fake_lun.hpp"
 
 /// What a client sees of a request: made by the bench, in place of the protocol engine.
 struct Reply {

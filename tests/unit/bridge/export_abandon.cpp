@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::proto::nbd::Command;
 using nbdgw::proto::nbd::Error;

@@ -3,8 +3,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "tests/unit/allocations.hpp"
+#include "tests/unit/bridge/bench.hpp"
 #include "tests/unit/proofs.hpp"
 
 using nbdgw::test::Allocations;

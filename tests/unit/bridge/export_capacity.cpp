@@ -4,9 +4,9 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "gateway/bridge/capacity_rounds.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "tests/unit/bridge/bench.hpp"
 #include "tests/unit/random.hpp"
 
 using nbdgw::bridge::CacheEvent;

@@ -1,7 +1,7 @@
 // How long requests took: from their arrival to their reply, by command.
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::RequestDurations;
 using nbdgw::proto::kMillisecond;

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::ExportConfig;
 using nbdgw::bridge::ExportState;

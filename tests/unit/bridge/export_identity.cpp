@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "gateway/device/logical_unit.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 /// Another disk, or none, behind the LUN of a session that stays up.
 using nbdgw::bridge::CacheEvent;

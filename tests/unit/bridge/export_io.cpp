@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "gateway/bridge/split.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::proto::nbd::Command;
 using nbdgw::proto::nbd::Error;

@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::proto::kSecond;
 using nbdgw::proto::Micros;

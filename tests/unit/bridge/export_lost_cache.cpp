@@ -1,8 +1,8 @@
 // Honest flush: what a report of a lost cache does to the FLUSHes and FUA writes around it.
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::CacheEvent;
 using nbdgw::bridge::ExportState;

@@ -1,7 +1,7 @@
 // Honest flush, to each connection: who hears of a loss, and how often.
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::CacheEvent;
 using nbdgw::nbd::LossStanding;

@@ -5,8 +5,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "proto/scsi/constants.hpp"
+#include "tests/unit/bridge/bench.hpp"
 #include "tests/unit/random.hpp"
 
 using nbdgw::bridge::ExportState;

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::proto::nbd::Error;
 using nbdgw::proto::nbd::kCmdFlagNoHole;

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "bench.hpp"
 #include "proto/scsi/sense.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::ExportConfig;
 using nbdgw::bridge::kPowerCycleTime;

@@ -3,8 +3,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::ExportState;
 using nbdgw::proto::kNever;

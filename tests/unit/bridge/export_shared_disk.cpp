@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 /// Two exports of one disk.
 using nbdgw::bridge::CacheEvent;

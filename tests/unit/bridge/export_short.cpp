@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "proto/scsi/cdb.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 /// Commands that end well and have moved less than they should.
 using nbdgw::device::kDefaultRetries;

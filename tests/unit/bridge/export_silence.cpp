@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 /// A LUN that was silent is asked which disk it is before anything else is sent: there are targets that tell nobody.
 using nbdgw::bridge::CacheEvent;

@@ -3,8 +3,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "proto/scsi/lun.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::CacheEvent;
 using nbdgw::bridge::ExportConfig;

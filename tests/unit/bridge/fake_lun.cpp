@@ -1,4 +1,4 @@
-#include "fake_lun.hpp"
+#include "tests/unit/bridge/fake_lun.hpp"
 
 #include <algorithm>
 #include <cstring>

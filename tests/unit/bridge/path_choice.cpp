@@ -5,8 +5,8 @@
 
 #include <array>
 
-#include "bench.hpp"
 #include "proto/scsi/sense.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using nbdgw::bridge::Export;
 using nbdgw::bridge::ExportState;

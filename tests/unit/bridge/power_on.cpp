@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
+#include "tests/unit/bridge/bench.hpp"
 
 using namespace nbdgw::bridge;
 using nbdgw::proto::kSecond;

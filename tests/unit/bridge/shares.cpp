@@ -7,8 +7,8 @@
 
 #include <doctest/doctest.h>
 
-#include "bench.hpp"
 #include "gateway/bridge/limits.hpp"
+#include "tests/unit/bridge/bench.hpp"
 #include "tests/unit/random.hpp"
 
 using nbdgw::bridge::memory_for;

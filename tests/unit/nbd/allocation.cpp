@@ -5,9 +5,9 @@
 
 #include <doctest/doctest.h>
 
-#include "rig.hpp"
 #include "tests/unit/allocations.hpp"
-#include "wire.hpp"
+#include "tests/unit/nbd/rig.hpp"
+#include "tests/unit/nbd/wire.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -16,8 +16,8 @@ namespace {
 
 /// The bytes of one burst go in, everything completes, all output is thrown away. Allocates nothing itself.
 void turn(Rig& rig, const std::string& bytes) {
-  std::array<iovec, nbd::Connection::kRxIovecs> room;
-  std::array<iovec, nbd::Connection::kTxIovecs> list;
+  std::array<iovec, proto::kRxIovecs> room;
+  std::array<iovec, proto::kTxIovecs> list;
   std::size_t given = 0;
   while (given < bytes.size()) {
     const std::size_t n = rig.connection.rx_buffers(room);

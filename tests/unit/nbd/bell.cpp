@@ -5,9 +5,9 @@
 
 #include <doctest/doctest.h>
 
-#include "rig.hpp"
+#include "tests/unit/nbd/rig.hpp"
+#include "tests/unit/nbd/wire.hpp"
 #include "tests/unit/random.hpp"
-#include "wire.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -85,9 +85,6 @@ TEST_CASE("bell: each call of the shell rings that may make work") {
   SUBCASE("handover") {
     CHECK(rig.rings([&] { rig.connection.begin_handover(rig.now); }));
   }
-  SUBCASE("export gone") {
-    CHECK(rig.rings([&] { rig.connection.on_export_gone(rig.now); }));
-  }
   SUBCASE("peer gone") {
     CHECK(rig.rings([&] { rig.connection.on_peer_gone(false, rig.now); }));
   }
@@ -141,7 +138,7 @@ TEST_CASE("bell: whatever is done to a connection, it rings if its shell has mor
             input = request(command, 0, random(), 0, length);
             if (command == kWrite) input += std::string(length, 'x');
           }
-          std::array<iovec, nbd::Connection::kRxIovecs> room;
+          std::array<iovec, proto::kRxIovecs> room;
           if (rig.connection.rx_buffers(room) == 0) break;
           const std::size_t length = std::min({input.size(), room[0].iov_len, std::size_t{1 + below(8000)}});
           std::memcpy(room[0].iov_base, input.data(), length);

@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "gateway/nbd/validate.hpp"
-#include "rig.hpp"
-#include "wire.hpp"
+#include "tests/unit/nbd/rig.hpp"
+#include "tests/unit/nbd/wire.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;

@@ -1,4 +1,4 @@
-#include "fake_backend.hpp"
+#include "tests/unit/nbd/fake_backend.hpp"
 
 #include <algorithm>
 #include <cstring>

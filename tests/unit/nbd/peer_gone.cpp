@@ -5,8 +5,8 @@
 
 #include <doctest/doctest.h>
 
-#include "rig.hpp"
-#include "wire.hpp"
+#include "tests/unit/nbd/rig.hpp"
+#include "tests/unit/nbd/wire.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;

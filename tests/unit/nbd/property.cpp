@@ -10,9 +10,9 @@
 #include <doctest/doctest.h>
 
 #include "proto/bytes/endian.hpp"
-#include "rig.hpp"
+#include "tests/unit/nbd/rig.hpp"
+#include "tests/unit/nbd/wire.hpp"
 #include "tests/unit/random.hpp"
-#include "wire.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;

@@ -1,4 +1,4 @@
-#include "rig.hpp"
+#include "tests/unit/nbd/rig.hpp"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 
 #include <doctest/doctest.h>
 
-#include "wire.hpp"
+#include "tests/unit/nbd/wire.hpp"
 
 namespace nbdgw::test {
 
@@ -45,7 +45,7 @@ std::size_t Rig::feed(std::string_view bytes, std::size_t piece) {
   serve();
   std::size_t taken = 0;
   while (taken < bytes.size()) {
-    std::array<iovec, nbd::Connection::kRxIovecs> room;
+    std::array<iovec, proto::kRxIovecs> room;
     const std::size_t n = connection.rx_buffers(room);
     if (n == 0) break;
     std::size_t wanted = std::min(piece, bytes.size() - taken);

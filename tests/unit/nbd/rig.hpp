@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "fake_backend.hpp"
 #include "gateway/nbd/connection.hpp"
+#include "tests/unit/nbd/fake_backend.hpp"
 
 namespace nbdgw::test {
 

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include "rig.hpp"
-#include "wire.hpp"
+#include "tests/unit/nbd/rig.hpp"
+#include "tests/unit/nbd/wire.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -292,7 +292,7 @@ TEST_CASE("transmission: a WRITE that fails before its payload is there") {
 
 TEST_CASE("transmission: large payloads go straight to their memory, small ones come many in one receive") {
   Attached rig(false);
-  iovec list[nbd::Connection::kRxIovecs];
+  iovec list[proto::kRxIovecs];
   REQUIRE(rig.connection.rx_buffers(list) == 1);
   CHECK(list[0].iov_len == 32 * 1024);
 
@@ -390,22 +390,6 @@ TEST_CASE("transmission: shutdown with a request that waits for memory, and of a
   CHECK(idle.connection.wants_close());
   idle.disconnect();
   CHECK(idle.connection.close_reason() == CloseReason::drained);
-}
-
-TEST_CASE("transmission: the export is taken away") {
-  Attached rig(false);
-  rig.feed(request(kFlush, 0, 1, 0, 0) + request(kFlush, 0, 2, 0, 0));
-  rig.backend.complete(rig.running(0));
-  iovec list[4];
-  REQUIRE(rig.connection.rx_buffers(list) > 0);  // a receive is under way
-  rig.connection.on_export_gone(rig.now);
-  rig.connection.on_received(28, rig.now);
-  CHECK(!rig.connection.wants_close());
-  CHECK(rig.sent() == simple(0, 1));
-  CHECK(rig.connection.wants_close());
-  rig.disconnect();
-  CHECK(rig.connection.close_reason() == CloseReason::export_gone);
-  CHECK(rig.backend.abandoned == 1);
 }
 
 TEST_CASE("transmission: a client that takes nothing is not waited for") {

@@ -14,7 +14,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "test_client.hpp"
+#include "tests/unit/sockets.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;

@@ -1,0 +1,90 @@
+// What passes from a gateway that ends to the one that comes in its place.
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "gateway/control/gateway.hpp"
+#include "gateway/net/clock.hpp"
+#include "gateway/net/log.hpp"
+#include "gateway/net/stream_socket.hpp"
+#include "gateway/shard/nbd_client.hpp"
+#include "gateway/shard/session_settings.hpp"
+
+namespace nbdgw::control {
+/// Before anybody else is accepted: the places of these clients are theirs. What those are owed who cannot go on is
+/// left to whoever comes.
+std::vector<Gateway::Resumed> Gateway::take_over(shard::KeptState& kept) {
+  for (shard::ExportLegacy& legacy : kept.exports) caches_.put(std::move(legacy));
+  std::vector<shard::KeptClient> clients =
+      std::move(kept.clients);  // who is not taken over is closed at the end of this
+  std::vector<Resumed> resumed;
+  for (shard::KeptClient& client : clients) {
+    if (net::ConnectionLimit::Ticket ticket = take_over(client)) {
+      resumed.push_back({.client = std::move(client), .ticket = std::move(ticket)});
+    } else if (client.connection.standing == nbd::LossStanding::owed) {
+      caches_.leave_debt(client.iqn, client.lun);
+    }
+  }
+  return resumed;
+}
+
+net::ConnectionLimit::Ticket Gateway::take_over(const shard::KeptClient& client) {
+  const std::string& name = client.connection.info.name;
+  const std::string peer = net::peer_text(client.fd.get());
+  const auto exported = std::ranges::find(config_->exports, name, &config::Export::name);
+  if (exported == config_->exports.end() || config_->targets[exported->target].iqn != client.iqn ||
+      shard::wire_lun(*exported) != client.lun) {
+    net::log::warn({.exported = name, .client = peer},
+                   "{}: was attached to export {} before the restart, which the configuration has no more, or on "
+                   "another LUN: its connection is closed",
+                   peer, name);
+    return {};
+  }
+  net::ConnectionLimit::Ticket ticket = limit_.take();
+  if (!ticket) {
+    net::log::warn({.exported = name, .client = peer},
+                   "{}: was attached to export {} before the restart, but {} is lower now: its connection is closed",
+                   peer, name, limit_.lowered() ? "the limit of open files" : "limits.connections");
+  }
+  return ticket;
+}
+
+void Gateway::resume(std::vector<Resumed> clients) {
+  const proto::Micros now = net::steady_now();
+  for (auto& [client, ticket] : clients) {
+    shard::Shard& shard = exports_[client.connection.info.name].worker->shard;
+    shard.send_here(std::make_unique<shard::NbdClient>(++last_client_, std::move(client), std::move(ticket),
+                                                       client_options_, now));
+  }
+}
+
+shard::KeptState Gateway::take_kept() {
+  shard::KeptState state;
+  state.exports = caches_.all();
+  for (const auto& worker : workers_) take_kept(*worker, state);
+  return state;
+}
+
+void Gateway::take_kept(shard::Worker& worker, shard::KeptState& state) {
+  for (const auto& client : worker.shard.clients()) {
+    if (!client->parked()) continue;
+    shard::KeptClient kept = client->kept();
+    const shard::ExportSlot* slot = worker.shard.find_export(kept.connection.info.name);
+    const auto here = std::ranges::find_if(worker.exports, [&](const auto& each) { return each.get() == slot; });
+    if (here == worker.exports.end()) continue;  // a reload has taken it away at the last moment
+    kept.iqn = (*here)->driver().session().settings().target_name;
+    kept.lun = (*here)->exported().unit().lun();
+    state.clients.push_back(std::move(kept));
+  }
+  std::set<const bridge::Disk*> told;
+  for (const auto& slot : worker.exports) {
+    const bridge::Export& exported = slot->exported();
+    if (!exported.cache().matters()) continue;
+    state.exports.push_back(shard::legacy_of(*slot, net::steady_now()));
+    // Of several exports of a disk one takes the debts along.
+    if (!told.insert(exported.disk().get()).second) state.exports.back().cache.cache.drop_debts();
+  }
+}
+
+}  // namespace nbdgw::control

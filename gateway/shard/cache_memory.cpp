@@ -1,0 +1,58 @@
+#include "gateway/shard/cache_memory.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/net/log.hpp"
+
+namespace nbdgw::shard {
+
+CacheMemory::Entry* CacheMemory::find(const std::string& iqn, std::uint64_t lun) noexcept {
+  const auto found = std::ranges::find_if(
+      entries_, [&](const Entry& entry) { return entry.legacy.iqn == iqn && entry.legacy.lun == lun; });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+void CacheMemory::put(ExportLegacy legacy) {
+  Entry* const known = find(legacy.iqn, legacy.lun);
+  if (known == nullptr) {
+    entries_.push_back({.legacy = std::move(legacy)});
+    return;
+  }
+  // Another export of the LUN has gone before. What it left is forgotten if it was taken, by this one maybe.
+  if (!known->taken) legacy.cache.cache.absorb(known->legacy.cache.cache);
+  *known = {.legacy = std::move(legacy)};
+}
+
+std::optional<bridge::CacheLegacy> CacheMemory::take(const std::string& iqn, std::uint64_t lun) {
+  Entry* const entry = find(iqn, lun);
+  if (entry == nullptr) return std::nullopt;
+  const bridge::CacheLegacy legacy = entry->legacy.cache;
+  entry->legacy.cache.cache.drop_debts();
+  entry->taken = true;
+  return legacy;
+}
+
+void CacheMemory::leave_debt(const std::string& iqn, std::uint64_t lun) {
+  if (Entry* const entry = find(iqn, lun); entry != nullptr) entry->legacy.cache.cache.leave_debt(1);
+}
+
+void CacheMemory::settle() {
+  std::erase_if(entries_, [](const Entry& entry) { return entry.taken || !entry.legacy.cache.cache.matters(); });
+  for (Entry& entry : entries_) entry.legacy.cache.gap = true;
+  while (entries_.size() > kMost) {
+    const ExportLegacy& oldest = entries_.front().legacy;
+    net::log::warn({.exported = oldest.name},
+                   "too many LUNs were taken away with writes not flushed: those of export {} are not known any more",
+                   oldest.name);
+    entries_.erase(entries_.begin());
+  }
+}
+
+std::vector<ExportLegacy> CacheMemory::all() const {
+  std::vector<ExportLegacy> legacies;
+  for (const Entry& entry : entries_) legacies.push_back(entry.legacy);
+  return legacies;
+}
+
+}  // namespace nbdgw::shard
