@@ -5,7 +5,7 @@ import errno
 import time
 
 from fault import rows, told
-from lib import clients, gateway, model_load, process, recovery_log, targets
+from lib import clients, gateway, model_load, pace, process, recovery_log, targets
 
 MIB = 1 << 20
 LUN_SIZE = 64 * MIB
@@ -127,7 +127,7 @@ def _add_fio(checker, outcome):
 def _judge(row, outcome):
     if row.rung is not None and outcome.rung != row.rung:
         outcome.wrong.append(f"rung {outcome.rung} instead of {row.rung}: {', '.join(outcome.climbed) or 'none'}")
-    if outcome.held_ms > row.held_ms:
+    if pace.exceeded(outcome.held_ms / 1000, row.held_ms / 1000):
         outcome.wrong.append(f"a reply was held for {outcome.held_ms:.0f} ms, more than {row.held_ms}")
     if set(outcome.errors) != set(row.errors):
         outcome.wrong.append(f"clients saw {dict(outcome.errors) or 'no error'}, expected "

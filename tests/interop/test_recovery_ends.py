@@ -92,7 +92,7 @@ class Ends(EndsCase):
             self.assertTrue(reader.end(ENDS_S), "a read hangs for ever")
             self.assertEqual((reader.good, reader.unexpected), (0, None))
             self.assertGreater(reader.bad, 0)
-            self.assertLess(reader.longest, ENDS_S)
+            self.assert_within(reader.longest, ENDS_S, "the longest read")
         self.assertEqual(self.counters()["losses"], 0)
         self.assertTrue(writer.end(ENDS_S))
         self.assertEqual(writer.bad, 0)

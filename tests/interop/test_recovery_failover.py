@@ -160,7 +160,7 @@ class Storms(Failover):
         took = time.monotonic() - begin
         self.assertEqual(refused.exception.errnum, errno.EIO)
         self.assertGreaterEqual(took, 30)
-        self.assertLess(took, 45)
+        self.assert_within(took, 45, "the error")
         self.assertLess(self.session()["counters"]["logins"], 2 * took)
         client.pwrite(b"w" * 4096, 0)
         self.target.faults.delete(fault)

@@ -163,11 +163,12 @@ class PathLoss(InteropCase):
             handle.pread(4096, 0)
         waited = time.monotonic() - start
         self.assertEqual(caught.exception.errno, "EIO")
-        self.assertTrue(self.REPLACEMENT_S - 0.2 < waited < self.REPLACEMENT_S + 1, f"failed after {waited:.1f} s")
+        self.assertGreater(waited, self.REPLACEMENT_S - 0.2)
+        self.assert_within(waited, self.REPLACEMENT_S + 1, "failing")
         start = time.monotonic()
         with self.assertRaises(nbd.Error):
             handle.pread(4096, 0)
-        self.assertLess(time.monotonic() - start, 1, "while there is no target, requests fail at once")
+        self.assert_within(time.monotonic() - start, 1, "failing at once while there is no target")
         proxy.admit()
         self.assertTrue(self.works_again(handle), "the target is back, and requests still fail")
         self.server.stop()

@@ -74,7 +74,7 @@ class SharesCase(InteropCase):
             yield
         except TimeoutError:
             self.fail(f"{what}: no answer in {time.monotonic() - begin:.1f} s")
-        self.assertLess(time.monotonic() - begin, within_s, what)
+        self.assert_within(time.monotonic() - begin, within_s, what)
 
     def write_and_read(self, who, wire):
         """A WRITE and a READ of 4 KiB, each answered promptly, and with the right data."""
@@ -85,11 +85,11 @@ class SharesCase(InteropCase):
             self.assertEqual(wire.ask(n.READ, MINE, SMALL)[:2], (0, data))
 
     def attached(self, export="vol0"):
-        return self.beside(attach(self.server, export, timeout_s=3 * PROMPT_S))
+        return self.beside(attach(self.server, export))
 
     def newcomer_is_served(self, export):
         with self.prompt(f"a newcomer to {export}: attached"):
-            wire = attach(self.server, export, timeout_s=3 * PROMPT_S)
+            wire = attach(self.server, export)
         with wire:
             self.write_and_read(f"a newcomer to {export}", wire)
 
@@ -365,7 +365,7 @@ class Mixes(SharesCase):
                 self.assertIsNone(verifier.failure, f"{verifier.export}, mix {seed}")
                 self.assertFalse(verifier.thread.is_alive(), f"{verifier.export}, mix {seed}: no answer")
                 self.assertGreater(verifier.rounds, 0)
-                self.assertLess(verifier.longest_s, PROMPT_S, f"{verifier.export}, mix {seed}")
+                self.assert_within(verifier.longest_s, PROMPT_S, f"{verifier.export}, mix {seed}")
 
     def test_mix_1(self):
         self.mix(1)

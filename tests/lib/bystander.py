@@ -77,4 +77,4 @@ class Bystander:
         self._thread.join(20)
         case.assertFalse(self._thread.is_alive(), "the other client's request is not answered")
         case.assertIsNone(self.failure, self.uri)
-        case.assertLess(self.longest_s, within_s, f"{self.uri}: it had to wait")
+        case.assert_within(self.longest_s, within_s, f"{self.uri} had to wait")

@@ -6,7 +6,7 @@ import random
 import time
 import unittest
 
-from . import process, workdir
+from . import pace, process, workdir
 
 # A test that takes longer hangs, perhaps inside a library that nothing else interrupts: the whole run ends with the
 # stack of every thread, and the children with it.
@@ -33,6 +33,11 @@ class Case(unittest.TestCase):
     def use(self, resource):
         """Starts something with __enter__, and ends it with the test."""
         return self.enterContext(resource)
+
+    def assert_within(self, took_s, limit_s, what="it"):
+        """It took less than that, or as much longer as this machine is slower than the limit's."""
+        if pace.exceeded(took_s, limit_s):
+            self.fail(f"{what}: {took_s:.2f} s of {limit_s} s (times {pace.factor():.1f} for this machine)")
 
 
 class Result(unittest.TestResult):

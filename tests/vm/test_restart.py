@@ -30,7 +30,7 @@ class Restart(KernelCase):
                 result = self.finished(load)
                 longest = longest_s(result)
                 print(f"     restarts took up to {max(away) * 1000:.0f} ms, the longest request {longest:.2f} s", flush=True)
-                self.assertLess(longest, STALL_LIMIT_S)
+                self.assert_within(longest, STALL_LIMIT_S, "the longest request")
                 self.assertEqual(len(self.clients()), connections)
                 self.detach()
                 self.gone()
