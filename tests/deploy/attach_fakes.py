@@ -110,6 +110,7 @@ class Box:
         self.make_programs()
         self.process = None
         self.started = []
+        self.functions = ""  # of the shell, which it takes before programs and its own commands
         self.environment = {"PATH": str(self.folder / "bin"), "BOX": str(self.folder), "TMPDIR": str(self.folder),
                             "NBDGW_ATTACH_ROOT": str(self.root), "NBDGW_EXPORT": "vol0"}
 
@@ -147,8 +148,9 @@ class Box:
     def argv(self):
         """busybox ash takes its applets before what is in PATH; functions it takes before its applets."""
         if len(self.shell) == 1:
-            return [*self.shell, str(SCRIPT)]
-        functions = "\n".join(f'{name}() {{ "{path}" "$@"; }}' for name in FAKES if name not in NO_APPLETS
+            return [*self.shell, "-c", f"{self.functions}\n. {SCRIPT}", "nbdgw-attach"] if self.functions else [
+                *self.shell, str(SCRIPT)]
+        functions = self.functions + "\n".join(f'{name}() {{ "{path}" "$@"; }}' for name in FAKES if name not in NO_APPLETS
                               and (path := self.folder / "bin" / name).exists())
         return [*self.shell, "-c", f"{functions}\n. {SCRIPT}", "nbdgw-attach"]
 

@@ -125,6 +125,19 @@ class Attach:
         self.assertEqual(self.box.called("umount")[-1], f"umount -l {self.mount['NBDGW_MOUNT']}")
         self.assertEqual(self.box.called("nbd-client")[-1], "nbd-client -nonetlink -d /dev/nbd0")
 
+    def test_no_signal_is_lost(self):
+        """Also one that comes in the moment in which it is ready, and goes to sleep: each way to do so is tried."""
+        for way in ("wait", "sleep"):
+            self.box.write("calls")
+            self.box.functions = (f'{way}() {{ if [ -e "$BOX/ready" ] && [ ! -e "$BOX/told" ]; then : >"$BOX/told"; '
+                                  f'kill -TERM $$; fi; command {way} "$@"; }}\n')
+            (self.box.folder / "told").unlink(missing_ok=True)
+            self.box.start(**self.ready)
+            self.box.wait_ready()
+            if way == "wait" and not (self.box.folder / "told").exists():
+                self.box.process.terminate()  # it does not go to sleep in that way
+            self.assertEqual(self.box.end()[0], 0, way)
+
     def test_waits_for_a_mount_in_use(self):
         self.box.start(**self.mount, **self.ready)
         self.box.wait_ready()
