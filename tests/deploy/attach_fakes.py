@@ -10,7 +10,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy" / "attach" / "nbdgw-attach"
-WAIT_S = 15
+WAIT_S = 60  # for what never comes; each takes a second or two
 
 # Every fake notes how it was called. $BOX is the folder of the fakes' state.
 NOTE = 'echo "$(basename "$0") $*" >>"$BOX/calls"\n'
