@@ -1,6 +1,7 @@
 // The connection rings where it makes work that its shell does not follow up, and whatever it is asked to do.
 #include "proto/bell.hpp"
 
+#include <algorithm>
 #include <random>
 
 #include <doctest/doctest.h>
