@@ -64,7 +64,7 @@ class AdminServer {
   control::Gateway& gateway_;
   http::Router router_;
   http::HttpServer http_;
-  const std::function<ReloadCounts()> reloads_;
+  const std::function<control::ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start
   ViewDesk desk_;
   std::optional<Probes> probes_;
