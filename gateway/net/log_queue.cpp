@@ -102,6 +102,7 @@ class Queue::Thread {
     sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([state] { state->run(); });
+    ::pthread_setname_np(thread_.native_handle(), "log");  // from here: it has its name before it first runs
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   void join() { thread_.join(); }
@@ -163,7 +164,6 @@ void Queue::wait_written(int limit_ms) const noexcept {
 }
 
 void Queue::State::run() {
-  ::pthread_setname_np(::pthread_self(), "log");
   proto::Micros ticked_at = steady_now();
   std::deque<Line> batch;
   while (take(batch)) {
