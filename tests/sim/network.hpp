@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "tests/sim/pipe.hpp"
@@ -39,7 +41,7 @@ class Peer {
   ~Peer() = default;
 };
 
-/// What is behind the addresses that the gateway connects to.
+/// What is behind an address that the gateway connects to.
 class Acceptor {
  public:
   enum class Answer : std::uint8_t { accept, refuse, silence };
@@ -51,18 +53,19 @@ class Acceptor {
   ~Acceptor() = default;
 };
 
-/// A model's end of a connection. It belongs to the network and is there until both sides have let it go: a model
-/// does so by close(), reset() or vanish(), and must not use it after that, nor after on_end() with End::reset.
+/// A model's end of a connection. It belongs to the network; a model lets it go by close(), reset() or vanish(), or
+/// by returning from on_end() with End::reset, and must not use it after that.
 class Wire {
  public:
   /// Queues bytes for the gateway, without limit: whoever wants to push back looks at backlog().
   void send(std::span<const std::uint8_t> bytes);
-  void send(std::vector<std::uint8_t> bytes);
   /// Bytes that the gateway has not read yet.
   std::size_t backlog() const noexcept;
   /// While it is off, the model reads nothing: the gateway's bytes fill the room that there is, and then it waits.
   void read(bool on);
-  /// No more from this side; the gateway reads all that was sent before. What it still sends is thrown away.
+  /// No more comes from this side, but it reads on.
+  void half_close();
+  /// The same, and nobody is there to read: what the gateway still sends is answered by a reset.
   void close();
   /// Nothing works any more, for either side; what is on its way may be lost.
   void reset();
@@ -74,22 +77,25 @@ class Wire {
 
  private:
   friend class Network;
-  explicit Wire(Network& network, Socket& socket) : network_(network), socket_(socket) {}
+  Wire(Network& network, Socket& socket) noexcept : network_(network), socket_(socket) {}
   Network& network_;
   Socket& socket_;
 };
 
-/// What the system gives to the gateway: sockets, epoll, eventfd. The calls below are those of the same name; the
-/// linker sends the gateway's here (syscalls.cpp). They set errno and return -1 where the kernel would.
+/// What the system gives to the gateway: sockets, epoll, eventfd. The calls are those of the same name; the linker
+/// sends the gateway's here (syscalls.cpp). They set errno and return -1 where the kernel would.
 class Network {
  public:
   /// Numbers of our descriptors, beyond all that the process has for real.
   static constexpr int kFirstFd = 1 << 20;
 
-  Network(Timeline& timeline, Random random) : timeline_(timeline), random_(random) {}
+  Network(Timeline& timeline, Random random);
   ~Network();
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
 
   Timeline& timeline() noexcept { return timeline_; }
+  static bool owns(int fd) noexcept { return fd >= kFirstFd; }
 
   // ---- the world ----
 
@@ -97,60 +103,71 @@ class Network {
   void listen(const std::string& address, Acceptor* acceptor) { acceptors_[address] = acceptor; }
   /// Of connections that begin from now on.
   void set_habits(const LinkHabits& habits) noexcept { habits_ = habits; }
-  /// A client's connection, accepted. Returns the gateway's descriptor.
-  int dial(Peer& peer, Wire*& wire);
-  /// A poller of the gateway has something to tell.
+  /// A client's connection, accepted: the gateway's descriptor, and the client's end.
+  struct Dialled {
+    int fd;
+    Wire* wire;
+  };
+  Dialled dial(Peer& peer);
+  /// That poller of the gateway has something to tell.
   bool is_ready(int epoll_fd);
-  /// The last that was made.
+  /// The one that was made last.
   int last_epoll() const noexcept { return last_epoll_; }
-  /// Descriptors that the gateway has not closed.
-  std::size_t open_descriptors() const noexcept { return sockets_.size(); }
+  /// That the gateway has not closed.
+  std::size_t open_descriptors() const noexcept;
 
   // ---- the gateway ----
 
   int epoll_create();
-  int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event* event);
-  int epoll_wait(int epoll_fd, struct epoll_event* events, int most);
+  int epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event);
+  int epoll_wait(int epoll_fd, epoll_event* events, int most);
   int eventfd();
+  int ring(int fd);
+  int hush(int fd);
   int socket(int type);
-  int connect(int fd, const sockaddr* address, socklen_t length);
+  int connect(int fd, const sockaddr* address);
   int close(int fd);
   int shutdown_write(int fd);
   ssize_t receive(int fd, const iovec* buffers, std::size_t count);
   ssize_t discard(int fd, std::size_t most);
   ssize_t send(int fd, const iovec* buffers, std::size_t count);
   int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
-  int setsockopt(int fd, int level, int name, const void* value, socklen_t length);
-  int name_of(int fd, bool peer, sockaddr* address, socklen_t* length);
-  int unread(int fd) const;
-  int unsent(int fd) const;
+  int setsockopt(int fd, int level, int name, const void* value);
+  int name_of(int fd, bool of_peer, sockaddr* address, socklen_t* length);
+  int unread(int fd);
+  int unsent(int fd);
   int poll_writable(int fd);
-  int ring(int fd);
-  int hush(int fd);
 
  private:
   friend class Wire;
-  struct PollSet;
-
   Socket* find(int fd) noexcept;
+  Socket* find_id(std::uint64_t id) noexcept;
   Socket& add(int kind);
-  void settle_connect(int fd);
-  void move(Socket& socket, bool to_gateway);
+  void on_syn(Socket& socket, const std::string& address);
+  void connect_over(Socket& socket, int error);
+  Micros arrival(Socket& socket, bool inwards);
+  void plan_arrivals(Socket& socket, bool inwards, std::size_t bytes);
+  void on_arrival(Socket& socket, bool inwards, std::size_t bytes);
+  void plan_owed(Socket& socket, bool inwards, std::size_t bytes);
+  void plan_end(Socket& socket, bool inwards);
+  void plan_delivery(Socket& socket);
+  void plan_gateway_reset(Socket& socket, int error, Micros delay);
+  void plan_model_reset(Socket& socket);
+  void on_end_arrival(Socket& socket, bool inwards);
   void deliver(Socket& socket);
-  void tell_end(Socket& socket);
-  void gateway_sees(Socket& socket);
-  void end_by_reset(Socket& socket, bool by_gateway);
-  void forget_if_over(std::uint64_t id);
+  void reset_gateway(Socket& socket, int error);
+  void reset_model(Socket& socket);
+  void changed(Socket& socket);
+  void release(Socket& socket);
+  int collect(int epoll_fd, epoll_event* events, int most);
   std::uint32_t events_of(const Socket& socket) const noexcept;
 
   Timeline& timeline_;
   Random random_;
   LinkHabits habits_;
   std::map<std::string, Acceptor*> acceptors_;
-  std::map<std::uint64_t, std::unique_ptr<Socket>> all_;  // by id, also those that only a model still holds
-  std::map<int, Socket*> sockets_;                        // by the gateway's descriptor
-  std::map<int, std::unique_ptr<PollSet>> poll_sets_;
-  int next_fd_ = kFirstFd;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Socket>> all_;  // by id; also those that only a model holds
+  std::vector<Socket*> by_fd_;                                      // the gateway's
   int last_epoll_ = -1;
   std::uint64_t next_id_ = 1;
 };

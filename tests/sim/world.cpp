@@ -1,0 +1,160 @@
+#include "tests/sim/world.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "gateway/net/log.hpp"
+#include "proto/scsi/lun.hpp"
+#include "tests/sim/client/client.hpp"
+#include "tests/sim/draw.hpp"
+#include "tests/sim/gateway.hpp"
+#include "tests/sim/network.hpp"
+#include "tests/sim/oracle.hpp"
+#include "tests/sim/random.hpp"
+#include "tests/sim/system.hpp"
+#include "tests/sim/target/target_model.hpp"
+
+namespace nbdgw::sim {
+namespace {
+
+/// Longer than any of the gateway's own limits, one after the other.
+constexpr Micros kFaultsLimit = 3600 * proto::kSecond;
+constexpr Micros kHealedLimit = 900 * proto::kSecond;
+constexpr Micros kDrainLimit = 10 * proto::kSecond;
+constexpr Micros kEndLimit = 120 * proto::kSecond;
+
+class World final : public Dialler, public Complaints {
+ public:
+  explicit World(const RunOptions& options);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  RunResult run();
+
+  void dial(NbdLink& link) override;
+  void complain(const char* checker, const std::string& what) override;
+
+ private:
+  void draw_target();
+  void draw_gateway();
+  void draw_clients();
+  bool run_until(Micros limit, const auto& over);
+  bool quiet() const noexcept {
+    return std::ranges::all_of(clients_, [](const auto& each) { return each->idle(); });
+  }
+  std::uint64_t ios() const noexcept;
+  void heal();
+  void check_rest();
+  void collect();
+
+  const RunOptions options_;
+  Random random_;
+  Timeline timeline_;
+  Random system_random_;
+  Network network_;
+  Micros turn_cost_;
+  std::unique_ptr<Target> target_;
+  std::vector<std::unique_ptr<Oracle>> oracles_;  // one for each disk
+  std::unique_ptr<Gateway> gateway_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  RunResult result_;
+};
+
+World::World(const RunOptions& options)
+    : options_(options),
+      random_(options.seed),
+      system_random_(random_.fork()),
+      network_(timeline_, random_.fork()),
+      turn_cost_(random_.spread(2, 40)) {
+  system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
+  network_.set_habits(draw_links(random_));
+  draw_target();
+  draw_gateway();
+  draw_clients();
+}
+
+World::~World() {
+  clients_.clear();
+  gateway_.reset();
+  target_.reset();
+}
+
+bool World::run_until(Micros limit, const auto& over) {
+  const Micros end = timeline_.now() + limit;
+  while (result_.checker.empty() && !over()) {
+    const Micros due = std::min(gateway_->due(), timeline_.next());
+    if (due > end) return false;
+    timeline_.advance(std::max(due, timeline_.now()));
+    if (const std::uint32_t turns = gateway_->turns(); turns > 0) {
+      timeline_.spend(turn_cost_ * turns);
+      system().cpu += turn_cost_ * turns;
+    }
+  }
+  return true;
+}
+
+std::uint64_t World::ios() const noexcept {
+  std::uint64_t total = 0;
+  for (const auto& client : clients_) total += client->done();
+  return total;
+}
+
+RunResult World::run() {
+  const Micros begin = timeline_.now();
+  for (const auto& client : clients_) client->start();
+  run_until(kFaultsLimit, [this] { return ios() >= options_.ios; });
+  heal();
+  for (const auto& client : clients_) client->stop();
+  if (!run_until(kHealedLimit, [this] { return quiet(); })) check_rest();
+  gateway_->end(kDrainLimit, false);
+  if (!run_until(kEndLimit, [this] { return gateway_->ended(); })) complain("end", "the gateway does not end");
+  result_.lasted = timeline_.now() - begin;
+  collect();
+  return result_;
+}
+
+void World::heal() {
+  target_->heal();
+}
+
+void World::check_rest() {
+  for (const auto& client : clients_) {
+    if (client->idle()) continue;
+    complain("liveness", client->name() + " waits since " + std::to_string(client->waits_since()) + " us, it is " +
+                             std::to_string(timeline_.now()) + " us, and everything has healed");
+  }
+}
+
+void World::complain(const char* checker, const std::string& what) {
+  if (!result_.checker.empty()) return;
+  result_.checker = checker;
+  result_.complaint = what;
+}
+
+void World::collect() {
+  result_.events = timeline_.events();
+  result_.turns = gateway_->turns_so_far();
+  for (const auto& client : clients_) {
+    result_.ios += client->done();
+    result_.bytes += client->bytes();
+    result_.losses += client->losses();
+    result_.fingerprint = result_.fingerprint * 31 + client->fingerprint();
+    for (const auto& [error, count] : client->errors()) result_.errors[error] += count;
+  }
+  for (const auto& [name, count] : target_->faults_seen()) result_.faults[name] += count;
+}
+
+void World::dial(NbdLink& link) {
+  const auto [fd, wire] = network_.dial(link);
+  link.set_wire(*wire);
+  gateway_->accept(fd);
+}
+
+}  // namespace
+
+RunResult run_world(const RunOptions& options) {
+  return World(options).run();
+}
+
+}  // namespace nbdgw::sim
