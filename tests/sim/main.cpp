@@ -45,10 +45,13 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "one run, told whole");
   app.add_option("--seeds", seeds, "runs of the seeds A-B");
   app.add_option("--ios", options.ios, "requests of clients in a run before everything heals");
-  app.add_flag("--verbose", options.verbose, "with the gateway's log");
+  bool verbose = false, healthy = false;
+  app.add_flag("--verbose", verbose, "with the gateway's log");
+  app.add_flag("--healthy", healthy, "targets without faults");
   CLI11_PARSE(app, argc, argv);
-  nbdgw::net::log::set_level(options.verbose ? nbdgw::net::log::Level::debug : nbdgw::net::log::Level::error);
+  nbdgw::net::log::set_level(verbose ? nbdgw::net::log::Level::debug : nbdgw::net::log::Level::error);
 
+  options.faults = !healthy;
   bool whole = true;
   last = options.seed;
   if (const auto dash = seeds.find('-'); dash != std::string::npos) {

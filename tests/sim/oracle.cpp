@@ -27,14 +27,13 @@ std::string at(Micros when) {
 }  // namespace
 
 Oracle::Oracle(const Timeline& timeline, std::uint64_t cells) : timeline_(timeline), cells_(cells) {
-  writes_.push_back({.cell = 0, .cells = 0, .zeroes = true, .maybe = false, .late = false, .begin = 0, .end = 0});
+  writes_.push_back({.cell = 0, .cells = 0, .kind = {.zeroes = true, .fua = true}, .begin = 0, .end = 0});
   for (Cell& cell : cells_) cell.push_back({.write = kInitial});
 }
 
-Oracle::WriteId Oracle::begin_write(std::uint64_t cell, std::uint32_t cells, bool zeroes, bool maybe) {
+Oracle::WriteId Oracle::begin_write(std::uint64_t cell, std::uint32_t cells, Kind kind) {
   const auto id = static_cast<WriteId>(writes_.size());
-  writes_.push_back(
-      {.cell = cell, .cells = cells, .zeroes = zeroes, .maybe = maybe, .late = false, .begin = timeline_.now()});
+  writes_.push_back({.cell = cell, .cells = cells, .kind = kind, .begin = timeline_.now()});
   for (std::uint64_t i = cell; i < cell + cells; ++i) {
     prune(cells_[i]);
     cells_[i].push_back({.write = id});
@@ -46,24 +45,29 @@ void Oracle::end_write(WriteId id, bool good) {
   Write& write = writes_[id];
   const Micros now = timeline_.now();
   if (!write.late) write.end = now;
-  if (!good || write.maybe) return;
+  if (!good || write.kind.maybe) return;
   for (std::uint64_t i = write.cell; i < write.cell + write.cells; ++i) {
     for (Entry& entry : cells_[i]) {
-      if (entry.gone_at == proto::kNever && writes_[entry.write].end < write.begin) entry.gone_at = now;
+      if (entry.gone_at != proto::kNever || writes_[entry.write].end >= write.begin) continue;
+      entry.gone_at = now;
+      entry.by = id;
     }
     prune(cells_[i]);
+  }
+}
+
+void Oracle::lose_power() {
+  for (Cell& cell : cells_) {
+    for (Entry& entry : cell) {
+      if (entry.gone_at != proto::kNever && !is_durable(entry.by)) entry.gone_at = proto::kNever;
+    }
   }
 }
 
 /// What no read can return any more.
 void Oracle::prune(Cell& cell) noexcept {
   const Micros oldest = reads_.empty() ? proto::kNever - 1 : reads_.begin()->first;
-  std::erase_if(cell, [oldest](const Entry& entry) { return entry.gone_at <= oldest; });
-}
-
-Micros Oracle::begin_read() {
-  ++reads_[timeline_.now()];
-  return timeline_.now();
+  std::erase_if(cell, [this, oldest](const Entry& entry) { return entry.gone_at <= oldest && is_durable(entry.by); });
 }
 
 std::string Oracle::end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data) {
@@ -101,7 +105,7 @@ std::string Oracle::describe(const Cell& cell, std::uint64_t number, WriteId fou
   text += "; it may hold";
   for (const Entry& entry : cell) {
     const Write& write = writes_[entry.write];
-    text += " " + std::to_string(entry.write) + (write.zeroes ? " (zeroes, " : " (") + at(write.begin) + " to " +
+    text += " " + std::to_string(entry.write) + (write.kind.zeroes ? " (zeroes, " : " (") + at(write.begin) + " to " +
             at(write.end) + (entry.gone_at == proto::kNever ? ")" : ", gone at " + at(entry.gone_at) + ")");
   }
   return text;

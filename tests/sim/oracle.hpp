@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -25,6 +26,9 @@ class Complaints {
 /// be there; one that has failed, or has no answer yet, may be there or not; what was there before a write is gone
 /// for good when it is acknowledged, however late an old copy of another write arrives.
 ///
+/// A power loss takes what was not flushed: then what was there before such a write is possible again. Not what was
+/// there before a write that was flushed, by a FLUSH begun after its answer, or that was made with FUA.
+///
 /// The content of a cell tells which write it is of, and that all of it is of that write and belongs there.
 class Oracle {
  public:
@@ -36,16 +40,25 @@ class Oracle {
   Oracle(const Timeline& timeline, std::uint64_t cells);
 
   /// A request that writes these cells was sent. `zeroes`: instead of content of its own. `maybe`: even when it
-  /// succeeds it may have done nothing (TRIM).
-  WriteId begin_write(std::uint64_t cell, std::uint32_t cells, bool zeroes = false, bool maybe = false);
+  /// succeeds it may have done nothing (TRIM). `fua`: it is durable when it is acknowledged.
+  struct Kind {
+    bool zeroes = false;
+    bool maybe = false;
+    bool fua = false;
+  };
+  WriteId begin_write(std::uint64_t cell, std::uint32_t cells, Kind kind);
   /// Its outcome, as the client was told; or that nobody will tell any more.
   void end_write(WriteId write, bool good);
   /// A copy of it is still on its way and may be done at any time, whatever its answer says: nothing that comes after
   /// it is certain to stay.
   void may_come_late(WriteId write) { writes_[write].late = true; }
 
+  /// A FLUSH that was sent at that time has succeeded.
+  void flushed(Micros sent_at) noexcept { flushed_ = std::max(flushed_, sent_at); }
+  void lose_power();
+
   /// A read was sent: what is overwritten from now on may be in its answer.
-  Micros begin_read();
+  void begin_read() { ++reads_[timeline_.now()]; }
   /// Its answer, or that there is none: `data` is empty then. Empty text: it is right.
   std::string end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data);
 
@@ -58,19 +71,20 @@ class Oracle {
   struct Write {
     std::uint64_t cell;
     std::uint32_t cells;
-    bool zeroes;
-    bool maybe;
-    bool late = false;
+    Kind kind;
+    bool late = false;  // may_come_late()
     Micros begin;
     Micros end = proto::kNever;
   };
   struct Entry {
     WriteId write;
-    Micros gone_at = proto::kNever;  // overwritten for good
+    Micros gone_at = proto::kNever;  // overwritten, as long as there is power
+    WriteId by = kInitial;           // that
   };
   using Cell = std::vector<Entry>;
 
-  WriteId content_of(WriteId write) const noexcept { return writes_[write].zeroes ? kInitial : write; }
+  WriteId content_of(WriteId write) const noexcept { return writes_[write].kind.zeroes ? kInitial : write; }
+  bool is_durable(WriteId write) const noexcept { return writes_[write].kind.fua || writes_[write].end < flushed_; }
   void prune(Cell& cell) noexcept;
   std::string wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const;
   std::string describe(const Cell& cell, std::uint64_t number, WriteId found, Micros begun) const;
@@ -78,6 +92,7 @@ class Oracle {
   const Timeline& timeline_;
   std::vector<Cell> cells_;
   std::deque<Write> writes_;
+  Micros flushed_ = 0;                     // what was acknowledged before is durable
   std::map<Micros, std::uint32_t> reads_;  // without an answer, by when they were begun
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/net/log.hpp"
@@ -14,6 +16,7 @@
 #include "tests/sim/random.hpp"
 #include "tests/sim/system.hpp"
 #include "tests/sim/target/target_model.hpp"
+#include "tests/sim/target/wire_target.hpp"
 
 namespace nbdgw::sim {
 namespace {
@@ -24,7 +27,7 @@ constexpr Micros kHealedLimit = 900 * proto::kSecond;
 constexpr Micros kDrainLimit = 10 * proto::kSecond;
 constexpr Micros kEndLimit = 120 * proto::kSecond;
 
-class World final : public Dialler, public Complaints {
+class World final : public Dialler, public Complaints, public ProtocolComplaints, public MediumObserver {
  public:
   explicit World(const RunOptions& options);
   ~World();
@@ -34,6 +37,8 @@ class World final : public Dialler, public Complaints {
 
   void dial(NbdLink& link) override;
   void complain(const char* checker, const std::string& what) override;
+  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at) override;
+  void on_violation(const std::string& what) override { complain("protocol", what); }
 
  private:
   void draw_target();
@@ -55,6 +60,9 @@ class World final : public Dialler, public Complaints {
   Network network_;
   Micros turn_cost_;
   std::unique_ptr<Target> target_;
+  std::vector<std::unique_ptr<WireController>> controllers_;
+  std::vector<std::string> portals_;
+  std::string iqn_;
   std::vector<std::unique_ptr<Oracle>> oracles_;  // one for each disk
   std::unique_ptr<Gateway> gateway_;
   std::vector<std::unique_ptr<Client>> clients_;
@@ -76,8 +84,61 @@ World::World(const RunOptions& options)
 
 World::~World() {
   clients_.clear();
+  // A gateway may go only when it has ended, and after a complaint nobody waits for that.
+  if (!gateway_->ended()) static_cast<void>(gateway_.release());
   gateway_.reset();
   target_.reset();
+}
+
+/// One array, of one or more controllers over the same disks.
+void World::draw_target() {
+  TargetOptions options;
+  const std::int64_t controllers = random_.chance(0.6) ? 1 : random_.between(2, 3);
+  options.controllers.clear();
+  for (std::int64_t i = 1; i <= controllers; ++i) {
+    options.controllers.push_back(
+        {.addresses = {"10.1.0." + std::to_string(i) + ":3260"}, .group_tag = static_cast<std::uint16_t>(i)});
+  }
+  const std::int64_t disks = random_.between(1, 3);
+  for (std::int64_t i = 0; i < disks; ++i) {
+    const std::int64_t bytes = random_.spread(4 << 20, 32 << 20) >> 20 << 20;
+    options.media.push_back(
+        MediumOptions::draw(random_, static_cast<std::uint32_t>(i), static_cast<std::uint64_t>(bytes)));
+    options.luns.push_back({.number = static_cast<std::uint64_t>(i), .medium = static_cast<std::size_t>(i)});
+    const MediumOptions& medium = options.media.back();
+    oracles_.push_back(std::make_unique<Oracle>(timeline_, medium.blocks * medium.block_size / Oracle::kCell));
+  }
+  options.habits = TargetHabits::draw(random_);
+  options.faults = TargetFaults::draw(random_);
+  if (!options_.faults) options.faults.rate = {};
+  options.complaints = this;
+  options.observer = this;
+  target_ = std::make_unique<Target>(timeline_, random_.fork(), options);
+  for (std::size_t i = 0; i < target_->controllers(); ++i) {
+    controllers_.push_back(std::make_unique<WireController>(target_->controller(i)));
+    for (const std::string& address : target_->controller(i).options().addresses) {
+      network_.listen(address, controllers_.back().get());
+      portals_.push_back(address);
+    }
+  }
+  iqn_ = options.names.front();
+}
+
+void World::draw_gateway() {
+  GatewaySetup setup = sim::draw_gateway(random_);
+  setup.targets.push_back(draw_session(random_, iqn_, portals_, static_cast<std::uint32_t>(oracles_.size())));
+  gateway_ = std::make_unique<Gateway>(std::move(setup), network_);
+}
+
+void World::draw_clients() {
+  for (std::size_t disk = 0; disk < oracles_.size(); ++disk) {
+    const std::string exported = "vol" + std::to_string(disk);
+    for (std::int64_t i = random_.between(1, 3); i > 0; --i) {
+      clients_.push_back(std::make_unique<Client>("client " + std::to_string(clients_.size()) + " of " + exported,
+                                                  draw_client(random_, exported), timeline_, random_.fork(), *this,
+                                                  *oracles_[disk], *this));
+    }
+  }
 }
 
 bool World::run_until(Micros limit, const auto& over) {
@@ -143,6 +204,12 @@ void World::collect() {
     for (const auto& [error, count] : client->errors()) result_.errors[error] += count;
   }
   for (const auto& [name, count] : target_->faults_seen()) result_.faults[name] += count;
+}
+
+void World::on_power_loss(const Medium& medium, std::uint64_t, Micros) {
+  for (std::size_t i = 0; i < oracles_.size(); ++i) {
+    if (&target_->medium(i) == &medium) oracles_[i]->lose_power();
+  }
 }
 
 void World::dial(NbdLink& link) {

@@ -12,7 +12,7 @@ namespace nbdgw::sim {
 struct RunOptions {
   std::uint64_t seed = 1;
   std::uint64_t ios = 2000;  // requests of clients, all together, before everything heals
-  bool verbose = false;      // the gateway's log
+  bool faults = true;
 };
 
 /// What came of it.

@@ -131,14 +131,17 @@ void Client::begin(Op& op) {
   op.asked_at = timeline_.now();
   op.filled = 0;
   op.write = 0;
+  op.begun = timeline_.now();
   draw(op);
   const bool reads = op.command == NbdCommand::read;
   if (reads) {
-    op.begun = oracle_.begin_read();
+    oracle_.begin_read();
     op.data.resize(std::size_t{op.cells} * Oracle::kCell);
   } else if (op.command != NbdCommand::flush) {
-    op.write =
-        oracle_.begin_write(op.cell, op.cells, op.command != NbdCommand::write, op.command == NbdCommand::trim);
+    op.write = oracle_.begin_write(op.cell, op.cells,
+                                   {.zeroes = op.command != NbdCommand::write,
+                                    .maybe = op.command == NbdCommand::trim,
+                                    .fua = op.flags == kFua});
   }
   send(op, *free_link());
 }
@@ -243,6 +246,8 @@ void Client::finish(Op& op, std::uint32_t error) {
     if (!what.empty()) wrong(what);
   } else if (op.write != 0) {
     oracle_.end_write(op.write, error == 0);
+  } else if (error == 0) {
+    oracle_.flushed(op.begun);
   }
 }
 
