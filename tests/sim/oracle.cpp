@@ -45,7 +45,7 @@ void Oracle::end_write(WriteId id, bool good) {
   Write& write = writes_[id];
   const Micros now = timeline_.now();
   if (!write.late) write.end = now;
-  if (!good || write.kind.maybe) return;
+  if (!good || write.kind.maybe || (write.begin <= lost_power_ && !write.kind.fua)) return;
   for (std::uint64_t i = write.cell; i < write.cell + write.cells; ++i) {
     for (Entry& entry : cells_[i]) {
       if (entry.gone_at != proto::kNever || writes_[entry.write].end >= write.begin) continue;
@@ -57,6 +57,7 @@ void Oracle::end_write(WriteId id, bool good) {
 }
 
 void Oracle::lose_power() {
+  lost_power_ = timeline_.now();
   for (Cell& cell : cells_) {
     for (Entry& entry : cell) {
       if (entry.gone_at != proto::kNever && !is_durable(entry.by)) entry.gone_at = proto::kNever;

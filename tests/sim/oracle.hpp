@@ -27,7 +27,8 @@ class Complaints {
 /// for good when it is acknowledged, however late an old copy of another write arrives.
 ///
 /// A power loss takes what was not flushed: then what was there before such a write is possible again. Not what was
-/// there before a write that was flushed, by a FLUSH begun after its answer, or that was made with FUA.
+/// there before a write that was flushed, by a FLUSH begun after its answer, or that was made with FUA. A write that
+/// is acknowledged after a power loss may have been done before it.
 ///
 /// The content of a cell tells which write it is of, and that all of it is of that write and belongs there.
 class Oracle {
@@ -92,7 +93,8 @@ class Oracle {
   const Timeline& timeline_;
   std::vector<Cell> cells_;
   std::deque<Write> writes_;
-  Micros flushed_ = 0;                     // what was acknowledged before is durable
+  Micros flushed_ = 0;     // what was acknowledged before is durable
+  Micros lost_power_ = 0;  // last
   std::map<Micros, std::uint32_t> reads_;  // without an answer, by when they were begun
 };
 
