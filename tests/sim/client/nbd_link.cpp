@@ -21,6 +21,7 @@ constexpr std::uint32_t kOptStructuredReply = 8;
 constexpr std::uint32_t kRepAck = 1;
 constexpr std::uint32_t kRepInfo = 3;
 constexpr std::uint32_t kRepError = 0x80000000;
+constexpr std::uint32_t kRepErrShutdown = 0x80000007;
 constexpr std::uint16_t kChunkNone = 0;
 constexpr std::uint16_t kChunkData = 1;
 constexpr std::uint16_t kChunkHole = 2;
@@ -156,10 +157,8 @@ void NbdLink::on_option_body() {
   const std::vector<std::uint8_t> body(header_.begin() + kOptionReplyHeader, header_.end());
   header_.clear();
   body_ = 0;
-  if (option == kOptStructuredReply) {
-    if (kind != kRepAck) return nonsense("structured replies are refused");
-    return ask_for_export();
-  }
+  if (option == kOptStructuredReply && kind == kRepAck) return ask_for_export();
+  if (option == kOptStructuredReply && kind != kRepErrShutdown) return nonsense("structured replies are refused");
   if ((kind & kRepError) != 0) {
     Wire* const wire = wire_;
     lose("refused: " + std::string(body.begin(), body.end()), true);
