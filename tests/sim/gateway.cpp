@@ -58,6 +58,10 @@ void Gateway::begin() {
 
 void Gateway::accept(int fd) {
   net::UniqueFd owned(fd);
+  if (ending_) {
+    waiting_.push_back(std::move(owned));
+    return;
+  }
   net::ConnectionLimit::Ticket ticket = limit_->take();
   if (!ticket || workers_.empty()) return;  // closed
   const std::uint64_t id = ++last_client_;
@@ -89,6 +93,7 @@ std::uint32_t Gateway::turns() {
 }
 
 void Gateway::end(Micros limit, bool keep_clients) {
+  ending_ = true;
   for (const auto& worker : workers_) worker->shard.drain(limit, keep_clients);
 }
 
@@ -104,6 +109,8 @@ void Gateway::begin_again() {
     place.shard->send_here(std::make_unique<shard::NbdClient>(++last_client_, std::move(client), std::move(ticket),
                                                               setup_.clients, net::steady_now()));
   }
+  ending_ = false;
+  for (net::UniqueFd& fd : std::exchange(waiting_, {})) accept(fd.release());
 }
 
 /// What the process that ends leaves for the next one.

@@ -41,8 +41,8 @@ class Gateway {
   /// Whoever has something to do gets a turn. How many turns that were.
   std::uint32_t turns();
 
-  /// The process ends, and another one goes on with its clients. Takes time: ended() says when to come back with
-  /// begin_again().
+  /// The process ends; ended() says when it has. With `keep_clients` another one goes on with those: begin_again().
+  /// Who connects meanwhile waits for that.
   void end(Micros limit, bool keep_clients);
   bool ended() const;
   void begin_again();
@@ -65,7 +65,9 @@ class Gateway {
   nbd::ExportDirectoryPtr directory_;
   shard::ExportPlacesPtr places_;
   std::vector<std::unique_ptr<shard::Worker>> workers_;
-  std::vector<int> pollers_;  // of the workers
+  std::vector<int> pollers_;            // of the workers
+  std::vector<net::UniqueFd> waiting_;  // clients, for the next process
+  bool ending_ = false;
   std::uint64_t last_client_ = 0;
   std::uint64_t turns_ = 0;
 };

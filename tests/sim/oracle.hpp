@@ -93,8 +93,8 @@ class Oracle {
   const Timeline& timeline_;
   std::vector<Cell> cells_;
   std::deque<Write> writes_;
-  Micros flushed_ = 0;     // what was acknowledged before is durable
-  Micros lost_power_ = 0;  // last
+  Micros flushed_ = 0;                     // what was acknowledged before is durable
+  Micros lost_power_ = 0;                  // last
   std::map<Micros, std::uint32_t> reads_;  // without an answer, by when they were begun
 };
 

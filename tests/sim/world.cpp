@@ -17,6 +17,7 @@
 #include "tests/sim/system.hpp"
 #include "tests/sim/target/target_model.hpp"
 #include "tests/sim/target/wire_target.hpp"
+#include "tests/sim/trouble.hpp"
 
 namespace nbdgw::sim {
 namespace {
@@ -66,6 +67,7 @@ class World final : public Dialler, public Complaints, public ProtocolComplaints
   std::vector<std::unique_ptr<Oracle>> oracles_;  // one for each disk
   std::unique_ptr<Gateway> gateway_;
   std::vector<std::unique_ptr<Client>> clients_;
+  std::unique_ptr<Trouble> trouble_;
   RunResult result_;
 };
 
@@ -80,6 +82,7 @@ World::World(const RunOptions& options)
   draw_target();
   draw_gateway();
   draw_clients();
+  trouble_ = std::make_unique<Trouble>(TroubleHabits::draw(random_), timeline_, random_.fork(), *gateway_, clients_);
 }
 
 World::~World() {
@@ -151,6 +154,7 @@ bool World::run_until(Micros limit, const auto& over) {
       timeline_.spend(turn_cost_ * turns);
       system().cpu += turn_cost_ * turns;
     }
+    trouble_->advance();
   }
   return true;
 }
@@ -164,10 +168,11 @@ std::uint64_t World::ios() const noexcept {
 RunResult World::run() {
   const Micros begin = timeline_.now();
   for (const auto& client : clients_) client->start();
+  if (options_.faults) trouble_->start();
   run_until(kFaultsLimit, [this] { return ios() >= options_.ios; });
   heal();
   for (const auto& client : clients_) client->stop();
-  if (!run_until(kHealedLimit, [this] { return quiet(); })) check_rest();
+  if (!run_until(kHealedLimit, [this] { return quiet() && !trouble_->restarting(); })) check_rest();
   gateway_->end(kDrainLimit, false);
   if (!run_until(kEndLimit, [this] { return gateway_->ended(); })) complain("end", "the gateway does not end");
   result_.lasted = timeline_.now() - begin;
@@ -177,6 +182,7 @@ RunResult World::run() {
 
 void World::heal() {
   target_->heal();
+  trouble_->heal();
 }
 
 void World::check_rest() {
@@ -204,6 +210,7 @@ void World::collect() {
     for (const auto& [error, count] : client->errors()) result_.errors[error] += count;
   }
   for (const auto& [name, count] : target_->faults_seen()) result_.faults[name] += count;
+  for (const auto& [name, count] : trouble_->seen()) result_.faults[name] += count;
 }
 
 void World::on_power_loss(const Medium& medium, std::uint64_t, Micros) {

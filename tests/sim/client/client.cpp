@@ -97,16 +97,57 @@ void Client::look_at_patience() {
   timeline_.after(habits_.patience / 4, [this] { look_at_patience(); });
   for (const Op& op : ops_) {
     if (!op.busy || op.link == nullptr || timeline_.now() - op.asked_at < habits_.patience) continue;
-    NbdLink& link = *op.link;
-    for (Op& other : ops_) {
-      if (other.busy && other.link == &link && other.write != 0 && link.wire()->backlog() > 0) {
-        oracle_.may_come_late(other.write);
-      }
-      if (other.busy && other.link == &link) other.asked_at = timeline_.now();
-    }
-    link.drop(false);
-    return on_lost(link, "no answer", false);
+    return give_up(*op.link, NbdLink::Goodbye::close, "no answer");
   }
+}
+
+/// What the gateway has not read of it yet it may read, and do, at any time.
+void Client::give_up(NbdLink& link, NbdLink::Goodbye how, const std::string& why) {
+  const bool unread = link.wire()->backlog() > 0;
+  for (Op& op : ops_) {
+    if (!op.busy || op.link != &link) continue;
+    if (op.write != 0 && unread) oracle_.may_come_late(op.write);
+    op.asked_at = timeline_.now();
+  }
+  link.drop(how);
+  on_lost(link, why, false);
+}
+
+bool Client::lose_a_link(NbdLink::Goodbye how, bool in_the_middle) {
+  NbdLink* const link = free_link();
+  if (link == nullptr || stopped_) return false;
+  if (in_the_middle) send_half_a_write(*link);
+  give_up(*link, how, "a sudden end");
+  return true;
+}
+
+/// A WRITE whose payload does not come whole. Any part of it may be done, at any time.
+void Client::send_half_a_write(NbdLink& link) {
+  Op op;
+  draw(op);
+  op.cells = std::max(op.cells, 1U);
+  op.cell = std::min(op.cell, oracle_.cells() - op.cells);
+  op.write = oracle_.begin_write(op.cell, op.cells, {});
+  oracle_.may_come_late(op.write);
+  payload_.resize(std::size_t{op.cells} * Oracle::kCell);
+  oracle_.fill(op.write, op.cell, payload_);
+  const std::size_t sent = random_.below(payload_.size());
+  link.request(NbdCommand::write, 0, ~std::uint64_t{0}, op.cell * Oracle::kCell, op.cells * Oracle::kCell,
+               std::span(payload_).first(sent));
+}
+
+bool Client::stall_a_link(Micros time, bool unread) {
+  NbdLink* const link = free_link();
+  if (link == nullptr || stopped_) return false;
+  const std::uint64_t id = link->wire()->id();
+  unread ? link->wire()->read(false) : link->wire()->stall(true);
+  timeline_.after(time, [this, id, unread] {
+    for (const auto& each : links_) {
+      if (each->wire() == nullptr || each->wire()->id() != id) continue;
+      unread ? each->wire()->read(true) : each->wire()->stall(false);
+    }
+  });
+  return true;
 }
 
 // ---- requests ----

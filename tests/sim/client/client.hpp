@@ -44,6 +44,12 @@ class Client final : public LinkOwner {
          Oracle& oracle, Complaints& complaints);
 
   void start();
+  /// What becomes of clients. False: there is no link to which it could happen.
+  /// One goes; `in_the_middle`: of the payload of a WRITE.
+  bool lose_a_link(NbdLink::Goodbye how, bool in_the_middle);
+  /// One stands still for so long, or (`unread`) its replies are not read.
+  bool stall_a_link(Micros time, bool unread);
+
   /// Begins nothing new.
   void stop() noexcept { stopped_ = true; }
   bool idle() const noexcept { return in_flight_ == 0; }
@@ -94,6 +100,8 @@ class Client final : public LinkOwner {
   NbdLink* free_link();
   std::uint64_t cookie_of(const Op& op) const noexcept;
   void look_at_patience();
+  void give_up(NbdLink& link, NbdLink::Goodbye how, const std::string& why);
+  void send_half_a_write(NbdLink& link);
   void wrong(const std::string& what);
   void mix(std::uint64_t value) noexcept;
 

@@ -49,10 +49,13 @@ void NbdLink::request(NbdCommand command, std::uint16_t flags, std::uint64_t coo
   if (!payload.empty()) wire_->send(payload);
 }
 
-void NbdLink::drop(bool by_reset) {
+void NbdLink::drop(Goodbye how) {
+  if (how == Goodbye::disconnect) request(NbdCommand::disc, 0, 0, 0, 0);
   Wire* const wire = std::exchange(wire_, nullptr);
   state_ = State::lost;
-  by_reset ? wire->reset() : wire->close();
+  if (how == Goodbye::reset) return wire->reset();
+  if (how == Goodbye::vanish) return wire->vanish();
+  wire->close();
 }
 
 void NbdLink::lose(const std::string& why, bool by_gateway) {

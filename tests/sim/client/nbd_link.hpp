@@ -71,8 +71,9 @@ class NbdLink final : public Peer {
 
   void request(NbdCommand command, std::uint16_t flags, std::uint64_t cookie, std::uint64_t offset,
                std::uint32_t length, std::span<const std::uint8_t> payload = {});
-  /// Ends it from here, in one of the ways in which clients do.
-  void drop(bool by_reset);
+  /// Ends it from here.
+  enum class Goodbye : std::uint8_t { disconnect, close, reset, vanish };
+  void drop(Goodbye how);
 
   void on_bytes(Wire& wire, std::span<const std::uint8_t> bytes) override;
   void on_end(Wire& wire, End how) override;
