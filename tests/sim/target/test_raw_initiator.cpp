@@ -6,7 +6,7 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr const char* kLeadingKeys =
-    "HeaderDigest=None|DataDigest=None|MaxConnections=8|InitialR2T=Yes|ImmediateData=Yes|MaxBurstLength=262144|"
+    "HeaderDigest=None|DataDigest=None|MaxConnections=8|InitialR2T=No|ImmediateData=Yes|MaxBurstLength=262144|"
     "FirstBurstLength=65536|MaxOutstandingR2T=4|DefaultTime2Wait=0|DefaultTime2Retain=0|DataPDUInOrder=Yes|"
     "DataSequenceInOrder=Yes|ErrorRecoveryLevel=0|TaskReporting=RFC3720|MaxRecvDataSegmentLength=65536|";
 constexpr const char* kJoiningKeys = "HeaderDigest=None|DataDigest=None|MaxRecvDataSegmentLength=65536|";
@@ -75,6 +75,10 @@ std::uint16_t RawInitiator::login(std::size_t controller, const std::string& key
       links[link]->header_digest = value_of(text, "HeaderDigest") == "CRC32C";
       links[link]->data_digest = value_of(text, "DataDigest") == "CRC32C";
       segment = static_cast<std::uint32_t>(std::stoul(value_of(text, "MaxRecvDataSegmentLength")));
+      if (value_of(text, "InitialR2T") == "No") initial_r2t = false;
+      if (!value_of(text, "FirstBurstLength").empty()) {
+        first_burst = static_cast<std::uint32_t>(std::stoul(value_of(text, "FirstBurstLength")));
+      }
       if (!value_of(text, "ImmediateData").empty()) immediate_data = value_of(text, "ImmediateData") == "Yes";
       return 0;
     }
@@ -96,9 +100,22 @@ std::uint32_t RawInitiator::begin(std::size_t link, std::uint64_t lun, const Buf
   results[itt] = {};
   unsent[itt] = data;
   sent[itt] = {lun << 48, cmd_sn++};
-  const std::size_t immediate = immediate_data ? std::min<std::size_t>({data.size(), segment, 512}) : 0;
+  const auto burst = static_cast<std::uint32_t>(std::min<std::size_t>(data.size(), first_burst));
+  const std::uint32_t immediate = immediate_data ? std::min({burst, segment, 512U}) : 0;
+  const bool goes_on = !initial_r2t && immediate < burst;
+  if (goes_on) bhs[1] &= 0x7f;
   transmit(link, bhs, Bytes(data).first(immediate));
+  if (goes_on) send_data(link, itt, pdu::kNoTag, immediate, burst - immediate);
   return itt;
+}
+
+std::uint32_t RawInitiator::nop_out(std::size_t link) {
+  pdu::Header bhs = pdu::begin(pdu::kNopOut, next_itt++);
+  bhs[0] |= 0x40;
+  put_be32(&bhs[20], pdu::kNoTag);
+  put_be32(&bhs[24], cmd_sn);
+  transmit(link, bhs);
+  return next_itt - 1;
 }
 
 Result RawInitiator::run(const Buffer& cdb, bool reads, std::uint32_t expected, const Buffer& data) {
@@ -160,7 +177,7 @@ void RawInitiator::take(std::size_t link, ReceivedPdu received) {
       if (holds_data) {
         held.emplace_back(link, std::move(received));
       } else {
-        send_data(link, received);
+        send_data(link, received.itt(), be32(&bhs[20]), be32(&bhs[40]), be32(&bhs[44]));
       }
       return;
     case pdu::kDataIn:
@@ -194,16 +211,15 @@ void RawInitiator::take(std::size_t link, ReceivedPdu received) {
   result.residual = be32(&bhs[44]);
 }
 
-void RawInitiator::send_data(std::size_t link, const ReceivedPdu& r2t) {
-  const std::uint32_t offset = be32(&r2t.bhs[40]);
-  const std::uint32_t length = be32(&r2t.bhs[44]);
-  const Buffer& data = unsent[r2t.itt()];
+void RawInitiator::send_data(std::size_t link, std::uint32_t itt, std::uint32_t ttt, std::uint32_t offset,
+                             std::uint32_t length) {
+  const Buffer& data = unsent[itt];
   std::uint32_t data_sn = 0;
   for (std::uint32_t done = 0; done < length && !links[link]->over;) {
     const std::uint32_t part = std::min(segment, length - done);
-    pdu::Header bhs = pdu::begin(pdu::kDataOut, r2t.itt(), done + part == length ? 0x80 : 0);
-    std::copy_n(&r2t.bhs[8], 8, &bhs[8]);
-    std::copy_n(&r2t.bhs[20], 4, &bhs[20]);
+    pdu::Header bhs = pdu::begin(pdu::kDataOut, itt, done + part == length ? 0x80 : 0);
+    put_be64(&bhs[8], sent[itt].first);
+    put_be32(&bhs[20], ttt);
     put_be32(&bhs[36], data_sn++);
     put_be32(&bhs[40], offset + done);
     transmit(link, bhs, Bytes(data).subspan(offset + done, part));

@@ -87,12 +87,15 @@ class RawLink final : public Line {
 
  private:
   void deliver() {
-    while (reads_ && !over && !out_.empty()) {
-      const std::size_t part = piece_ == 0 ? out_.size() : std::min(piece_, out_.size());
-      const Buffer bytes(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(part));
-      out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(part));
+    std::size_t done = 0;
+    while (reads_ && !over && done < out_.size()) {
+      const std::size_t part = piece_ == 0 ? out_.size() - done : std::min(piece_, out_.size() - done);
+      const Buffer bytes(out_.begin() + static_cast<std::ptrdiff_t>(done),
+                         out_.begin() + static_cast<std::ptrdiff_t>(done + part));
+      done += part;
       port_.on_bytes(bytes);
     }
+    out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(done));
   }
 
   Buffer in_;
@@ -130,6 +133,8 @@ class RawInitiator {
   std::uint32_t begin(std::size_t link, std::uint64_t lun, const Buffer& cdb, bool reads, std::uint32_t expected,
                       const Buffer& data = {});
   Result run(const Buffer& cdb, bool reads = false, std::uint32_t expected = 0, const Buffer& data = {});
+  /// Wants to be answered; returns its tag.
+  std::uint32_t nop_out(std::size_t link);
   std::uint8_t function(std::uint8_t code, std::uint32_t itt = pdu::kNoTag, std::size_t link = 0);
   void send_function(std::uint8_t code, std::uint32_t itt, std::size_t link = 0);
   void transmit(std::size_t link, pdu::Header& bhs, Bytes data = {});
@@ -152,12 +157,15 @@ class RawInitiator {
   std::uint32_t exp_cmd_sn = 0;
   std::uint32_t segment = 8192;  // the target's
   bool immediate_data = true;
+  bool initial_r2t = true;
+  std::uint32_t first_burst = 65536;
   std::size_t piece = 0;
   std::map<std::uint32_t, std::pair<std::uint64_t, std::uint32_t>> sent;  // LUN and CmdSN by ITT
 
  private:
   void take(std::size_t link, ReceivedPdu received);
-  void send_data(std::size_t link, const ReceivedPdu& r2t);
+  /// So much of a command's data, from there on.
+  void send_data(std::size_t link, std::uint32_t itt, std::uint32_t ttt, std::uint32_t offset, std::uint32_t length);
 
   Timeline& timeline_;
   Target& target_;
