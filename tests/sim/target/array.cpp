@@ -22,6 +22,7 @@ Array::Array(Timeline& line, Random source, const TargetOptions& setup)
   for (const ControllerOptions& each : options.controllers) {
     const auto index = static_cast<std::uint16_t>(controllers.size());
     controllers.push_back(std::make_unique<Controller>(*this, each, index));
+    if (index > 0 && habits().others_in_standby) controllers.back()->set_access(AccessState::standby);
   }
   mischief.begin();
 }

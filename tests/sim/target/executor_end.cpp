@@ -29,8 +29,9 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   function.records.push_back(command.origin.record);
   const bool has_to_go_on = command.state == State::running && !habits.ends_at_once;
   const bool has_data_coming = command.state == State::collecting && command.r2t_count > 0;
-  if (function.late_data && has_data_coming) {
-    // Only its data is missing: it is let go of, and nobody looks for it any more.
+  if (function.late_data && has_data_coming && command.session == function.session) {
+    // Only its data is missing: it is let go of, and nobody looks for it any more. Not that of another session: its
+    // initiator could not know which data not to send.
     command.detached = command.mute = true;
     leave_session(command);
     return true;

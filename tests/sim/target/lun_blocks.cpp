@@ -12,9 +12,9 @@ Reply check_condition(const scsi::Sense& sense) noexcept {
   return {scsi::kCheckCondition, sense, {}};
 }
 
-constexpr std::uint8_t kFua = 0x08;
+constexpr std::uint8_t kFuaBit = 0x08;
 constexpr std::uint8_t kUnmapBit = 0x08;  // of WRITE SAME
-constexpr std::uint8_t kNoDataOut = 0x01;
+constexpr std::uint8_t kNoDataOutBit = 0x01;
 
 }  // namespace
 
@@ -61,7 +61,7 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
   const bool moves = block.kind == BlockKind::read || block.kind == BlockKind::write;
   if (moves && options.most_blocks != 0 && block.blocks > options.most_blocks)
     return check_condition(scsi::kInvalidField);
-  const bool fua = (command.cdb[1] & kFua) != 0;
+  const bool fua = (command.cdb[1] & kFuaBit) != 0;
   if (moves && fua && !options.fua) return check_condition(scsi::kInvalidField);
   switch (block.kind) {
     case BlockKind::read:
@@ -75,7 +75,7 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
     case BlockKind::write_same: {
       const bool unmaps = (command.cdb[1] & kUnmapBit) != 0;
       if (!options.write_same || (unmaps && !options.unmap)) return check_condition(scsi::kInvalidOperation);
-      if ((command.cdb[1] & kNoDataOut) != 0) return check_condition(scsi::kInvalidField);
+      if ((command.cdb[1] & kNoDataOutBit) != 0) return check_condition(scsi::kInvalidField);
       const std::uint64_t blocks = block.blocks != 0 ? block.blocks : medium.blocks() - block.lba;
       if (options.most_same != 0 && blocks > options.most_same) return check_condition(scsi::kInvalidField);
       if (data_length < options.block_size) return check_condition(scsi::kInvalidField);

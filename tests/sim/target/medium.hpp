@@ -16,7 +16,7 @@ enum class Fate : std::uint8_t {
   running,   // it is being executed, or hangs
   done,      // executed; its answer has not left
   answered,  // with its status, or by a Reject
-  aborted,   // a function or a reset that ended it was answered "complete"
+  aborted,   // ended by a function or a reset. If it writes yet, its initiator was told so and it should not
   lost,      // its connection or session has ended, or somebody else's reset or a power loss ended it
 };
 const char* to_string(Fate fate) noexcept;

@@ -63,25 +63,34 @@ void Mischief::trouble(TargetSession& session) {
 }
 
 void Mischief::announce(TargetSession& session) {
-  if (session.connections().empty()) return;
-  TargetConnection& connection = *session.connections()[array_.random.below(session.connections().size())];
-  if (draws(Fault::vendor_event)) connection.async(pdu::kVendorEvent);
-  if (draws(Fault::logout_requested)) say(connection, pdu::kLogoutRequested);
-  if (draws(Fault::parameters_requested)) say(connection, pdu::kNegotiate);
-  if (draws(Fault::drop_announced)) say(connection, pdu::kDropConnection);
-  if (draws(Fault::session_drop_announced)) say(connection, pdu::kDropSession);
+  struct Announcement {
+    Fault fault;
+    std::uint8_t event;
+  };
+  constexpr Announcement kAnnouncements[] = {{Fault::vendor_event, pdu::kVendorEvent},
+                                             {Fault::logout_requested, pdu::kLogoutRequested},
+                                             {Fault::parameters_requested, pdu::kNegotiate},
+                                             {Fault::drop_announced, pdu::kDropConnection},
+                                             {Fault::session_drop_announced, pdu::kDropSession}};
+  for (const auto& [fault, event] : kAnnouncements) {
+    const auto& connections = session.connections();
+    if (connections.empty() || !draws(fault)) continue;
+    Random& random = array_.faults.random(fault);
+    say(*connections[random.below(connections.size())], event, random);
+  }
 }
 
 /// The event, and what follows when its time is over (RFC 7143 section 11.9.1).
-void Mischief::say(TargetConnection& connection, std::uint8_t event) {
-  const auto seconds = static_cast<std::uint32_t>(array_.random.between(0, 3));
+void Mischief::say(TargetConnection& connection, std::uint8_t event, Random& random) {
+  if (event == pdu::kVendorEvent) return connection.async(event);
+  const auto seconds = static_cast<std::uint32_t>(random.between(0, 3));
   const bool asks = event == pdu::kLogoutRequested || event == pdu::kNegotiate;
   if (asks) {
     connection.async(event, 0, 0, 3 + seconds);
   } else {
-    connection.async(event, connection.cid(), array_.random.chance(0.5) ? seconds : 0, 0);
+    connection.async(event, connection.cid(), random.chance(0.5) ? seconds : 0, 0);
   }
-  const Micros delay = asks ? (3 + seconds) * proto::kSecond : array_.random.between(0, 1000);
+  const Micros delay = asks ? (3 + seconds) * proto::kSecond : random.between(0, 1000);
   array_.after(delay, [this, event, number = connection.number()] {
     TargetConnection* const late = array_.find_connection(number);
     if (late == nullptr || late->session() == nullptr) return;
@@ -95,7 +104,7 @@ void Mischief::say(TargetConnection& connection, std::uint8_t event) {
 
 void Mischief::trouble(Controller& controller) {
   if (!controller.is_down() && draws(Fault::controller_down)) {
-    controller.go_down(array_.random.chance(0.5));
+    controller.go_down(array_.faults.random(Fault::controller_down).chance(0.5));
     array_.after(array_.faults.outage(Fault::controller_down), [&controller] { controller.come_up(); });
   }
   if (!controller.is_frozen() && !controller.is_down() && draws(Fault::controller_frozen)) {
@@ -111,7 +120,8 @@ void Mischief::fail_over() {
   if (failing_over_ || array_.controllers.size() < 2) return;
   failing_over_ = true;
   for (const auto& controller : array_.controllers) controller->set_access(AccessState::transitioning);
-  const Micros transition = array_.random.chance(0.5) ? 0 : array_.faults.delay(Fault::failover);
+  const bool at_once = array_.faults.random(Fault::failover).chance(0.5);
+  const Micros transition = at_once ? 0 : array_.faults.delay(Fault::failover);
   array_.after(transition, [this] {
     if (failing_over_) set_access(true);
   });
@@ -125,7 +135,8 @@ void Mischief::set_access(bool swapped) {
   for (const auto& controller : array_.controllers) {
     const bool first = controller->index() == 0;
     const bool active = swapped ? !first : first || !array_.habits().others_in_standby;
-    const AccessState idle = array_.random.chance(0.8) ? AccessState::standby : AccessState::unavailable;
+    const bool standby = array_.faults.random(Fault::failover).chance(0.8);
+    const AccessState idle = standby ? AccessState::standby : AccessState::unavailable;
     controller->set_access(active ? AccessState::active : idle);
   }
   for (const auto& unit : array_.units.all()) unit->raise(scsi::kAccessStateChanged);

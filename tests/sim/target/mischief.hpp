@@ -23,7 +23,7 @@ class Mischief {
   void trouble(TargetConnection& connection);
   void trouble(TargetSession& session);
   void announce(TargetSession& session);
-  void say(TargetConnection& connection, std::uint8_t event);
+  void say(TargetConnection& connection, std::uint8_t event, Random& random);
 
   void trouble(Controller& controller);
   void fail_over();

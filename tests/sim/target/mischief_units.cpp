@@ -10,7 +10,7 @@ void Mischief::trouble(LogicalUnit& unit) {
   tell(unit);
   if (draws(Fault::reset_by_others)) {
     array_.executor.end_all_of(unit, array_.habits().task_aborted_status);
-    unit.raise(array_.random.chance(0.5) ? scsi::kBusReset : scsi::kUnitReset);
+    unit.raise(array_.faults.random(Fault::reset_by_others).chance(0.5) ? scsi::kBusReset : scsi::kUnitReset);
   }
   if (!unit.hangs() && draws(Fault::unit_hangs)) hang(unit);
   if (!unit.write_protected() && draws(Fault::write_protected)) protect(unit);
@@ -27,7 +27,8 @@ void Mischief::tell(LogicalUnit& unit) {
 }
 
 void Mischief::hang(LogicalUnit& unit) {
-  unit.hang(static_cast<std::uint8_t>(array_.random.between(LogicalUnit::kCuredByAbort, LogicalUnit::kOnlyTime)));
+  Random& random = array_.faults.random(Fault::unit_hangs);
+  unit.hang(static_cast<std::uint8_t>(random.between(LogicalUnit::kCuredByAbort, LogicalUnit::kOnlyTime)));
   array_.after(array_.faults.outage(Fault::unit_hangs), [this, &unit] {
     if (unit.cure(LogicalUnit::kOnlyTime)) array_.executor.on_unit_cured(unit);
   });
@@ -45,7 +46,7 @@ void Mischief::protect(LogicalUnit& unit) {
 
 void Mischief::hide_identity(LogicalUnit& unit) {
   unit.set_identity_readable(false);
-  if (array_.random.chance(0.7)) unit.raise(scsi::kInquiryChanged);
+  if (array_.faults.random(Fault::identity_unreadable).chance(0.7)) unit.raise(scsi::kInquiryChanged);
   array_.after(array_.faults.outage(Fault::identity_unreadable), [&unit] { unit.set_identity_readable(true); });
 }
 
@@ -54,9 +55,10 @@ void Mischief::grow(LogicalUnit& unit) {
   Medium& medium = *unit.medium();
   const auto place = std::ranges::find_if(array_.media, [&](const auto& each) { return each.get() == &medium; });
   const std::uint64_t first = array_.options.media[static_cast<std::size_t>(place - array_.media.begin())].blocks;
-  const auto more = static_cast<std::uint64_t>(array_.random.spread(1, static_cast<std::int64_t>(first / 8 + 1)));
+  Random& random = array_.faults.random(Fault::capacity_grown);
+  const auto more = static_cast<std::uint64_t>(random.spread(1, static_cast<std::int64_t>(first / 8 + 1)));
   medium.grow(std::min(medium.blocks() + more, 2 * first));
-  if (array_.random.chance(0.7)) unit.raise(scsi::kCapacityChanged);
+  if (random.chance(0.7)) unit.raise(scsi::kCapacityChanged);
 }
 
 void Mischief::unmap(LogicalUnit& unit) {
@@ -84,8 +86,9 @@ void Mischief::remap(LogicalUnit& unit) {
   Medium* const other = spare_medium();
   if (other == nullptr) return;
   FaultDesk& faults = array_.faults;
-  const bool at_once = array_.random.chance(0.4);
-  const bool told = at_once || array_.random.chance(0.7);
+  Random& random = faults.random(Fault::unit_remapped);
+  const bool at_once = random.chance(0.4);
+  const bool told = at_once || random.chance(0.7);
   unit.map(at_once ? other : nullptr);
   if (at_once) unit.raise(scsi::kLunsChanged);
   const Micros gap = at_once ? 0 : faults.outage(Fault::unit_remapped);

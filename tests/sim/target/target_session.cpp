@@ -63,7 +63,7 @@ void TargetSession::in_order(TargetConnection& connection, const pdu::Request& r
 bool TargetSession::rejects(TargetConnection& connection, const pdu::Request& request) {
   const bool counted = array_.faults.strikes(Fault::reject_counted);
   if (!counted && !array_.faults.strikes(Fault::reject_hole)) return false;
-  Random& random = array_.faults.random(Fault::reject_counted);
+  Random& random = array_.faults.random(counted ? Fault::reject_counted : Fault::reject_hole);
   if (counted) fill(request.cmd_sn());
   connection.remember(request.itt());
   connection.reject(random.pick({pdu::kProtocolError, pdu::kCommandNotSupported, pdu::kInvalidField}), request.bhs);

@@ -2,74 +2,9 @@
 
 #include <algorithm>
 
-#include "tests/sim/target/test_raw_initiator.hpp"
+#include "tests/sim/target/test_bench.hpp"
 
 namespace nbdgw::sim {
-namespace {
-
-class Ears final : public ProtocolComplaints, public MediumObserver {
- public:
-  void on_violation(const std::string& what) override { complaints.push_back(what); }
-  void on_write(const WriteEvent& event) override { writes.push_back(event.origin); }
-  bool heard(const std::string& part) const {
-    return std::ranges::any_of(complaints, [&](const auto& each) { return each.find(part) != std::string::npos; });
-  }
-
-  std::vector<std::string> complaints;
-  std::vector<Origin> writes;
-};
-
-TargetOptions plain_options(Ears& ears) {
-  TargetOptions options;
-  options.media = {MediumOptions{}, MediumOptions{.serial = "0002", .naa = 0x6001405000000002}};
-  options.luns = {{.number = 0, .medium = 0}};
-  options.controllers = {{.addresses = {"10.1.0.1:3260"}, .group_tag = 1},
-                         {.addresses = {"10.1.0.2:3260"}, .group_tag = 2}};
-  options.complaints = &ears;
-  options.observer = &ears;
-  return options;
-}
-
-Buffer pattern(std::size_t size, std::uint8_t first) {
-  Buffer data(size);
-  for (std::size_t i = 0; i < size; ++i) data[i] = static_cast<std::uint8_t>(first + i * 7 + i / 256);
-  return data;
-}
-
-Buffer block_cdb(std::uint8_t operation, std::uint32_t lba, std::uint32_t blocks) {
-  Buffer cdb(16);
-  cdb[0] = operation;
-  if (operation >= 0x80) {
-    put_be64(&cdb[2], lba);
-    put_be32(&cdb[10], blocks);
-  } else {
-    put_be32(&cdb[2], lba);
-    put_be16(&cdb[7], blocks);
-  }
-  return cdb;
-}
-
-Buffer inquiry(std::uint8_t page) {
-  return {scsi::kInquiry, 1, page, 0, 255, 0};
-}
-
-struct World {
-  explicit World(const TargetOptions& options, std::uint64_t seed = 1)
-      : target(timeline, Random(seed), options), initiator(timeline, target) {}
-
-  Timeline timeline;
-  Target target;
-  RawInitiator initiator;
-};
-
-struct Bench {
-  Bench() : options(plain_options(ears)) {}
-
-  Ears ears;
-  TargetOptions options;
-};
-
-}  // namespace
 
 TEST_CASE("crc32c: the examples of RFC 7143, appendix A") {
   const Buffer zeroes(32, 0);
@@ -81,7 +16,7 @@ TEST_CASE("crc32c: the examples of RFC 7143, appendix A") {
 
 TEST_CASE_FIXTURE(Bench, "target: connections of a session, and what was negotiated") {
   options.habits.max_burst = 100'000;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   CHECK(initiator.login() == 0);
   CHECK(initiator.tsih != 0);
@@ -97,11 +32,11 @@ TEST_CASE_FIXTURE(Bench, "target: connections of a session, and what was negotia
 
 TEST_CASE_FIXTURE(Bench, "target: a disk is probed, written and read") {
   options.habits.login_attention = true;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).what() == scsi::kPowerOnOrReset);
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).good());
+  CHECK(initiator.run(kTestUnitReady).what() == scsi::kPowerOnOrReset);
+  CHECK(initiator.run(kTestUnitReady).good());
   const Result standard = initiator.run({scsi::kInquiry, 0, 0, 0, 255, 0}, true, 255);
   CHECK(standard.data.size() == 36);
   CHECK(standard.flags == 2);
@@ -131,7 +66,7 @@ TEST_CASE_FIXTURE(Bench, "target: a disk is probed, written and read") {
 }
 
 TEST_CASE_FIXTURE(Bench, "target: digests, in both directions") {
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login(0, "HeaderDigest=CRC32C,None|DataDigest=CRC32C|MaxRecvDataSegmentLength=4096|") == 0);
   RawLink& link = *initiator.links[0];
@@ -142,24 +77,24 @@ TEST_CASE_FIXTURE(Bench, "target: digests, in both directions") {
   CHECK(link.digests_right);
   CHECK(ears.complaints.empty());
   link.header_digest = false;
-  initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
-  initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+  initiator.begin(0, 0, kTestUnitReady, false, 0);
+  initiator.begin(0, 0, kTestUnitReady, false, 0);
   CHECK(ears.heard("a wrong header digest"));
   CHECK(link.over);
 }
 
 TEST_CASE_FIXTURE(Bench, "target: commands enter in the order of their CmdSN, over all connections") {
   options.habits.instant = 1;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   REQUIRE(initiator.login() == 0);
   const std::uint32_t first = initiator.cmd_sn++;
-  const std::uint32_t later = initiator.begin(1, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+  const std::uint32_t later = initiator.begin(1, 0, kTestUnitReady, false, 0);
   initiator.wait(1000);
   CHECK_FALSE(initiator.results[later].over);
   initiator.cmd_sn = first;
-  const std::uint32_t earlier = initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+  const std::uint32_t earlier = initiator.begin(0, 0, kTestUnitReady, false, 0);
   initiator.wait(1000);
   CHECK(initiator.results[earlier].good());
   CHECK(initiator.results[later].good());
@@ -170,24 +105,24 @@ TEST_CASE_FIXTURE(Bench, "target: commands enter in the order of their CmdSN, ov
 TEST_CASE_FIXTURE(Bench, "target: the window closes, and opens with answers") {
   options.habits.window = 4;
   options.habits.instant = 0;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
-  for (int i = 0; i < 4; ++i) initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+  for (int i = 0; i < 4; ++i) initiator.begin(0, 0, kTestUnitReady, false, 0);
   const std::uint32_t most = initiator.max_cmd_sn;
   CHECK(most == initiator.cmd_sn - 1);
   CHECK(ears.complaints.empty());
   initiator.wait(10'000);
   CHECK(initiator.max_cmd_sn == most + 4);
   initiator.cmd_sn += 4;
-  initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+  initiator.begin(0, 0, kTestUnitReady, false, 0);
   CHECK(ears.heard("outside of the window"));
 }
 
 TEST_CASE_FIXTURE(Bench, "target: functions end what they are about, and nothing is written after that") {
   options.faults[Fault::hung_command] = 1;
   options.habits.ends_at_once = true;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   const Buffer data = pattern(512, 1);
@@ -210,7 +145,7 @@ TEST_CASE_FIXTURE(Bench, "target: functions end what they are about, and nothing
 
 TEST_CASE_FIXTURE(Bench, "target: late data, as tgt takes it") {
   options.faults[Fault::function_late_data] = 1;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   initiator.holds_data = true;
@@ -241,7 +176,7 @@ TEST_CASE_FIXTURE(Bench, "target: a command outlives its session, and a reset th
   SUBCASE("and waits for it") {
     options.habits.ends_at_once = false;
   }
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   initiator.begin(0, 0, block_cdb(scsi::kWrite10, 0, 1), false, 512, pattern(512, 1));
@@ -258,7 +193,7 @@ TEST_CASE_FIXTURE(Bench, "target: a command outlives its session, and a reset th
 
 TEST_CASE_FIXTURE(Bench, "target: a power loss takes what was not flushed, and is told until it is known") {
   options.faults[Fault::power_loss] = 1;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   const Buffer data = pattern(512, 1);
@@ -278,18 +213,18 @@ TEST_CASE_FIXTURE(Bench, "target: a power loss takes what was not flushed, and i
     initiator.links.clear();
     initiator.tsih = 0;
     REQUIRE(initiator.login() == 0);
-    CHECK(initiator.run({0, 0, 0, 0, 0, 0}).what() == scsi::kPowerOn);
-    if (session == 1) CHECK(initiator.run({0, 0, 0, 0, 0, 0}).good());  // acknowledges
+    CHECK(initiator.run(kTestUnitReady).what() == scsi::kPowerOn);
+    if (session == 1) CHECK(initiator.run(kTestUnitReady).good());  // acknowledges
   }
   initiator.links.clear();
   initiator.tsih = 0;
   REQUIRE(initiator.login() == 0);
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).good());
+  CHECK(initiator.run(kTestUnitReady).good());
 }
 
 TEST_CASE_FIXTURE(Bench, "target: another disk behind the number, and who knows of it") {
   options.faults[Fault::unit_remapped] = 1;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   const Buffer data = pattern(512, 1);
@@ -310,21 +245,21 @@ TEST_CASE_FIXTURE(Bench, "target: another disk behind the number, and who knows 
 
 TEST_CASE_FIXTURE(Bench, "target: faults have names, can be left out, and end when it heals") {
   options.faults[Fault::busy] = 1;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).status == scsi::kBusy);
+  CHECK(initiator.run(kTestUnitReady).status == scsi::kBusy);
   CHECK(world.target.faults_seen() == std::map<std::string, std::uint64_t>{{"busy", 1}});
   world.target.allow("busy", false);
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).good());
+  CHECK(initiator.run(kTestUnitReady).good());
   world.target.allow("busy", true);
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).status == scsi::kBusy);
+  CHECK(initiator.run(kTestUnitReady).status == scsi::kBusy);
   world.target.heal();
-  CHECK(initiator.run({0, 0, 0, 0, 0, 0}).good());
+  CHECK(initiator.run(kTestUnitReady).good());
 }
 
 TEST_CASE_FIXTURE(Bench, "checker: data that was not asked for, or does not belong where it says") {
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   initiator.holds_data = true;
@@ -366,33 +301,33 @@ TEST_CASE_FIXTURE(Bench, "checker: data that was not asked for, or does not belo
 
 TEST_CASE_FIXTURE(Bench, "checker: numbers and tags") {
   options.habits.instant = 0;
-  World world(options);
+  BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   SUBCASE("a CmdSN again") {
-    initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    initiator.begin(0, 0, kTestUnitReady, false, 0);
     --initiator.cmd_sn;
-    initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    initiator.begin(0, 0, kTestUnitReady, false, 0);
     CHECK(ears.heard("is used again"));
   }
   SUBCASE("a tag that is in use") {
-    initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    initiator.begin(0, 0, kTestUnitReady, false, 0);
     --initiator.next_itt;
-    initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    initiator.begin(0, 0, kTestUnitReady, false, 0);
     CHECK(ears.heard("has the tag of one that is not over"));
   }
   SUBCASE("an ExpStatSN ahead") {
     ++initiator.links[0]->exp_stat_sn;
-    initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    initiator.begin(0, 0, kTestUnitReady, false, 0);
     CHECK(ears.heard("but StatSN has only come to"));
   }
   SUBCASE("an ExpStatSN that goes back") {
     --initiator.links[0]->exp_stat_sn;
-    initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    initiator.begin(0, 0, kTestUnitReady, false, 0);
     CHECK(ears.heard("ExpStatSN goes back"));
   }
   SUBCASE("a wrong RefCmdSN") {
-    const std::uint32_t itt = initiator.begin(0, 0, {0, 0, 0, 0, 0, 0}, false, 0);
+    const std::uint32_t itt = initiator.begin(0, 0, kTestUnitReady, false, 0);
     ++initiator.sent[itt].second;
     initiator.send_function(pdu::kAbortTask, itt);
     CHECK(ears.heard("with a wrong RefCmdSN"));
@@ -405,7 +340,7 @@ TEST_CASE_FIXTURE(Bench, "checker: numbers and tags") {
 }
 
 TEST_CASE_FIXTURE(Bench, "checker: keys") {
-  World world(options);
+  BenchWorld world(options);
   SUBCASE("twice") {
     world.initiator.login(0, "HeaderDigest=None|HeaderDigest=None|");
     CHECK(ears.heard("the key HeaderDigest twice"));
