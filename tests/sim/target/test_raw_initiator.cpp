@@ -153,6 +153,7 @@ std::uint8_t RawInitiator::function(std::uint8_t code, std::uint32_t itt, std::s
 
 void RawInitiator::pump() {
   for (std::size_t link = 0; link < links.size(); ++link) {
+    links[link]->deliver();
     while (auto received = links[link]->next()) take(link, std::move(*received));
   }
 }

@@ -36,10 +36,7 @@ class RawLink final : public Line {
 
   void send(Bytes bytes) override { in_.insert(in_.end(), bytes.begin(), bytes.end()); }
   std::size_t backlog() const override { return in_.size(); }
-  void read(bool on) override {
-    reads_ = on;
-    if (on) deliver();
-  }
+  void read(bool on) override { reads_ = on; }
   void stall(bool) override {}
   void half_close() override { fin = true; }
   void close() override { fin = over = true; }
@@ -51,6 +48,18 @@ class RawLink final : public Line {
     out_.insert(out_.end(), bytes.begin(), bytes.end());
     piece_ = piece;
     deliver();
+  }
+  /// What the target has not read yet, and may read now.
+  void deliver() {
+    std::size_t done = 0;
+    while (reads_ && !over && done < out_.size()) {
+      const std::size_t part = piece_ == 0 ? out_.size() - done : std::min(piece_, out_.size() - done);
+      const Buffer bytes(out_.begin() + static_cast<std::ptrdiff_t>(done),
+                         out_.begin() + static_cast<std::ptrdiff_t>(done + part));
+      done += part;
+      port_.on_bytes(bytes);
+    }
+    out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(done));
   }
   void finish(bool reset) {
     if (over) return;
@@ -86,18 +95,6 @@ class RawLink final : public Line {
   std::uint32_t exp_stat_sn = 0;
 
  private:
-  void deliver() {
-    std::size_t done = 0;
-    while (reads_ && !over && done < out_.size()) {
-      const std::size_t part = piece_ == 0 ? out_.size() - done : std::min(piece_, out_.size() - done);
-      const Buffer bytes(out_.begin() + static_cast<std::ptrdiff_t>(done),
-                         out_.begin() + static_cast<std::ptrdiff_t>(done + part));
-      done += part;
-      port_.on_bytes(bytes);
-    }
-    out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(done));
-  }
-
   Buffer in_;
   Buffer out_;
   std::size_t piece_ = 0;

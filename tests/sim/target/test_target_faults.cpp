@@ -114,7 +114,7 @@ TEST_CASE_FIXTURE(Bench, "faults: a controller stands still") {
 
 TEST_CASE_FIXTURE(Bench, "faults: answers that are short, or good all the same") {
   const Buffer data = pattern(4096, 1);
-  const auto read = [&](Fault fault) {
+  const auto read_with = [&](Fault fault) {
     options.faults[fault] = 1;
     BenchWorld world(options);
     REQUIRE(world.initiator.login() == 0);
@@ -122,17 +122,17 @@ TEST_CASE_FIXTURE(Bench, "faults: answers that are short, or good all the same")
     return world.initiator.run(block_cdb(scsi::kRead10, 0, 8), true, 4096);
   };
   SUBCASE("and told") {
-    const Result result = read(Fault::short_read);
+    const Result result = read_with(Fault::short_read);
     CHECK((result.good() && result.data.size() < 4096));
     CHECK((result.flags == 2 && result.residual == 4096 - result.data.size()));
   }
   SUBCASE("and not told") {
-    const Result result = read(Fault::short_read_untold);
+    const Result result = read_with(Fault::short_read_untold);
     CHECK((result.good() && result.data.size() < 4096));
     CHECK((result.flags == 0 && result.residual == 0));
   }
   SUBCASE("recovered") {
-    const Result result = read(Fault::recovered_error);
+    const Result result = read_with(Fault::recovered_error);
     CHECK((result.status == scsi::kCheckCondition && result.what().key == 1));
     CHECK(result.data == data);
   }
@@ -214,10 +214,8 @@ TEST_CASE_FIXTURE(Bench, "faults: the identity cannot be read for a while") {
 }
 
 TEST_CASE_FIXTURE(Bench, "faults: the same seed brings the same") {
-  TargetFaults faults;
   Random random(7);
-  faults = TargetFaults::draw(random);
-  options.faults = faults;
+  options.faults = TargetFaults::draw(random);
   std::string first;
   for (int run = 0; run < 2; ++run) {
     BenchWorld world(options, 11);

@@ -145,6 +145,7 @@ TEST_CASE_FIXTURE(Bench, "target: functions end what they are about, and nothing
 
 TEST_CASE_FIXTURE(Bench, "target: late data, as tgt takes it") {
   options.faults[Fault::function_late_data] = 1;
+  options.habits.initial_r2t = true;
   BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
@@ -259,6 +260,7 @@ TEST_CASE_FIXTURE(Bench, "target: faults have names, can be left out, and end wh
 }
 
 TEST_CASE_FIXTURE(Bench, "checker: data that was not asked for, or does not belong where it says") {
+  options.habits.initial_r2t = true;
   BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
