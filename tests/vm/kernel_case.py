@@ -1,11 +1,12 @@
 """What the tests of the kernel's own NBD client share: one guest for a class, devices attached and looked at in it."""
 import json
 
-from guest import HOST, Guest
+from guest import COMMAND_TIMEOUT_S, HOST, Guest
 from lib import api, case
 
 MIB = 1 << 20
 DEVICE = "/dev/nbd0"
+FIO_WAS_ENDED = 128  # its exit status after a signal, if nothing was wrong until then
 
 
 def fio(device=DEVICE, **options):
@@ -14,6 +15,22 @@ def fio(device=DEVICE, **options):
                 **options}
     words = [f"--{name}={value}" for name, value in settings.items()]
     return f"fio --name=load --filename={device} --ioengine=libaio --direct=1 --output-format=json {' '.join(words)}"
+
+
+def begin_load(guest, **options):
+    """A fio that goes on until end_load()."""
+    command = fio(time_based=1, runtime=COMMAND_TIMEOUT_S, **options)
+    return guest.begin(f"{command} & echo $! > /run/load.pid; wait $! || [ $? = {FIO_WAS_ENDED} ]")
+
+
+def end_load(guest, load):
+    """What it has come to, by its JSON: up to here it was at work."""
+    if not load.done():
+        guest.check("kill -TERM $(cat /run/load.pid)")
+    result = result_of(load)
+    if result["jobs"][0]["job_runtime"] >= COMMAND_TIMEOUT_S * 1000:
+        raise load.error("it had ended before it was told to")
+    return result
 
 
 def result_of(load):
@@ -74,11 +91,13 @@ class KernelCase(api.Api, case.Case):
 
     def fio(self, **options):
         """Runs fio to its end."""
-        return self.finished(self.guest.begin(fio(**options), 120))
+        return self.finished(self.guest.begin(fio(**options)))
 
     def finished(self, load):
-        """The result of a fio that has seen no error, and has read back what it wrote."""
-        result = result_of(load)
+        return self.checked(result_of(load))
+
+    def checked(self, result):
+        """That of a fio that has seen no error, and has read back what it wrote."""
         for job in result["jobs"]:
             self.assertEqual(job["error"], 0)
             self.assertGreater(job["read"]["total_ios"], 0, "nothing was read back")

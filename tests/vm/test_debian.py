@@ -4,7 +4,7 @@ import time
 
 import debian
 from guest import Guest
-from kernel_case import DEVICE, fio, longest_s, result_of
+from kernel_case import DEVICE, begin_load, end_load, longest_s
 from lib import case, servers
 
 README = (servers.ROOT / "README.md").read_text()
@@ -52,7 +52,7 @@ class FreshMachine(case.Case):
         self.guest.put("/etc/nbdgw/nbdgw.yaml", CONFIG, 0o640)
         self.guest.check("chown root:nbdgw /etc/nbdgw/nbdgw.yaml && nbdgw check -c /etc/nbdgw/nbdgw.yaml")
         for line in lines_of("As a service", "sudo systemctl enable"):
-            self.guest.check(line, timeout_s=60)
+            self.guest.check(line)
         self.assertEqual(self.active("nbdgw", "nbdgw.socket", "nbdgw-admin.socket", "nbdgw-attach@nbd0"), ["active"] * 4)
         self.assertEqual(self.size(), LUN_MIB * 2048)
         ready = int(self.property("ActiveEnterTimestampMonotonic")) - int(self.property("ExecMainStartTimestampMonotonic"))
@@ -62,14 +62,14 @@ class FreshMachine(case.Case):
 
     def restarted_under_load(self, *commands):
         """Each is carried out under a fio that reads back what it wrote, and is told nothing; the longest request in s."""
-        load = self.guest.begin(fio(size="16m", bsrange="4k-64k", serialize_overlap=1, time_based=1,
-                                    runtime=5 * len(commands) + 5), 120)
+        load = begin_load(self.guest, size="16m", bsrange="4k-64k", serialize_overlap=1)
         for command in commands:
             time.sleep(4)
             before = self.property("MainPID")
-            self.guest.check(command, timeout_s=60)
+            self.guest.check(command)
             self.assertNotEqual(self.property("MainPID"), before)
-        result = result_of(load)
+        time.sleep(4)
+        result = end_load(self.guest, load)
         job = result["jobs"][0]
         self.assertEqual(job["error"], 0)
         self.assertGreater(job["read"]["total_ios"], 0)
@@ -92,22 +92,22 @@ class FreshMachine(case.Case):
         """The kernel gives the disk up, systemd starts the gateway again, and the unit attaches the disk again."""
         self.guest.check("systemctl kill -s KILL nbdgw")
         self.guest.wait_until("[ $(systemctl show --value -p NRestarts nbdgw-attach@nbd0) != 0 ] && "
-                              "systemctl is-active -q nbdgw-attach@nbd0", "attached again", 60)
+                              "systemctl is-active -q nbdgw-attach@nbd0", "attached again")
         self.assertEqual(self.active("nbdgw"), ["active"])
         self.assertEqual(self.size(), LUN_MIB * 2048)
         self.guest.check(f"dd if={DEVICE} of=/dev/null bs=1M count=4 iflag=direct")
 
     def test_05_attach(self):
         """What the README shows first, over TCP."""
-        self.guest.check(f"wipefs -a {DEVICE} && systemctl disable --now nbdgw-attach@nbd0", timeout_s=60)
+        self.guest.check(f"wipefs -a {DEVICE} && systemctl disable --now nbdgw-attach@nbd0")
         self.assertEqual(self.size(), 0)
         for line in lines_of("Attach", "sudo modprobe nbd"):
-            self.guest.check(line, timeout_s=60)
+            self.guest.check(line)
             if "mount /dev/nbd0 /mnt" in line:
                 self.guest.check("mountpoint -q /mnt && echo hello > /mnt/file && sync")
         self.assertEqual(self.size(), 0)
 
     def test_06_removal(self):
-        self.guest.check("dpkg --remove nbdgw", timeout_s=60)
+        self.guest.check("dpkg --remove nbdgw")
         self.assertEqual(self.guest.check("systemctl --failed --no-legend"), "")
         self.guest.check("! test -e /usr/bin/nbdgw && ! test -e /run/nbdgw/nbd.sock && ! test -e /run/nbdgw/admin.sock")

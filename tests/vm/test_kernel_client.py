@@ -51,12 +51,12 @@ class Attached(KernelCase):
     def filesystem(self, make, kind, verify, connections):
         """Made, filled, taken down to the last byte, found again by another attachment."""
         self.attach(connections=connections)
-        self.guest.check(f"{make} {DEVICE} && mount -t {kind} {DEVICE} /mnt", timeout_s=120)
-        self.guest.check(f"{FILES} umount /mnt", timeout_s=120)
+        self.guest.check(f"{make} {DEVICE} && mount -t {kind} {DEVICE} /mnt")
+        self.guest.check(f"{FILES} umount /mnt")
         self.detach()
         self.attach(connections=connections)
-        self.guest.check(f"echo 3 > /proc/sys/vm/drop_caches; mount -t {kind} {DEVICE} /mnt && {COMPARE}", timeout_s=120)
-        self.guest.check(f"umount /mnt && {verify} {DEVICE}", timeout_s=120)
+        self.guest.check(f"echo 3 > /proc/sys/vm/drop_caches; mount -t {kind} {DEVICE} /mnt && {COMPARE}")
+        self.guest.check(f"umount /mnt && {verify} {DEVICE}")
         self.assertEqual(sum(client["counters"]["errors"] for client in self.clients()), 0)
 
     def test_04_fio_over_four_connections(self):
@@ -95,7 +95,7 @@ class Attached(KernelCase):
         self.attach("vol0", "/dev/nbd0")
         self.attach("vol1", "/dev/nbd1", connections=2)
         running = [self.guest.begin(fio(device, randseed=number, verify_pattern=hex(0xA1 + number), verify="pattern",
-                                        size="4m"), 120)
+                                        size="4m"))
                    for number, device in enumerate(("/dev/nbd0", "/dev/nbd1"))]
         for command in running:
             command.finish()
@@ -164,7 +164,7 @@ class Troubles(KernelCase):
     def test_03_one_of_four_connections_is_lost(self):
         """Its requests are sent again over another, once the kernel's timer has found them."""
         self.attach_impatiently(connections=4)
-        load = self.guest.begin(fio(size="2m", rw="randrw", verify_backlog=64, time_based=1, runtime=12), 120)
+        load = self.guest.begin(fio(size="2m", rw="randrw", verify_backlog=64, time_based=1, runtime=12))
         self.flowing()
         busiest = max(self.clients(), key=lambda client: client["counters"]["requests"])
         self.begin(f"/v1/clients/{busiest['id']}/disconnect")

@@ -73,7 +73,7 @@ class LioCase(api.Api, case.Case):
             return latency["read"]["count"] + latency["write"]["count"]
         start = {export: answered(export) for export in exports}
         self.server.child.wait_until(lambda: all(answered(export) >= start[export] + requests for export in exports),
-                                     "answering", 60)
+                                     "answering")
 
     @contextlib.contextmanager
     def held_write(self):

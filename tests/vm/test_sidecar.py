@@ -57,7 +57,7 @@ class Sidecar(KernelCase):
     def test_02_the_gateway_is_killed_under_load(self):
         """The application sees an error at once; what was confirmed to it before is there after the next start."""
         attach = self.begin_attach()
-        application = self.guest.begin(APPLICATION, 120)
+        application = self.guest.begin(APPLICATION)
         self.guest.wait_until("[ $(wc -l < /run/kept) -ge 100 ]", "at work")
         self.server.child.send(signal.SIGKILL)
         self.server.child.wait(10)
