@@ -1,5 +1,5 @@
 // No mouse: to a button, into its dialog, out again without a trace; and then through it. The page goes on changing
-// meanwhile: elements are told apart by themselves, not by their place, and what has come later is waited for.
+// meanwhile: elements are told apart by themselves, not by their place.
 import { check, eventually } from "./harness.mjs";
 
 const MOST_TABS = 120;
@@ -33,10 +33,10 @@ export default async function keyboard(console_) {
   const dialog = page.getByRole("dialog");
   await page.keyboard.press("Enter");
   await dialog.waitFor();
-  await eventually("the focus is on what does nothing", async () => (await focused(page)).id === "confirm-no");
+  check((await focused(page)).id === "confirm-no", "the focus is on what does nothing");
   await page.keyboard.press("Escape");
   await eventually("Escape closes", async () => !(await dialog.isVisible()));
-  await eventually("the focus is back where it was", async () => /^Reset the session/.test((await focused(page)).text));
+  check(/^Reset the session/.test((await focused(page)).text), "the focus is back where it was");
   check((await operations()).length === before, "and nothing was done");
 
   // Opened again at once, several times: what one dialog leaves behind must not stop the next.
@@ -48,13 +48,13 @@ export default async function keyboard(console_) {
   await page.keyboard.press("Enter");
   await eventually("the dry run", () => page.locator("#confirm-yes").isEnabled());
   await page.keyboard.press("Tab");
-  await eventually("Tab goes on to the button that does it", async () => (await focused(page)).id === "confirm-yes");
+  check((await focused(page)).id === "confirm-yes", "Tab goes on to the button that does it");
   await page.keyboard.press("Enter");
   await eventually("its end", async () => /Succeeded/.test(await page.locator("#confirm-dry").innerText()));
-  await eventually("the focus is on Close", async () => (await focused(page)).id === "confirm-no");
+  check((await focused(page)).id === "confirm-no", "the focus is on Close");
   await page.keyboard.press("Enter");
   await eventually("closed", async () => !(await dialog.isVisible()));
-  await eventually("the focus is back again", async () => /^Reset the session/.test((await focused(page)).text));
+  check(/^Reset the session/.test((await focused(page)).text), "the focus is back again");
   const done = await operations();
   check(done.length === before + 1 && done.at(-1).state === "succeeded", `operations: ${JSON.stringify(done)}`);
   await eventually("the event", async () => /SESSION RESET, by hand/.test(await page.locator("#event-rows").innerText()));

@@ -8,9 +8,11 @@ import subprocess
 import tempfile
 import time
 
+from lib import pace
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy" / "attach" / "nbdgw-attach"
-WAIT_S = 60  # for what never comes; each takes a second or two
+WAIT_S = 15
 
 # Every fake notes how it was called. $BOX is the folder of the fakes' state.
 NOTE = 'echo "$(basename "$0") $*" >>"$BOX/calls"\n'
@@ -110,7 +112,7 @@ class Box:
         self.make_programs()
         self.process = None
         self.started = []
-        self.functions = ""  # of the shell, which it takes before programs and its own commands
+        self.functions = []  # of the shell, which it takes before programs and its own commands
         self.environment = {"PATH": str(self.folder / "bin"), "BOX": str(self.folder), "TMPDIR": str(self.folder),
                             "NBDGW_ATTACH_ROOT": str(self.root), "NBDGW_EXPORT": "vol0"}
 
@@ -147,12 +149,13 @@ class Box:
 
     def argv(self):
         """busybox ash takes its applets before what is in PATH; functions it takes before its applets."""
-        if len(self.shell) == 1:
-            return [*self.shell, "-c", f"{self.functions}\n. {SCRIPT}", "nbdgw-attach"] if self.functions else [
-                *self.shell, str(SCRIPT)]
-        functions = self.functions + "\n".join(f'{name}() {{ "{path}" "$@"; }}' for name in FAKES if name not in NO_APPLETS
-                              and (path := self.folder / "bin" / name).exists())
-        return [*self.shell, "-c", f"{functions}\n. {SCRIPT}", "nbdgw-attach"]
+        functions = list(self.functions)
+        if len(self.shell) > 1:
+            functions += [f'{name}() {{ "{path}" "$@"; }}' for name in FAKES if name not in NO_APPLETS
+                          and (path := self.folder / "bin" / name).exists()]
+        if not functions:
+            return [*self.shell, str(SCRIPT)]
+        return [*self.shell, "-c", "\n".join([*functions, f". {SCRIPT}"]), "nbdgw-attach"]
 
     def start(self, *arguments, **environment):
         self.process = subprocess.Popen([*self.argv(), *arguments], stdin=subprocess.DEVNULL,
@@ -163,7 +166,11 @@ class Box:
 
     def end(self):
         """(exit status, what it said, line by line)."""
-        out, err = self.process.communicate(timeout=WAIT_S)
+        start = time.monotonic()
+        try:
+            out, err = self.process.communicate(timeout=WAIT_S)
+        except subprocess.TimeoutExpired:
+            out, err = self.process.communicate(timeout=pace.limit_here(time.monotonic() - start, WAIT_S) - WAIT_S)
         return self.process.returncode, (out + err).splitlines()
 
     def run(self, *arguments, **environment):
@@ -174,11 +181,12 @@ class Box:
         return self.end()
 
     def wait_until(self, condition, what):
-        end = time.monotonic() + WAIT_S
+        start = time.monotonic()
         while not condition():
             if self.process.poll() is not None:
                 raise AssertionError(f"ended before it was {what}: {self.end()}")
-            if time.monotonic() > end:
+            taken_s = time.monotonic() - start
+            if taken_s > pace.limit_here(taken_s, WAIT_S):
                 raise AssertionError(f"not {what} in time; calls: {self.calls()}")
             time.sleep(0.01)
 

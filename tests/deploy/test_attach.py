@@ -129,8 +129,8 @@ class Attach:
         """Also one that comes in the moment in which it is ready, and goes to sleep: each way to do so is tried."""
         for way in ("wait", "sleep"):
             self.box.write("calls")
-            self.box.functions = (f'{way}() {{ if [ -e "$BOX/ready" ] && [ ! -e "$BOX/told" ]; then : >"$BOX/told"; '
-                                  f'kill -TERM $$; fi; command {way} "$@"; }}\n')
+            self.box.functions = [f'{way}() {{ if [ -e "$BOX/ready" ] && [ ! -e "$BOX/told" ]; then : >"$BOX/told"; '
+                                  f'kill -TERM $$; fi; command {way} "$@"; }}']
             (self.box.folder / "told").unlink(missing_ok=True)
             self.box.start(**self.ready)
             self.box.wait_ready()

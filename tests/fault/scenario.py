@@ -127,7 +127,7 @@ def _add_fio(checker, outcome):
 def _judge(row, outcome):
     if row.rung is not None and outcome.rung != row.rung:
         outcome.wrong.append(f"rung {outcome.rung} instead of {row.rung}: {', '.join(outcome.climbed) or 'none'}")
-    if pace.exceeded(outcome.held_ms / 1000, row.held_ms / 1000):
+    if outcome.held_ms > pace.limit_here(outcome.held_ms, row.held_ms):
         outcome.wrong.append(f"a reply was held for {outcome.held_ms:.0f} ms, more than {row.held_ms}")
     if set(outcome.errors) != set(row.errors):
         outcome.wrong.append(f"clients saw {dict(outcome.errors) or 'no error'}, expected "

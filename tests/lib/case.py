@@ -36,8 +36,9 @@ class Case(unittest.TestCase):
 
     def assert_within(self, took_s, limit_s, what="it"):
         """It took less than that, or as much longer as this machine is slower than the limit's."""
-        if pace.exceeded(took_s, limit_s):
-            self.fail(f"{what}: {took_s:.2f} s of {limit_s} s (times {pace.factor():.1f} for this machine)")
+        limit_here_s = pace.limit_here(took_s, limit_s)
+        if took_s > limit_here_s:
+            self.fail(f"{what}: {took_s:.2f} s of {limit_s} s ({limit_here_s:.2f} s on this machine)")
 
 
 class Result(unittest.TestResult):

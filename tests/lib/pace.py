@@ -25,6 +25,7 @@ def factor():
     return min(MOST, slow * (SANITIZED if sanitized else 1))
 
 
-def exceeded(took_s, limit_s):
-    """Whether that was longer than the limit, on a machine such as this. What is within it costs no measurement."""
-    return took_s > limit_s and took_s > limit_s * factor()
+def limit_here(took_s, limit_s):
+    """What the limit is on a machine such as this, for something that took so long, or has until now. What is within
+    the limit as it stands costs no measurement."""
+    return limit_s if took_s <= limit_s else limit_s * factor()

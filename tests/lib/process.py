@@ -80,7 +80,8 @@ class Child:
         while not condition():
             if not self.alive():
                 self.fail(f"ended with {self.process.returncode} before it was {what}")
-            if pace.exceeded(time.monotonic() - start, timeout_s):
+            taken_s = time.monotonic() - start
+            if taken_s > pace.limit_here(taken_s, timeout_s):
                 self.fail(f"not {what} after {timeout_s} s")
             time.sleep(0.01)
         return self
@@ -102,13 +103,13 @@ class Child:
 
     def _ends(self, timeout_s):
         """Waits for it, on a slow machine for longer; whether it has ended."""
-        start = time.monotonic()
-        while not pace.exceeded(time.monotonic() - start, timeout_s):
+        start, limit_s = time.monotonic(), timeout_s
+        while (left_s := start + limit_s - time.monotonic()) > 0:
             try:
-                self.process.wait(max(0, start + timeout_s - time.monotonic()) or 1)
+                self.process.wait(left_s)
                 return True
             except subprocess.TimeoutExpired:
-                pass
+                limit_s = pace.limit_here(time.monotonic() - start, timeout_s)
         return False
 
     def send(self, number):
