@@ -6,6 +6,8 @@
 #include "gateway/http/tls_context.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/inherited_sockets.hpp"
+#include "gateway/net/log.hpp"
+#include "gateway/shard/event_log.hpp"
 
 namespace nbdgw::admin {
 
@@ -67,13 +69,24 @@ constexpr unsigned kStatuses[] = {200, 201, 202, 204, 304, 400, 401, 404, 405, 4
 AdminServer::AdminServer(const config::Config& config, control::Gateway& gateway, ApiSetup setup,
                          http::HttpLimits limits, net::InheritedSockets* inherited)
     : gateway_(gateway),
+      doors_(gateway.events()),
       http_(http_addresses(config, inherited), router_,
-            net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server"}, limits),
+            net::ListenerSettings{.address = "listen.admin", .limit = "of the admin server", .observer = &doors_},
+            limits),
       reloads_(setup.reloads ? std::move(setup.reloads) : never_reloaded()),
       setup_(std::move(setup)),
       desk_([&gateway](bool clients, auto done) { gateway.view({.clients = clients}, std::move(done)); },
             http_.postbox()) {
   if (!setup_.config) setup_.config = [config] { return config; };
+}
+
+void AdminDoors::on_listener(News news, const std::string& text, proto::Micros lasting) {
+  events_.on_listener(news, text, lasting);
+}
+
+void AdminDoors::on_sent_away(bool, const std::string& peer, proto::Micros) {
+  net::log::folded({"admin client sent away"}, {.client = peer}, net::log::Level::warn,
+                   "{}: sent away, there are as many clients of the admin server as may be", peer);
 }
 
 AdminServer::~AdminServer() {

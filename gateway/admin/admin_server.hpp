@@ -12,15 +12,30 @@
 #include "gateway/admin/probes.hpp"
 #include "gateway/http/router.hpp"
 #include "gateway/http/server.hpp"
+#include "gateway/net/listener.hpp"
 
 namespace nbdgw::control {
 class Gateway;
+}
+namespace nbdgw::shard {
+class EventLog;
 }
 namespace nbdgw::net {
 class InheritedSockets;
 }
 
 namespace nbdgw::admin {
+
+/// Tells what becomes of the addresses of the admin server, as of those for NBD.
+class AdminDoors final : public net::ListenerObserver {
+ public:
+  explicit AdminDoors(shard::EventLog& events) : events_(events) {}
+  void on_listener(News news, const std::string& text, proto::Micros lasting) override;
+  void on_sent_away(bool lowered, const std::string& peer, proto::Micros now) override;
+
+ private:
+  shard::EventLog& events_;
+};
 
 /// The admin server of a gateway: where it is watched and steered over HTTP. On a thread of its own.
 class AdminServer {
@@ -63,6 +78,7 @@ class AdminServer {
 
   control::Gateway& gateway_;
   http::Router router_;
+  AdminDoors doors_;
   http::HttpServer http_;
   const std::function<ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start

@@ -117,6 +117,9 @@ std::string refusal_text(const Refusals::Told& told) {
     case Refusal::no_export:
       why = "there is no export of this name";
       break;
+    case Refusal::offline:
+      why = "it did not come online while the client waited (limits.handshake_timeout)";
+      break;
   }
   std::string wanted;
   if (!told.exported.empty()) wanted = " that asked for export " + told.exported;

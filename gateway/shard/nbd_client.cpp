@@ -312,7 +312,9 @@ proto::Micros NbdClient::next_deadline() const noexcept {
 
 void NbdClient::on_deadline(proto::Micros now) {
   if (state_ == State::open) {
+    const std::string waited_for(waits_for_export_ && in_handshake() ? engine_.wants_export().value_or("") : "");
     engine_.on_deadline(now);
+    if (!waited_for.empty() && !engine_.wants_export()) tell_refusal(Refusal::offline, waited_for, now);
     if (now >= watch_.next_look()) look_at_peer(now);
     if (now >= leave_by_)
       close(now, gone_ ? "It has gone, and what it had asked for was not done in time."

@@ -16,6 +16,8 @@ const char* to_string(Refusal reason) noexcept {
       return "export_closed";
     case Refusal::no_export:
       return "unknown_export";
+    case Refusal::offline:
+      return "export_offline";
   }
   return "?";
 }

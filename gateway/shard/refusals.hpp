@@ -16,9 +16,10 @@ enum class Refusal : std::uint8_t {
   drained,     // the gateway is being drained
   closed,      // the export is in drain or maint
   no_export,   // there is none of that name
+  offline,     // it did not come online as long as the handshake may last
 };
 
-/// "limit", "open_files", "drained", "export_closed", "unknown_export".
+/// "limit", "open_files", "drained", "export_closed", "unknown_export", "export_offline".
 const char* to_string(Refusal reason) noexcept;
 
 /// Clients that were turned away, folded: the first one of a reason and an export is told at once, those that follow

@@ -20,10 +20,10 @@ MEDIUM_ERROR = {"key": 3, "asc": 0x11, "ascq": 0, "opcode": "read"}
 class ToldCase(InteropCase):
     timeouts = TIMEOUTS
 
-    def serve(self, target, started=True, **options):
+    def serve(self, target, started=True, extra=None, **options):
         options = {"timeouts": self.timeouts, **options}
         server = self.use(gateway.Gateway({"array": target}, {"vol0": ("array", 1)}, admin="http",
-                                          target_options=options))
+                                          target_options=options, extra=extra))
         if started:
             server.child.wait_until(lambda: admin.get(server.admin_port, "/readyz").status == 200, "ready")
         return server
@@ -215,6 +215,21 @@ class Paths(ToldCase):
 
 
 @gateway_only
+class Waiting(ToldCase):
+    def test_an_export_that_does_not_come(self):
+        """Whoever waits for it in the handshake, and in vain, was turned away."""
+        target = Embedded({1: Lun(64 * MIB)})
+        server = self.serve(target, started=False, extra={"limits": {"handshake_timeout": "1s"}})
+        for _ in range(2):
+            with nbdwire.Wire(server.port) as wire:
+                wire.greet()
+                self.assertEqual(wire.go(b"vol0")[0], nbdwire.UNKNOWN)
+        [told] = self.wait_for(server, "clients_refused")
+        self.assertEqual((told["reason"], told["export"], told["count"]), ("export_offline", "vol0", 1))
+        self.assertIn("did not come online while the client waited", told["text"])
+        server.stop()
+
+
 class Gateways(ToldCase):
     """States of the gateway itself."""
 
@@ -266,10 +281,14 @@ class Gateways(ToldCase):
         self.assertIn("nonsense", told[1]["text"])
 
     def test_listeners(self):
-        [opened] = self.events(self.server, "listener_open")
-        self.assertIn(f"listening on tcp://127.0.0.1:{self.server.port}", opened["text"])
+        """That for clients, and that of the admin server."""
+        ports = (self.server.port, self.server.admin_port)
+        opened = " ".join(each["text"] for each in self.events(self.server, "listener_open"))
+        for port in ports:
+            self.assertIn(f"listening on tcp://127.0.0.1:{port}", opened)
         self.server.stop()
-        self.assertTrue(self.lines(self.server, "no longer listening on"))
+        for port in ports:
+            self.assertTrue(self.lines(self.server, f"no longer listening on tcp://127.0.0.1:{port}"))
         self.assertTrue(self.lines(self.server, "the gateway stops: 0 client"))
 
 
