@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
+
 #include "tests/unit/initiator/ladder.hpp"
 #include "tests/unit/initiator/peer.hpp"
 #include "tests/unit/random.hpp"
