@@ -16,7 +16,7 @@ using initiator::ScsiCommand;
 using scsi::SenseKey;
 
 /// What a row of the tables says, before attempts are counted and the kind of command is looked at.
-enum class Verdict : std::uint8_t {
+enum class Meaning : std::uint8_t {
   done,
   attention,  // a unit attention: the command did not run, send it again
   absent,     // there is no such unit: to be sent again once it is back
@@ -36,7 +36,7 @@ struct SenseRule {
   SenseKey key;
   int asc;
   int ascq;
-  Verdict verdict;
+  Meaning meaning;
   Notes notes = {};
 };
 
@@ -46,42 +46,42 @@ constexpr Notes kNotReady{.not_ready = true};
 /// The first row that fits counts. Codes: SPC-5 annex F.
 constexpr SenseRule kSenseRules[] = {
     // A "false check condition": nothing is wrong, but nobody says that the data was moved either.
-    {SenseKey::no_sense, kAny, kAny, Verdict::retry},
-    {SenseKey::recovered_error, kAny, kAny, Verdict::done},
+    {SenseKey::no_sense, kAny, kAny, Meaning::retry},
+    {SenseKey::recovered_error, kAny, kAny, Meaning::done},
 
     // In transit from one state to another.
-    {SenseKey::not_ready, 0x04, 0x00, Verdict::wait, kNotReady},  // cause not reportable
-    {SenseKey::not_ready, 0x04, 0x01, Verdict::wait, kNotReady},  // becoming ready
-    {SenseKey::not_ready, 0x04, 0x04, Verdict::wait, kNotReady},  // format
-    {SenseKey::not_ready, 0x04, 0x05, Verdict::wait, kNotReady},  // rebuild
-    {SenseKey::not_ready, 0x04, 0x06, Verdict::wait, kNotReady},  // recalculation
-    {SenseKey::not_ready, 0x04, 0x07, Verdict::wait, kNotReady},  // operation
-    {SenseKey::not_ready, 0x04, 0x08, Verdict::wait, kNotReady},  // long write
-    {SenseKey::not_ready, 0x04, 0x09, Verdict::wait, kNotReady},  // self-test
-    {SenseKey::not_ready, 0x04, 0x0a, Verdict::wait, kNotReady},  // asymmetric access state transition
-    {SenseKey::not_ready, 0x04, 0x14, Verdict::wait, kNotReady},  // space allocation
-    {SenseKey::not_ready, 0x04, 0x1a, Verdict::wait, kNotReady},  // START STOP UNIT
-    {SenseKey::not_ready, 0x04, 0x1b, Verdict::wait, kNotReady},  // sanitize
-    {SenseKey::not_ready, 0x04, 0x1d, Verdict::wait, kNotReady},  // configuration
-    {SenseKey::not_ready, 0x04, 0x24, Verdict::wait, kNotReady},  // depopulation
+    {SenseKey::not_ready, 0x04, 0x00, Meaning::wait, kNotReady},  // cause not reportable
+    {SenseKey::not_ready, 0x04, 0x01, Meaning::wait, kNotReady},  // becoming ready
+    {SenseKey::not_ready, 0x04, 0x04, Meaning::wait, kNotReady},  // format
+    {SenseKey::not_ready, 0x04, 0x05, Meaning::wait, kNotReady},  // rebuild
+    {SenseKey::not_ready, 0x04, 0x06, Meaning::wait, kNotReady},  // recalculation
+    {SenseKey::not_ready, 0x04, 0x07, Meaning::wait, kNotReady},  // operation
+    {SenseKey::not_ready, 0x04, 0x08, Meaning::wait, kNotReady},  // long write
+    {SenseKey::not_ready, 0x04, 0x09, Meaning::wait, kNotReady},  // self-test
+    {SenseKey::not_ready, 0x04, 0x0a, Meaning::wait, kNotReady},  // asymmetric access state transition
+    {SenseKey::not_ready, 0x04, 0x14, Meaning::wait, kNotReady},  // space allocation
+    {SenseKey::not_ready, 0x04, 0x1a, Meaning::wait, kNotReady},  // START STOP UNIT
+    {SenseKey::not_ready, 0x04, 0x1b, Meaning::wait, kNotReady},  // sanitize
+    {SenseKey::not_ready, 0x04, 0x1d, Meaning::wait, kNotReady},  // configuration
+    {SenseKey::not_ready, 0x04, 0x24, Meaning::wait, kNotReady},  // depopulation
     // Standby, unavailable, offline, intervention required: an array that fails over says so for a while.
-    {SenseKey::not_ready, 0x04, kAny, Verdict::unready, kNotReady},
-    {SenseKey::not_ready, 0x68, kAny, Verdict::unready, kNotReady},  // not configured
-    {SenseKey::not_ready, kAny, kAny, Verdict::io},
+    {SenseKey::not_ready, 0x04, kAny, Meaning::unready, kNotReady},
+    {SenseKey::not_ready, 0x68, kAny, Meaning::unready, kNotReady},  // not configured
+    {SenseKey::not_ready, kAny, kAny, Meaning::io},
 
-    {SenseKey::medium_error, kAny, kAny, Verdict::io},
-    {SenseKey::hardware_error, kAny, kAny, Verdict::io},
+    {SenseKey::medium_error, kAny, kAny, Meaning::io},
+    {SenseKey::hardware_error, kAny, kAny, Meaning::io},
 
-    {SenseKey::illegal_request, 0x1a, kAny, Verdict::unsupported},  // parameter list length
-    {SenseKey::illegal_request, 0x20, kAny, Verdict::unsupported},  // operation code
+    {SenseKey::illegal_request, 0x1a, kAny, Meaning::unsupported},  // parameter list length
+    {SenseKey::illegal_request, 0x20, kAny, Meaning::unsupported},  // operation code
     // The range was checked against the capacity, so the capacity is not what it was.
-    {SenseKey::illegal_request, 0x21, kAny, Verdict::out_of_range, {.capacity_changed = true}},
-    {SenseKey::illegal_request, 0x24, kAny, Verdict::unsupported},  // field in CDB
-    {SenseKey::illegal_request, 0x25, kAny, Verdict::absent, {.identity_in_doubt = true}},
-    {SenseKey::illegal_request, 0x26, kAny, Verdict::unsupported},  // field in parameter list
-    {SenseKey::illegal_request, kAny, kAny, Verdict::io},
+    {SenseKey::illegal_request, 0x21, kAny, Meaning::out_of_range, {.capacity_changed = true}},
+    {SenseKey::illegal_request, 0x24, kAny, Meaning::unsupported},  // field in CDB
+    {SenseKey::illegal_request, 0x25, kAny, Meaning::absent, {.identity_in_doubt = true}},
+    {SenseKey::illegal_request, 0x26, kAny, Meaning::unsupported},  // field in parameter list
+    {SenseKey::illegal_request, kAny, kAny, Meaning::io},
 
-    {SenseKey::unit_attention, 0x28, 0x00, Verdict::attention, kAnotherDisk},  // medium may have changed
+    {SenseKey::unit_attention, 0x28, 0x00, Meaning::attention, kAnotherDisk},  // medium may have changed
     // Power on and internal reset: memory may have been lost. "Power on, or reset of any kind" and bus reset: as
     // well,
     // but many targets say so after a LOGICAL UNIT RESET or a login. Not so a reset of the logical unit (03h), nor
@@ -89,63 +89,63 @@ constexpr SenseRule kSenseRules[] = {
     // loss of a nexus (07h). After each of them it may be another disk: a target that was started anew, or a unit
     // that
     // was made anew.
-    {SenseKey::unit_attention, 0x29, 0x00, Verdict::attention, {.power_on = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention, 0x29, 0x00, Meaning::attention, {.power_on = true, .identity_in_doubt = true}},
     {SenseKey::unit_attention,
      0x29,
      0x01,
-     Verdict::attention,
+     Meaning::attention,
      {.cache_may_be_lost = true, .identity_in_doubt = true}},
-    {SenseKey::unit_attention, 0x29, 0x02, Verdict::attention, {.power_on = true, .identity_in_doubt = true}},
+    {SenseKey::unit_attention, 0x29, 0x02, Meaning::attention, {.power_on = true, .identity_in_doubt = true}},
     {SenseKey::unit_attention,
      0x29,
      0x04,
-     Verdict::attention,
+     Meaning::attention,
      {.cache_may_be_lost = true, .identity_in_doubt = true}},
-    {SenseKey::unit_attention, 0x29, kAny, Verdict::attention, kAnotherDisk},
-    {SenseKey::unit_attention, 0x2a, 0x01, Verdict::attention, {.facts_changed = true}},  // mode parameters
-    {SenseKey::unit_attention, 0x2a, 0x09, Verdict::attention, {.capacity_changed = true}},
-    {SenseKey::unit_attention, 0x38, 0x07, Verdict::attention, {.threshold_reached = true}},
-    {SenseKey::unit_attention, 0x3f, 0x01, Verdict::attention, {.facts_changed = true}},  // microcode
-    {SenseKey::unit_attention, 0x3f, 0x02, Verdict::attention, {.facts_changed = true}},  // operating definition
-    {SenseKey::unit_attention, 0x3f, 0x03, Verdict::attention, kAnotherDisk},             // INQUIRY data
-    {SenseKey::unit_attention, 0x3f, 0x05, Verdict::attention, kAnotherDisk},             // device identifier
+    {SenseKey::unit_attention, 0x29, kAny, Meaning::attention, kAnotherDisk},
+    {SenseKey::unit_attention, 0x2a, 0x01, Meaning::attention, {.facts_changed = true}},  // mode parameters
+    {SenseKey::unit_attention, 0x2a, 0x09, Meaning::attention, {.capacity_changed = true}},
+    {SenseKey::unit_attention, 0x38, 0x07, Meaning::attention, {.threshold_reached = true}},
+    {SenseKey::unit_attention, 0x3f, 0x01, Meaning::attention, {.facts_changed = true}},  // microcode
+    {SenseKey::unit_attention, 0x3f, 0x02, Meaning::attention, {.facts_changed = true}},  // operating definition
+    {SenseKey::unit_attention, 0x3f, 0x03, Meaning::attention, kAnotherDisk},             // INQUIRY data
+    {SenseKey::unit_attention, 0x3f, 0x05, Meaning::attention, kAnotherDisk},             // device identifier
     {SenseKey::unit_attention,
      0x3f,
      0x0e,
-     Verdict::attention,
+     Meaning::attention,
      {.identity_in_doubt = true, .inventory_changed = true}},
-    {SenseKey::unit_attention, kAny, kAny, Verdict::attention},
+    {SenseKey::unit_attention, kAny, kAny, Meaning::attention},
 
-    {SenseKey::data_protect, 0x27, 0x07, Verdict::no_space},  // space allocation failed: the thin pool is full
-    {SenseKey::data_protect, kAny, kAny, Verdict::not_permitted},
+    {SenseKey::data_protect, 0x27, 0x07, Meaning::no_space},  // space allocation failed: the thin pool is full
+    {SenseKey::data_protect, kAny, kAny, Meaning::not_permitted},
 
-    {SenseKey::aborted_command, kAny, kAny, Verdict::retry},
-    {SenseKey::volume_overflow, kAny, kAny, Verdict::no_space},
+    {SenseKey::aborted_command, kAny, kAny, Meaning::retry},
+    {SenseKey::volume_overflow, kAny, kAny, Meaning::no_space},
 };
 
 struct Judgement {
-  Verdict verdict;
+  Meaning meaning;
   Notes notes;
 };
 
 /// A deferred error is about an earlier command, acknowledged long ago; this one did not run (SPC-5 4.5.5).
 Judgement judge_deferred(const scsi::Sense& sense) noexcept {
   const bool harmless = sense.key == SenseKey::no_sense || sense.key == SenseKey::recovered_error;
-  return {Verdict::retry, {.cache_may_be_lost = !harmless}};
+  return {Meaning::retry, {.cache_may_be_lost = !harmless}};
 }
 
 Judgement judge_sense(const ScsiCommand& command) noexcept {
   const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
   const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
-  if (!sense) return {Verdict::retry, {}};
+  if (!sense) return {Meaning::retry, {}};
   if (sense->deferred && sense->key != SenseKey::unit_attention) return judge_deferred(*sense);
   for (const SenseRule& rule : kSenseRules) {
     if (rule.key != sense->key || (rule.asc != kAny && rule.asc != sense->asc) ||
         (rule.ascq != kAny && rule.ascq != sense->ascq))
       continue;
-    return {rule.verdict, rule.notes};
+    return {rule.meaning, rule.notes};
   }
-  return {Verdict::io, {}};
+  return {Meaning::io, {}};
 }
 
 bool is_read_or_write(CommandKind kind) noexcept {
@@ -177,24 +177,24 @@ Transfer transfer_of(const ScsiCommand& command, CommandKind kind) noexcept {
 Judgement judge_status(const ScsiCommand& command, CommandKind kind) noexcept {
   switch (static_cast<scsi::Status>(command.status)) {
     case scsi::Status::good:
-      return {Verdict::done, {}};
+      return {Meaning::done, {}};
     case scsi::Status::condition_met:
-      return {is_read_or_write(kind) ? Verdict::retry : Verdict::done, {}};
+      return {is_read_or_write(kind) ? Meaning::retry : Meaning::done, {}};
     case scsi::Status::check_condition:
       return judge_sense(command);
     case scsi::Status::busy:
     case scsi::Status::task_set_full:
-      return {Verdict::wait, {.queue_full = true}};
+      return {Meaning::wait, {.queue_full = true}};
     case scsi::Status::aca_active:
-      return {Verdict::wait, {}};  // another's condition, cleared in a while
+      return {Meaning::wait, {}};  // another's condition, cleared in a while
     // The unit is fine and says no: EPERM to the client, not an I/O error that looks like a broken disk; the NBD
     // protocol has no error of its own for it.
     case scsi::Status::reservation_conflict:
-      return {Verdict::not_permitted, {}};
+      return {Meaning::not_permitted, {}};
     case scsi::Status::task_aborted:
-      return {Verdict::retry, {}};  // by another initiator's reset or task management
+      return {Meaning::retry, {}};  // by another initiator's reset or task management
   }
-  return {Verdict::retry, {}};
+  return {Meaning::retry, {}};
 }
 
 Disposition error(Error why, const Notes& notes) noexcept {
@@ -248,32 +248,32 @@ Disposition retry_when_back(const Notes& notes, CommandKind kind, Attempts& atte
 
 Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attempts, std::uint8_t retries) noexcept {
   const Notes& notes = judgement.notes;
-  switch (judgement.verdict) {
-    case Verdict::done:
+  switch (judgement.meaning) {
+    case Meaning::done:
       return {.action = Action::done, .error = Error::none, .delay = 0, .notes = notes};
-    case Verdict::attention:
+    case Meaning::attention:
       return retry_after_attention(notes, attempts);
-    case Verdict::absent:
+    case Meaning::absent:
       return retry_when_back(notes, kind, attempts);
-    case Verdict::retry:
+    case Meaning::retry:
       return retry_after_error(notes, attempts, retries);
-    case Verdict::unready:
+    case Meaning::unready:
       // A probe's own command fails: that is told, and asked again in a while, and requests are held meanwhile.
       if (kind == CommandKind::other) return error(Error::io, notes);
       return wait(notes, attempts);
-    case Verdict::wait:
+    case Meaning::wait:
       return wait(notes, attempts);
-    case Verdict::io:
+    case Meaning::io:
       break;
-    case Verdict::no_space:
+    case Meaning::no_space:
       return error(kind == CommandKind::read ? Error::io : Error::no_space, notes);
-    case Verdict::out_of_range: {
+    case Meaning::out_of_range: {
       const bool writes = kind == CommandKind::write || kind == CommandKind::write_same;
       return error(writes ? Error::no_space : Error::invalid, notes);
     }
-    case Verdict::not_permitted:
+    case Meaning::not_permitted:
       return error(Error::not_permitted, notes);
-    case Verdict::unsupported:
+    case Meaning::unsupported:
       return error(Error::unsupported, notes);
   }
   return error(Error::io, notes);
@@ -281,15 +281,15 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
 
 /// GOOD, RECOVERED ERROR and the like.
 bool says_done(const ScsiCommand& command) noexcept {
-  return judge_status(command, CommandKind::other).verdict == Verdict::done;
+  return judge_status(command, CommandKind::other).meaning == Meaning::done;
 }
 
 Disposition decide_answered(const ScsiCommand& command, CommandKind kind, Attempts& attempts,
                             std::uint8_t retries) noexcept {
   Judgement judgement = judge_status(command, kind);
   const Transfer transfer = transfer_of(command, kind);
-  const bool short_transfer = judgement.verdict == Verdict::done && !transfer.complete;
-  if (short_transfer) judgement.verdict = Verdict::retry;
+  const bool short_transfer = judgement.meaning == Meaning::done && !transfer.complete;
+  if (short_transfer) judgement.meaning = Meaning::retry;
   Disposition disposition = apply(judgement, kind, attempts, retries);
   disposition.short_transfer = short_transfer;
   if (short_transfer) disposition.moved = transfer.moved;

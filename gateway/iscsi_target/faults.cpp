@@ -183,7 +183,7 @@ Faults::Posted* Faults::next_hit(const Task& task, bool (*acts)(FaultKind)) noex
 // ---- commands
 // -------------------------------------------------------------------------------------------------------
 
-Gate::Verdict Faults::pass(Task& task, Passage passage, proto::Micros now) {
+Gate::Decision Faults::pass(Task& task, Passage passage, proto::Micros now) {
   switch (passage) {
     case Passage::begin:
       return on_begin(task);
@@ -192,18 +192,18 @@ Gate::Verdict Faults::pass(Task& task, Passage passage, proto::Micros now) {
     case Passage::respond:
       return on_respond(task, now);
   }
-  return Verdict::proceed;
+  return Decision::proceed;
 }
 
-Gate::Verdict Faults::on_begin(Task& task) {
+Gate::Decision Faults::on_begin(Task& task) {
   const Posted* hit = next_hit(task, acts_on_begin);
-  if (hit == nullptr) return Verdict::proceed;
+  if (hit == nullptr) return Decision::proceed;
   const Fault& fault = hit->fault;
   const auto sense = [&](std::uint32_t key) {
     set_check_condition(task,
                         make_sense(static_cast<proto::scsi::SenseKey>(key),
                                    {static_cast<std::uint8_t>(fault.asc), static_cast<std::uint8_t>(fault.ascq)}));
-    return Verdict::answer;
+    return Decision::answer;
   };
   switch (fault.kind) {
     case FaultKind::hang_task:
@@ -211,21 +211,21 @@ Gate::Verdict Faults::on_begin(Task& task) {
       return hang(task, *hit);
     case FaultKind::slow_write:
       hold(task, hit->id).slow = true;
-      return Verdict::hold;
+      return Decision::hold;
     case FaultKind::refuse_vpd:
       set_check_condition(task, illegal_request(proto::scsi::asc::kInvalidFieldInCdb));
-      return Verdict::answer;
+      return Decision::answer;
     case FaultKind::short_data:
       task.shortfall = Shortfall{.bytes = fault.bytes, .good = fault.good, .told = fault.told};
       task.out_length = std::min(task.out_length, fault.bytes);
       if (task.plan.direction == DataDirection::out) task.data_length = std::min(task.data_length, fault.bytes);
-      return Verdict::proceed;
+      return Decision::proceed;
     case FaultKind::busy:
       set_status(task, proto::scsi::Status::busy);
-      return Verdict::answer;
+      return Decision::answer;
     case FaultKind::task_set_full:
       set_status(task, proto::scsi::Status::task_set_full);
-      return Verdict::answer;
+      return Decision::answer;
     case FaultKind::unit_attention:
       return sense(static_cast<std::uint32_t>(proto::scsi::SenseKey::unit_attention));
     case FaultKind::check_condition:
@@ -233,63 +233,63 @@ Gate::Verdict Faults::on_begin(Task& task) {
     case FaultKind::reject:
       if (fault.hole) task.connection->session()->take_back_cmd_sn(task);
       task.connection->reject(static_cast<proto::iscsi::RejectReason>(fault.reason), task.request);
-      return Verdict::discard;
+      return Decision::discard;
     case FaultKind::write_protect:
       refresh_states();  // this hit may have been its last
       set_check_condition(task, make_sense(proto::scsi::SenseKey::data_protect, proto::scsi::asc::kWriteProtected));
-      return Verdict::answer;
+      return Decision::answer;
     case FaultKind::drop_connection:
       if (fault.half_close) {
         task.connection->stop_sending();
-        return Verdict::proceed;
+        return Decision::proceed;
       }
       task.connection->reset("a fault drops it");
-      return Verdict::discard;
+      return Decision::discard;
     default:
-      return Verdict::proceed;
+      return Decision::proceed;
   }
 }
 
-Gate::Verdict Faults::hang(Task& task, const Posted& posted) {
+Gate::Decision Faults::hang(Task& task, const Posted& posted) {
   hold(task, posted.id).before_execution = !posted.fault.executed;
-  return posted.fault.executed ? Verdict::proceed : Verdict::hold;
+  return posted.fault.executed ? Decision::proceed : Decision::hold;
 }
 
-Gate::Verdict Faults::on_execute(Task& task, proto::Micros now) {
+Gate::Decision Faults::on_execute(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
   const Fault* slow = found != held_.end() && found->second.slow ? find(found->second.fault) : nullptr;
   if (slow != nullptr && slow->delay_ms != 0 && !slow->after_loss)
     found->second.due = now + proto::Micros{slow->delay_ms} * proto::kMillisecond;
   if (found != held_.end() && found->second.before_execution && now < found->second.due) {
     found->second.waiting = true;
-    return Verdict::hold;
+    return Decision::hold;
   }
-  if (next_hit(task, is_thin_full) == nullptr) return Verdict::proceed;
+  if (next_hit(task, is_thin_full) == nullptr) return Decision::proceed;
   set_check_condition(task,
                       make_sense(proto::scsi::SenseKey::data_protect, proto::scsi::asc::kSpaceAllocationFailed));
-  return Verdict::answer;
+  return Decision::answer;
 }
 
-Gate::Verdict Faults::on_respond(Task& task, proto::Micros now) {
+Gate::Decision Faults::on_respond(Task& task, proto::Micros now) {
   const auto found = held_.find(&task);
   if (task.shortfall && task.status == proto::scsi::Status::good) set_short(task);
   if (found != held_.end() && task.disowned) {  // its time has come
     const bool mute = found->second.mute;
     held_.erase(found);
     task.followed = false;
-    return mute ? Verdict::discard : Verdict::proceed;
+    return mute ? Decision::discard : Decision::proceed;
   }
   if (found != held_.end()) {
     found->second.waiting = true;
-    return Verdict::hold;
+    return Decision::hold;
   }
   const Posted* hit = next_hit(task, is_delay);
-  if (hit == nullptr) return Verdict::proceed;
+  if (hit == nullptr) return Decision::proceed;
   Held& held = hold(task, hit->id);
   held.before_execution = false;
   held.waiting = true;
   held.due = now + proto::Micros{hit->fault.delay_ms} * proto::kMillisecond;
-  return Verdict::hold;
+  return Decision::hold;
 }
 
 void Faults::on_gone(Task& task) {

@@ -54,7 +54,7 @@ class Faults final : public Gate {
   proto::Micros next_deadline() const noexcept;
   void on_deadline(proto::Micros now);
 
-  Verdict pass(Task& task, Passage passage, proto::Micros now) override;
+  Decision pass(Task& task, Passage passage, proto::Micros now) override;
   void on_gone(Task& task) override;
   bool delays(const Session& session, const Connection& connection,
               const proto::iscsi::TaskManagementRequest& request) override;
@@ -92,10 +92,10 @@ class Faults final : public Gate {
   const Fault* find(std::uint32_t id) const noexcept;
   bool fire(Posted& posted);
   Posted* next_hit(const Task& task, bool (*acts)(FaultKind)) noexcept;
-  Verdict on_begin(Task& task);
-  Verdict on_execute(Task& task, proto::Micros now);
-  Verdict on_respond(Task& task, proto::Micros now);
-  Verdict hang(Task& task, const Posted& posted);
+  Decision on_begin(Task& task);
+  Decision on_execute(Task& task, proto::Micros now);
+  Decision on_respond(Task& task, proto::Micros now);
+  Decision hang(Task& task, const Posted& posted);
   Held& hold(Task& task, std::uint32_t fault);
   // faults_late.cpp
   void outlive(const Task& task, const Held& held);

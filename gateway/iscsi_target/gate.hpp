@@ -23,7 +23,8 @@ class Gate {
     execute,  // all its data is there
     respond,  // its answer is ready to be sent
   };
-  enum class Verdict : std::uint8_t {
+  /// What becomes of a command there.
+  enum class Decision : std::uint8_t {
     proceed,
     /// At `execute` and `respond`: the task stays where it is until Session::resume() takes it on, or until it is
     /// aborted. At `begin`: it gathers its data, and is judged only when it is about to be executed.
@@ -33,7 +34,7 @@ class Gate {
   };
 
   /// At `respond` the task's status, sense and data may be changed.
-  virtual Verdict pass(Task& task, Passage passage, proto::Micros now) = 0;
+  virtual Decision pass(Task& task, Passage passage, proto::Micros now) = 0;
 
   /// A task that was held, or that has `followed` set, has been aborted: it must not be resumed.
   virtual void on_gone(Task& task) = 0;

@@ -144,7 +144,7 @@ class Session {
   void dispatch(Task& task, proto::Micros now);
   void start_scsi(Task& task, proto::Micros now);
   std::optional<proto::scsi::Sense> take_attention(const LogicalUnit* unit);
-  Gate::Verdict ask(Task& task, Gate::Passage passage, proto::Micros now);
+  Gate::Decision ask(Task& task, Gate::Passage passage, proto::Micros now);
   bool refuse(Task& task);
   void go_on_gathering(Task& task, proto::Micros now);
   void solicit(Task& task);

@@ -11,24 +11,24 @@ namespace nbdgw::iscsi_target {
 using namespace proto::iscsi;
 
 /// What the gate says of a task, if there is one.
-Gate::Verdict Session::ask(Task& task, Gate::Passage passage, proto::Micros now) {
-  if (server_.gate() == nullptr) return Gate::Verdict::proceed;
-  const Gate::Verdict verdict = server_.gate()->pass(task, passage, now);
-  if (verdict == Gate::Verdict::hold) task.followed = true;
-  return verdict;
+Gate::Decision Session::ask(Task& task, Gate::Passage passage, proto::Micros now) {
+  if (server_.gate() == nullptr) return Gate::Decision::proceed;
+  const Gate::Decision decision = server_.gate()->pass(task, passage, now);
+  if (decision == Gate::Decision::hold) task.followed = true;
+  return decision;
 }
 
 void Session::start_scsi(Task& task, proto::Micros now) {
   task.state = TaskState::gathering;
   switch (ask(task, Gate::Passage::begin, now)) {
-    case Gate::Verdict::proceed:
+    case Gate::Decision::proceed:
       if (refuse(task)) return respond(task, now);
       break;
-    case Gate::Verdict::hold:
+    case Gate::Decision::hold:
       break;
-    case Gate::Verdict::answer:
+    case Gate::Decision::answer:
       return respond(task, now);
-    case Gate::Verdict::discard:
+    case Gate::Decision::discard:
       return abort(task);
   }
   go_on_gathering(task, now);
@@ -99,13 +99,13 @@ void Session::solicit(Task& task) {
 void Session::make_ready(Task& task, proto::Micros now) {
   task.state = TaskState::ready;
   switch (ask(task, Gate::Passage::execute, now)) {
-    case Gate::Verdict::proceed:
+    case Gate::Decision::proceed:
       return run(task, now);
-    case Gate::Verdict::hold:
+    case Gate::Decision::hold:
       return;
-    case Gate::Verdict::answer:
+    case Gate::Decision::answer:
       return respond(task, now);
-    case Gate::Verdict::discard:
+    case Gate::Decision::discard:
       return abort(task);
   }
 }
@@ -152,12 +152,12 @@ void Session::execute_task(Task& task, proto::Micros now) {
 void Session::respond(Task& task, proto::Micros now) {
   task.state = TaskState::executed;
   switch (ask(task, Gate::Passage::respond, now)) {
-    case Gate::Verdict::proceed:
-    case Gate::Verdict::answer:
+    case Gate::Decision::proceed:
+    case Gate::Decision::answer:
       return queue_response(task);
-    case Gate::Verdict::hold:
+    case Gate::Decision::hold:
       return;
-    case Gate::Verdict::discard:
+    case Gate::Decision::discard:
       return abort(task);
   }
 }

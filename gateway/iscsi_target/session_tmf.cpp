@@ -46,15 +46,15 @@ void Session::manage(Task& task, proto::Micros now) {
   Connection& connection = *task.connection;
   release(task);
   if (is_discovery()) return connection.violation("task management in a discovery session");
-  auto verdict = Gate::Management::proceed;
+  auto management = Gate::Management::proceed;
   Result result{};
-  if (server_.gate() != nullptr) verdict = server_.gate()->manage(*this, connection, request, result, now);
-  if (verdict == Gate::Management::silence) return;
-  if (verdict == Gate::Management::proceed) result = run_function(request, connection);
+  if (server_.gate() != nullptr) management = server_.gate()->manage(*this, connection, request, result, now);
+  if (management == Gate::Management::silence) return;
+  if (management == Gate::Management::proceed) result = run_function(request, connection);
   ControlPdu& answer = connection.new_control();
   TaskManagementResponse{.response = result, .itt = request.itt}.encode(answer.header);
   connection.send(answer);
-  if (verdict == Gate::Management::proceed && request.function == Function::target_cold_reset) {
+  if (management == Gate::Management::proceed && request.function == Function::target_cold_reset) {
     std::vector<Session*> sessions;
     for (const auto& [tsih, session] : server_.sessions())
       if (session->identity_.target == identity_.target) sessions.push_back(session.get());

@@ -190,8 +190,8 @@ bool Connection::take_header(proto::Micros now) {
 
 /// False: the header stays where it is, and is looked at again later.
 bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
-  const Verdict verdict = validate_request(header, backend_->info(), structured_);
-  if (verdict.error != Error::none) return answer_at_once(header, verdict.error, verdict.text);
+  const Validation validation = validate_request(header, backend_->info(), structured_);
+  if (validation.error != Error::none) return answer_at_once(header, validation.error, validation.text);
   if (header.length == 0 && header.command != Command::flush) return answer_at_once(header, Error::none, nullptr);
   if (peer_gone_ && header.command == Command::read) {
     header_taken(header);

@@ -9,22 +9,23 @@ using proto::nbd::Command;
 using proto::nbd::Error;
 using namespace proto::nbd;  // the flags
 
-constexpr Verdict kFine{};
+constexpr Validation kFine{};
 
 /// Is the command one that this server has, and that this export offered?
-Verdict check_command(Command command, const ExportInfo& info) noexcept {
+Validation check_command(Command command, const ExportInfo& info) noexcept {
   switch (command) {
     case Command::read:
     case Command::write:
       return kFine;
     case Command::flush:
-      return info.flush ? kFine : Verdict{Error::einval, "This export does not offer FLUSH."};
+      return info.flush ? kFine : Validation{Error::einval, "This export does not offer FLUSH."};
     case Command::trim:
       // A read-only export offers neither, but the answer to a write-like command is EPERM there.
-      return info.trim || info.read_only ? kFine : Verdict{Error::einval, "This export does not offer TRIM."};
+      return info.trim || info.read_only ? kFine : Validation{Error::einval, "This export does not offer TRIM."};
     case Command::write_zeroes:
-      return info.write_zeroes || info.read_only ? kFine
-                                                 : Verdict{Error::einval, "This export does not offer WRITE_ZEROES."};
+      return info.write_zeroes || info.read_only
+                 ? kFine
+                 : Validation{Error::einval, "This export does not offer WRITE_ZEROES."};
     case Command::cache:
       return {Error::einval, "This server does not offer CACHE."};
     case Command::block_status:
@@ -37,7 +38,7 @@ Verdict check_command(Command command, const ExportInfo& info) noexcept {
   return {Error::einval, "Unknown command."};
 }
 
-Verdict check_flags(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept {
+Validation check_flags(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept {
   std::uint16_t known = kCmdFlagFua;  // to be accepted on every command, once offered
   if (request.command == Command::read) known |= kCmdFlagDf;
   if (request.command == Command::write_zeroes) known |= kCmdFlagNoHole;
@@ -50,7 +51,7 @@ Verdict check_flags(const RequestHeader& request, const ExportInfo& info, bool s
 }
 
 /// Offset and length against the export. Sums that would pass 2^64 are beyond the end, too.
-Verdict check_range(const RequestHeader& request, const ExportInfo& info) noexcept {
+Validation check_range(const RequestHeader& request, const ExportInfo& info) noexcept {
   const std::uint64_t mask = info.min_block - 1;  // a power of two
   if (((request.offset | request.length) & mask) != 0)
     return {Error::einval, "Offset or length is not a multiple of the minimum block size."};
@@ -71,9 +72,11 @@ std::uint32_t longest(const RequestHeader& request, const ExportInfo& info, bool
 
 }  // namespace
 
-Verdict validate_request(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept {
-  if (const Verdict verdict = check_command(request.command, info); verdict.error != Error::none) return verdict;
-  if (const Verdict verdict = check_flags(request, info, structured); verdict.error != Error::none) return verdict;
+Validation validate_request(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept {
+  if (const Validation validation = check_command(request.command, info); validation.error != Error::none)
+    return validation;
+  if (const Validation validation = check_flags(request, info, structured); validation.error != Error::none)
+    return validation;
 
   if (request.command == Command::flush) {
     if (request.offset == 0 && request.length == 0) return kFine;

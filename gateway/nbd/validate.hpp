@@ -21,13 +21,13 @@ constexpr std::uint32_t max_payload(const ExportInfo& info) noexcept {
 }
 
 /// What a request gets at once, before the backend hears of it.
-struct Verdict {
+struct Validation {
   proto::nbd::Error error = proto::nbd::Error::none;
   const char* text = nullptr;  // why, for the client; static storage
 };
 
 /// Judges a request by the export and by what was negotiated (NBD protocol, "Request types", "Command flags", "Error
 /// values"). DISC is not a question for this function. A request of length 0 that passes has nothing to do.
-Verdict validate_request(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept;
+Validation validate_request(const RequestHeader& request, const ExportInfo& info, bool structured) noexcept;
 
 }  // namespace nbdgw::nbd

@@ -11,7 +11,7 @@ using namespace nbdgw::proto::iscsi;
 using namespace nbdgw::initiator;
 using nbdgw::proto::kSecond;
 using Function = TaskManagementFunction;
-using Verdict = ModelTarget::Verdict;
+using TmfAnswer = ModelTarget::TmfAnswer;
 
 namespace {
 
@@ -26,59 +26,59 @@ struct Cut {
 /// What the functions of a climb get, rung by rung, and what the climb must tell if nothing else happens.
 struct Script {
   const char* name;
-  Verdict abort;
-  Verdict lu_reset;
-  Verdict target_reset;
+  TmfAnswer abort;
+  TmfAnswer lu_reset;
+  TmfAnswer target_reset;
   std::vector<Function> functions;
   std::vector<Rung> told;  // before the relogin, if there is one
   bool lost;
 };
 
-using V = Verdict;
+using A = TmfAnswer;
 using F = Function;
 using R = Rung;
 
 const Script kScripts[] = {
-    {"abort", V::by_the_book, V::hangs, V::hangs, {F::abort_task}, {R::timeout, R::abort_task}, false},
+    {"abort", A::by_the_book, A::hangs, A::hangs, {F::abort_task}, {R::timeout, R::abort_task}, false},
     {"LU reset",
-     V::refused,
-     V::by_the_book,
-     V::hangs,
+     A::refused,
+     A::by_the_book,
+     A::hangs,
      {F::abort_task, F::logical_unit_reset},
      {R::timeout, R::abort_task, R::lu_reset},
      false},
     {"target reset",
-     V::does_not_exist,
-     V::rejected,
-     V::by_the_book,
+     A::does_not_exist,
+     A::rejected,
+     A::by_the_book,
      {F::abort_task, F::logical_unit_reset, F::target_warm_reset},
      {R::timeout, R::abort_task, R::lu_reset, R::target_warm_reset},
      false},
     {"session reset",
-     V::rejected,
-     V::refused,
-     V::does_not_exist,
+     A::rejected,
+     A::refused,
+     A::does_not_exist,
      {F::abort_task, F::logical_unit_reset, F::target_warm_reset},
      {R::timeout, R::abort_task, R::lu_reset, R::target_warm_reset, R::session_reset},
      true},
     {"abort hangs",
-     V::hangs,
-     V::by_the_book,
-     V::by_the_book,
+     A::hangs,
+     A::by_the_book,
+     A::by_the_book,
      {F::abort_task},
      {R::timeout, R::abort_task, R::session_reset},
      true},
     {"LU reset hangs",
-     V::refused,
-     V::hangs,
-     V::by_the_book,
+     A::refused,
+     A::hangs,
+     A::by_the_book,
      {F::abort_task, F::logical_unit_reset},
      {R::timeout, R::abort_task, R::lu_reset, R::session_reset},
      true},
     {"target reset hangs",
-     V::refused,
-     V::refused,
-     V::hangs,
+     A::refused,
+     A::refused,
+     A::hangs,
      {F::abort_task, F::logical_unit_reset, F::target_warm_reset},
      {R::timeout, R::abort_task, R::lu_reset, R::target_warm_reset, R::session_reset},
      true},
@@ -126,9 +126,9 @@ std::vector<Cut> run_script(const Script& script, const Cut& cut) {
   peer.jobs.retry = true;
   peer.tx_chunk = peer.rx_chunk = 1500;
   target.late_answers = 2;
-  target.verdict = [&](const TaskManagementRequest& request) {
+  target.tmf_answer = [&](const TaskManagementRequest& request) {
     // What a loss leaves behind is reset without trouble.
-    if (peer.session.counters().losses > 0) return V::by_the_book;
+    if (peer.session.counters().losses > 0) return A::by_the_book;
     return request.function == Function::abort_task           ? script.abort
            : request.function == Function::logical_unit_reset ? script.lu_reset
                                                               : script.target_reset;

@@ -91,8 +91,8 @@ class Storm {
     target_.hangs = static_cast<unsigned>(4 + below(30));
     target_.late_answers = static_cast<unsigned>(1 + below(4));
     const std::uint64_t obliging = below(8);  // how often functions do what they are asked
-    target_.verdict = [this, obliging](const TaskManagementRequest&) {
-      using enum ModelTarget::Verdict;
+    target_.tmf_answer = [this, obliging](const TaskManagementRequest&) {
+      using enum ModelTarget::TmfAnswer;
       if (below(8) < obliging) return by_the_book;
       switch (below(6)) {
         case 0:
@@ -151,7 +151,7 @@ class Storm {
     target_.hangs = 0;
     target_.late_answers = 0;
     target_.lags = false;
-    target_.verdict = nullptr;
+    target_.tmf_answer = nullptr;
     for (std::uint16_t cid = 0; cid < connections_; ++cid) peer_.wire(cid).takes = true;
     const auto rough = [&] {
       return peer_.jobs.outstanding > 0 || std::any_of(peer_.jobs.all.begin(), peer_.jobs.all.end(),

@@ -36,8 +36,8 @@ class ModelTarget {
   /// Jobs whose next command hangs.
   std::set<std::uint64_t> hang_once;
   /// What a task management function gets. `by_the_book` does what it asks.
-  enum class Verdict { by_the_book, refused, does_not_exist, rejected, hangs };
-  std::function<Verdict(const proto::iscsi::TaskManagementRequest&)> verdict;
+  enum class TmfAnswer { by_the_book, refused, does_not_exist, rejected, hangs };
+  std::function<TmfAnswer(const proto::iscsi::TaskManagementRequest&)> tmf_answer;
   /// Answers to tasks that a function has ended, sent behind the function's or before: one task in so many.
   unsigned late_answers = 0;
   /// PDUs stay in the socket for a while before the target reads them: of one connection longer than of another.

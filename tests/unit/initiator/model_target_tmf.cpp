@@ -17,22 +17,22 @@ void ModelTarget::task_management(std::uint16_t cid, const Pdu& pdu) {
     peer_.send(cid, make_pdu(TaskManagementResponse{
                         .response = result, .itt = request.itt, .sequence = peer_.status_sequence(cid)}));
   };
-  switch (verdict ? verdict(request) : Verdict::by_the_book) {
-    case Verdict::by_the_book:
+  switch (tmf_answer ? tmf_answer(request) : TmfAnswer::by_the_book) {
+    case TmfAnswer::by_the_book:
       respond(carry_out(cid, request));
       return;
-    case Verdict::refused:
+    case TmfAnswer::refused:
       respond(random_() % 2 == 0 ? TaskManagementResult::not_supported : TaskManagementResult::rejected);
       return;
-    case Verdict::does_not_exist:
+    case TmfAnswer::does_not_exist:
       respond(TaskManagementResult::task_does_not_exist);
       return;
-    case Verdict::rejected:
+    case TmfAnswer::rejected:
       peer_.send(cid, make_pdu(Reject{.reason = RejectReason::immediate_command_reject,
                                       .sequence = peer_.status_sequence(cid)},
                                Bytes(pdu.bhs.begin(), pdu.bhs.end())));
       return;
-    case Verdict::hangs:
+    case TmfAnswer::hangs:
       return;
   }
 }

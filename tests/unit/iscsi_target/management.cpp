@@ -15,10 +15,10 @@ constexpr std::uint64_t kLun2 = 2ULL << 48;
 /// Holds what it is told to hold.
 class HoldingGate final : public Gate {
  public:
-  Verdict pass(Task& task, Passage passage, nbdgw::proto::Micros) override {
-    if (!hold || passage != where) return Verdict::proceed;
+  Decision pass(Task& task, Passage passage, nbdgw::proto::Micros) override {
+    if (!hold || passage != where) return Decision::proceed;
     held.push_back(&task);
-    return Verdict::hold;
+    return Decision::hold;
   }
   void on_gone(Task& task) override { std::erase(held, &task); }
 

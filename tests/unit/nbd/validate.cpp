@@ -30,9 +30,10 @@ void check(const ExportInfo& info, bool structured, std::initializer_list<Row> r
   for (const Row& row : rows) {
     CAPTURE(number);
     ++number;
-    const Verdict verdict = validate_request({1, row.command, row.flags, row.offset, row.length}, info, structured);
-    CHECK(verdict.error == row.expected);
-    CHECK((verdict.text != nullptr) == (verdict.error != Error::none));
+    const Validation validation =
+        validate_request({1, row.command, row.flags, row.offset, row.length}, info, structured);
+    CHECK(validation.error == row.expected);
+    CHECK((validation.text != nullptr) == (validation.error != Error::none));
   }
 }
 
