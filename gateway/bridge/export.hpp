@@ -171,8 +171,8 @@ class Export final : public nbd::Backend,
   bool rescan(std::uint32_t request_id, proto::Micros now);
   bool rescanning() const noexcept { return rescan_ != 0; }
 
-  /// Takes over what may change while there are clients: description, queue_depth, hold_timeout, retries and
-  /// power_on. What is under way goes on by the new values.
+  /// Takes over what may change while there are clients: all that comes from the configuration but name, lun and
+  /// read_only. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
 
   CacheLegacy cache_legacy(proto::Micros now) const noexcept;
@@ -207,7 +207,8 @@ class Export final : public nbd::Backend,
   proto::Micros held_since() const noexcept { return held_since_; }
   /// Since when it is not online, from the beginning for one that never was; proto::kNever: it is.
   proto::Micros down_since() const noexcept { return down_since_; }
-  proto::Micros hold_timeout() const noexcept { return config_.hold_timeout; }
+  /// In force: what it was made with, and has taken over since (retune()).
+  const ExportConfig& config() const noexcept { return config_; }
 
  private:
   // Admission (export_admission.cpp).

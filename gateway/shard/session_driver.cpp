@@ -238,7 +238,7 @@ void SessionDriver::serve_events(proto::Micros now) {
   SessionEvent event;
   while (session_.next_event(event)) {
     const bool held = !exports_.empty();
-    const auto hold = held ? std::optional(exports_.front()->hold_timeout()) : std::nullopt;
+    const auto hold = held ? std::optional(exports_.front()->config().hold_timeout) : std::nullopt;
     const bool told = states_.on_event(event, hold, now);
     log(event, told);
     serve(event, now);
