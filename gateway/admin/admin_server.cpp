@@ -56,8 +56,8 @@ std::vector<http::HttpAddress> http_addresses(const config::Config& config, net:
 }
 
 /// Of a configuration that was loaded just now and stays.
-std::function<ReloadCounts()> never_reloaded() {
-  return [counts = ReloadCounts{.loaded_at = net::wall_now()}] { return counts; };
+std::function<control::ReloadCounts()> never_reloaded() {
+  return [counts = control::ReloadCounts{.loaded_at = net::wall_now()}] { return counts; };
 }
 
 /// Those that the server has for an answer: each is shown from the start, be it with 0.
@@ -122,11 +122,7 @@ AdminFigures AdminServer::figures(const shard::GatewayView& view) const {
                                .refused = audit.count(verb, ChangeOutcome::refused),
                                .dry_run = audit.count(verb, ChangeOutcome::dry_run)});
   }
-  const ReloadCounts reloads = reloads_();
-  figures.reloads_succeeded = reloads.succeeded;
-  figures.reloads_failed = reloads.failed;
-  figures.last_reload_succeeded = reloads.last_succeeded;
-  figures.config_loaded_at = static_cast<double>(reloads.loaded_at) / proto::kSecond;
+  figures.reloads = reloads_();
   return figures;
 }
 

@@ -80,7 +80,7 @@ class AdminServer {
   http::Router router_;
   AdminDoors doors_;
   http::HttpServer http_;
-  const std::function<ReloadCounts()> reloads_;
+  const std::function<control::ReloadCounts()> reloads_;
   ApiSetup setup_;  // until the start
   ViewDesk desk_;
   std::optional<Probes> probes_;

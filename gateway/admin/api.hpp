@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "config/model.hpp"
-#include "config/parse.hpp"
 #include "gateway/admin/audit.hpp"
 #include "gateway/admin/log_control.hpp"
 #include "gateway/admin/operations.hpp"
 #include "gateway/admin/view_desk.hpp"
+#include "gateway/control/reload.hpp"
 #include "gateway/control/verdict.hpp"
 #include "gateway/http/alarm.hpp"
 #include "gateway/http/request_fields.hpp"
@@ -28,27 +28,6 @@ class TargetServer;
 
 namespace nbdgw::admin {
 
-/// What came of reading the configuration file again.
-struct ReloadResult {
-  struct Change {
-    std::string kind;    // added, changed, removed
-    std::string object;  // "export vol1"
-    std::string detail;
-  };
-  std::vector<config::Problem> errors;  // of the file; with any, nothing was changed
-  std::string refused;                  // why it cannot be done now, and nothing was changed; else empty
-  std::vector<Change> changes;
-  std::vector<std::string> needs_restart;
-};
-
-/// Of the configuration file, since the start; dry runs do not count.
-struct ReloadCounts {
-  std::uint64_t succeeded = 0;
-  std::uint64_t failed = 0;
-  bool last_succeeded = true;
-  std::int64_t loaded_at = 0;  // the one in force: microseconds since the epoch
-};
-
 /// What the API gets from the program around it; each may be left out.
 struct ApiSetup {
   std::string version = "unknown";
@@ -56,9 +35,9 @@ struct ApiSetup {
   std::function<config::Config()> config;
   /// Reads the configuration file again and puts it in force, unless it is a dry run. Called on the server's thread,
   /// and must not wait for the gateway; `done` is called once, from any thread.
-  std::function<void(bool dry_run, std::function<void(ReloadResult)> done)> reload;
-  /// How reloads have gone so far, whoever asked for them; from any thread.
-  std::function<ReloadCounts()> reloads;
+  std::function<void(bool dry_run, control::OnReload done)> reload;
+  /// From any thread.
+  std::function<control::ReloadCounts()> reloads;
   /// A target in the same process, made with TargetServerOptions::faults: it can be made to misbehave.
   target_host::TargetServer* target = nullptr;
 };
@@ -124,7 +103,7 @@ class Api {
   void recover(Verb verb, const http::Request& request, http::Reply reply);
   void set_log(const http::Request& request, http::Reply reply);
   void reload(const http::Request& request, http::Reply reply);
-  void answer_reload(const Change& what, const ReloadResult& result, http::Reply& reply);
+  void answer_reload(const Change& what, const control::ReloadOutcome& outcome, http::Reply& reply);
 
   /// A view for `use`, which is destroyed uncalled if there is none: the server then says so to whoever waits.
   void with_view(bool clients, std::function<void(const shard::GatewayView& view)> use);

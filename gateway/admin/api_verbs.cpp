@@ -260,22 +260,17 @@ void Api::reload(const http::Request& request, http::Reply reply) {
   const http::Refusal no_file{409, "wrong_state", "this gateway was not started from a configuration file"};
   if (refused(what, setup_.reload ? kFine : no_file, reply)) return;
   auto shared = std::make_shared<http::Reply>(std::move(reply));
-  setup_.reload(what.dry_run, [this, what, shared, postbox = postbox_](ReloadResult result) {
-    postbox->post([this, what, shared, result = std::move(result)] { answer_reload(what, result, *shared); });
+  setup_.reload(what.dry_run, [this, what, shared, postbox = postbox_](control::ReloadOutcome outcome) {
+    postbox->post([this, what, shared, outcome = std::move(outcome)] { answer_reload(what, outcome, *shared); });
   });
 }
 
-void Api::answer_reload(const Change& what, const ReloadResult& result, http::Reply& reply) {
-  if (!result.refused.empty()) {
-    refused(what, http::Refusal{409, "busy", result.refused}, reply);
-    return;
-  }
-  if (!result.errors.empty()) {
-    const std::string detail =
-        "the configuration has " + std::to_string(result.errors.size()) + " error(s); nothing was changed";
-    audit_.record(what, ChangeOutcome::refused, detail + ": " + result.errors.front().to_string());
+void Api::answer_reload(const Change& what, const control::ReloadOutcome& outcome, http::Reply& reply) {
+  const std::string detail = describe(outcome);
+  if (outcome.kind == control::ReloadOutcome::Kind::wrong) {
+    audit_.record(what, ChangeOutcome::refused, detail + ": " + outcome.errors.front().to_string());
     json::array errors;
-    for (const config::Problem& each : result.errors)
+    for (const config::Problem& each : outcome.errors)
       errors.push_back({{"file", each.file},
                         {"line", each.line},
                         {"column", each.column},
@@ -283,15 +278,17 @@ void Api::answer_reload(const Change& what, const ReloadResult& result, http::Re
                         {"text", each.text}});
     return reply.send(http::problem(422, "bad_configuration", detail, {{"errors", std::move(errors)}}));
   }
+  if (outcome.refused()) {
+    refused(what, http::Refusal{409, "busy", detail}, reply);
+    return;
+  }
   json::array changes;
-  for (const ReloadResult::Change& each : result.changes)
-    changes.push_back({{"kind", each.kind}, {"object", each.object}, {"detail", each.detail}});
-  audit_.record(what, what.dry_run ? ChangeOutcome::dry_run : ChangeOutcome::accepted,
-                std::to_string(changes.size()) + " change(s), " + std::to_string(result.needs_restart.size()) +
-                    " that need a restart");
+  for (const control::ConfigChange& each : outcome.diff.changes)
+    changes.push_back({{"kind", to_string(each.kind)}, {"object", each.object}, {"detail", each.detail}});
+  audit_.record(what, what.dry_run ? ChangeOutcome::dry_run : ChangeOutcome::accepted, detail);
   reply.send(http::json_response(200, json::object{{"dry_run", what.dry_run},
                                                    {"changes", std::move(changes)},
-                                                   {"needs_restart", json::value_from(result.needs_restart)}}));
+                                                   {"needs_restart", json::value_from(outcome.diff.needs_restart)}}));
 }
 
 }  // namespace nbdgw::admin

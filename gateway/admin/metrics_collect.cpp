@@ -15,6 +15,7 @@
 #include "proto/iscsi/names.hpp"
 #include "proto/nbd/names.hpp"
 #include "proto/scsi/names.hpp"
+#include "proto/time.hpp"
 
 namespace nbdgw::admin {
 
@@ -189,10 +190,11 @@ void put_admin(MetricSeries& series, const AdminFigures& figures) {
     series.put(admin_changes_total, number(each.dry_run), each.verb, "dry_run");
   }
   series.put(admin_connections, figures.connections);
-  series.put(config_reloads_total, number(figures.reloads_succeeded), "success");
-  series.put(config_reloads_total, number(figures.reloads_failed), "failure");
-  series.put(config_last_reload_successful, figures.last_reload_succeeded ? 1 : 0);
-  series.put(config_last_reload_success_timestamp_seconds, figures.config_loaded_at);
+  series.put(config_reloads_total, number(figures.reloads.succeeded), "success");
+  series.put(config_reloads_total, number(figures.reloads.failed), "failure");
+  series.put(config_last_reload_successful, figures.reloads.last_succeeded ? 1 : 0);
+  series.put(config_last_reload_success_timestamp_seconds,
+             static_cast<double>(figures.reloads.loaded_at) / proto::kSecond);
 }
 
 void put_process(MetricSeries& series, const ProcessFigures& figures) {

@@ -10,6 +10,7 @@
 #include "gateway/admin/metric_series.hpp"
 #include "gateway/admin/patched_text.hpp"
 #include "gateway/admin/process_figures.hpp"
+#include "gateway/control/reload.hpp"
 #include "gateway/http/server.hpp"
 #include "gateway/shard/view.hpp"
 
@@ -31,10 +32,7 @@ struct AdminFigures {
   std::map<unsigned, std::uint64_t> answers;  // by HTTP status
   std::array<std::uint64_t, http::kIntrusions> intrusions{};
   std::vector<ChangeCounts> changes;  // of every verb that there is, always in the same order
-  std::uint64_t reloads_succeeded = 0;
-  std::uint64_t reloads_failed = 0;
-  bool last_reload_succeeded = true;
-  double config_loaded_at = 0;  // the one in force, seconds since the epoch
+  control::ReloadCounts reloads{};
 };
 
 /// All that one scrape is made from.

@@ -13,43 +13,26 @@
 namespace nbdgw::app {
 namespace {
 
-std::string why_refused(control::ReloadOutcome outcome) {
-  switch (outcome) {
-    case control::ReloadOutcome::busy:
-      return "another reload is under way; try again when it is done";
-    case control::ReloadOutcome::stopping:
-      return "the gateway is shutting down";
-    case control::ReloadOutcome::applied:
-    case control::ReloadOutcome::planned:
-      break;
-  }
-  return {};
-}
-
-void log_errors(const std::string& file, const std::vector<config::Problem>& errors, bool dry_run,
-                shard::EventLog& events) {
-  for (const config::Problem& problem : errors) net::log::error({}, "{}", problem.to_string());
-  const std::string text = fmt::format("reload: {} has {} error(s); everything stays as it is", file, errors.size());
+void tell_refusal(const control::ReloadOutcome& outcome, const std::string& file, bool dry_run,
+                  shard::EventLog& events) {
+  for (const config::Problem& problem : outcome.errors) net::log::error({}, "{}", problem.to_string());
+  std::string text = "reload: " + describe(outcome);
+  if (outcome.kind == control::ReloadOutcome::Kind::wrong)
+    text = fmt::format("reload: {} has {} error(s); everything stays as it is", file, outcome.errors.size());
   if (dry_run) return net::log::error({}, "{}", text);
-  const std::string first = errors.empty() ? "" : ": " + errors.front().to_string();
-  events.add({}, {}, {.kind = shard::StateEvent::Kind::reload_refused, .text = text + first});
+  if (!outcome.errors.empty()) text += ": " + outcome.errors.front().to_string();
+  events.add({}, {}, {.kind = shard::StateEvent::Kind::reload_refused, .text = std::move(text)});
 }
 
-void log_diff(const control::ConfigDiff& diff, shard::EventLog& events) {
-  for (const control::ConfigChange& change : diff.changes) net::log::info({}, "reload: {}", describe(change));
-  for (const std::string& key : diff.needs_restart) {
+void tell_changes(const control::ReloadOutcome& outcome, shard::EventLog& events) {
+  for (const control::ConfigChange& change : outcome.diff.changes) net::log::info({}, "reload: {}", describe(change));
+  for (const std::string& key : outcome.diff.needs_restart) {
     net::log::warn({}, "reload: {} differs, and stays as it is until the gateway is started again", key);
   }
   events.add({}, {},
              {.kind = shard::StateEvent::Kind::reload_done,
-              .text = fmt::format("reload: done, {} change(s), {} that need a restart", diff.changes.size(),
-                                  diff.needs_restart.size()),
-              .count = diff.changes.size()});
-}
-
-void log_refusal(const std::string& why, bool dry_run, shard::EventLog& events) {
-  if (dry_run) return net::log::error({}, "reload: {}", why);
-  events.add({}, {}, {.kind = shard::StateEvent::Kind::reload_refused, .text = "reload: " + why});
+              .text = "reload: done, " + describe(outcome),
+              .count = outcome.diff.changes.size()});
 }
 
 bool changes(const control::ConfigDiff& diff, const char* object) {
@@ -60,16 +43,26 @@ bool changes(const control::ConfigDiff& diff, const char* object) {
 
 Reloader::Reloader(std::string config_file, control::Gateway& gateway)
     : config_file_(std::move(config_file)), gateway_(gateway) {
-  history_->loaded_at = net::wall_now();
+  history_->counts.loaded_at = net::wall_now();
 }
 
-/// One that was asked for earlier may end later.
-void Reloader::History::note(std::uint64_t number, bool good) noexcept {
-  ++(good ? succeeded : failed);
-  const std::uint64_t mine = 2 * number + (good ? 1 : 0);
-  std::uint64_t known = last.load();
-  while (known < mine && !last.compare_exchange_weak(known, mine)) {
-  }
+control::ReloadCounts Reloader::counts() const {
+  const std::lock_guard lock(history_->mutex);
+  return history_->counts;
+}
+
+std::uint64_t Reloader::History::begin() {
+  const std::lock_guard lock(mutex);
+  return ++asked;
+}
+
+void Reloader::History::note(std::uint64_t number, const control::ReloadOutcome& outcome) {
+  const std::lock_guard lock(mutex);
+  ++(outcome.refused() ? counts.failed : counts.succeeded);
+  if (!outcome.refused()) counts.loaded_at = net::wall_now();
+  if (number < last) return;
+  last = number;
+  counts.last_succeeded = !outcome.refused();
 }
 
 /// Takes the configuration away from `file`, and adds the error, if it cannot be used.
@@ -84,34 +77,26 @@ std::function<void()> Reloader::prepare(config::ParseResult& file) const {
   }
 }
 
-void Reloader::reload(bool dry_run, Done done) {
-  if (!done) done = [](const ReloadResult&) {};
-  const std::uint64_t number = dry_run ? 0 : ++history_->asked;
+void Reloader::reload(bool dry_run, control::OnReload done) {
+  const std::uint64_t number = dry_run ? 0 : history_->begin();
   config::ParseResult file = read_config(config_file_);
   std::function<void()> then = prepare(file);
-  if (!file.config) {
-    log_errors(config_file_, file.errors, dry_run, gateway_.events());
-    if (!dry_run) history_->note(number, false);
-    return done({.errors = std::move(file.errors), .refused = {}, .diff = {}});
-  }
+  const config::LogLevel level = file.config ? file.config->log.level : config::LogLevel{};
+  control::OnReload end = [history = history_, name = config_file_, dry_run, number, level, then = std::move(then),
+                           done = std::move(done), &events = gateway_.events()](control::ReloadOutcome outcome) {
+    if (outcome.refused()) {
+      tell_refusal(outcome, name, dry_run, events);
+    } else if (!dry_run) {
+      tell_changes(outcome, events);
+      if (changes(outcome.diff, "log")) net::log::set_level(level);
+      if (changes(outcome.diff, "admin")) then();
+    }
+    if (!dry_run) history->note(number, outcome);
+    if (done) done(std::move(outcome));
+  };
+  if (!file.config) return end({.kind = control::ReloadOutcome::Kind::wrong, .errors = std::move(file.errors)});
   for (const config::Problem& problem : file.warnings) net::log::warn({}, "{}", problem.to_string());
-  const config::LogLevel level = file.config->log.level;
-  gateway_.apply(*std::move(file.config), dry_run,
-                 [history = history_, dry_run, number, level, then = std::move(then), done = std::move(done),
-                  &events = gateway_.events()](control::ReloadReport report) {
-                   ReloadResult result{
-                       .errors = {}, .refused = why_refused(report.outcome), .diff = std::move(report.diff)};
-                   const bool good = result.refused.empty();
-                   if (!good) log_refusal(result.refused, dry_run, events);
-                   if (good && !dry_run) {
-                     log_diff(result.diff, events);
-                     if (changes(result.diff, "log")) net::log::set_level(level);
-                     if (changes(result.diff, "admin")) then();
-                     history->loaded_at = net::wall_now();
-                   }
-                   if (!dry_run) history->note(number, good);
-                   done(std::move(result));
-                 });
+  gateway_.apply(*std::move(file.config), dry_run, std::move(end));
 }
 
 }  // namespace nbdgw::app

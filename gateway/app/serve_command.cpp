@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <optional>
+#include <utility>
 
 #include "gateway/admin/admin_server.hpp"
 #include "gateway/app/commands.hpp"
@@ -23,23 +24,8 @@ admin::ApiSetup api_setup(control::Gateway& gateway, Reloader& reloader) {
   admin::ApiSetup setup;
   setup.version = NBDGW_VERSION;
   setup.config = [&gateway] { return *gateway.config(); };
-  setup.reload = [&reloader](bool dry_run, std::function<void(admin::ReloadResult)> done) {
-    reloader.reload(dry_run, [done = std::move(done)](ReloadResult result) {
-      admin::ReloadResult answer{.errors = std::move(result.errors),
-                                 .refused = std::move(result.refused),
-                                 .changes = {},
-                                 .needs_restart = std::move(result.diff.needs_restart)};
-      for (const control::ConfigChange& change : result.diff.changes)
-        answer.changes.push_back({to_string(change.kind), change.object, change.detail});
-      done(std::move(answer));
-    });
-  };
-  setup.reloads = [&reloader] {
-    return admin::ReloadCounts{.succeeded = reloader.succeeded(),
-                               .failed = reloader.failed(),
-                               .last_succeeded = reloader.last_succeeded(),
-                               .loaded_at = reloader.loaded_at()};
-  };
+  setup.reload = [&reloader](bool dry_run, control::OnReload done) { reloader.reload(dry_run, std::move(done)); };
+  setup.reloads = [&reloader] { return reloader.counts(); };
   return setup;
 }
 
@@ -75,11 +61,7 @@ int serve_command(const std::string& config_file, std::optional<config::LogForma
   for (; signal == SIGHUP; signal = signals.wait()) {
     net::log::info({}, "SIGHUP: reading {} again", config_file);
     ServiceManager::reloading();
-    reloader.reload(false, [](const ReloadResult& result) {
-      const bool done = result.errors.empty() && result.refused.empty();
-      ServiceManager::reloaded(done ? "running, configuration reloaded"
-                                    : "running; the reload changed nothing, the log says why");
-    });
+    reloader.reload(false, &ServiceManager::reloaded);
   }
   net::log::info({}, "{}: no new clients; finishing what is in flight (the same signal again ends at once)",
                  signal == SIGINT ? "SIGINT" : "SIGTERM");

@@ -112,8 +112,10 @@ void ServiceManager::reloading() {
   notify(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
 }
 
-void ServiceManager::reloaded(const std::string& status) {
-  notify("READY=1\nSTATUS=" + status);
+void ServiceManager::reloaded(const control::ReloadOutcome& outcome) {
+  notify(std::string("READY=1\nSTATUS=") + (outcome.refused()
+                                                ? "running; the reload changed nothing, the log says why"
+                                                : "running, configuration reloaded"));
 }
 
 void ServiceManager::stopping(const std::string& status) {
@@ -128,7 +130,7 @@ PassedDescriptors passed_descriptors() {
 }
 void ServiceManager::ready(control::Gateway&, const std::string&) {}
 void ServiceManager::reloading() {}
-void ServiceManager::reloaded(const std::string&) {}
+void ServiceManager::reloaded(const control::ReloadOutcome&) {}
 void ServiceManager::stopping(const std::string&) {}
 
 #endif

@@ -12,7 +12,8 @@
 
 namespace nbdgw::control {
 class Gateway;
-}
+struct ReloadOutcome;
+}  // namespace nbdgw::control
 
 namespace nbdgw::app {
 
@@ -38,8 +39,8 @@ class ServiceManager {
   /// The listeners are open. Starts the watchdog; the gateway must be there until stopping().
   void ready(control::Gateway& gateway, const std::string& status);
   static void reloading();
-  /// From any thread, after reloading(): done, be it with success or not; `status` says so.
-  static void reloaded(const std::string& status);
+  /// From any thread, after reloading(): it is over, one way or the other.
+  static void reloaded(const control::ReloadOutcome& outcome);
   /// No more is accepted; ends the watchdog.
   void stopping(const std::string& status);
 

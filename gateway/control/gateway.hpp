@@ -93,8 +93,9 @@ class Gateway {
   void disconnect_client(std::uint64_t id, bool dry_run, OnVerdict done);
 
   /// Another configuration, which has been checked (config/parse.hpp), from any thread: what it adds, changes and
-  /// takes away, without touching the rest (gateway_reload.cpp says how). With `dry_run` only the report is made.
-  /// `done` comes when all is done; that may take as long as the clients of an export that goes may take to finish.
+  /// takes away, without touching the rest (gateway_reload.cpp says how). With `dry_run` it is only found out.
+  /// `done` comes on the control thread when all is done; that may take as long as the clients of an export that goes
+  /// may take to finish.
   void apply(config::Config next, bool dry_run, OnReload done);
   /// What is in force, from any thread: what was applied last, but for the keys that need a restart.
   std::shared_ptr<const config::Config> config() const;

@@ -39,11 +39,11 @@ void note_workers(const config::Config& next, std::size_t workers, std::vector<s
 
 void Gateway::apply(config::Config next, bool dry_run, OnReload done) {
   on_control([this, next = std::move(next), dry_run, done = std::move(done)]() mutable {
-    if (ending_) return done({ReloadOutcome::stopping, {}});
-    if (reload_ != nullptr) return done({ReloadOutcome::busy, {}});
+    if (ending_) return done({.kind = ReloadOutcome::Kind::stopping});
+    if (reload_ != nullptr) return done({.kind = ReloadOutcome::Kind::busy});
     ConfigDiff found = diff(*config_, next);
     note_workers(next, workers_.size(), found.needs_restart);
-    if (dry_run) return done({ReloadOutcome::planned, std::move(found)});
+    if (dry_run) return done({.kind = ReloadOutcome::Kind::planned, .diff = std::move(found)});
     reload_ = std::make_unique<Reload>(*this, without_restart(*config_, std::move(next)), std::move(found),
                                        std::move(done));
     reload_->begin();
@@ -156,7 +156,7 @@ void Gateway::Reload::change_over() {
   }
   gateway_.put_in_force(*next_);
   gateway_.publish_places();
-  if (leavers.empty()) return finish(ReloadOutcome::applied);
+  if (leavers.empty()) return finish(ReloadOutcome::Kind::applied);
   awaited_ = leavers.size();
   for (auto& [worker, leaving] : leavers) {
     worker->shard.post([this, worker = worker, leaving = std::move(leaving)](proto::Micros now) mutable {
@@ -176,32 +176,18 @@ void Gateway::Reload::note_retired(std::vector<shard::ExportLegacy> legacies) {
     gateway_.caches_.put(std::move(legacy));
   }
   if (--awaited_ > 0) return;
-  if (gateway_.ending_) return finish(ReloadOutcome::stopping);
+  if (gateway_.ending_) return finish(ReloadOutcome::Kind::stopping);
   add(false);
   send_orders([this] {
     gateway_.publish_places();
-    finish(ReloadOutcome::applied);
+    finish(ReloadOutcome::Kind::applied);
   });
 }
 
-void Gateway::Reload::finish(ReloadOutcome outcome) {
+void Gateway::Reload::finish(ReloadOutcome::Kind kind) {
   gateway_.caches_.settle();
   const std::unique_ptr<Reload> self = std::move(gateway_.reload_);  // another one may be asked for by done_
-  done_({outcome, std::move(diff_)});
-}
-
-const char* to_string(ReloadOutcome outcome) noexcept {
-  switch (outcome) {
-    case ReloadOutcome::applied:
-      return "applied";
-    case ReloadOutcome::planned:
-      return "planned";
-    case ReloadOutcome::busy:
-      return "busy";
-    case ReloadOutcome::stopping:
-      return "stopping";
-  }
-  return "?";
+  done_({.kind = kind, .diff = std::move(diff_)});
 }
 
 }  // namespace nbdgw::control

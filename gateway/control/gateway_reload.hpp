@@ -47,7 +47,7 @@ class Gateway::Reload {
   void send_orders(Step then);
   void change_over();
   void note_retired(std::vector<shard::ExportLegacy> legacies);
-  void finish(ReloadOutcome outcome);
+  void finish(ReloadOutcome::Kind kind);
 
   Gateway& gateway_;
   const std::shared_ptr<const config::Config> old_;

@@ -281,7 +281,7 @@ TEST_CASE("metrics page: values come from where they belong") {
   array.counters.rung_durations[rung].add(2'000'000);
   array.counters.sense_keys[static_cast<std::size_t>(proto::scsi::SenseKey::medium_error)] = 9;
   now.admin.ready = true;
-  now.admin.last_reload_succeeded = false;
+  now.admin.reloads.last_succeeded = false;
   now.process.cpu_seconds = 1.25;
   now.log.messages[3] = 11;
   now.log.dropped = 12;

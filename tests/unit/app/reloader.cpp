@@ -22,7 +22,7 @@
 
 using namespace nbdgw;
 using app::Reloader;
-using app::ReloadResult;
+using control::ReloadOutcome;
 
 namespace {
 
@@ -62,10 +62,10 @@ class Served {
                         << "exports: [{name: vol0, target: t, lun: 1}]\n";
   }
 
-  ReloadResult reload(bool dry_run = false) {
-    auto promise = std::make_shared<std::promise<ReloadResult>>();
+  ReloadOutcome reload(bool dry_run = false) {
+    auto promise = std::make_shared<std::promise<ReloadOutcome>>();
     auto result = promise->get_future();
-    reloader->reload(dry_run, [promise](ReloadResult what) { promise->set_value(std::move(what)); });
+    reloader->reload(dry_run, [promise](ReloadOutcome what) { promise->set_value(std::move(what)); });
     return result.get();
   }
 
@@ -78,48 +78,51 @@ class Served {
 
 TEST_CASE("reloader: a good file is applied, and counted") {
   Served served;
-  const std::int64_t first = served.reloader->loaded_at();
+  const std::int64_t first = served.reloader->counts().loaded_at;
   CHECK(first > 0);
-  CHECK(served.reloader->last_succeeded());
+  CHECK(served.reloader->counts().last_succeeded);
   served.write("vol1", "info");
-  const ReloadResult dry = served.reload(true);
+  const ReloadOutcome dry = served.reload(true);
+  CHECK(dry.kind == ReloadOutcome::Kind::planned);
   CHECK(dry.errors.empty());
-  CHECK(dry.refused.empty());
+  CHECK(describe(dry) == "3 change(s), 0 that need a restart");
   CHECK(dry.diff.changes.size() == 3);  // one export for another, and which one is the default
   CHECK(served.gateway->config()->exports[0].name == "vol0");
-  CHECK(served.reloader->succeeded() == 0);
-  CHECK(served.reloader->loaded_at() == first);
+  CHECK(served.reloader->counts().succeeded == 0);
+  CHECK(served.reloader->counts().loaded_at == first);
   CHECK(served.reload().diff.changes == dry.diff.changes);
   CHECK(served.gateway->config()->exports[0].name == "vol1");
-  CHECK(served.reloader->succeeded() == 1);
-  CHECK(served.reloader->failed() == 0);
-  CHECK(served.reloader->loaded_at() > first);
-  CHECK(served.reloader->last_succeeded());
+  CHECK(served.reloader->counts().succeeded == 1);
+  CHECK(served.reloader->counts().failed == 0);
+  CHECK(served.reloader->counts().loaded_at > first);
+  CHECK(served.reloader->counts().last_succeeded);
   CHECK(served.reload().diff.empty());
 }
 
 TEST_CASE("reloader: all that is wrong with a file is told, and nothing is changed") {
   Served served;
-  const std::int64_t first = served.reloader->loaded_at();
+  const std::int64_t first = served.reloader->counts().loaded_at;
   served.write("vol1", "loud", "nonsense: 1\n");
   for (const bool dry_run : {true, false}) {
-    CHECK(served.reloader->last_succeeded());
-    const ReloadResult result = served.reload(dry_run);
+    CHECK(served.reloader->counts().last_succeeded);
+    const ReloadOutcome result = served.reload(dry_run);
+    CHECK(result.kind == ReloadOutcome::Kind::wrong);
+    CHECK(describe(result) == "the configuration has 2 error(s); nothing was changed");
     CHECK(result.errors.size() == 2);
     CHECK(result.diff.empty());
   }
   ::unlink(served.file.c_str());
   CHECK(served.reload().errors.size() == 1);
   CHECK(served.gateway->config()->exports[0].name == "vol0");
-  CHECK(served.reloader->succeeded() == 0);
-  CHECK(served.reloader->failed() == 2);
-  CHECK(served.reloader->loaded_at() == first);
-  CHECK_FALSE(served.reloader->last_succeeded());
+  CHECK(served.reloader->counts().succeeded == 0);
+  CHECK(served.reloader->counts().failed == 2);
+  CHECK(served.reloader->counts().loaded_at == first);
+  CHECK_FALSE(served.reloader->counts().last_succeeded);
   served.write("vol1", "info");
   served.reload(true);
-  CHECK_FALSE(served.reloader->last_succeeded());
+  CHECK_FALSE(served.reloader->counts().last_succeeded);
   served.reload();
-  CHECK(served.reloader->last_succeeded());
+  CHECK(served.reloader->counts().last_succeeded);
 }
 
 TEST_CASE("reloader: of two that overlap the one that was asked for last counts, whichever ends last") {
@@ -127,16 +130,16 @@ TEST_CASE("reloader: of two that overlap the one that was asked for last counts,
     Served served;
     served.write("vol1", "info");
     std::promise<void> done;
-    served.reloader->reload(false, [&](const ReloadResult& result) {
+    served.reloader->reload(false, [&](const ReloadOutcome& result) {
       CHECK(result.errors.empty());
       done.set_value();
     });
     served.write("vol2", "loud");
     CHECK(served.reload().errors.size() == 1);  // told before or after the first one is applied
     done.get_future().wait();
-    CHECK(served.reloader->succeeded() == 1);
-    CHECK(served.reloader->failed() == 1);
-    CHECK_FALSE(served.reloader->last_succeeded());
+    CHECK(served.reloader->counts().succeeded == 1);
+    CHECK(served.reloader->counts().failed == 1);
+    CHECK_FALSE(served.reloader->counts().last_succeeded);
   }
 }
 
@@ -158,21 +161,21 @@ TEST_CASE("reloader: a gateway that shuts down says so") {
   bool asked = false;
   // The drain is over in no time. What is asked for behind it is answered, or destroyed uncalled, but never applied.
   gateway.drain();
-  auto promise = std::make_shared<std::promise<ReloadResult>>();
+  auto promise = std::make_shared<std::promise<ReloadOutcome>>();
   auto result = promise->get_future();
   served.reloader->reload(false,
-                          [kept = std::move(promise)](ReloadResult what) { kept->set_value(std::move(what)); });
+                          [kept = std::move(promise)](ReloadOutcome what) { kept->set_value(std::move(what)); });
   gateway.wait();
   served.gateway.reset();
   try {
-    const ReloadResult answer = result.get();
+    const ReloadOutcome answer = result.get();
     asked = true;
-    CHECK(answer.refused == "the gateway is shutting down");
-    CHECK(served.reloader->failed() == 1);
+    CHECK(describe(answer) == "the gateway is shutting down");
+    CHECK(served.reloader->counts().failed == 1);
   } catch (const std::future_error&) {
     CHECK_FALSE(asked);
   }
-  CHECK(served.reloader->succeeded() == 0);
+  CHECK(served.reloader->counts().succeeded == 0);
 }
 
 TEST_CASE("reloader: secrets are read again, though the file that names them is the same") {
@@ -190,7 +193,7 @@ TEST_CASE("reloader: secrets are read again, though the file that names them is 
   CHECK(served.reload().diff.empty());
 
   write_secret("another secret");
-  const ReloadResult changed = served.reload();
+  const ReloadOutcome changed = served.reload();
   REQUIRE(changed.diff.changes.size() == 1);
   CHECK(changed.diff.changes[0].effect == control::ChangeEffect::in_place);
   CHECK(served.gateway->config()->targets[0].chap->credentials.secret == "another secret");
@@ -202,12 +205,12 @@ TEST_CASE("reloader: secrets are read again, though the file that names them is 
     } else {
       REQUIRE(::unlink(secret.c_str()) == 0);
     }
-    const ReloadResult result = served.reload();
+    const ReloadOutcome result = served.reload();
     REQUIRE(result.errors.size() == 1);
     CHECK(result.errors[0].key == "targets[0].auth.chap.secret_file");
     CHECK(result.errors[0].text.find(secret) != std::string::npos);
     CHECK(served.gateway->config()->targets[0].chap->credentials.secret == "another secret");
-    CHECK_FALSE(served.reloader->last_succeeded());
+    CHECK_FALSE(served.reloader->counts().last_succeeded);
   }
   CHECK(::rmdir(folder) == 0);
 }
@@ -233,7 +236,7 @@ TEST_CASE("reloader: another part of the program may refuse a configuration, or 
   CHECK(done == 0);
   refuses = true;
   served.write("vol1", "info");
-  const ReloadResult refused = served.reload();
+  const ReloadOutcome refused = served.reload();
   REQUIRE(refused.errors.size() == 1);
   CHECK(refused.errors[0].text == "not with me");
   CHECK(served.gateway->config()->exports[0].name == "vol0");

@@ -56,11 +56,11 @@ TEST_CASE("reload: a dry run tells what would be, and changes nothing") {
   config::Config next = all.config;
   remove_export(next, "other");
   next.workers = 7;
-  const control::ReloadReport report = apply(all.gateway, next, true);
-  CHECK(report.outcome == ReloadOutcome::planned);
-  REQUIRE(report.diff.changes.size() == 1);
-  CHECK(report.diff.changes[0].object == "export other");
-  CHECK(report.diff.needs_restart == std::vector<std::string>{"workers"});
+  const ReloadOutcome outcome = apply(all.gateway, next, true);
+  CHECK(outcome.kind == ReloadOutcome::Kind::planned);
+  REQUIRE(outcome.diff.changes.size() == 1);
+  CHECK(outcome.diff.changes[0].object == "export other");
+  CHECK(outcome.diff.needs_restart == std::vector<std::string>{"workers"});
   CHECK(*all.gateway.config() == all.config);
   CHECK(ask_for(all.gateway, "other") == Reply::ack);
 }
@@ -71,10 +71,10 @@ TEST_CASE("reload: what needs a restart is told each time, and stays as it is") 
   next.limits.memory *= 2;
   next.limits.connections = 7;
   for (int round = 0; round < 2; ++round) {
-    const control::ReloadReport report = apply(all.gateway, next);
-    CHECK(report.outcome == ReloadOutcome::applied);
-    CHECK(report.diff.changes.size() == (round == 0 ? 1 : 0));
-    CHECK(report.diff.needs_restart == std::vector<std::string>{"limits.memory"});
+    const ReloadOutcome outcome = apply(all.gateway, next);
+    CHECK(outcome.kind == ReloadOutcome::Kind::applied);
+    CHECK(outcome.diff.changes.size() == (round == 0 ? 1 : 0));
+    CHECK(outcome.diff.needs_restart == std::vector<std::string>{"limits.memory"});
     CHECK(all.gateway.config()->limits.memory == all.config.limits.memory);
     CHECK(view(all.gateway).clients_max == 7);
   }

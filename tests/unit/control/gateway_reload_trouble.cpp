@@ -52,7 +52,7 @@ TEST_CASE("reload: what is in flight is answered, what comes after it is left un
     answered[cookie] = true;
     REQUIRE(client.read(data));
   }
-  CHECK(done.get().outcome == ReloadOutcome::applied);
+  CHECK(done.get().kind == ReloadOutcome::Kind::applied);
   // None that was taken is missing, and none was taken behind one that was not.
   CHECK(std::ranges::is_partitioned(answered, std::identity{}));
 }
@@ -62,8 +62,8 @@ TEST_CASE("reload: while one is going on another one is told so, and a dry run, 
   TestClient client = attach(all.gateway, "other");
   send_hanging_write(all.a, all.gateway, client, "other", 2);
   auto first = begin_apply(all.gateway, without(all.config, "other"));
-  CHECK(apply(all.gateway, all.config).outcome == ReloadOutcome::busy);
-  CHECK(apply(all.gateway, all.config, true).outcome == ReloadOutcome::busy);
+  CHECK(apply(all.gateway, all.config).kind == ReloadOutcome::Kind::busy);
+  CHECK(apply(all.gateway, all.config, true).kind == ReloadOutcome::Kind::busy);
   CHECK(!is_ready(first));
 }
 
@@ -85,7 +85,7 @@ TEST_CASE(
   TestClient waiting(connect_tcp(all.gateway.listeners().front()->port()));
   CHECK(waiting.go("other") == Reply::ack);
   CHECK(!events_of<initiator::RecoveryEvent>(all.gateway).empty());
-  CHECK(done.get().outcome == ReloadOutcome::applied);
+  CHECK(done.get().kind == ReloadOutcome::Kind::applied);
   CHECK(session_named(all.gateway, "a").counters.logins == 1);
 }
 
@@ -144,7 +144,7 @@ TEST_CASE("reload: an export that is being made anew is missing until it is ther
   CHECK(export_named(all.gateway, "other").leaving);
   CHECK(!export_named(all.gateway, "keep").leaving);
   CHECK(!is_ready(done));
-  CHECK(done.get().outcome == ReloadOutcome::applied);
+  CHECK(done.get().kind == ReloadOutcome::Kind::applied);
   CHECK(missing().empty());
   for (const shard::ExportView& each : exports(all.gateway)) CHECK(!each.leaving);
 }
@@ -192,7 +192,7 @@ TEST_CASE("reload: while the gateway shuts down nothing is applied") {
   TestClient client = attach(all.gateway, "other");
   send_hanging_write(all.a, all.gateway, client, "other", 2);  // so that the control thread is there for a while
   all.gateway.drain();
-  CHECK(apply(all.gateway, without(all.config, "far")).outcome == ReloadOutcome::stopping);
+  CHECK(apply(all.gateway, without(all.config, "far")).kind == ReloadOutcome::Kind::stopping);
 }
 
 TEST_CASE("reload: a gateway that shuts down, or ends, in the middle of one does so as ever") {
@@ -209,13 +209,13 @@ TEST_CASE("reload: a gateway that shuts down, or ends, in the middle of one does
       all->gateway.drain();
       all->gateway.wait();
       all->gateway.apply(all->config, false,
-                         [](const control::ReloadReport&) { FAIL("nobody is there to call this"); });
+                         [](const control::ReloadOutcome&) { FAIL("nobody is there to call this"); });
     }
     all.reset();
     REQUIRE(is_ready(done));  // answered, or destroyed uncalled
     try {
-      const control::ReloadReport report = done.get();
-      CHECK(report.outcome == ReloadOutcome::stopping);
+      const ReloadOutcome outcome = done.get();
+      CHECK(outcome.kind == ReloadOutcome::Kind::stopping);
     } catch (const std::future_error& error) {
       CHECK(error.code() == std::future_errc::broken_promise);
     }

@@ -95,8 +95,8 @@ inline void remove_export(config::Config& config, const std::string& name) {
   std::erase_if(config.exports, [&](const config::Export& exported) { return exported.name == name; });
 }
 
-inline control::ReloadReport apply(control::Gateway& gateway, const config::Config& next, bool dry_run = false) {
-  return await<control::ReloadReport>([&](auto done) { gateway.apply(next, dry_run, std::move(done)); });
+inline control::ReloadOutcome apply(control::Gateway& gateway, const config::Config& next, bool dry_run = false) {
+  return await<control::ReloadOutcome>([&](auto done) { gateway.apply(next, dry_run, std::move(done)); });
 }
 
 /// Two arrays; exports keep and other on the first, far on the second.
@@ -120,18 +120,18 @@ struct Reloading {
 
 /// Has it applied, or fails.
 inline void reload(control::Gateway& gateway, const config::Config& next) {
-  REQUIRE(apply(gateway, next).outcome == control::ReloadOutcome::applied);
+  REQUIRE(apply(gateway, next).kind == control::ReloadOutcome::Kind::applied);
   CHECK(*gateway.config() == next);
 }
 
-inline std::future<control::ReloadReport> begin_apply(control::Gateway& gateway, const config::Config& next) {
-  auto promise = std::make_shared<std::promise<control::ReloadReport>>();
-  std::future<control::ReloadReport> future = promise->get_future();
-  gateway.apply(next, false, [promise](control::ReloadReport report) { promise->set_value(std::move(report)); });
+inline std::future<control::ReloadOutcome> begin_apply(control::Gateway& gateway, const config::Config& next) {
+  auto promise = std::make_shared<std::promise<control::ReloadOutcome>>();
+  std::future<control::ReloadOutcome> future = promise->get_future();
+  gateway.apply(next, false, [promise](control::ReloadOutcome outcome) { promise->set_value(std::move(outcome)); });
   return future;
 }
 
-inline bool is_ready(const std::future<control::ReloadReport>& future) {
+inline bool is_ready(const std::future<control::ReloadOutcome>& future) {
   return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 
