@@ -4,20 +4,9 @@
 #include <utility>
 
 #include "gateway/net/clock.hpp"
+#include "gateway/shard/gather.hpp"
 
 namespace nbdgw::admin {
-
-namespace {
-
-/// What a view comes to, once: itself, or nothing when it is dropped because the gateway has ended.
-struct Coming {
-  std::function<void(std::shared_ptr<const shard::GatewayView>)> done;
-  ~Coming() {
-    if (done) done(nullptr);
-  }
-};
-
-}  // namespace
 
 ViewDesk::ViewDesk(Source source, std::shared_ptr<http::HttpPostbox> postbox)
     : source_(std::move(source)), postbox_(postbox), alarm_(std::move(postbox), [this] { give_up(); }) {}
@@ -32,13 +21,13 @@ void ViewDesk::ask(bool clients, proto::Micros limit, User user) {
 void ViewDesk::begin() {
   under_way_ = true;
   served_ = std::exchange(waiting_, {});
-  auto coming = std::make_shared<Coming>();
-  coming->done = [this, postbox = postbox_](std::shared_ptr<const shard::GatewayView> view) {
+  shard::Gather<shard::GatewayView> coming(1, [this, postbox = postbox_](auto views) {
+    std::shared_ptr<const shard::GatewayView> view;  // none: the gateway has ended
+    if (views[0]) view = std::make_shared<const shard::GatewayView>(*std::move(views[0]));
     postbox->post([this, view = std::move(view)] { end(view.get()); });
-  };
-  source_(std::exchange(clients_, false), [coming](shard::GatewayView view) {
-    std::exchange(coming->done, nullptr)(std::make_shared<const shard::GatewayView>(std::move(view)));
   });
+  source_(std::exchange(clients_, false),
+          [part = coming.part()](shard::GatewayView view) mutable { part.answer(std::move(view)); });
 }
 
 void ViewDesk::end(const shard::GatewayView* view) {

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <future>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -37,13 +38,6 @@ std::uint64_t monotonic() {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000;
 }
-
-/// Which shards have answered since they were asked. Shared with answers that may come late.
-struct Round {
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::size_t missing = 0;
-};
 
 }  // namespace
 
@@ -79,22 +73,11 @@ void ServiceManager::watch(control::Gateway& gateway, proto::Micros interval) {
   std::unique_lock lock(mutex_);
   while (!ending_) {
     lock.unlock();
-    const auto round = std::make_shared<Round>();
-    round->missing = gateway.worker_count();
-    for (std::uint32_t shard = 0; shard < gateway.worker_count(); ++shard) {
-      gateway.ping(shard, [round] {
-        const std::lock_guard held(round->mutex);
-        --round->missing;
-        round->wake.notify_one();
-      });
-    }
+    const auto answered = std::make_shared<std::promise<bool>>();  // shared with an answer that comes late
+    std::future<bool> answer = answered->get_future();
+    gateway.ping_all([answered](bool all) { answered->set_value(all); });
     const auto next = std::chrono::steady_clock::now() + std::chrono::microseconds(interval);
-    bool all = false;
-    {
-      std::unique_lock held(round->mutex);
-      all = round->wake.wait_until(held, next, [&round] { return round->missing == 0; });
-    }
-    if (all) {
+    if (answer.wait_until(next) == std::future_status::ready && answer.get()) {
       notify("WATCHDOG=1");
     } else {
       net::log::error(

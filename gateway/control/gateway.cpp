@@ -230,4 +230,9 @@ void Gateway::ping(std::uint32_t shard, std::function<void()> answer) {
   workers_[shard]->shard.post([answer = std::move(answer)](proto::Micros) { answer(); });
 }
 
+void Gateway::ping_all(std::function<void(bool all)> done) {
+  ask_shards<bool>([](const shard::Worker&, proto::Micros) { return true; },
+                   [done = std::move(done)](const auto& answers) { done(shard::all_answered(answers)); });
+}
+
 }  // namespace nbdgw::control

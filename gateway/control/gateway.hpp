@@ -26,6 +26,7 @@
 #include "gateway/net/resolver.hpp"
 #include "gateway/shard/cache_memory.hpp"
 #include "gateway/shard/event_log.hpp"
+#include "gateway/shard/gather.hpp"
 #include "gateway/shard/kept_state.hpp"
 #include "gateway/shard/session_numbers.hpp"
 #include "gateway/shard/view.hpp"
@@ -106,6 +107,8 @@ class Gateway {
   std::size_t worker_count() const noexcept { return workers_.size(); }
   /// From any thread: `answer` is called by the thread of a shard when its loop gets to it; never, if it has ended.
   void ping(std::uint32_t shard, std::function<void()> answer);
+  /// The same of all, and `done` comes when the last has answered; false: when one has ended instead.
+  void ping_all(std::function<void(bool all)> done);
   /// From any thread: the shard's thread has ended in good order.
   bool has_ended(std::uint32_t shard) const noexcept { return workers_[shard]->shard.has_ended(); }
   std::uint32_t client_count() const noexcept { return limit_.taken(); }
@@ -127,6 +130,16 @@ class Gateway {
   template <typename Call>
   void on_control(Call call) {
     boost::asio::post(control_, std::move(call));
+  }
+  /// Has every shard do `ask(worker, now)`, whose result, perhaps an optional, is its answer.
+  template <typename Answer, typename Ask>
+  void ask_shards(const Ask& ask, typename shard::Gather<Answer>::Done done) {
+    shard::Gather<Answer> gather(workers_.size(), std::move(done));
+    for (const auto& worker : workers_) {
+      worker->shard.post([ask, worker = worker.get(), part = gather.part()](proto::Micros now) mutable {
+        if (std::optional<Answer> answer = ask(*worker, now)) part.answer(*std::move(answer));
+      });
+    }
   }
   /// A target in use, with its worker; nulls if there is none of that name.
   std::pair<shard::Worker*, shard::SessionDriver*> find_target(const std::string& name) noexcept;

@@ -129,20 +129,25 @@ void Gateway::Reload::add_target_and_export(std::uint32_t index, const config::E
 
 /// Has the orders carried out, each by its shard; goes on when the last is done.
 void Gateway::Reload::send_orders(Step then) {
-  awaited_ = orders_.size();
   if (orders_.empty()) return then();
+  using Made = std::pair<shard::Worker*, shard::WorkDone>;
+  shard::Gather<Made> gather(orders_.size(), [&gateway = gateway_, then = std::move(then)](auto made) {
+    if (!shard::all_answered(made)) return;  // a shard has ended: so does the gateway, and this reload with it
+    gateway.on_control([&gateway, then, made = std::move(made)] {
+      for (const auto& each : made) gateway.note_made(*each->first, each->second);
+      then();
+    });
+  });
   for (auto& [worker, order] : std::exchange(orders_, {})) {
-    worker->shard.post([this, worker = worker, order = std::move(order), then](proto::Micros now) mutable {
-      shard::WorkDone made = worker->carry_out(std::move(order), gateway_.resolver_, gateway_.events_, now);
-      gateway_.on_control([this, worker, made = std::move(made), then = std::move(then)] {
-        gateway_.note_made(*worker, made);
-        if (--awaited_ == 0) then();
-      });
+    worker->shard.post([&gateway = gateway_, worker = worker, order = std::move(order),
+                        part = gather.part()](proto::Micros now) mutable {
+      part.answer({worker, worker->carry_out(std::move(order), gateway.resolver_, gateway.events_, now)});
     });
   }
 }
 
-/// From here on the new configuration is what new clients see. What goes is told to go.
+/// From here on the new configuration is what new clients see. What goes is told to go. What each shard leaves is
+/// noted as it comes, not when the last is done: a restart in the middle must find it.
 void Gateway::Reload::change_over() {
   std::map<shard::Worker*, shard::Retirement::Leavers> leavers;
   for (const std::string& name : leaving_exports_) {
@@ -157,7 +162,7 @@ void Gateway::Reload::change_over() {
   gateway_.put_in_force(*next_);
   gateway_.publish_places();
   if (leavers.empty()) return finish(ReloadOutcome::Kind::applied);
-  awaited_ = leavers.size();
+  retiring_ = leavers.size();
   for (auto& [worker, leaving] : leavers) {
     worker->shard.post([this, worker = worker, leaving = std::move(leaving)](proto::Micros now) mutable {
       worker->shard.add_chore(std::make_unique<shard::Retirement>(
@@ -175,7 +180,7 @@ void Gateway::Reload::note_retired(std::vector<shard::ExportLegacy> legacies) {
     states_[legacy.name] = legacy.admin_state;
     gateway_.caches_.put(std::move(legacy));
   }
-  if (--awaited_ > 0) return;
+  if (--retiring_ > 0) return;
   if (gateway_.ending_) return finish(ReloadOutcome::Kind::stopping);
   add(false);
   send_orders([this] {

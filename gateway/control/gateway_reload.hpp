@@ -61,7 +61,7 @@ class Gateway::Reload {
   std::set<Unit> leaving_units_;
   std::map<std::string, shard::AdminState> states_;  // of those that have gone, by name
   std::map<shard::Worker*, shard::WorkOrder> orders_;
-  std::size_t awaited_ = 0;  // shards that have not answered yet
+  std::size_t retiring_ = 0;  // shards from which something goes yet
 };
 
 }  // namespace nbdgw::control

@@ -1,8 +1,6 @@
 // What operators do to a gateway.
 #include <fmt/format.h>
 
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -116,25 +114,15 @@ Verdict begin_rescan(shard::SessionExport& slot, std::uint32_t id, bool dry_run,
   return {VerdictCode::ok, what, id};
 }
 
-/// One answer for all shards, given when the last of them is done, or gone: a better one that a shard has put in, or
-/// else the first one.
-class Search {
- public:
-  Search(Verdict otherwise, OnVerdict done) : verdict_(std::move(otherwise)), done_(std::move(done)) {}
-  ~Search() { done_(std::move(verdict_)); }
-  Search(const Search&) = delete;
-  Search& operator=(const Search&) = delete;
-
-  void found(Verdict verdict) {
-    const std::lock_guard lock(mutex_);
-    verdict_ = std::move(verdict);
-  }
-
- private:
-  std::mutex mutex_;
-  Verdict verdict_;
-  OnVerdict done_;
-};
+/// Nothing: the client is not on this shard.
+std::optional<Verdict> send_client_away(shard::Shard& shard, std::uint64_t id, bool dry_run, proto::Micros now) {
+  shard::NbdClient* const client = shard.find_client(id);
+  if (client == nullptr) return std::nullopt;
+  std::string what = fmt::format("client {} ({}) finishes the {} request(s) that it has in flight and is sent away",
+                                 id, client->peer(), client->engine().in_flight());
+  if (!dry_run) client->send_away(shard::Shard::kSendAwayLimit, now);
+  return Verdict{VerdictCode::ok, std::move(what), 0};
+}
 
 const char* meaning(shard::AdminState state) noexcept {
   switch (state) {
@@ -233,33 +221,30 @@ void Gateway::tell_drain(bool on) {
 
 void Gateway::drain_clients(bool on, bool dry_run, OnVerdict done) {
   on_control([this, on, dry_run, done = std::move(done)]() mutable {
-    const char* const text =
-        on ? "the gateway takes no new clients; those attached go on" : "the gateway takes new clients";
-    const auto all = std::make_shared<Search>(Verdict{VerdictCode::ok, text, 0}, std::move(done));
-    if (dry_run) return;
+    const Verdict verdict{
+        VerdictCode::ok,
+        on ? "the gateway takes no new clients; those attached go on" : "the gateway takes new clients", 0};
+    if (dry_run) return done(verdict);
     if (takes_clients_ == on) tell_drain(on);
     takes_clients_ = !on;
-    for (const auto& worker : workers_) {
-      worker->shard.post([&shard = worker->shard, on, all](proto::Micros) { shard.take_clients(!on); });
-    }
+    ask_shards<bool>(
+        [on](shard::Worker& worker, proto::Micros) {
+          worker.shard.take_clients(!on);
+          return true;
+        },
+        [verdict, done = std::move(done)](const auto&) { done(verdict); });
   });
 }
 
 void Gateway::disconnect_client(std::uint64_t id, bool dry_run, OnVerdict done) {
   on_control([this, id, dry_run, done = std::move(done)]() mutable {
-    const auto search = std::make_shared<Search>(
-        Verdict{VerdictCode::not_found, fmt::format("there is no client {} any more", id), 0}, std::move(done));
-    for (const auto& worker : workers_) {
-      worker->shard.post([&shard = worker->shard, id, dry_run, search](proto::Micros now) {
-        shard::NbdClient* client = shard.find_client(id);
-        if (client == nullptr) return;
-        const std::string what =
-            fmt::format("client {} ({}) finishes the {} request(s) that it has in flight and is sent away", id,
-                        client->peer(), client->engine().in_flight());
-        if (!dry_run) client->send_away(shard::Shard::kSendAwayLimit, now);
-        search->found({VerdictCode::ok, what, 0});
-      });
-    }
+    ask_shards<Verdict>([id, dry_run](shard::Worker& worker,
+                                      proto::Micros now) { return send_client_away(worker.shard, id, dry_run, now); },
+                        [id, done = std::move(done)](auto verdicts) {
+                          for (auto& each : verdicts)
+                            if (each) return done(*std::move(each));
+                          done({VerdictCode::not_found, fmt::format("there is no client {} any more", id), 0});
+                        });
   });
 }
 

@@ -1,38 +1,11 @@
 // What a gateway looks like: collected from its shards.
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "gateway/control/gateway.hpp"
 #include "gateway/shard/view_parts.hpp"
 
 namespace nbdgw::control {
-
-namespace {
-
-/// A view that is being put together. When its last part has come, or will never come because the shard has ended, it
-/// is handed on.
-class Collector {
- public:
-  Collector(shard::GatewayView view, std::function<void(shard::GatewayView)> done)
-      : view_(std::move(view)), done_(std::move(done)) {}
-  /// The last one to hold it lets go.
-  ~Collector() { done_(std::move(view_)); }
-  Collector(const Collector&) = delete;
-  Collector& operator=(const Collector&) = delete;
-
-  void put(std::size_t index, shard::ShardView shard) {
-    const std::lock_guard lock(mutex_);
-    view_.shards[index] = std::move(shard);
-  }
-
- private:
-  std::mutex mutex_;
-  shard::GatewayView view_;
-  std::function<void(shard::GatewayView)> done_;
-};
-
-}  // namespace
 
 void Gateway::view(shard::ViewOptions options, std::function<void(shard::GatewayView)> done) {
   on_control([this, options, done = std::move(done)]() mutable {
@@ -51,12 +24,13 @@ void Gateway::view(shard::ViewOptions options, std::function<void(shard::Gateway
     }
     view.shards.resize(workers_.size());
     for (std::uint32_t i = 0; i < workers_.size(); ++i) view.shards[i].index = i;
-    const auto collector = std::make_shared<Collector>(std::move(view), std::move(done));
-    for (std::size_t i = 0; i < workers_.size(); ++i) {
-      workers_[i]->shard.post([worker = workers_[i].get(), options, collector, i](proto::Micros now) {
-        collector->put(i, worker->view(options, now));
-      });
-    }
+    ask_shards<shard::ShardView>(
+        [options](const shard::Worker& worker, proto::Micros now) { return worker.view(options, now); },
+        [view = std::move(view), done = std::move(done)](auto shards) mutable {
+          for (std::size_t i = 0; i < shards.size(); ++i)
+            if (shards[i]) view.shards[i] = *std::move(shards[i]);
+          done(std::move(view));
+        });
   });
 }
 
