@@ -235,6 +235,7 @@ config::Config without_restart(const config::Config& in_force, config::Config ne
   if (!tls_is_renewed(in_force.admin, next.admin)) next.admin.tls = in_force.admin.tls;
   next.limits.memory = in_force.limits.memory;
   next.workers = in_force.workers;
+  next.log.format = in_force.log.format;
   next.initiator = in_force.initiator;
   return next;
 }
