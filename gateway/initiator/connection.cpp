@@ -26,8 +26,6 @@ const char* to_string(ConnectionState state) noexcept {
 
 Connection::Connection(Session& session, std::uint16_t cid) : session_(session), cid_(cid) {}
 
-Connection::~Connection() = default;
-
 void Connection::enter(ConnectionState state, proto::Micros now) {
   using enum ConnectionState;
   const bool allowed = [&] {
@@ -55,10 +53,7 @@ void Connection::setup(const Portal& portal, const std::string& address, std::ve
   enter(ConnectionState::connecting, now);
   portal_ = portal;
   address_.clear();
-  reader_.reset();
   parameters_ = {};
-  send_header_digest_ = send_data_digest_ = false;
-  exp_stat_sn_ = 0;
   start_tx();
   detail_.clear();
   has_alternates_ = !alternates.empty();
@@ -84,74 +79,52 @@ void Connection::on_connected(proto::Micros now, std::string address, const std:
     identity.tsih = session_.tsih_;
     identity.session = session_.parameters_;
   }
-  login_ = std::make_unique<Login>(session_.settings_, identity, session_.random_);
-  send_login_request();
-}
-
-std::uint32_t Connection::login_itt() const noexcept {
   // Outside of what the pool gives out, so that it collides with no task of another connection.
-  return (session_.tasks_.age() << TaskPool::kAgeShift) | (TaskPool::kIndexMask - 1 - cid_);
-}
-
-void Connection::send_login_request() {
-  auto header = login_->request();
-  header.itt = login_itt();
-  header.cmd_sn = session_.cmd_sn_;
-  header.exp_stat_sn = exp_stat_sn_;
-  OutgoingPdu& pdu = send_queue_.push();
-  header.encode(pdu.bhs);
-  pdu.plain = reinterpret_cast<const std::uint8_t*>(login_->text().data());
-  pdu.data_length = header.data_length;
-  send_queue_.seal(false, false);
-  counters_.sent(proto::iscsi::Opcode::login_request);
+  const std::uint32_t itt = (session_.tasks_.age() << TaskPool::kAgeShift) | (TaskPool::kIndexMask - 1 - cid_);
+  stream_.begin_login(session_.settings_, identity, session_.random_, itt);
+  stream_.send_login_request(session_.cmd_sn_);
 }
 
 ConnectionError Connection::login_response(const ReceivedPdu& received, proto::Micros now) {
-  const auto pdu = proto::iscsi::LoginResponse::decode(received.bhs);
-  if (!send_queue_.empty()) {
-    detail_ = "an answer before the request was sent";
-    return ConnectionError::protocol;
-  }
-  if (pdu.itt != login_itt()) return ConnectionError::bad_itt;
-  exp_stat_sn_ = pdu.sequence.stat_sn + 1;
-  const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
-  const Login::Step step = login_->on_response(pdu, text);
+  const Login::Step step = stream_.on_login_response(received);
+  const Login& login = stream_.login();
   const bool last_word =
-      step == Login::Step::send && login_->request().next_stage == proto::iscsi::LoginStage::full_feature;
-  const bool told = login_->portal_group_tag().has_value() || step == Login::Step::done ||
+      step == Login::Step::send && login.request().next_stage == proto::iscsi::LoginStage::full_feature;
+  const bool told = login.portal_group_tag().has_value() || step == Login::Step::done ||
                     (last_word && session_.settings_.only_group.has_value());
   if (told && !leads_where_it_must()) return ConnectionError::login_refused;
   switch (step) {
     case Login::Step::send:
-      send_login_request();
+      stream_.send_login_request(session_.cmd_sn_);
       return ConnectionError::none;
     case Login::Step::redirected:
-      detail_ = "to " + login_->redirect().host + ":" + std::to_string(login_->redirect().port);
+      detail_ = login.detail();
       // A further connection belongs to where the session is: it is tried there again.
-      if (cid_ == 0 && !session_.portals_.redirect(login_->redirect(), login_->redirect_is_permanent())) {
+      if (cid_ == 0 && !session_.portals_.redirect(login.redirect(), login.redirect_is_permanent())) {
         detail_ += ", after redirects that lead nowhere";
         return ConnectionError::login_refused;
       }
-      return ConnectionError::redirected;
+      return login.error();
     case Login::Step::failed:
-      detail_ = login_->detail();
-      login_status_ = login_->status();
-      return login_->error();
+      detail_ = login.detail();
+      login_status_ = login.status();
+      return login.error();
     case Login::Step::done:
       break;
   }
+  const proto::iscsi::TargetSequence sequence = proto::iscsi::LoginResponse::decode(received.bhs).sequence;
   if (cid_ == 0) {
-    session_.cmd_sn_ = pdu.sequence.exp_cmd_sn;
-    session_.exp_cmd_sn_ = pdu.sequence.exp_cmd_sn;
-    session_.max_cmd_sn_ = pdu.sequence.exp_cmd_sn - 1;
+    session_.cmd_sn_ = sequence.exp_cmd_sn;
+    session_.exp_cmd_sn_ = sequence.exp_cmd_sn;
+    session_.max_cmd_sn_ = sequence.exp_cmd_sn - 1;
   }
-  session_.update_cmdsn(pdu.sequence);
+  session_.update_cmdsn(sequence);
   start(now);
   return ConnectionError::none;
 }
 
 PortalGroup Connection::group() const {
-  return {login_->portal_group_tag(), portal_, address_};
+  return {stream_.login().portal_group_tag(), portal_, address_};
 }
 
 /// A further connection: to the portal group of the session, for another controller would not know the session, or
@@ -160,7 +133,7 @@ PortalGroup Connection::group() const {
 bool Connection::leads_where_it_must() {
   if (cid_ == 0) {
     const std::optional<std::uint16_t>& only = session_.settings_.only_group;
-    if (!only || login_->portal_group_tag() == only) return true;
+    if (!only || stream_.login().portal_group_tag() == only) return true;
     detail_ = "it leads to " + group_text(group()) + ", not to portal group " + std::to_string(*only);
     return false;
   }
@@ -170,21 +143,16 @@ bool Connection::leads_where_it_must() {
 }
 
 void Connection::start(proto::Micros now) {
-  parameters_ = login_->connection();
+  const Login& login = stream_.login();
+  parameters_ = login.connection();
   std::string unanswered;
   if (cid_ == 0) {
-    session_.parameters_ = login_->session();
-    session_.tsih_ = login_->tsih();
+    session_.parameters_ = login.session();
+    session_.tsih_ = login.tsih();
     session_.group_ = group();
-    unanswered = login_->unanswered();
+    unanswered = login.unanswered();
   }
-  login_.reset();
-  const bool header = parameters_.header_digest == proto::iscsi::Digest::crc32c;
-  const bool data = parameters_.data_digest == proto::iscsi::Digest::crc32c;
-  reader_.set_digests(header, data);
-  reader_.set_max_data_length(parameters_.own_max_recv_data_segment_length);
-  send_header_digest_ = header;
-  send_data_digest_ = data;
+  stream_.end_login();
   enter(ConnectionState::started, now);
   session_.login_done(*this, now);
   if (cid_ == 0) session_.tell_unanswered(std::move(unanswered));
@@ -196,12 +164,10 @@ void Connection::stop(proto::Micros now) {
   const bool leave = state_ == ConnectionState::started && !session_.stopping();
   enter(ConnectionState::stopped, now);
   suspend_tx();
-  reader_.reset();
-  send_queue_.clear([this](Task* task) {
+  stream_.close([this](Task* task) {
     if (task != nullptr) session_.put_task(*task);
   });
   if (receiving_ != nullptr) session_.put_task(*std::exchange(receiving_, nullptr));
-  login_.reset();
   for (Task** task : {&ping_, &round_ping_, &logout_}) {
     if (*task != nullptr) session_.complete_task(*std::exchange(*task, nullptr), TaskState::abrt_sess_recov);
   }
@@ -239,27 +205,25 @@ void Connection::on_disconnected(const std::string& why, proto::Micros now) {
 }
 
 std::size_t Connection::rx_buffers(std::span<iovec> out) noexcept {
-  return wants_rx() ? reader_.rx_buffers(out) : 0;
+  return wants_rx() ? stream_.rx_buffers(out) : 0;
 }
 
 void Connection::on_received(std::size_t bytes, proto::Micros now) {
   if (!wants_rx()) return;
-  counters_.bytes_received += bytes;
   last_received_ = now;
   if (ping_ == nullptr) pinging_ = false;
-  const ConnectionError error = reader_.on_received(bytes, *this, now);
+  const ConnectionError error = stream_.on_received(bytes, *this, now);
   if (error != ConnectionError::none) failure(error, now);
   session_.bell_.ring();
 }
 
 std::size_t Connection::tx_buffers(std::span<iovec> out) noexcept {
-  return send_queue_.tx_buffers(out);
+  return stream_.send_queue().tx_buffers(out);
 }
 
 void Connection::on_sent(std::size_t bytes, proto::Micros now) {
   if (!wants_rx()) return;  // given up meanwhile: the queue is empty
-  counters_.bytes_sent += bytes;
-  send_queue_.on_sent(bytes, [&](Task* task) {
+  stream_.on_sent(bytes, [&](Task* task) {
     if (task == nullptr) return;
     task->last_transfer_at = now;
     session_.put_task(*task);
@@ -304,8 +268,8 @@ void Connection::on_deadline(proto::Micros now) {
     return;
   }
   if (state_ == ConnectionState::connecting) {
-    detail_ =
-        has_alternates_ ? "no TCP connection came about, to no other portal either" : "no TCP connection came about";
+    detail_ = kNoTcpConnection;
+    if (has_alternates_) detail_ += ", to no other portal either";
   }
   failure(ConnectionError::login_timed_out, now);
 }

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,10 +9,9 @@
 
 #include "gateway/initiator/counters.hpp"
 #include "gateway/initiator/error.hpp"
-#include "gateway/initiator/login.hpp"
 #include "gateway/initiator/pdu_reader.hpp"
+#include "gateway/initiator/pdu_stream.hpp"
 #include "gateway/initiator/portal_group.hpp"
-#include "gateway/initiator/send_queue.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/task.hpp"
 #include "proto/engine.hpp"
@@ -43,7 +41,6 @@ const char* to_string(ConnectionState state) noexcept;
 class Connection final : private PduHandler {
  public:
   Connection(Session& session, std::uint16_t cid);
-  ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -59,13 +56,13 @@ class Connection final : private PduHandler {
   std::size_t tx_buffers(std::span<iovec> out) noexcept;
   void on_sent(std::size_t bytes, proto::Micros now);
   /// Whether tx_buffers() has something to give.
-  bool wants_tx() const noexcept { return !send_queue_.empty(); }
+  bool wants_tx() const noexcept { return !stream_.send_queue().empty(); }
   /// Whether the shell should keep reading: false when there is no socket to read from any more.
   bool wants_rx() const noexcept { return state_ == ConnectionState::login || state_ == ConnectionState::started; }
 
   ConnectionState state() const noexcept { return state_; }
   std::uint16_t cid() const noexcept { return cid_; }
-  const ConnectionCounters& counters() const noexcept { return counters_; }
+  const ConnectionCounters& counters() const noexcept { return stream_.counters(); }
   /// The load by which the session chooses a connection for a command: bytes of the commands not yet answered.
   std::uint64_t outstanding_bytes() const noexcept { return outstanding_bytes_; }
   const proto::iscsi::ConnectionParameters& parameters() const noexcept { return parameters_; }
@@ -93,8 +90,6 @@ class Connection final : private PduHandler {
   // Login exchange.
   PortalGroup group() const;
   bool leads_where_it_must();
-  std::uint32_t login_itt() const noexcept;
-  void send_login_request();
   ConnectionError login_response(const ReceivedPdu& pdu, proto::Micros now);
 
   // Receiving (connection_receive.cpp). Each returns why the connection must go, or none; detail_ may tell more.
@@ -114,7 +109,6 @@ class Connection final : private PduHandler {
   ConnectionError handle_reject(const ReceivedPdu& pdu, proto::Micros now);
   ConnectionError tmf_rsp(const ReceivedPdu& pdu);
   ConnectionError logout_rsp(const ReceivedPdu& pdu, proto::Micros now);
-  ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept;
 
   // Sending (connection_transmit.cpp, connection_command.cpp, connection_data_out.cpp).
   void prep_scsi_cmd_pdu(Task& task);
@@ -124,7 +118,6 @@ class Connection final : private PduHandler {
   void drop_unsent_data(Task& task);
   void fill_send_queue();
   bool could_send_data() const noexcept;
-  void send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun);
   void send_ping(proto::Micros now);
   void send_round_ping(std::uint32_t round, proto::Micros now);
   Task* send_nop_task(proto::Micros now);
@@ -141,21 +134,16 @@ class Connection final : private PduHandler {
   void suspend_tx() noexcept { tx_suspended_ = true; }
   void start_tx() noexcept { tx_suspended_ = false; }
   bool may_take_command() const noexcept {
-    return state_ == ConnectionState::started && !tx_suspended_ && send_queue_.room();
+    return state_ == ConnectionState::started && !tx_suspended_ && stream_.send_queue().room();
   }
 
   Session& session_;
   const std::uint16_t cid_;
   ConnectionState state_ = ConnectionState::free;
   proto::iscsi::ConnectionParameters parameters_;
-  std::uint32_t exp_stat_sn_ = 0;
   std::optional<std::uint32_t> last_cmd_sn_;  // of the commands that it was given since its login
-  bool send_header_digest_ = false;           // in force since full feature phase
-  bool send_data_digest_ = false;
 
-  PduReader reader_;
-  SendQueue send_queue_;
-  std::unique_ptr<Login> login_;  // while state is login
+  PduStream stream_;
   Portal portal_;
   std::string address_;
   bool has_alternates_ = false;  // other portals may be tried beside it
@@ -180,7 +168,6 @@ class Connection final : private PduHandler {
   proto::Micros last_received_ = kNeverReceived;
   std::string detail_;  // of the error that is being reported, for people
   proto::iscsi::LoginStatus login_status_ = proto::iscsi::LoginStatus::success;
-  ConnectionCounters counters_;
 };
 
 static_assert(proto::ReceivingEngine<Connection> && proto::SendingEngine<Connection>);  // its time is the session's

@@ -40,7 +40,7 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
     if (more && session_.next_comes_in_order(*this)) unsolicited = burst - immediate;
   }
 
-  OutgoingPdu& pdu = send_queue_.push();
+  OutgoingPdu& pdu = stream_.send_queue().push();
   pdu.extra_length = prep_ecdb_ahs(command, pdu);
   pdu.task = &task;
   pdu.data_length = immediate;
@@ -56,14 +56,13 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
                                       // Given last of all and at this point only: once a CmdSN is given the PDU will
                                       // be sent, so that no hole can stall the other connections.
                                       .cmd_sn = session_.cmd_sn_++,
-                                      .exp_stat_sn = exp_stat_sn_};
+                                      .exp_stat_sn = stream_.exp_stat_sn()};
   std::copy_n(command.cdb.begin(), std::min<std::size_t>(command.cdb_length, kInlineCdb), header.cdb.begin());
   header.encode(pdu.bhs);
   task.cmd_sn = header.cmd_sn;
   last_cmd_sn_ = header.cmd_sn;
   task.bytes_sent = immediate;
-  send_queue_.seal(send_header_digest_, send_data_digest_);
-  counters_.sent(proto::iscsi::Opcode::scsi_command);
+  stream_.seal(proto::iscsi::Opcode::scsi_command);
 
   if (unsolicited > 0) {
     task.sequences[0] = {.offset = immediate, .remaining = unsolicited};

@@ -8,7 +8,7 @@ namespace nbdgw::initiator {
 
 void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
   const std::uint32_t length = std::min(sequence.remaining, parameters_.peer_max_recv_data_segment_length);
-  OutgoingPdu& pdu = send_queue_.push();
+  OutgoingPdu& pdu = stream_.send_queue().push();
   pdu.task = &task;
   pdu.data_offset = sequence.offset;
   pdu.data_length = length;
@@ -17,16 +17,15 @@ void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
                         .lun = task.command->lun,
                         .itt = task.itt,
                         .ttt = sequence.ttt,
-                        .exp_stat_sn = exp_stat_sn_,
+                        .exp_stat_sn = stream_.exp_stat_sn(),
                         .data_sn = sequence.data_sn,
                         .buffer_offset = sequence.offset}
       .encode(pdu.bhs);
-  send_queue_.seal(send_header_digest_, send_data_digest_);
+  stream_.seal(proto::iscsi::Opcode::data_out);
   if (sequence.offset <= task.bytes_sent) task.bytes_sent = std::max(task.bytes_sent, sequence.offset + length);
   ++sequence.data_sn;
   sequence.offset += length;
   sequence.remaining -= length;
-  counters_.sent(proto::iscsi::Opcode::data_out);
 }
 
 void Connection::requeue_task(Task& task) noexcept {
@@ -49,17 +48,17 @@ void Connection::drop_data_out(Task& task) noexcept {
 
 /// What was queued of a task's data but has not begun to be sent: a task that has ended needs none.
 void Connection::drop_unsent_data(Task& task) {
-  send_queue_.drop_data(task, [this](Task* dropped) { session_.put_task(*dropped); });
+  stream_.send_queue().drop_data(task, [this](Task* dropped) { session_.put_task(*dropped); });
 }
 
 void Connection::fill_send_queue() {
   if (tx_suspended_) return;
   Task* next = nullptr;
-  for (Task* task = data_first_; task != nullptr && send_queue_.room(); task = next) {
+  for (Task* task = data_first_; task != nullptr && stream_.send_queue().room(); task = next) {
     next = task->next;
     // One whose data is withheld does not hold up those behind it.
     const bool withheld = !session_.escalation_.may_send_data(*task);
-    while (task->sequence_count > 0 && send_queue_.room()) {
+    while (task->sequence_count > 0 && stream_.send_queue().room()) {
       DataOutSequence& sequence = task->sequences[task->first_sequence];
       // Unsolicited data has been promised with the command, and that of later commands may not go before it (RFC
       // 7143 section 4.2.5.2): like the rest of the command it is under way already.

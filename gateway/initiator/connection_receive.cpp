@@ -40,13 +40,6 @@ bool take_sense(std::span<const std::uint8_t> data, ScsiCommand& command) noexce
 
 }  // namespace
 
-ConnectionError Connection::take_stat_sn(std::uint32_t stat_sn) noexcept {
-  // At ErrorRecoveryLevel 0 a status cannot be asked for again, so a gap ends the connection.
-  if (stat_sn != exp_stat_sn_) return ConnectionError::stat_sn;
-  ++exp_stat_sn_;
-  return ConnectionError::none;
-}
-
 Placement Connection::place(const proto::iscsi::Bhs& bhs) {
   if (state_ == ConnectionState::started &&
       proto::iscsi::Prefix::decode(bhs).opcode == static_cast<std::uint8_t>(Opcode::data_in)) {
@@ -92,7 +85,7 @@ ConnectionError Connection::late_answer(std::uint32_t itt, const proto::iscsi::T
                                         bool has_status) noexcept {
   ++session_.counters_.late_answers;
   if (has_status) {
-    if (const auto error = take_stat_sn(sequence.stat_sn); error != ConnectionError::none) return error;
+    if (const auto error = stream_.take_stat_sn(sequence.stat_sn); error != ConnectionError::none) return error;
     session_.tasks_.late_answer_came(itt);
   }
   session_.update_cmdsn(sequence);
@@ -100,13 +93,8 @@ ConnectionError Connection::late_answer(std::uint32_t itt, const proto::iscsi::T
 }
 
 ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros now) {
-  const auto opcode = static_cast<Opcode>(proto::iscsi::Prefix::decode(pdu.bhs).opcode);
-  counters_.received(opcode);
-  if (state_ == ConnectionState::login) {
-    if (opcode == Opcode::login_response) return login_response(pdu, now);
-    detail_ = "not a login response during login";
-    return ConnectionError::protocol;
-  }
+  const Opcode opcode = stream_.count_received(pdu);
+  if (state_ == ConnectionState::login) return login_response(pdu, now);
   switch (opcode) {
     case Opcode::data_in:
       return data_in_rsp(pdu, now);
@@ -139,7 +127,7 @@ ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Mic
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
   if (task->connection != this) return ConnectionError::wrong_connection;
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
 
   ScsiCommand& command = *task->command;
@@ -176,7 +164,7 @@ ConnectionError Connection::data_in_rsp(const ReceivedPdu& received, proto::Micr
     detail_ = "status in a Data-In that is not the final one";
     return ConnectionError::protocol;
   }
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   task->command->status = pdu.status.status;
   finish_scsi_task(*task, take_residual(pdu.status, *task->command) ? Outcome::completed : Outcome::bad_target);
   return ConnectionError::none;
@@ -190,7 +178,8 @@ void Connection::finish_scsi_task(Task& task, Outcome outcome) {
   command.transferred = task.bytes_received;
   if (command.direction == Direction::write) {
     // What is still in our own queue cannot be what the target speaks of.
-    command.transferred = task.references == 0 ? task.bytes_sent : send_queue_.first_unsent(task, task.bytes_sent);
+    command.transferred =
+        task.references == 0 ? task.bytes_sent : stream_.send_queue().first_unsent(task, task.bytes_sent);
   }
   session_.progress_ = session_.progress_ || !command.looks;
   if (session_.escalation_.wants_answers()) session_.escalation_.on_answer(task, outcome);
@@ -231,15 +220,9 @@ ConnectionError Connection::r2t_rsp(const ReceivedPdu& received, proto::Micros n
 ConnectionError Connection::nop_in(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::NopIn::decode(received.bhs);
   if (pdu.itt == proto::iscsi::kReservedTag) {
-    // The target's own ping, or only news of the window. Its StatSN is the next one, not used up.
+    // Its StatSN is the next one, not used up.
     session_.update_cmdsn(pdu.sequence);
-    if (pdu.ttt == proto::iscsi::kReservedTag) return ConnectionError::none;
-    if (!send_queue_.management_room()) {
-      detail_ = "more NOP-In than we can answer";
-      return ConnectionError::protocol;
-    }
-    send_nop_out(proto::iscsi::kReservedTag, pdu.ttt, pdu.lun);
-    return ConnectionError::none;
+    return stream_.answer_nop_in(pdu, session_.cmd_sn_, detail_);
   }
   Task* task = session_.tasks_.itt_to_task(pdu.itt);
   if (task == nullptr || task->kind != TaskKind::nop) return ConnectionError::bad_itt;
@@ -248,7 +231,7 @@ ConnectionError Connection::nop_in(const ReceivedPdu& received, proto::Micros no
     detail_ = "an answer to our NOP-Out with a tag or data of its own";
     return ConnectionError::protocol;
   }
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
   pong(*task, now);
   return ConnectionError::none;
@@ -261,7 +244,7 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received, proto::Mi
     detail_ = "a Reject without the header that it rejects";
     return ConnectionError::protocol;
   }
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
   proto::iscsi::Bhs bhs;
   std::copy_n(received.data.begin(), bhs.size(), bhs.begin());
@@ -302,7 +285,7 @@ ConnectionError Connection::handle_reject(const ReceivedPdu& received, proto::Mi
 ConnectionError Connection::async_message(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::AsyncMessage::decode(received.bhs);
   ++session_.counters_.async_messages;
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
   using proto::iscsi::AsyncEvent;
   const auto notice = [&](const char* text) { session_.tell(SessionEvent::Kind::notice, cid_, text); };
@@ -342,7 +325,7 @@ ConnectionError Connection::tmf_rsp(const ReceivedPdu& received) {
     detail_ = "an answer to a task management function with data";
     return ConnectionError::protocol;
   }
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
   session_.escalation_.tmf_rsp(pdu.response);
   return ConnectionError::none;
@@ -352,7 +335,7 @@ ConnectionError Connection::logout_rsp(const ReceivedPdu& received, proto::Micro
   const auto pdu = proto::iscsi::LogoutResponse::decode(received.bhs);
   Task* task = session_.tasks_.itt_to_task(pdu.itt);
   if (task == nullptr || task != logout_) return ConnectionError::bad_itt;
-  if (const auto error = take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   session_.update_cmdsn(pdu.sequence);
   logout_ = nullptr;
   session_.complete_task(*task, TaskState::completed);

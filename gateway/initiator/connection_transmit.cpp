@@ -6,22 +6,14 @@ namespace nbdgw::initiator {
 using proto::iscsi::Opcode;
 using proto::iscsi::TaskManagementFunction;
 
-void Connection::send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun) {
-  OutgoingPdu& pdu = send_queue_.push();
-  proto::iscsi::NopOut{.lun = lun, .itt = itt, .ttt = ttt, .cmd_sn = session_.cmd_sn_, .exp_stat_sn = exp_stat_sn_}
-      .encode(pdu.bhs);
-  send_queue_.seal(send_header_digest_, send_data_digest_);
-  counters_.sent(Opcode::nop_out);
-}
-
 /// A NOP-Out that is to be answered; nullptr: there is no room for it.
 Task* Connection::send_nop_task(proto::Micros now) {
-  Task* task = send_queue_.management_room() ? session_.tasks_.alloc(TaskKind::nop) : nullptr;
+  Task* task = stream_.send_queue().management_room() ? session_.tasks_.alloc(TaskKind::nop) : nullptr;
   if (task == nullptr) return nullptr;
   task->connection = this;
   task->started_at = now;
   ++session_.counters_.pings;
-  send_nop_out(task->itt, proto::iscsi::kReservedTag, 0);
+  stream_.send_nop_out(task->itt, proto::iscsi::kReservedTag, 0, session_.cmd_sn_);
   return task;
 }
 
@@ -55,21 +47,16 @@ void Connection::pong(Task& task, proto::Micros now) {
 }
 
 void Connection::send_logout(proto::iscsi::LogoutReason reason, proto::Micros now) {
-  Task* task = send_queue_.management_room() ? session_.tasks_.alloc(TaskKind::logout) : nullptr;
+  Task* task = stream_.send_queue().management_room() ? session_.tasks_.alloc(TaskKind::logout) : nullptr;
   if (task == nullptr) return;  // the logout's deadline ends it
   task->connection = this;
   task->started_at = now;
   logout_ = task;
-  OutgoingPdu& pdu = send_queue_.push();
-  proto::iscsi::LogoutRequest{
-      .reason = reason, .itt = task->itt, .cid = cid_, .cmd_sn = session_.cmd_sn_, .exp_stat_sn = exp_stat_sn_}
-      .encode(pdu.bhs);
-  send_queue_.seal(send_header_digest_, send_data_digest_);
-  counters_.sent(Opcode::logout_request);
+  stream_.send_logout(reason, task->itt, cid_, session_.cmd_sn_);
 }
 
 void Connection::send_tmf(const TaskManagement& tmf) {
-  OutgoingPdu& pdu = send_queue_.push();
+  OutgoingPdu& pdu = stream_.send_queue().push();
   const bool abort = tmf.function == TaskManagementFunction::abort_task;
   // Immediate: carries the next CmdSN without using it up.
   proto::iscsi::TaskManagementRequest{.function = tmf.function,
@@ -77,11 +64,10 @@ void Connection::send_tmf(const TaskManagement& tmf) {
                                       .itt = tmf.task->itt,
                                       .referenced_task_tag = tmf.referenced_itt,
                                       .cmd_sn = session_.cmd_sn_,
-                                      .exp_stat_sn = exp_stat_sn_,
+                                      .exp_stat_sn = stream_.exp_stat_sn(),
                                       .ref_cmd_sn = abort ? tmf.referenced_cmd_sn : 0}
       .encode(pdu.bhs);
-  send_queue_.seal(send_header_digest_, send_data_digest_);
-  counters_.sent(Opcode::task_management_request);
+  stream_.seal(Opcode::task_management_request);
 }
 
 }  // namespace nbdgw::initiator

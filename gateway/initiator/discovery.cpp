@@ -32,12 +32,16 @@ void Discovery::fail(std::string why) {
   failure_ = std::move(why);
 }
 
+void Discovery::setup(proto::Micros now) {
+  deadline_ = now + settings_.login_timeout;
+}
+
 void Discovery::on_connected(proto::Micros now) {
   state_ = State::login;
   deadline_ = now + settings_.login_timeout;
   end_ = now + std::max(kMaxDuration, settings_.login_timeout);
-  login_ = std::make_unique<Login>(settings_, LoginIdentity{.isid = make_isid(kSessionNumber)}, random_);
-  send_login();
+  stream_.begin_login(settings_, LoginIdentity{.isid = make_isid(kSessionNumber)}, random_, kItt);
+  stream_.send_login_request(cmd_sn_);
 }
 
 void Discovery::on_disconnected(const std::string& why, proto::Micros) {
@@ -50,73 +54,44 @@ void Discovery::on_disconnected(const std::string& why, proto::Micros) {
 
 void Discovery::on_deadline(proto::Micros now) {
   if (now < deadline_) return;
+  if (state_ == State::connecting) return fail(describe(ConnectionError::login_timed_out, kNoTcpConnection));
+  if (state_ == State::login) return fail(describe(ConnectionError::login_timed_out));
   fail(now >= end_ ? "the portal does not come to the end of its answer" : "the portal did not answer in time");
 }
 
 void Discovery::on_received(std::size_t bytes, proto::Micros now) {
   if (finished_) return;
-  const ConnectionError error = reader_.on_received(bytes, *this, now);
-  if (error == ConnectionError::none) return;
-  fail(std::string(describe(error)) + (detail_.empty() ? "" : " (" + detail_ + ")"));
+  const ConnectionError error = stream_.on_received(bytes, *this, now);
+  if (error != ConnectionError::none) fail(describe(error, detail_));
 }
 
 void Discovery::on_sent(std::size_t bytes, proto::Micros) {
-  send_queue_.on_sent(bytes, [](Task*) {});
-}
-
-void Discovery::send_login() {
-  auto header = login_->request();
-  header.itt = kItt;
-  header.cmd_sn = cmd_sn_;
-  header.exp_stat_sn = exp_stat_sn_;
-  OutgoingPdu& pdu = send_queue_.push();
-  header.encode(pdu.bhs);
-  pdu.plain = reinterpret_cast<const std::uint8_t*>(login_->text().data());
-  pdu.data_length = header.data_length;
-  send_queue_.seal(false, false);
+  stream_.on_sent(bytes, [](Task*) {});
 }
 
 void Discovery::send_text(std::uint32_t ttt, std::uint64_t lun, std::string_view text) {
-  OutgoingPdu& pdu = send_queue_.push();
+  OutgoingPdu& pdu = stream_.send_queue().push();
   proto::iscsi::TextRequest{.data_length = static_cast<std::uint32_t>(text.size()),
                             .lun = lun,
                             .itt = kItt,
                             .ttt = ttt,
                             .cmd_sn = cmd_sn_++,
-                            .exp_stat_sn = exp_stat_sn_}
+                            .exp_stat_sn = stream_.exp_stat_sn()}
       .encode(pdu.bhs);
   pdu.plain = reinterpret_cast<const std::uint8_t*>(text.data());
   pdu.data_length = static_cast<std::uint32_t>(text.size());
-  send_queue_.seal(header_digest_, data_digest_);
-}
-
-void Discovery::send_logout() {
-  state_ = State::logout;
-  OutgoingPdu& pdu = send_queue_.push();
-  proto::iscsi::LogoutRequest{.reason = proto::iscsi::LogoutReason::close_session,
-                              .itt = kItt,
-                              .cmd_sn = cmd_sn_,
-                              .exp_stat_sn = exp_stat_sn_}
-      .encode(pdu.bhs);
-  send_queue_.seal(header_digest_, data_digest_);
+  stream_.seal(Opcode::text_request);
 }
 
 ConnectionError Discovery::complete_pdu(const ReceivedPdu& pdu, proto::Micros now) {
-  const auto opcode = static_cast<Opcode>(proto::iscsi::Prefix::decode(pdu.bhs).opcode);
-  if (opcode == Opcode::login_response && state_ == State::login) return login_response(pdu);
+  const Opcode opcode = stream_.count_received(pdu);
+  if (state_ == State::login) return login_response(pdu);
   if (opcode == Opcode::text_response && state_ == State::text) return text_response(pdu, now);
+  if (opcode == Opcode::nop_in) {
+    return stream_.answer_nop_in(proto::iscsi::NopIn::decode(pdu.bhs), cmd_sn_, detail_);
+  }
   if (opcode == Opcode::logout_response && state_ == State::logout) {
     finished_ = true;
-    return ConnectionError::none;
-  }
-  if (opcode == Opcode::nop_in && state_ != State::login) {
-    const auto nop = proto::iscsi::NopIn::decode(pdu.bhs);
-    if (nop.ttt == proto::iscsi::kReservedTag) return ConnectionError::none;
-    if (!send_queue_.management_room()) return ConnectionError::protocol;
-    OutgoingPdu& out = send_queue_.push();
-    proto::iscsi::NopOut{.lun = nop.lun, .ttt = nop.ttt, .cmd_sn = cmd_sn_, .exp_stat_sn = exp_stat_sn_}.encode(
-        out.bhs);
-    send_queue_.seal(header_digest_, data_digest_);
     return ConnectionError::none;
   }
   detail_ = "an answer that nothing asked for";
@@ -124,31 +99,18 @@ ConnectionError Discovery::complete_pdu(const ReceivedPdu& pdu, proto::Micros no
 }
 
 ConnectionError Discovery::login_response(const ReceivedPdu& received) {
-  const auto pdu = proto::iscsi::LoginResponse::decode(received.bhs);
-  if (!send_queue_.empty()) {
-    detail_ = "an answer before the request was sent";
-    return ConnectionError::protocol;
-  }
-  if (pdu.itt != kItt) return ConnectionError::bad_itt;
-  exp_stat_sn_ = pdu.sequence.stat_sn + 1;
-  const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
-  switch (login_->on_response(pdu, text)) {
+  switch (stream_.on_login_response(received)) {
     case Login::Step::send:
-      send_login();
+      stream_.send_login_request(cmd_sn_);
       return ConnectionError::none;
     case Login::Step::redirected:
-      detail_ = "ask " + login_->redirect().host + ":" + std::to_string(login_->redirect().port) + " instead";
-      return ConnectionError::redirected;
     case Login::Step::failed:
-      detail_ = login_->detail();
-      return login_->error();
+      detail_ = stream_.login().detail();
+      return stream_.login().error();
     case Login::Step::done:
       break;
   }
-  header_digest_ = login_->connection().header_digest == proto::iscsi::Digest::crc32c;
-  data_digest_ = login_->connection().data_digest == proto::iscsi::Digest::crc32c;
-  reader_.set_digests(header_digest_, data_digest_);
-  reader_.set_max_data_length(login_->connection().own_max_recv_data_segment_length);
+  stream_.end_login();
   state_ = State::text;
   send_text(proto::iscsi::kReservedTag, 0, kSendTargets);
   return ConnectionError::none;
@@ -157,26 +119,26 @@ ConnectionError Discovery::login_response(const ReceivedPdu& received) {
 ConnectionError Discovery::text_response(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::TextResponse::decode(received.bhs);
   if (pdu.itt != kItt) return ConnectionError::bad_itt;
-  if (!send_queue_.management_room()) {
+  if (!stream_.send_queue().management_room()) {
     detail_ = "answers before the requests were sent";
     return ConnectionError::protocol;
   }
-  if (pdu.sequence.stat_sn != exp_stat_sn_) return ConnectionError::stat_sn;
-  ++exp_stat_sn_;
+  if (const auto error = stream_.take_stat_sn(pdu.sequence.stat_sn); error != ConnectionError::none) return error;
   const std::string_view text(reinterpret_cast<const char*>(received.data.data()), received.data.size());
   const bool last = pdu.final && !pdu.continues;
   if (!take_text(text, last)) return ConnectionError::protocol;
   // Who tells something may go on; who only says that there is more may not.
   if (!text.empty()) deadline_ = std::min(now + settings_.login_timeout, end_);
-  if (!last) {
-    if (pdu.ttt == proto::iscsi::kReservedTag) {
-      detail_ = "an answer that goes on, without a tag to ask for the rest";
-      return ConnectionError::protocol;
-    }
-    send_text(pdu.ttt, pdu.lun, {});
+  if (last) {
+    state_ = State::logout;
+    stream_.send_logout(proto::iscsi::LogoutReason::close_session, kItt, 0, cmd_sn_);
     return ConnectionError::none;
   }
-  send_logout();
+  if (pdu.ttt == proto::iscsi::kReservedTag) {
+    detail_ = "an answer that goes on, without a tag to ask for the rest";
+    return ConnectionError::protocol;
+  }
+  send_text(pdu.ttt, pdu.lun, {});
   return ConnectionError::none;
 }
 

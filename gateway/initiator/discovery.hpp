@@ -1,15 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "gateway/initiator/error.hpp"
-#include "gateway/initiator/login.hpp"
 #include "gateway/initiator/pdu_reader.hpp"
-#include "gateway/initiator/send_queue.hpp"
+#include "gateway/initiator/pdu_stream.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "proto/engine.hpp"
 #include "proto/random.hpp"
@@ -38,13 +36,15 @@ class Discovery final : private PduHandler {
   /// `settings.target_name` is ignored; portals[0] is where the shell connects.
   Discovery(SessionSettings settings, proto::RandomSource& random);
 
+  /// The shell begins to connect.
+  void setup(proto::Micros now);
   void on_connected(proto::Micros now);
   void on_disconnected(const std::string& why, proto::Micros now);
-  std::size_t rx_buffers(std::span<iovec> out) noexcept { return reader_.rx_buffers(out); }
+  std::size_t rx_buffers(std::span<iovec> out) noexcept { return stream_.rx_buffers(out); }
   void on_received(std::size_t bytes, proto::Micros now);
-  std::size_t tx_buffers(std::span<iovec> out) noexcept { return send_queue_.tx_buffers(out); }
+  std::size_t tx_buffers(std::span<iovec> out) noexcept { return stream_.send_queue().tx_buffers(out); }
   void on_sent(std::size_t bytes, proto::Micros now);
-  bool wants_tx() const noexcept { return !send_queue_.empty(); }
+  bool wants_tx() const noexcept { return !stream_.send_queue().empty(); }
   proto::Micros next_deadline() const noexcept { return finished_ ? proto::kNever : deadline_; }
   void on_deadline(proto::Micros now);
 
@@ -62,9 +62,7 @@ class Discovery final : private PduHandler {
   ConnectionError text_response(const ReceivedPdu& pdu, proto::Micros now);
   bool take_text(std::string_view text, bool last);
   bool read_targets(std::string_view text);
-  void send_login();
   void send_text(std::uint32_t ttt, std::uint64_t lun, std::string_view text);
-  void send_logout();
   void fail(std::string why);
 
   SessionSettings settings_;
@@ -76,12 +74,7 @@ class Discovery final : private PduHandler {
   proto::Micros deadline_ = proto::kNever;
   proto::Micros end_ = proto::kNever;  // of all patience
   std::uint32_t cmd_sn_ = 1;
-  std::uint32_t exp_stat_sn_ = 0;
-  bool header_digest_ = false;
-  bool data_digest_ = false;
-  PduReader reader_;
-  SendQueue send_queue_;
-  std::unique_ptr<Login> login_;
+  PduStream stream_;
   std::size_t text_length_ = 0;  // received so far
   std::string unread_;           // a pair of which the end has not come
   std::vector<DiscoveredTarget> targets_;

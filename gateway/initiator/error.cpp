@@ -83,5 +83,8 @@ const char* to_string(ConnectionError error) noexcept {
 const char* describe(ConnectionError error) noexcept {
   return text_of(error).sentence;
 }
+std::string describe(ConnectionError error, const std::string& detail) {
+  return std::string(describe(error)) + (detail.empty() ? "" : " (" + detail + ")");
+}
 
 }  // namespace nbdgw::initiator

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace nbdgw::initiator {
 
@@ -48,5 +49,7 @@ const char* to_string(ConnectionError error) noexcept;
 
 /// One sentence for people, without a period at the end.
 const char* describe(ConnectionError error) noexcept;
+/// The same with what is known beside it, if anything.
+std::string describe(ConnectionError error, const std::string& detail);
 
 }  // namespace nbdgw::initiator

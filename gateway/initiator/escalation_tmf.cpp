@@ -203,7 +203,7 @@ void Escalation::send_tmf(proto::Micros now) {
       if (climb_->request_id == 0) return drop_instead(now);
     }
   }
-  if (!connection->send_queue_.management_room()) return;
+  if (!connection->stream_.send_queue().management_room()) return;
   Task* task = session_.tasks_.alloc(TaskKind::tmf);
   if (task == nullptr) return;
   task->connection = connection;

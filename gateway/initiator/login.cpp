@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "gateway/initiator/portal_group.hpp"
 #include "gateway/initiator/task.hpp"
 
 namespace nbdgw::initiator {
@@ -102,6 +103,7 @@ Login::Step Login::refused(const proto::iscsi::LoginResponse& response, std::str
       if (proto::iscsi::find_key(pair.key) != Key::target_address) continue;
       if (auto portal = parse_target_address(pair.value)) {
         redirect_ = *portal;
+        fail(ConnectionError::redirected, "to " + portal_text(redirect_));
         return Step::redirected;
       }
     }

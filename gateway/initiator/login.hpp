@@ -44,8 +44,10 @@ class Login {
   std::string_view text() const noexcept { return out_.text(); }
 
   Step on_response(const proto::iscsi::LoginResponse& response, std::string_view text);
+  /// Ends it, for what is wrong outside of its text.
+  Step fail(ConnectionError error, std::string detail = {});
 
-  // Step::failed: why; `status` is what the target answered, success if it was not its refusal.
+  // Step::failed and redirected: why; `status` is what the target answered, success if it was not its refusal.
   ConnectionError error() const noexcept { return error_; }
   const std::string& detail() const noexcept { return detail_; }
   proto::iscsi::LoginStatus status() const noexcept { return status_; }
@@ -65,7 +67,6 @@ class Login {
  private:
   enum class State : std::uint8_t { method, algorithm, response, security_end, operational };
 
-  Step fail(ConnectionError error, std::string detail);
   Step refused(const proto::iscsi::LoginResponse& response, std::string_view text);
   bool read_pairs(std::string_view text);
   void begin_operational();

@@ -226,7 +226,7 @@ void Session::note_how_far_tasks_went() noexcept {
     task->all_data_left = task->references == 0 && (!write || task->bytes_sent >= task->command->data_length);
   }
   for (const auto& connection : connections_) {
-    connection->send_queue_.for_each_unsent_command([](Task& task) { task.left = false; });
+    connection->stream_.send_queue().for_each_unsent_command([](Task& task) { task.left = false; });
   }
 }
 

@@ -125,9 +125,7 @@ void Session::errand_over(const PortalGroup* reinstated, proto::Micros now) {
 
 void Session::conn_failure(Connection& connection, ConnectionError error, proto::Micros now) {
   std::string why = "connection " + std::to_string(connection.cid_) + " to " + portal_text(connection.portal_) +
-                    ": " + describe(error);
-  if (!connection.detail_.empty()) why += " (" + connection.detail_ + ")";
-
+                    ": " + describe(error, connection.detail_);
   if (connection.cid_ != 0 && connection.state_ != ConnectionState::started) {
     join_failed(connection, why, now);
     return;

@@ -43,7 +43,8 @@ Connection* Session::pick_connection() const noexcept {
 Connection* Session::liveliest_connection() const noexcept {
   Connection* best = nullptr;
   for (const auto& connection : connections_) {
-    if (connection->state_ != ConnectionState::started || !connection->send_queue_.management_room()) continue;
+    if (connection->state_ != ConnectionState::started || !connection->stream_.send_queue().management_room())
+      continue;
     if (best == nullptr || connection->last_received_ > best->last_received_) best = connection.get();
   }
   return best;

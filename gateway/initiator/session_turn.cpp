@@ -23,7 +23,7 @@ bool Session::wants_turn() const noexcept {
 
 /// Whether fill_send_queue() would.
 bool Connection::could_send_data() const noexcept {
-  if (data_first_ == nullptr || state_ != ConnectionState::started || tx_suspended_ || !send_queue_.room())
+  if (data_first_ == nullptr || state_ != ConnectionState::started || tx_suspended_ || !stream_.send_queue().room())
     return false;
   for (const Task* task = data_first_; task != nullptr; task = task->next) {
     if (task->sequence_count == 0) continue;
@@ -42,7 +42,7 @@ bool Escalation::could_go_on_with_round() const noexcept {
     if (tmf_.round == 0) return true;
     const bool asked = connection->round_ == tmf_.round;
     if (!asked && connection->round_ping_ == nullptr && !owes_promised_data(*connection) &&
-        connection->send_queue_.management_room() && session_.tasks_.management_available()) {
+        connection->stream_.send_queue().management_room() && session_.tasks_.management_available()) {
       return true;
     }
     if (!asked || connection->round_ping_ != nullptr) over = false;
@@ -57,7 +57,7 @@ bool Escalation::could_send_tmf() const noexcept {
   if (way != tmf_.connection) return true;  // there was none before
   const bool asks = tmf_.function != TaskManagementFunction::abort_task && may_ask();
   if (asks && !could_go_on_with_round()) return false;
-  return way->send_queue_.management_room() && session_.tasks_.management_available();
+  return way->stream_.send_queue().management_room() && session_.tasks_.management_available();
 }
 
 bool Escalation::wants_step() const noexcept {

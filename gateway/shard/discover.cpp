@@ -19,7 +19,7 @@ class Discoverer final : private PortalSocket::Owner {
       : settings_(settings), engine_(settings, random_), socket_(poller_, *this, 0) {}
 
   DiscoverResult run() {
-    const proto::Micros connect_deadline = net::steady_now() + settings_.login_timeout;
+    engine_.setup(net::steady_now());
     connect();
     while (!engine_.finished()) {
       const proto::Micros now = net::steady_now();
@@ -27,13 +27,11 @@ class Discoverer final : private PortalSocket::Owner {
         engine_.on_disconnected(socket_.failure(), now);
         continue;
       }
-      if (!told_connected_ && now >= connect_deadline) return {{}, "no answer to the attempt to connect"};
       if (told_connected_ && engine_.wants_tx() && socket_.socket().send(engine_, now) == net::Transfer::failed) {
         socket_.fail(socket_.socket().error_text());
         continue;
       }
-      const proto::Micros deadline =
-          told_connected_ ? engine_.next_deadline() : std::min(connect_deadline, socket_.next_deadline());
+      const proto::Micros deadline = std::min(engine_.next_deadline(), socket_.next_deadline());
       const auto ready = poller_.wait(deadline == proto::kNever ? deadline : deadline - now);
       const proto::Micros woken = net::steady_now();
       for (const epoll_event& event : ready)

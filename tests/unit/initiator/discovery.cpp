@@ -348,6 +348,14 @@ TEST_CASE("discovery: no more is asked for at once than there is room for") {
         std::to_string(PduReader::kMaxControlLength));
 }
 
+TEST_CASE("discovery: no TCP connection") {
+  DiscoveryPortal portal;
+  portal.discovery.setup(0);
+  CHECK(portal.discovery.next_deadline() == 15 * kSecond);
+  portal.discovery.on_deadline(15 * kSecond);
+  CHECK(portal.discovery.failure() == describe(ConnectionError::login_timed_out, kNoTcpConnection));
+}
+
 TEST_CASE("discovery: a login that does not come about") {
   DiscoveryPortal portal;
   portal.discovery.on_connected(0);
@@ -376,7 +384,12 @@ TEST_CASE("discovery: a login that does not come about") {
   SUBCASE("no answer") {
     CHECK(portal.discovery.next_deadline() == 15 * kSecond);
     portal.discovery.on_deadline(15 * kSecond);
-    CHECK_FALSE(portal.discovery.failure().empty());
+    CHECK(portal.discovery.failure() == describe(ConnectionError::login_timed_out));
+  }
+  SUBCASE("something else") {
+    portal.take(Opcode::login_request);
+    portal.deliver(make_pdu(TextResponse{}));
+    CHECK(portal.discovery.failure().find("not a login response") != std::string::npos);
   }
   CHECK(portal.discovery.finished());
   CHECK(portal.discovery.targets().empty());

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "gateway/initiator/error.hpp"
 #include "gateway/iscsi_target/memory_medium.hpp"
 #include "gateway/target_host/server.hpp"
 
@@ -109,5 +110,5 @@ TEST_CASE("discovery where nobody listens, and where nobody answers") {
   auto settings = settings_for(silent.port());
   settings.login_timeout = 200 * proto::kMillisecond;
   const shard::DiscoverResult waiting = shard::discover(settings);
-  CHECK(waiting.failure == "the portal did not answer in time");
+  CHECK(waiting.failure == describe(initiator::ConnectionError::login_timed_out));
 }
