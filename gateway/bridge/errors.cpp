@@ -87,8 +87,8 @@ void add_command(const Task& task, RequestFailure& failure) noexcept {
                         .tries = 1U + again.errors + again.waits + again.unit_attentions + again.losses};
   if (task.role == Task::Role::segment) {
     const Segment& segment = static_cast<const Segment&>(task);
-    const bool head = segment.step == Step::head_read;
-    const bool tail = segment.step == Step::tail_read;
+    const bool head = segment.operation == Operation::head_read;
+    const bool tail = segment.operation == Operation::tail_read;
     command.lba = head ? segment.lba : tail ? segment.lba + segment.blocks - 1 : segment.lba + segment.blocks_done;
     command.blocks = head || tail ? 1 : static_cast<std::uint32_t>(segment.task_blocks);
     failure.lba = command.lba;

@@ -43,14 +43,14 @@ Segment& own(nbd::Segment& segment) noexcept {
 void Export::segment_received(nbd::Request& nbd_request, nbd::Segment& nbd_segment, proto::Micros now) {
   IoRequest& request = io(nbd_request);
   Segment& segment = own(nbd_segment);
-  NBDGW_ASSERT(segment.progress == Segment::State::filling && request.filling, "a segment is filled once");
+  NBDGW_ASSERT(segment.phase == Segment::Phase::filling && request.filling, "a segment is filled once");
   request.filling = false;
   if (request.error != Error::none) {
     drop_segment(request, segment);
     conclude(request);
   } else {
-    request.progress = IoRequest::State::running;
-    segment.progress = Segment::State::fenced;
+    request.phase = IoRequest::Phase::running;
+    segment.phase = Segment::Phase::fenced;
     segment.fence.request = &request;
     segment.fence.segment = &segment;
     ++request.fenced;
@@ -62,7 +62,7 @@ void Export::segment_received(nbd::Request& nbd_request, nbd::Segment& nbd_segme
 
 void Export::start(nbd::Request& nbd_request, proto::Micros now) {
   IoRequest& request = io(nbd_request);
-  NBDGW_ASSERT(request.progress == IoRequest::State::admitted, "a request begins once");
+  NBDGW_ASSERT(request.phase == IoRequest::Phase::admitted, "a request begins once");
   request.telling = LossTold::no;
   if (request.error != Error::none) {
     finish(request);
@@ -100,7 +100,7 @@ void Export::release(nbd::Request& nbd_request, nbd::Segment& segment) {
 }
 
 void Export::release(nbd::Request& request) {
-  NBDGW_ASSERT(io(request).progress == IoRequest::State::answered, "a request is released after its reply");
+  NBDGW_ASSERT(io(request).phase == IoRequest::Phase::answered, "a request is released after its reply");
   if (request.header.command == Command::flush) note_heard(io(request));
   if (io(request).active == 0) return free_request(io(request));
   leave_stake(io(request));  // answered early: the rest runs to its end like that of a client who went away
@@ -111,7 +111,7 @@ void Export::abandon(nbd::Request& nbd_request) {
   NBDGW_ASSERT(!request.abandoned, "a request is abandoned once");
   leave_stake(request);
   ++counters_.abandoned;
-  if (request.progress == IoRequest::State::flushing) leave_flush(request);
+  if (request.phase == IoRequest::Phase::flushing) leave_flush(request);
   for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
     segment->done_hook.unlink();
   }
@@ -140,7 +140,7 @@ void Export::run_fenced(IoRequest& request, BlockRange range) {
   if (enters_fence(request.fence, range)) {
     run(request);
   } else {
-    request.progress = IoRequest::State::fenced;
+    request.phase = IoRequest::Phase::fenced;
   }
 }
 
@@ -159,22 +159,22 @@ void Export::go_on(FencedRange& place) {
 /// A part of a WRITE.
 void Export::run_part(Segment& segment) {
   --segment.request->fenced;
-  launch(segment, segment.discard_count == 0 ? Step::write : first_write_step(segment));
+  launch(segment, segment.discard_count == 0 ? Operation::write : first_write_operation(segment));
 }
 
 void Export::run(IoRequest& request) {
-  request.progress = IoRequest::State::running;
+  request.phase = IoRequest::Phase::running;
   if (request.header.command == Command::read) {
-    for (Segment* s = request.first_segment; s != nullptr; s = s->sibling) launch(*s, Step::read);
+    for (Segment* s = request.first_segment; s != nullptr; s = s->sibling) launch(*s, Operation::read);
   } else {
     feed(request);
     conclude(request);
   }
 }
 
-void Export::launch(Segment& segment, Step step) {
-  segment.progress = Segment::State::active;
-  segment.step = step;
+void Export::launch(Segment& segment, Operation operation) {
+  segment.phase = Segment::Phase::active;
+  segment.operation = operation;
   segment.begin_anew();
   ++segment.request->active;
   queue_.push_back(segment);
@@ -185,8 +185,8 @@ void Export::launch(Segment& segment, Step step) {
 void Export::settle(Segment& segment, bool good) {
   IoRequest& request = *segment.request;
   --request.active;
-  segment.step = Step::none;
-  segment.progress = Segment::State::done;
+  segment.operation = Operation::none;
+  segment.phase = Segment::Phase::done;
   switch (request.header.command) {
     case Command::read:
       if (good && request.error == Error::none && !request.abandoned) {
@@ -202,7 +202,7 @@ void Export::settle(Segment& segment, bool good) {
       drop_segment(request, segment);
       break;
     default:
-      segment.progress = Segment::State::spare;
+      segment.phase = Segment::Phase::spare;
       feed(request);
       break;
   }
@@ -211,7 +211,7 @@ void Export::settle(Segment& segment, bool good) {
 
 /// Goes on with a request that may have nothing more to wait for.
 void Export::conclude(IoRequest& request) {
-  if (request.early && !request.filling && !request.abandoned && request.progress < IoRequest::State::finished) {
+  if (request.early && !request.filling && !request.abandoned && request.phase < IoRequest::Phase::finished) {
     finish(request);
   }
   const bool over = request.error != Error::none || request.abandoned;
@@ -224,7 +224,7 @@ void Export::conclude(IoRequest& request) {
   }
   if (request.error != Error::none) {
     // Else payload is on its way into its memory, or it was answered early.
-    if (!request.filling && request.progress < IoRequest::State::finished) finish(request);
+    if (!request.filling && request.phase < IoRequest::Phase::finished) finish(request);
     return;
   }
   if (request.cached_at != CacheLedger::kNothingCached) {
@@ -264,7 +264,7 @@ void Export::refused(const nbd::RequestHeader& header, Error error, const char* 
 }
 
 void Export::finish(IoRequest& request) {
-  request.progress = IoRequest::State::finished;
+  request.phase = IoRequest::Phase::finished;
   finished_.push_back(request);
   bell_.ring();
   if (request.error != Error::none) {
@@ -295,7 +295,7 @@ void Export::deliver(Replies& replies, proto::Micros now) {
   while (!finished_.empty()) {
     IoRequest& request = finished_.front();
     finished_.pop_front();
-    request.progress = IoRequest::State::answered;
+    request.phase = IoRequest::Phase::answered;
     if (auto* const durations = counters_.durations.of(request.header.command))
       durations->add(now - request.arrived_at);
     replies.finish(request, request.error, request.text);

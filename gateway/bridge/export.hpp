@@ -252,7 +252,7 @@ class Export final : public nbd::Backend,
   void go_on(FencedRange& place);
   void run_part(Segment& segment);
   void run(IoRequest& request);
-  void launch(Segment& segment, Step step);
+  void launch(Segment& segment, Operation operation);
   void settle(Segment& segment, bool good);
   void conclude(IoRequest& request);
   void fail(IoRequest& request, proto::nbd::Error error, const char* text, const Task* task = nullptr);
@@ -261,17 +261,17 @@ class Export final : public nbd::Backend,
   void finish(IoRequest& request);
 
   // READ and WRITE (export_parts.cpp); TRIM and WRITE_ZEROES (export_range.cpp).
-  Step first_write_step(const Segment& segment) const noexcept;
+  Operation first_write_operation(const Segment& segment) const noexcept;
   void segment_good(Segment& segment);
   void feed(IoRequest& request);
   bool cut_slice(IoRequest& request, Segment& segment);
   BlockRange trim_range(std::uint64_t offset, std::uint64_t length) const noexcept;
   bool cut_unmap_slice(IoRequest& request, Segment& segment);
   bool cut_zero_slice(IoRequest& request, Segment& segment);
-  Step zero_step(const IoRequest& request) const noexcept;
+  Operation zero_operation(const IoRequest& request) const noexcept;
   bool falls_back(Segment& segment, proto::Micros now);
   bool forgoes_16_bytes(const Segment& segment, proto::Micros now);
-  void revise_step(Segment& segment) const noexcept;
+  void revise_operation(Segment& segment) const noexcept;
 
   // Tasks (export_tasks.cpp).
   void pump(proto::Micros now);

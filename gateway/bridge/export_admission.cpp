@@ -58,7 +58,7 @@ inline void Export::begin(IoRequest& request, const nbd::RequestHeader& header, 
   request.header = header;
   request.segments = nullptr;
   request.arrived_at = now;
-  request.progress = IoRequest::State::admitted;
+  request.phase = IoRequest::Phase::admitted;
   request.abandoned = false;
   request.early = false;
   request.fua = (header.flags & proto::nbd::kCmdFlagFua) != 0;
@@ -180,7 +180,7 @@ nbd::Segment* Export::next_write_segment(nbd::Request& nbd_request) {
   share_.take(*request.stake, source, need);
   if (request.stake->waits()) request.stake->leave();
   request.filling = true;
-  segment->progress = Segment::State::filling;
+  segment->phase = Segment::Phase::filling;
   return segment;
 }
 
@@ -224,7 +224,7 @@ void Export::read_on(IoRequest& request, Segment& segment) {
   const std::uint32_t room = std::min(can_.part, segment.memory_bytes / can_.block * can_.block);
   const std::uint64_t end = part_end(request.cursor, request.range_end, can_.block, room);
   place_part(request, segment, {.end = end, .blocks = widen(request.cursor, end - request.cursor, can_.block)});
-  launch(segment, Step::read);
+  launch(segment, Operation::read);
 }
 
 bool Export::reserve_slots(IoRequest& request, std::uint32_t bytes_of_memory) {
@@ -265,8 +265,8 @@ inline Segment* Export::add_segment(IoRequest& request, std::uint32_t bytes_of_m
   segment->sibling = nullptr;
   segment->nbd::Segment::next = nullptr;
   segment->payload = {};
-  segment->progress = Segment::State::spare;
-  segment->step = Step::none;
+  segment->phase = Segment::Phase::spare;
+  segment->operation = Operation::none;
   segment->blocks = segment->blocks_done = segment->task_blocks = 0;
   segment->sink = this;
   if (request.last_segment == nullptr) {
@@ -325,7 +325,7 @@ inline Need Export::take_apart(IoRequest& request) noexcept {
   Need shared;
   for (Segment* segment = request.first_segment; segment != nullptr;) {
     Segment* const next = segment->sibling;
-    NBDGW_ASSERT(segment->state == Task::State::idle, "a segment whose task runs is not freed");
+    NBDGW_ASSERT(segment->place == Task::Place::none, "a segment whose task runs is not freed");
     if (segment->source == Source::shared) {
       shared.memory += segment->cost;
       ++shared.segments;
@@ -343,7 +343,7 @@ inline Need Export::take_apart(IoRequest& request) noexcept {
 void Export::free_request(IoRequest& request) noexcept {
   request.hook.unlink();
   Need shared = take_apart(request);
-  request.progress = IoRequest::State::free;
+  request.phase = IoRequest::Phase::free;
   if (request.source == Source::shared) {
     shared.requests = 1;
   } else {

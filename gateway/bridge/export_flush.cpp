@@ -30,7 +30,7 @@ void Export::join_flush(IoRequest& request) {
     finish_without_cache(request);
     return;
   }
-  request.progress = IoRequest::State::flushing;
+  request.phase = IoRequest::Phase::flushing;
   flush_.join(request);
   queue_flush();
 }
@@ -51,7 +51,7 @@ void Export::finish_without_cache(IoRequest& request) {
 /// that it need not cover.
 void Export::queue_flush() {
   Task& task = flush_.task();
-  if (task.state != Task::State::idle || !flush_.wanted()) return;
+  if (task.place != Task::Place::none || !flush_.wanted()) return;
   task.begin_anew();
   task.sink = this;
   queue_.push_front(task);
@@ -62,7 +62,7 @@ void Export::queue_flush() {
 void Export::leave_flush(IoRequest& request) {
   request.hook.unlink();
   Task& task = flush_.task();
-  const bool unsent = task.state == Task::State::ready || task.state == Task::State::delayed;
+  const bool unsent = task.place == Task::Place::ready || task.place == Task::Place::delayed;
   if (unsent && !flush_.wanted()) queue_.remove(task);
 }
 
@@ -150,8 +150,8 @@ void Export::fail_for_lost_cache(IoRequest& request) {
 /// A command has ended well that has put something into the cache.
 void Export::note_cached(const Segment& segment) noexcept {
   IoRequest& request = *segment.request;
-  const bool reads = segment.step == Step::read || segment.step == Step::head_read ||
-                     segment.step == Step::tail_read || segment.step == Step::edge_read;
+  const bool reads = segment.operation == Operation::read || segment.operation == Operation::head_read ||
+                     segment.operation == Operation::tail_read || segment.operation == Operation::edge_read;
   if (reads || request.fua_bit || !can_.cache) return;
   request.cached_at = std::min(request.cached_at, segment.known.reports);
 }

@@ -33,37 +33,37 @@ bool is_of_16_bytes(const initiator::ScsiCommand& command) noexcept {
 }  // namespace
 
 /// An unaligned WRITE first reads what it would otherwise overwrite at its ends.
-Step Export::first_write_step(const Segment& segment) const noexcept {
-  if (segment.offset % can_.block != 0) return Step::head_read;
-  if ((segment.offset + segment.length) % can_.block != 0) return Step::tail_read;
-  return Step::write;
+Operation Export::first_write_operation(const Segment& segment) const noexcept {
+  if (segment.offset % can_.block != 0) return Operation::head_read;
+  if ((segment.offset + segment.length) % can_.block != 0) return Operation::tail_read;
+  return Operation::write;
 }
 
 void Export::segment_good(Segment& segment) {
   const std::uint64_t end = segment.offset + segment.length;
   segment.begin_anew();
-  switch (segment.step) {
-    case Step::head_read:
+  switch (segment.operation) {
+    case Operation::head_read:
       ++counters_.read_modify_writes;
       // The only block was read for both ends.
-      segment.step = segment.blocks > 1 && end % can_.block != 0 ? Step::tail_read : Step::write;
+      segment.operation = segment.blocks > 1 && end % can_.block != 0 ? Operation::tail_read : Operation::write;
       queue_.push_front(segment);
       return;
-    case Step::tail_read:
+    case Operation::tail_read:
       ++counters_.read_modify_writes;
-      segment.step = Step::write;
+      segment.operation = Operation::write;
       queue_.push_front(segment);
       return;
-    case Step::edge_read:
+    case Operation::edge_read:
       ++counters_.read_modify_writes;
       zero(segment.memory_list(), segment.offset % can_.block, segment.length);
-      segment.step = Step::edge_write;
+      segment.operation = Operation::edge_write;
       queue_.push_front(segment);
       return;
     default:
       break;
   }
-  NBDGW_ASSERT(segment.step != Step::none, "a task that ran had something to do");
+  NBDGW_ASSERT(segment.operation != Operation::none, "a task that ran had something to do");
   segment.blocks_done += segment.task_blocks;
   if (segment.blocks_done < segment.blocks) {
     queue_.push_back(segment);
@@ -73,46 +73,46 @@ void Export::segment_good(Segment& segment) {
 }
 
 /// The LUN refuses the command, or a bit in it. True: the segment goes on in another way, from where it is; with
-/// Step::none it has nothing more to do.
+/// Operation::none it has nothing more to do.
 bool Export::falls_back(Segment& segment, proto::Micros now) {
-  switch (segment.step) {
-    case Step::write_same_unmap:
-    case Step::write_same:
+  switch (segment.operation) {
+    case Operation::write_same_unmap:
+    case Operation::write_same:
       if (is_of_16_bytes(segment) && unknown_command(segment)) {
         refused_.write_same_16 = true;
       } else {
         refused_.write_same_unmap = true;
-        if (segment.step == Step::write_same) {
+        if (segment.operation == Operation::write_same) {
           refused_.write_same = true;
           unit_.write_same_refused();
         }
       }
       refresh_abilities();
-      revise_step(segment);
+      revise_operation(segment);
       return true;
-    case Step::unmap:
+    case Operation::unmap:
       // Without UNMAP, TRIM is a hint that comes to nothing. An UNMAP that is known but refused is an error.
       if (!unknown_command(segment)) return false;
       refused_.unmap = true;
       unit_.unmap_refused();
       refresh_abilities();
-      revise_step(segment);
+      revise_operation(segment);
       return true;
-    case Step::read:
-    case Step::head_read:
-    case Step::tail_read:
-    case Step::edge_read:
+    case Operation::read:
+    case Operation::head_read:
+    case Operation::tail_read:
+    case Operation::edge_read:
       return forgoes_16_bytes(segment, now);
-    case Step::write:
-    case Step::edge_write:
-    case Step::write_zeroes:
+    case Operation::write:
+    case Operation::edge_write:
+    case Operation::write_zeroes:
       if (forgoes_16_bytes(segment, now)) return true;
       if (!device::has_fua(segment)) return false;
       refused_.fua = true;
       refresh_abilities();
       segment.request->fua_bit = false;  // so that a SYNCHRONIZE CACHE follows
       return true;
-    case Step::none:
+    case Operation::none:
       break;
   }
   return false;
@@ -135,14 +135,16 @@ bool Export::forgoes_16_bytes(const Segment& segment, proto::Micros now) {
 }
 
 /// Another segment, or a probe, may have learnt meanwhile that the LUN does not know what this one was about to send.
-/// Step::none: so there is nothing to send.
-void Export::revise_step(Segment& segment) const noexcept {
-  if (segment.step == Step::unmap && can_.unmap == 0) {  // a hint that comes to nothing
+/// Operation::none: so there is nothing to send.
+void Export::revise_operation(Segment& segment) const noexcept {
+  if (segment.operation == Operation::unmap && can_.unmap == 0) {  // a hint that comes to nothing
     segment.request->cursor = segment.request->range_end;
-    segment.step = Step::none;
+    segment.operation = Operation::none;
   }
-  if (segment.step == Step::write_same_unmap && !can_.write_same_unmap) segment.step = Step::write_same;
-  if (segment.step == Step::write_same && can_.write_same == 0) segment.step = Step::write_zeroes;
+  if (segment.operation == Operation::write_same_unmap && !can_.write_same_unmap) {
+    segment.operation = Operation::write_same;
+  }
+  if (segment.operation == Operation::write_same && can_.write_same == 0) segment.operation = Operation::write_zeroes;
 }
 
 }  // namespace nbdgw::bridge

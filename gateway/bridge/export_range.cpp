@@ -20,7 +20,7 @@ BlockRange Export::trim_range(std::uint64_t offset, std::uint64_t length) const 
 void Export::feed(IoRequest& request) {
   for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
     if (request.cursor >= request.range_end || request.error != Error::none || request.abandoned) return;
-    if (segment->progress == Segment::State::spare && cut_slice(request, *segment)) launch(*segment, segment->step);
+    if (segment->phase == Segment::Phase::spare && cut_slice(request, *segment)) launch(*segment, segment->operation);
   }
 }
 
@@ -35,7 +35,7 @@ bool Export::cut_unmap_slice(IoRequest& request, Segment& segment) {
   segment.lba = request.cursor / can_.block;
   // unmap is 0 only when the LUN lost the ability after the request began: then nothing is cut, and it ends.
   segment.blocks = std::min<std::uint64_t>((request.range_end - request.cursor) / can_.block, can_.unmap);
-  segment.step = Step::unmap;
+  segment.operation = Operation::unmap;
   if (segment.blocks == 0) {
     request.cursor = request.range_end;
     return false;
@@ -54,22 +54,22 @@ bool Export::cut_zero_slice(IoRequest& request, Segment& segment) {
     segment.offset = request.cursor;
     segment.length = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, can_.block - skew));
     segment.blocks = 1;
-    segment.step = Step::edge_read;
+    segment.operation = Operation::edge_read;
     request.cursor += segment.length;
     return true;
   }
-  segment.step = zero_step(request);
-  const std::uint64_t most = segment.step == Step::write_zeroes ? kMaxPart / can_.block : can_.write_same;
+  segment.operation = zero_operation(request);
+  const std::uint64_t most = segment.operation == Operation::write_zeroes ? kMaxPart / can_.block : can_.write_same;
   segment.blocks = std::min<std::uint64_t>(left / can_.block, most);
   request.cursor += segment.blocks * can_.block;
   return true;
 }
 
 /// How whole blocks are zeroed: NBD_CMD_FLAG_NO_HOLE wants them to stay provisioned.
-Step Export::zero_step(const IoRequest& request) const noexcept {
+Operation Export::zero_operation(const IoRequest& request) const noexcept {
   const bool no_hole = (request.header.flags & proto::nbd::kCmdFlagNoHole) != 0;
-  if (can_.write_same_unmap && !no_hole) return Step::write_same_unmap;
-  return can_.write_same > 0 ? Step::write_same : Step::write_zeroes;
+  if (can_.write_same_unmap && !no_hole) return Operation::write_same_unmap;
+  return can_.write_same > 0 ? Operation::write_same : Operation::write_zeroes;
 }
 
 }  // namespace nbdgw::bridge

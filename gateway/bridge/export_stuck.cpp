@@ -18,7 +18,7 @@ constexpr const char* kBehind = "an earlier write there may still be run by the 
 constexpr proto::Micros kNotHeld = initiator::ScsiCommand::kNotHeld;
 
 proto::Micros since_when_held(const Segment& segment) noexcept {
-  return segment.Task::state == Task::State::lent ? segment.held_since : kNotHeld;
+  return segment.place == Task::Place::lent ? segment.held_since : kNotHeld;
 }
 
 /// Since when the session has held the request's tasks; kNotHeld: it holds none.
@@ -41,7 +41,7 @@ bool mark_stuck(IoRequest& request, bool held) noexcept {
 }
 
 bool waits_in_fence(const IoRequest& request) noexcept {
-  return request.progress == IoRequest::State::fenced || request.fenced > 0;
+  return request.phase == IoRequest::Phase::fenced || request.fenced > 0;
 }
 
 }  // namespace
@@ -61,7 +61,7 @@ void Export::look_at_stuck(proto::Micros now) {
     }
   };
   requests_.for_each([&](IoRequest& request) {
-    if (request.progress == IoRequest::State::free) return;
+    if (request.phase == IoRequest::Phase::free) return;
     const proto::Micros since = since_when_held(request);
     if (mark_stuck(request, since != kNotHeld)) news = true;
     if (since == kNotHeld) return;

@@ -15,22 +15,22 @@ namespace {
 
 CommandKind kind_of(const Task& task) noexcept {
   if (task.role == Task::Role::flush) return CommandKind::flush;
-  switch (static_cast<const Segment&>(task).step) {
-    case Step::read:
-    case Step::head_read:
-    case Step::tail_read:
-    case Step::edge_read:
+  switch (static_cast<const Segment&>(task).operation) {
+    case Operation::read:
+    case Operation::head_read:
+    case Operation::tail_read:
+    case Operation::edge_read:
       return CommandKind::read;
-    case Step::write:
-    case Step::edge_write:
-    case Step::write_zeroes:
+    case Operation::write:
+    case Operation::edge_write:
+    case Operation::write_zeroes:
       return CommandKind::write;
-    case Step::write_same:
-    case Step::write_same_unmap:
+    case Operation::write_same:
+    case Operation::write_same_unmap:
       return CommandKind::write_same;
-    case Step::unmap:
+    case Operation::unmap:
       return CommandKind::unmap;
-    case Step::none:
+    case Operation::none:
       break;
   }
   return CommandKind::other;
@@ -66,8 +66,8 @@ bool Export::looks_first(proto::Micros now) {
 void Export::send(Task& task, proto::Micros now) {
   if (task.role == Task::Role::segment) {
     Segment& segment = static_cast<Segment&>(task);
-    revise_step(segment);
-    if (segment.step == Step::none) {
+    revise_operation(segment);
+    if (segment.operation == Operation::none) {
       queue_.returned(task);
       return settle(segment, true);
     }
@@ -185,7 +185,7 @@ void Export::task_over(Task& task, const device::Disposition& disposition, proto
   const IoRequest& request = *segment.request;
   const bool stopped = request.abandoned || request.error != Error::none;
   if (!refused || !falls_back(segment, now)) return task_failed(task, error, text, true);
-  if (stopped || segment.step == Step::none) return settle(segment, !stopped);
+  if (stopped || segment.operation == Operation::none) return settle(segment, !stopped);
   segment.begin_anew();
   queue_.push_front(segment);
 }
@@ -216,16 +216,16 @@ void Export::task_failed(Task& task, Error error, const char* text, bool sent) {
 void Export::drop_unsent(IoRequest& request) {
   for (Segment *segment = request.first_segment, *next = nullptr; segment != nullptr; segment = next) {
     next = segment->sibling;
-    if (segment->progress == Segment::State::fenced) {
+    if (segment->phase == Segment::Phase::fenced) {
       --request.fenced;
-    } else if (segment->progress == Segment::State::active &&
-               (segment->state == Task::State::ready || segment->state == Task::State::delayed)) {
+    } else if (segment->phase == Segment::Phase::active &&
+               (segment->place == Task::Place::ready || segment->place == Task::Place::delayed)) {
       queue_.remove(*segment);
       --request.active;
     } else {
       continue;
     }
-    segment->progress = Segment::State::done;
+    segment->phase = Segment::Phase::done;
     if (request.header.command != Command::write) continue;
     leave_fence(segment->fence);
     drop_segment(request, *segment);

@@ -25,17 +25,18 @@ struct Segment;
 /// A link that takes itself out of whatever list it is in.
 using UnlinkHook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
-/// A SCSI command of ours, sent as often as it takes. It is in one place at a time.
+/// A SCSI command of ours, sent as often as it takes.
 struct Task : initiator::ScsiCommand {
-  enum class State : std::uint8_t {
-    idle,
+  /// Where the command is.
+  enum class Place : std::uint8_t {
+    none,     // nothing is to be sent
     ready,    // in the export's queue: waits for the path or for room in the queue depth
     delayed,  // to be sent again at `due`
     lent,     // with the session
   };
   enum class Role : std::uint8_t { segment, flush };
 
-  State state = State::idle;
+  Place place = Place::none;
   Role role = Role::segment;
   device::Attempts attempts;
   CacheLedger::Known known;  // when it was last sent
@@ -53,8 +54,8 @@ struct Task : initiator::ScsiCommand {
   }
 };
 
-/// What a segment's task does now.
-enum class Step : std::uint8_t {
+/// What a segment's command does. A segment may need several, one after the other.
+enum class Operation : std::uint8_t {
   none,
   read,
   head_read,  // unaligned WRITE: the bytes of the first block that the client did not send
@@ -88,19 +89,20 @@ struct FencedRange : Fence::Entry {
 ///
 /// `discard` belongs to the segment alone: a data digest covers these bytes too, so nobody else may write there.
 struct Segment : nbd::Segment, Task {
-  enum class State : std::uint8_t {
+  /// How far it is; where its command is meanwhile says Task::place.
+  enum class Phase : std::uint8_t {
     spare,    // TRIM, WRITE_ZEROES: no slice
     filling,  // WRITE: the payload is on its way
     fenced,   // WRITE: its payload is complete, it waits for the fence
-    active,   // READ, and all others: its tasks run, or wait to run
+    active,   // READ, and all others: its commands run, or wait to run; `operation` says what the present one does
     done,
   };
 
   IoRequest* request = nullptr;
   Segment* sibling = nullptr;  // the request's next segment, in the order of offsets
   Segment* next_free = nullptr;
-  State progress = State::spare;
-  Step step = Step::none;
+  Phase phase = Phase::spare;
+  Operation operation = Operation::none;  // of its command, in Phase::active
 
   // The blocks it covers, how many of them are done, and how many the task in flight carries.
   std::uint64_t lba = 0;
@@ -128,7 +130,8 @@ struct Segment : nbd::Segment, Task {
 
 /// One NBD request from admit() until it is free again.
 struct IoRequest : nbd::Request {
-  enum class State : std::uint8_t {
+  /// How far it is; Segment::phase says the same of its parts.
+  enum class Phase : std::uint8_t {
     free,
     admitted,  // not begun: start() or the first part of a WRITE's payload is still to come
     fenced,    // TRIM, WRITE_ZEROES: waits for an earlier write that it overlaps
@@ -138,7 +141,7 @@ struct IoRequest : nbd::Request {
     answered,  // the protocol engine knows, and will release or abandon it
   };
 
-  State progress = State::free;
+  Phase phase = Phase::free;
   Export* owner = nullptr;
   nbd::Stake* stake = nullptr;  // of its connection; null: that has gone, or has its answer
   Source source = Source::nowhere;
@@ -155,9 +158,9 @@ struct IoRequest : nbd::Request {
 
   Segment* first_segment = nullptr;
   Segment* last_segment = nullptr;
-  bool filling = false;      // WRITE: the last segment is in State::filling
-  std::uint32_t active = 0;  // segments in State::active
-  std::uint32_t fenced = 0;  // WRITE: those in State::fenced
+  bool filling = false;      // WRITE: the last segment is in Phase::filling
+  std::uint32_t active = 0;  // segments in Phase::active
+  std::uint32_t fenced = 0;  // WRITE: those in Phase::fenced
 
   // READ, WRITE: what no segment was made for yet. TRIM, WRITE_ZEROES: what is still to be cut into slices. In bytes.
   std::uint64_t cursor = 0;

@@ -128,28 +128,28 @@ void prepare_unmap(Segment& segment, const Abilities& can) noexcept {
 }  // namespace
 
 void prepare(Segment& segment, const Abilities& can, bool fua) noexcept {
-  switch (segment.step) {
-    case Step::read:
+  switch (segment.operation) {
+    case Operation::read:
       return prepare_transfer(segment, can, false, false);
-    case Step::edge_read:
+    case Operation::edge_read:
       return prepare_transfer(segment, can, false, false);
-    case Step::write:
+    case Operation::write:
       return prepare_transfer(segment, can, true, fua);
-    case Step::edge_write:
+    case Operation::edge_write:
       return prepare_transfer(segment, can, true, fua);
-    case Step::head_read:
+    case Operation::head_read:
       return prepare_edge_read(segment, can, true);
-    case Step::tail_read:
+    case Operation::tail_read:
       return prepare_edge_read(segment, can, false);
-    case Step::write_zeroes:
+    case Operation::write_zeroes:
       return prepare_zero_write(segment, can, fua);
-    case Step::write_same:
+    case Operation::write_same:
       return prepare_write_same(segment, can, false);
-    case Step::write_same_unmap:
+    case Operation::write_same_unmap:
       return prepare_write_same(segment, can, true);
-    case Step::unmap:
+    case Operation::unmap:
       return prepare_unmap(segment, can);
-    case Step::none:
+    case Operation::none:
       break;
   }
   NBDGW_ASSERT(false, "a segment that is sent has something to do");

@@ -9,8 +9,8 @@
 namespace nbdgw::bridge {
 
 /// Makes the command for what `segment` has to do next, anew for each sending: the abilities may have changed since.
-/// `fua` is for writes only. Sets segment.task_blocks. The step must be one that `can` allows
-/// (Export::revise_step()).
+/// `fua` is for writes only. Sets segment.task_blocks. The operation must be one that `can` allows
+/// (Export::revise_operation()).
 void prepare(Segment& segment, const Abilities& can, bool fua) noexcept;
 
 /// SYNCHRONIZE CACHE over the whole LUN.

@@ -8,14 +8,14 @@
 namespace nbdgw::bridge {
 
 void TaskQueue::push_back(Task& task) noexcept {
-  NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
-  task.state = Task::State::ready;
+  NBDGW_ASSERT(task.place == Task::Place::none, "a task is in one place at a time");
+  task.place = Task::Place::ready;
   ready_.push_back(task);
 }
 
 void TaskQueue::push_front(Task& task) noexcept {
-  NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
-  task.state = Task::State::ready;
+  NBDGW_ASSERT(task.place == Task::Place::none, "a task is in one place at a time");
+  task.place = Task::Place::ready;
   ready_.push_front(task);
 }
 
@@ -28,27 +28,27 @@ void TaskQueue::again(Task& task, const initiator::Proof&, proto::Micros due) no
 }
 
 void TaskQueue::delay(Task& task, proto::Micros due) noexcept {
-  NBDGW_ASSERT(task.state == Task::State::idle, "a task is in one place at a time");
-  task.state = Task::State::delayed;
+  NBDGW_ASSERT(task.place == Task::Place::none, "a task is in one place at a time");
+  task.place = Task::Place::delayed;
   task.due = due;
   delayed_.insert(task);
 }
 
 void TaskQueue::remove(Task& task) noexcept {
-  if (task.state == Task::State::ready) {
+  if (task.place == Task::Place::ready) {
     ready_.erase(ready_.iterator_to(task));
   } else {
-    NBDGW_ASSERT(task.state == Task::State::delayed, "only a task that is not running is taken out");
+    NBDGW_ASSERT(task.place == Task::Place::delayed, "only a task that is not running is taken out");
     delayed_.erase(delayed_.iterator_to(task));
   }
-  task.state = Task::State::idle;
+  task.place = Task::Place::none;
 }
 
 Task* TaskQueue::lend() noexcept {
   if (!could_lend()) return nullptr;
   Task& task = ready_.front();
   ready_.pop_front();
-  task.state = Task::State::lent;
+  task.place = Task::Place::lent;
   ++lent_;
   return &task;
 }
@@ -61,8 +61,8 @@ Task* TaskQueue::take() noexcept {
 }
 
 void TaskQueue::returned(Task& task) noexcept {
-  NBDGW_ASSERT(task.state == Task::State::lent && lent_ > 0, "a task that comes back was lent");
-  task.state = Task::State::idle;
+  NBDGW_ASSERT(task.place == Task::Place::lent && lent_ > 0, "a task that comes back was lent");
+  task.place = Task::Place::none;
   --lent_;
 }
 

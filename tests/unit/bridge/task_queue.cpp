@@ -135,7 +135,7 @@ TEST_CASE("task queue: taken whatever the depth, those that wait for their time 
   for (const std::size_t number : {1U, 2U, 4U, 5U}) {
     Task* const task = rig.queue.take();
     REQUIRE(task == &rig.tasks[number]);
-    CHECK(task->state == Task::State::idle);
+    CHECK(task->place == Task::Place::none);
   }
   CHECK(rig.queue.take() == nullptr);
   CHECK(rig.queue.lent() == 1);  // what is with the session is not touched
@@ -229,8 +229,8 @@ TEST_CASE("task queue: at random, against a simple model") {
   };
   for (int step = 0; step < 50'000; ++step) {
     Task& task = rig.tasks[below(rig.tasks.size())];
-    switch (task.state) {
-      case Task::State::idle:
+    switch (task.place) {
+      case Task::Place::none:
         if (const std::size_t what = below(5); what < 2) {
           rig.queue.push_back(task);
           ready.push_back(&task);
@@ -244,7 +244,7 @@ TEST_CASE("task queue: at random, against a simple model") {
           rig.queue.again(task, kProof, due);
         }
         break;
-      case Task::State::lent:
+      case Task::Place::lent:
         rig.queue.returned(task);
         --lent;
         break;
