@@ -50,7 +50,7 @@ struct Aborting : LadderPeer {
     job = &queue(Direction::none, 0);
     cid = busy();
     itt = take_command(*job, cid);
-    deliver(0, response(0, first));
+    respond(0, first);
     began = now;
     overdue();
     request = tmf(Function::abort_task, cid);
@@ -143,7 +143,7 @@ TEST_CASE("abort: no answer in time drops the session, and is no matter for a LU
   CHECK(peer.saw(Kind::lost, "abort_task was not answered in time"));
   CHECK(peer.job->outcome == Outcome::transport_disrupted);
   CHECK(peer.job->overdue);
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) CHECK(peer.wire(cid).closes == 1);
+  for (const std::uint16_t cid : kBothConnections) CHECK(peer.wire(cid).closes == 1);
   peer.relogin();
   CHECK(peer.told() == Told{"relogin success 1"});
   check_works(peer);
@@ -187,7 +187,7 @@ TEST_CASE("abort: the command's answer comes behind the abort's") {
       const bool climbs = result == Result::task_does_not_exist && !together;
       if (!together) peer.pump();
       if (climbs) reset = peer.tmf(Function::logical_unit_reset);
-      peer.deliver(0, peer.response(0, peer.itt));
+      peer.respond(0, peer.itt);
       // Handed back once, as what came first to us; in one turn the answer to the command itself counts.
       CHECK(peer.job->finished == 1);
       CHECK((peer.job->outcome == (aborted ? Outcome::aborted : Outcome::completed)));
@@ -202,7 +202,7 @@ TEST_CASE("abort: the command's answer comes behind the abort's") {
 
 TEST_CASE("abort: the command ends, but the abort is never answered: the session is dropped all the same") {
   Aborting peer;
-  peer.deliver(0, peer.response(0, peer.itt));
+  peer.respond(0, peer.itt);
   CHECK(peer.job->outcome == Outcome::completed);
   peer.advance(kAbortTimeout);
   CHECK(peer.told() == Told{"abort_task timed_out 0", "session_reset success 0"});
@@ -242,12 +242,11 @@ TEST_CASE("abort: answers that break the protocol cost the session its connectio
       {ConnectionError::bad_itt, [&](Aborting& s) { s.deliver(0, response(s, kReservedTag)); }},
       {ConnectionError::bad_itt, [&](Aborting& s) { s.deliver(0, response(s, s.request.itt + (1U << 13))); }},
       {ConnectionError::bad_itt, [&](Aborting& s) { s.deliver(0, response(s, s.request.itt ^ (1U << 28))); }},
-      {ConnectionError::bad_itt, [](Aborting& s) { s.deliver(0, s.response(0, s.request.itt)); }},
+      {ConnectionError::bad_itt, [](Aborting& s) { s.respond(0, s.request.itt); }},
       {ConnectionError::bad_itt, [](Aborting& s) { s.deliver(0, s.r2t(0, s.request.itt, 0, 0, 10, 1)); }},
       {ConnectionError::bad_itt,
        [](Aborting& s) { s.deliver(0, s.data_in(0, s.request.itt, 0, 0, Bytes(10), true)); }},
-      {ConnectionError::bad_itt,
-       [](Aborting& s) { s.deliver(0, make_pdu(NopIn{.itt = s.request.itt, .sequence = s.status_sequence(0)})); }},
+      {ConnectionError::bad_itt, [](Aborting& s) { s.deliver(0, s.pong(0, s.request.itt)); }},
       {ConnectionError::bad_itt,
        [](Aborting& s) {
          s.deliver(0, make_pdu(LogoutResponse{.itt = s.request.itt, .sequence = s.status_sequence(0)}));
@@ -292,7 +291,7 @@ TEST_CASE("abort: an answer with data costs the session its connections") {
 
 TEST_CASE("abort: the session is lost while it is under way") {
   for (const bool answered : {false, true}) {
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+    for (const std::uint16_t cid : kBothConnections) {
       CAPTURE(answered);
       CAPTURE(cid);
       Aborting peer(2);
@@ -344,7 +343,7 @@ TEST_CASE("abort: a command that ends before its turn needs none") {
   const std::uint32_t itt = peer.take_command(second);
   peer.overdue();
   const auto request = peer.tmf(Function::abort_task);
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(second.outcome == Outcome::completed);
   CHECK(second.overdue);
   peer.answer(request, Result::complete);

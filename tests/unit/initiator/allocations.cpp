@@ -14,13 +14,13 @@ TEST_CASE("allocations: none for reads and writes, once the session runs") {
   for (const bool digests : {false, true}) {
     auto settings = default_settings(4);
     settings.nop_interval = nbdgw::proto::kSecond;
-    if (digests) settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
+    if (digests) require_digests(settings);
     Peer peer(settings);
     ModelTarget target(peer, 11);
     target.max_outstanding_r2t = 3;
     target.early_failures = 10;
     peer.keys = target.keys(4);
-    if (digests) peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+    if (digests) peer.keys.with_digests();
     peer.session.setup(peer.now);
     peer.pump();
     CHECK(Allocations::in_engine > 0);  // the count works: a login allocates
@@ -53,7 +53,7 @@ TEST_CASE("allocations: none for commands while the ladder climbs for another LU
   const auto one = [&] {
     Job& job = peer.queue(Direction::none, 0);
     const std::uint16_t cid = peer.busy();
-    peer.deliver(cid, peer.response(cid, peer.take_command(job, cid)));
+    peer.serve(job, cid);
     CHECK(job.outcome == Outcome::completed);
   };
   for (int i = 0; i < 20; ++i) peer.queue(Direction::none, 0, kLun2);
@@ -71,7 +71,7 @@ TEST_CASE("allocations: none for commands while the ladder climbs for another LU
   peer.answer(reset, TaskManagementResult::complete, way);
   while (!peer.silent()) {
     const std::uint16_t cid = peer.busy();
-    peer.deliver(cid, peer.response(cid, peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>().itt));
+    peer.respond(cid, peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>().itt);
   }
   Allocations::in_engine = 0;
   for (std::uint32_t i = 0; i < 60; ++i) {  // its deadline passes again and again

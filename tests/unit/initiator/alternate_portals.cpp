@@ -99,12 +99,7 @@ TEST_CASE("alternate portals: one whose login fails makes room for the one after
 TEST_CASE("alternate portals: none for a redirect, nor where only one group is wanted") {
   Peer peer(three_portals());
   peer.session.setup(peer.now);
-  const Pdu request = peer.take(0, Opcode::login_request);
-  peer.deliver(0, make_pdu(LoginResponse{.isid = request.as<LoginRequest>().isid,
-                                         .itt = request.as<LoginRequest>().itt,
-                                         .sequence = peer.plain_sequence(0),
-                                         .status = LoginStatus::redirect_temporary},
-                           to_text({{"TargetAddress", "203.0.113.9:99,1"}})));
+  peer.refuse_login(0, LoginStatus::redirect_temporary, {{"TargetAddress", "203.0.113.9:99,1"}});
   CHECK(peer.requests.back().portal == Portal{"203.0.113.9", 99});
   CHECK(peer.requests.back().alternates.empty());
 }

@@ -17,17 +17,10 @@ namespace {
 
 /// The one event with this id; there must be exactly one.
 RecoveryEvent event_of(Peer& peer, std::uint32_t id) {
-  peer.pump();
-  const auto has_id = [&](const RecoveryEvent& event) { return event.request_id == id; };
+  REQUIRE(peer.told_of(id) == 1);
   const auto& events = peer.recovery_events;
-  REQUIRE(std::count_if(events.begin(), events.end(), has_id) == 1);
-  return *std::find_if(events.begin(), events.end(), has_id);
-}
-
-bool told_of(Peer& peer, std::uint32_t id) {
-  peer.pump();
-  return std::any_of(peer.recovery_events.begin(), peer.recovery_events.end(),
-                     [&](const RecoveryEvent& event) { return event.request_id == id; });
+  return *std::find_if(events.begin(), events.end(),
+                       [&](const RecoveryEvent& event) { return event.request_id == id; });
 }
 
 struct Row {
@@ -63,7 +56,7 @@ struct Asked {
     CHECK(tmf.lun == (row.scope == RungScope::target ? 0 : kLun1));
     CHECK(tmf.referenced_task_tag == (row.scope == RungScope::task ? itt : kReservedTag));
     CHECK(tmf.ref_cmd_sn == (row.scope == RungScope::task ? 1 : 0));
-    CHECK_FALSE(told_of(peer, 7));
+    CHECK(peer.told_of(7) == 0);
   }
 
   LadderPeer peer;
@@ -117,8 +110,8 @@ TEST_CASE("by hand: each function, with each answer, and nothing climbs") {
       CHECK(peer.silent());  // no next rung
       CHECK(peer.session.state() == SessionState::logged_in);
       // What was not ended is answered as ever.
-      if (asked.job.outcome == Outcome::pending) peer.deliver(0, peer.response(0, asked.itt));
-      if (asked.other->outcome == Outcome::pending) peer.deliver(0, peer.response(0, asked.other_itt));
+      if (asked.job.outcome == Outcome::pending) peer.respond(0, asked.itt);
+      if (asked.other->outcome == Outcome::pending) peer.respond(0, asked.other_itt);
       CHECK(peer.session.counters().late_answers == 0);
       peer.check_nothing_leaked();
     }
@@ -133,7 +126,7 @@ TEST_CASE("by hand: a function that is not answered drops the session, and is to
     LadderPeer& peer = asked.peer;
     peer.advance(row.timeout - 1);
     CHECK(peer.session.state() == SessionState::logged_in);
-    CHECK_FALSE(told_of(peer, 7));
+    CHECK(peer.told_of(7) == 0);
     peer.advance(1);
     const RecoveryEvent event = event_of(peer, 7);
     CHECK(event.rung == row.rung);
@@ -165,7 +158,7 @@ TEST_CASE("by hand: a session reset") {
   CHECK(job.outcome == Outcome::transport_disrupted);
   CHECK_FALSE(job.overdue);
   CHECK(peer.saw(Kind::lost, "asked for by hand"));
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) CHECK(peer.wire(cid).closes == 1);
+  for (const std::uint16_t cid : kBothConnections) CHECK(peer.wire(cid).closes == 1);
   peer.relogin();
   CHECK(peer.told() == Told{"session_reset success 2", "relogin success 2"});
   check_works(peer);
@@ -176,7 +169,7 @@ TEST_CASE("by hand: a tag that is no command's, and one whose command has ended"
   LadderPeer peer;
   Job& job = peer.queue(Direction::none, 0);
   const std::uint32_t itt = peer.take_command(job);
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   std::uint32_t id = 1;
   for (const std::uint32_t unknown : {itt, std::uint32_t{0}, kReservedTag, itt + 1}) {
     REQUIRE(peer.session.request_recovery({.id = id, .rung = Rung::abort_task, .itt = unknown}));
@@ -215,7 +208,7 @@ TEST_CASE("by hand: one after the other, in the order in which they were asked f
     CHECK(event_of(peer, id).lun == id);
   }
   CHECK(event_of(peer, 17).outcome == RungOutcome::not_found);
-  CHECK_FALSE(told_of(peer, 99));
+  CHECK(peer.told_of(99) == 0);
   CHECK(peer.silent());
 }
 
@@ -233,8 +226,7 @@ TEST_CASE("by hand: nothing is taken while the session is not logged in") {
   peer.session.teardown(peer.now);
   CHECK(peer.session.state() == SessionState::logging_out);
   CHECK_FALSE(peer.session.request_recovery(request));
-  const auto logout = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
-  peer.deliver(0, make_pdu(LogoutResponse{.itt = logout.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_logout();
   CHECK_FALSE(peer.session.request_recovery(request));
   Peer fresh;
   CHECK_FALSE(fresh.session.request_recovery(request));
@@ -257,8 +249,8 @@ TEST_CASE("by hand: those that wait, and the one under way, learn that the sessi
       peer.session.teardown(peer.now);
       const auto logout = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
       peer.answer(under_way, Result::complete);  // too late: what counts is the logout
-      CHECK_FALSE(told_of(peer, 1));
-      peer.deliver(0, make_pdu(LogoutResponse{.itt = logout.itt, .sequence = peer.status_sequence(0)}));
+      CHECK(peer.told_of(1) == 0);
+      peer.answer_logout(logout);
     } else {
       // The answer and the end of the connection come in one turn.
       peer.send(0, make_pdu(TaskManagementResponse{.itt = under_way.itt, .sequence = peer.status_sequence(0)}));
@@ -313,10 +305,8 @@ TEST_CASE("by hand: an abort of a command that the ladder climbs for next") {
 TEST_CASE(
     "by hand: a connection is dropped, and its session with it; the tasks come back, and the way back is told") {
   LadderPeer peer;
-  Job& job = peer.queue(Direction::none, 0);
-  peer.take_command(job);
-  Job& other = peer.queue(Direction::none, 0, kLun2);
-  peer.take_command(other);
+  Job& job = peer.hang();
+  Job& other = peer.hang(kLun2);
   CHECK_FALSE(peer.session.drop_connection(7, "by hand", peer.now));
   REQUIRE(peer.session.drop_connection(0, "by hand", peer.now));
   peer.pump();

@@ -27,11 +27,6 @@ std::uint64_t total(const Counts& counts) {
   return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
 }
 
-Bytes sense_segment(Bytes sense) {
-  sense.insert(sense.begin(), {0, static_cast<std::uint8_t>(sense.size())});
-  return sense;
-}
-
 }  // namespace
 
 TEST_CASE("counters: a number that is not in the table has the last place") {
@@ -53,7 +48,7 @@ TEST_CASE("counters: PDUs by opcode, over reconnects too") {
     peer.take(0, Opcode::data_out);
     ++data_out;
   }
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
 
   const ConnectionCounters& counters = peer.connection(0).counters();
@@ -90,7 +85,7 @@ TEST_CASE("counters: commands by opcode, status and sense key, with their durati
   Job& good = peer.queue(Direction::none, 0);
   const std::uint32_t first = peer.take_command(good);
   peer.advance(3 * kMillisecond);
-  peer.deliver(0, peer.response(0, first));
+  peer.respond(0, first);
   REQUIRE(good.outcome == Outcome::completed);
   CHECK(of(kStatuses, counters.statuses, scsi::Status::good) == 1);
   CHECK(counters.command_durations.count() == 1);
@@ -98,21 +93,18 @@ TEST_CASE("counters: commands by opcode, status and sense key, with their durati
 
   Job& bad = peer.queue(Direction::none, 0);
   const std::uint32_t second = peer.take_command(bad);
-  Bytes sense(18);
-  sense[0] = 0x70;
-  sense[2] = static_cast<std::uint8_t>(scsi::SenseKey::medium_error);
-  peer.deliver(0, peer.response(0, second, check_condition, sense_segment(sense)));
+  peer.respond(0, second, check_condition, sense_segment(scsi::SenseKey::medium_error, 0, 0));
   CHECK(of(kStatuses, counters.statuses, scsi::Status::check_condition) == 1);
   CHECK(counters.sense_keys[static_cast<std::size_t>(scsi::SenseKey::medium_error)] == 1);
 
   Job& unreadable = peer.queue(Direction::none, 0);
   const std::uint32_t third = peer.take_command(unreadable);
-  peer.deliver(0, peer.response(0, third, check_condition, sense_segment({0x33})));
+  peer.respond(0, third, check_condition, {0, 1, 0x33});
   CHECK(counters.sense_keys[SessionCounters::kSenseKeys] == 1);
 
   Job& strange = peer.queue(Direction::none, 0);
   const std::uint32_t fourth = peer.take_command(strange);
-  peer.deliver(0, peer.response(0, fourth, 0x7e));
+  peer.respond(0, fourth, 0x7e);
   CHECK(counters.statuses[kStatuses.kOther] == 1);
 
   CHECK(of(kSentCommands, counters.commands_by_opcode, good.cdb[0]) == 4);

@@ -15,16 +15,6 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-constexpr Micros kPingTimeout = 3 * kSecond;
-
-/// A ping costs three seconds; idle connections are left alone for so long that none is sent for that.
-SessionSettings asking(std::uint16_t connections = 1) {
-  auto settings = ladder_settings(connections);
-  settings.nop_interval = 1000 * kSecond;
-  settings.nop_timeout = kPingTimeout;
-  return settings;
-}
-
 /// The abort is there, in this very turn, and nothing was before it.
 void check_aborted_now(LadderPeer& peer, std::uint32_t itt, std::uint16_t cid = 0) {
   peer.pump();
@@ -107,7 +97,7 @@ TEST_CASE("deadline: each command has its own, and they are told of together") {
 }
 
 TEST_CASE("deadline: one that completes in time, or meanwhile, is nobody's matter") {
-  LadderPeer peer(asking());
+  LadderPeer peer(asking_settings());
   Job& job = peer.queue(Direction::none, 0);
   const std::uint32_t itt = peer.take_command(job);
   SUBCASE("in time") {
@@ -121,14 +111,14 @@ TEST_CASE("deadline: one that completes in time, or meanwhile, is nobody's matte
     peer.advance(kCommandTimeout + kPingTimeout - 1);
     CHECK(peer.pings == 1);
     peer.answers_pings = true;
-    peer.deliver(0, peer.response(0, itt));
+    peer.respond(0, itt);
     peer.answer_pings();
     CHECK(job.outcome == Outcome::completed);
     CHECK_FALSE(job.overdue);
     CHECK(peer.told().empty());
     return;
   }
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
   CHECK_FALSE(job.overdue);
   CHECK(peer.session.next_deadline() > peer.now + 900 * kSecond);  // only the next ping of an idle connection
@@ -139,7 +129,7 @@ TEST_CASE("deadline: one that completes in time, or meanwhile, is nobody's matte
 
 TEST_CASE("deadline: what arrives for a command gives it a whole time more") {
   for (const bool pings : {false, true}) {
-    LadderPeer peer(pings ? asking() : ladder_settings());
+    LadderPeer peer(pings ? asking_settings() : ladder_settings());
     Job& job = peer.queue(Direction::read, 3000);
     const std::uint32_t itt = peer.take_command(job);
     for (std::uint32_t i = 0; i < 3; ++i) {
@@ -194,7 +184,7 @@ TEST_CASE("deadline: so does what is sent for it") {
 
 TEST_CASE("deadline: with pings the connection is asked once, and the ladder begins when it has answered") {
   for (const Micros takes : {Micros{0}, kPingTimeout / 2}) {
-    LadderPeer peer(asking());
+    LadderPeer peer(asking_settings());
     peer.answers_pings = takes == 0;
     Job& job = peer.queue(Direction::none, 0);
     const std::uint32_t itt = peer.take_command(job);
@@ -220,7 +210,7 @@ TEST_CASE("deadline: with pings the connection is asked once, and the ladder beg
 }
 
 TEST_CASE("deadline: after progress the connection is asked again the next time") {
-  LadderPeer peer(asking());
+  LadderPeer peer(asking_settings());
   peer.answers_pings = false;
   Job& job = peer.queue(Direction::read, 3000);
   const std::uint32_t itt = peer.take_command(job);
@@ -240,7 +230,7 @@ TEST_CASE("deadline: after progress the connection is asked again the next time"
 }
 
 TEST_CASE("deadline: a ping that is in flight already is enough") {
-  auto settings = asking();
+  auto settings = asking_settings();
   settings.nop_interval = 10 * kSecond;
   settings.nop_timeout = 12 * kSecond;
   LadderPeer peer(settings);
@@ -263,7 +253,7 @@ TEST_CASE("deadline: a ping that is in flight already is enough") {
 }
 
 TEST_CASE("deadline: while older commands move the younger ones only wait in the target's queue") {
-  LadderPeer peer(asking());
+  LadderPeer peer(asking_settings());
   Job& older = peer.queue(Direction::read, 100'000);
   const std::uint32_t older_itt = peer.take_command(older);
   Job& younger = peer.queue(Direction::none, 0);
@@ -288,7 +278,7 @@ TEST_CASE("deadline: while older commands move the younger ones only wait in the
 }
 
 TEST_CASE("deadline: that younger commands move says nothing of the older one") {
-  LadderPeer peer(asking());
+  LadderPeer peer(asking_settings());
   Job& older = peer.queue(Direction::none, 0);
   const std::uint32_t older_itt = peer.take_command(older);
   Job& younger = peer.queue(Direction::read, 100'000);
@@ -320,7 +310,7 @@ TEST_CASE("deadline: without pings older commands are not looked at") {
 }
 
 TEST_CASE("deadline: a dead connection ends its commands before the ladder does") {
-  auto settings = asking(2);
+  auto settings = asking_settings(2);
   settings.nop_interval = kSecond;
   settings.nop_timeout = 3 * kSecond;
   LadderPeer peer(settings);
@@ -343,7 +333,7 @@ TEST_CASE("deadline: while the session is not logged in nobody looks") {
       peer.take(0, Opcode::logout_request);
       CHECK(peer.session.next_deadline() == peer.now + 15 * kSecond);
       peer.now += kCommandTimeout;
-      peer.deliver(0, peer.response(0, itt));  // the logout is not answered yet
+      peer.respond(0, itt);  // the logout is not answered yet
       CHECK(job.outcome == Outcome::completed);
       CHECK_FALSE(job.overdue);
     } else {
@@ -372,7 +362,7 @@ TEST_CASE("deadline: a command's time begins when it is sent") {
   peer.advance(15 * kSecond);
   CHECK(peer.silent());
   SUBCASE("its turn comes") {
-    peer.deliver(0, peer.response(0, itt));
+    peer.respond(0, itt);
     const std::uint32_t second = peer.take_command(waits);
     CHECK(peer.session.next_deadline() == peer.now + kCommandTimeout);
     peer.advance(kCommandTimeout - 1);

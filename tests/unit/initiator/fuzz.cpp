@@ -108,7 +108,7 @@ class Babbler {
         command(cid, pdu.as<ScsiCommandPdu>());
         return;
       case Opcode::nop_out:
-        if (itt != kReservedTag) peer_.send(cid, make_pdu(NopIn{.itt = itt, .sequence = peer_.status_sequence(cid)}));
+        if (itt != kReservedTag) peer_.send(cid, peer_.pong(cid, itt));
         return;
       case Opcode::logout_request:
         peer_.send(cid, make_pdu(LogoutResponse{.itt = itt, .sequence = peer_.status_sequence(cid)}));
@@ -159,9 +159,8 @@ TEST_CASE("fuzz: answers that are mangled, and babble between them") {
     const bool digests = random() % 4 == 0;
     if (digests) settings.header_digest = settings.data_digest = DigestOffer::prefer_crc32c;
     Peer peer(settings, random());
-    peer.keys.answers["InitialR2T"] = "Yes";
-    peer.keys.answers["ImmediateData"] = "No";
-    if (digests) peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+    peer.keys.solicited_only();
+    if (digests) peer.keys.with_digests();
     Babbler babbler(peer, random);
     peer.jobs.retry = true;
     peer.rx_chunk = 1 + random() % 4000;
@@ -179,7 +178,7 @@ TEST_CASE("fuzz: answers that are mangled, and babble between them") {
     losses += peer.session.counters().losses;
     // Peace: the next session works. (This one may wait for the rest of a PDU that never comes.)
     babbler.quiet = true;
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+    for (const std::uint16_t cid : kBothConnections) {
       if (peer.wire(cid).open) peer.disconnect(cid);
     }
     peer.pump();

@@ -30,7 +30,7 @@ TEST_CASE("held: a write that may be inside SCSI waits for a reset of its LUN in
   CHECK(request.lun == kLun1);
   Job& waits = peer.queue(Direction::none, 0, kLun1);
   Job& goes = peer.queue(Direction::none, 0, kLun2);
-  peer.deliver(0, peer.response(0, peer.take_command(goes)));
+  peer.serve(goes);
   CHECK(goes.outcome == Outcome::completed);
   CHECK(peer.silent());
   CHECK(write.finished == 0);
@@ -41,7 +41,7 @@ TEST_CASE("held: a write that may be inside SCSI waits for a reset of its LUN in
   CHECK(peer.last_told().cause == "writes were under way when the session was lost");
   CHECK(peer.last_told().proof == "session reinstated in portal group 1, and LOGICAL UNIT RESET completed");
   CHECK_FALSE(peer.saw(Event::unit_reset));  // nobody has done anything there in this session
-  peer.deliver(0, peer.response(0, peer.take_command(waits)));
+  peer.serve(waits);
   CHECK(waits.outcome == Outcome::completed);
   CHECK(peer.session.held_commands() == 0);
   peer.check_nothing_leaked();
@@ -168,8 +168,7 @@ TEST_CASE("held: several LUNs are reset one after the other, each before anythin
   auto request = peer.tmf(Function::logical_unit_reset);
   CHECK(request.lun == kLun1);
   Job& on_two = peer.queue(Direction::none, 0, kLun2);
-  Job& on_three = peer.queue(Direction::none, 0, kLun3);
-  peer.take_command(on_three);
+  peer.hang(kLun3);
   CHECK(peer.silent());
   peer.answer(request, Result::complete);
   check_came_back(*writes[0], Kind::reinstated_and_reset, 1);
@@ -240,7 +239,7 @@ TEST_CASE(
       // Another LUN works meanwhile: that is no progress where it matters.
       const auto request = peer.tmf(Function::logical_unit_reset);
       Job& other = peer.queue(Direction::none, 0, kLun2);
-      peer.deliver(0, peer.response(0, peer.take_command(other)));
+      peer.serve(other);
       CHECK(other.outcome == Outcome::completed);
       if (times_out) {
         peer.advance(kLuResetTimeout);

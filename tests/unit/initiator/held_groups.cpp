@@ -31,7 +31,7 @@ TEST_CASE("held: in another portal group a reset proves it for what was acknowle
   CHECK(unknown.finished == 0);
   // The LUN works on. A later reset there proves no more.
   Job& next = peer.queue(Direction::none, 0);
-  peer.deliver(0, peer.response(0, peer.take_command(next)));
+  peer.serve(next);
   CHECK(next.outcome == Outcome::completed);
   REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
   peer.answer(peer.tmf(Function::logical_unit_reset), Result::complete);
@@ -65,8 +65,7 @@ TEST_CASE("held: in another portal group a reset proves it for what was acknowle
   }
   SUBCASE("the end") {
     peer.session.teardown(peer.now);
-    const auto logout = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
-    peer.deliver(0, make_pdu(LogoutResponse{.itt = logout.itt, .sequence = peer.status_sequence(0)}));
+    peer.answer_logout();
     CHECK(unknown.finished == 1);
     CHECK(unknown.outcome == Outcome::path_lost);
     CHECK_FALSE(unknown.proof.has_value());
@@ -320,7 +319,7 @@ TEST_CASE("held: what is queued before the loss was told comes back with it") {
   Job& aware = peer.queue(Direction::none, 0);
   peer.relogin();
   CHECK(aware.finished == 0);
-  peer.deliver(0, peer.response(0, peer.take_command(aware)));
+  peer.serve(aware);
   CHECK(aware.outcome == Outcome::completed);
 }
 

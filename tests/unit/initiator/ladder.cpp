@@ -18,6 +18,13 @@ initiator::SessionSettings ladder_settings(std::uint16_t connections) {
   return settings;
 }
 
+initiator::SessionSettings asking_settings(std::uint16_t connections) {
+  auto settings = ladder_settings(connections);
+  settings.nop_interval = 1000 * proto::kSecond;
+  settings.nop_timeout = kPingTimeout;
+  return settings;
+}
+
 LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : Peer(std::move(settings)) {
   keys = std::move(with);
   on_pdu = [this](std::uint16_t cid, const Pdu& pdu) {
@@ -27,7 +34,7 @@ LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : P
         unanswered_pings.emplace_back(cid, pdu);
         return;
       }
-      send(cid, make_pdu(NopIn{.itt = pdu.as<NopOut>().itt, .sequence = status_sequence(cid)}));
+      send(cid, pong(cid, pdu.as<NopOut>().itt));
       return;
     }
     if (is_question(pdu)) {
@@ -45,7 +52,7 @@ LadderPeer::LadderPeer(initiator::SessionSettings settings, TargetKeys with) : P
 
 void LadderPeer::answer_pings() {
   for (const auto& [cid, ping] : std::exchange(unanswered_pings, {})) {
-    send(cid, make_pdu(NopIn{.itt = ping.as<NopOut>().itt, .sequence = status_sequence(cid)}));
+    send(cid, pong(cid, ping.as<NopOut>().itt));
   }
   pump();
 }
@@ -58,16 +65,38 @@ Job& LadderPeer::queue(Direction direction, std::uint32_t length, std::uint64_t 
 }
 
 std::uint32_t LadderPeer::take_command(Job& job, std::uint16_t cid) {
-  const auto command = take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
+  const ScsiCommandPdu command = take_command(cid);
   CHECK(command.lun == job.lun);
-  exp_cmd_sn = command.cmd_sn + 1;
   return command.itt;
 }
 
 Job& LadderPeer::hang(std::uint64_t lun, std::uint16_t cid) {
-  Job& job = queue(Direction::none, 0, lun);
+  return hang(Direction::none, 0, lun, cid);
+}
+
+Job& LadderPeer::hang(Direction direction, std::uint32_t length, std::uint64_t lun, std::uint16_t cid) {
+  Job& job = queue(direction, length, lun);
   take_command(job, cid);
   return job;
+}
+
+void LadderPeer::work(std::uint64_t lun) {
+  Job& job = queue(Direction::none, 0, lun);
+  serve(job);
+  REQUIRE(job.outcome == initiator::Outcome::completed);
+}
+
+proto::Micros LadderPeer::log_in_again() {
+  const proto::Micros begin = now;
+  for (int steps = 0; session.state() != initiator::SessionState::logged_in; ++steps) {
+    REQUIRE(steps < 1000);
+    if (wire(0).open) {
+      login(0);
+    } else {
+      advance(10 * proto::kMillisecond);
+    }
+  }
+  return now - begin;
 }
 
 TaskManagementRequest LadderPeer::tmf(std::uint16_t cid) {
@@ -105,11 +134,6 @@ void LadderPeer::answer(const TaskManagementRequest& request, TaskManagementResu
           make_pdu(TaskManagementResponse{.response = result, .itt = request.itt, .sequence = status_sequence(cid)}));
 }
 
-void LadderPeer::reject(const Pdu& pdu, RejectReason reason, std::uint16_t cid) {
-  deliver(cid, make_pdu(Reject{.reason = reason, .sequence = status_sequence(cid)},
-                        Bytes(pdu.bhs.begin(), pdu.bhs.end())));
-}
-
 bool LadderPeer::silent() {
   pump();
   for (std::uint16_t cid = 0; cid < session.connection_count(); ++cid) {
@@ -123,10 +147,6 @@ std::uint16_t LadderPeer::busy() {
   std::uint16_t cid = 0;
   while (idle(cid)) ++cid;
   return cid;
-}
-
-void LadderPeer::acknowledge(std::uint16_t cid) {
-  deliver(cid, make_pdu(NopIn{.sequence = plain_sequence(cid)}));
 }
 
 std::vector<std::string> LadderPeer::told() {

@@ -17,6 +17,10 @@ inline constexpr proto::Micros kAbortTimeout = 5 * proto::kSecond;
 inline constexpr proto::Micros kLuResetTimeout = 7 * proto::kSecond;
 inline constexpr proto::Micros kTargetResetTimeout = 9 * proto::kSecond;
 initiator::SessionSettings ladder_settings(std::uint16_t connections = 1);
+/// The same, with pings where the ladder asks for them: idle connections are left alone for so long that none is sent
+/// for that.
+inline constexpr proto::Micros kPingTimeout = 2 * proto::kSecond;
+initiator::SessionSettings asking_settings(std::uint16_t connections = 1);
 
 /// A Peer with words for what the escalation ladder says and hears.
 class LadderPeer : public Peer {
@@ -40,7 +44,15 @@ class LadderPeer : public Peer {
   /// The same, sent: the target has it, and acknowledges it with the next PDU that it sends. `cid`: where it must
   /// come.
   std::uint32_t take_command(Job& job, std::uint16_t cid = 0);
+  using Peer::take_command;
+  /// The same, and answered.
+  void serve(Job& job, std::uint16_t cid = 0, std::uint8_t status = 0) {
+    respond(cid, take_command(job, cid), status);
+  }
+  /// One command gets through.
+  void work(std::uint64_t lun = kLun1);
   Job& hang(std::uint64_t lun = kLun1, std::uint16_t cid = 0);
+  Job& hang(initiator::Direction direction, std::uint32_t length, std::uint64_t lun = kLun1, std::uint16_t cid = 0);
   /// Lets the tasks under way become overdue.
   void overdue() { advance(kCommandTimeout); }
 
@@ -52,14 +64,13 @@ class LadderPeer : public Peer {
   proto::iscsi::TaskManagementRequest climb_to(initiator::Rung rung);
   void answer(const proto::iscsi::TaskManagementRequest& request, proto::iscsi::TaskManagementResult result,
               std::uint16_t cid = 0);
-  void reject(const Pdu& pdu, proto::iscsi::RejectReason reason, std::uint16_t cid = 0);
   /// Nothing of the initiator's waits on any connection.
   bool silent();
   /// The first connection on which something waits.
   std::uint16_t busy();
 
-  /// The news of the window, and of what has arrived.
-  void acknowledge(std::uint16_t cid = 0);
+  /// Until the session is there again; returns how long that took.
+  proto::Micros log_in_again();
 
   /// The RecoveryEvents since the last call, as "rung outcome tasks".
   std::vector<std::string> told();

@@ -13,21 +13,17 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-constexpr auto kPingTimeout = 2 * kSecond;
-
-/// Pings only where the ladder asks for them.
-SessionSettings asking(std::uint16_t connections) {
-  auto settings = ladder_settings(connections);
-  settings.nop_interval = 1000 * kSecond;
-  settings.nop_timeout = kPingTimeout;
-  return settings;
-}
-
 /// A command on this connection that the target has not acknowledged.
 std::uint32_t unacknowledged(LadderPeer& peer, Job& job, std::uint16_t cid) {
   const auto command = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
   CHECK(command.lun == job.lun);
   return command.itt;
+}
+
+Job& on_its_way(LadderPeer& peer, std::uint64_t lun, std::uint16_t cid) {
+  Job& job = peer.queue(Direction::none, 0, lun);
+  unacknowledged(peer, job, cid);
+  return job;
 }
 
 RecoveryRequest reset_of(std::uint64_t lun) {
@@ -67,7 +63,7 @@ TEST_CASE("connections: ABORT TASK goes the way of its task") {
 }
 
 TEST_CASE("connections: a reset goes where the target was heard last, and covers its tasks on all of them") {
-  LadderPeer peer(asking(3));
+  LadderPeer peer(asking_settings(3));
   Job* jobs[6];
   std::uint32_t itt[6];
   for (std::uint16_t i = 0; i < 6; ++i) {
@@ -86,11 +82,11 @@ TEST_CASE("connections: a reset goes where the target was heard last, and covers
     const auto cid = static_cast<std::uint16_t>(i % 3);
     peer.deliver(cid, peer.data_in(cid, itt[i], 0, 0, Bytes(100'000), false));
     peer.deliver(cid, peer.data_in(cid, itt[i], 1, 100'000, Bytes(100'000), true));
-    peer.deliver(cid, peer.response(cid, itt[i]));
+    peer.respond(cid, itt[i]);
     CHECK(jobs[i]->outcome == Outcome::completed);
     Job& more = peer.queue(Direction::none, 0, kLun2);
     const std::uint16_t to = peer.busy();
-    peer.deliver(to, peer.response(to, peer.take_command(more, to)));
+    peer.serve(more, to);
     CHECK(more.outcome == Outcome::completed);
   }
   Job& held = peer.queue(Direction::none, 0, kLun1);
@@ -101,7 +97,7 @@ TEST_CASE("connections: a reset goes where the target was heard last, and covers
   CHECK(peer.told() == Told{"lu_reset success 3"});
   CHECK(peer.last_told().cid == 2);
   const std::uint16_t cid = peer.busy();
-  peer.deliver(cid, peer.response(cid, peer.take_command(held, cid)));
+  peer.serve(held, cid);
   CHECK(held.outcome == Outcome::completed);
   CHECK(peer.session.counters().late_answers == 0);
   peer.check_nothing_leaked();
@@ -127,11 +123,9 @@ TEST_CASE("connections: an answer on another connection than the function's cost
 }
 
 TEST_CASE("connections: a reset waits for what is on its way over another connection") {
-  LadderPeer peer(asking(2));
-  Job& first = peer.queue(Direction::none, 0);
-  unacknowledged(peer, first, 0);
-  Job& second = peer.queue(Direction::none, 0);
-  unacknowledged(peer, second, 1);
+  LadderPeer peer(asking_settings(2));
+  Job& first = on_its_way(peer, kLun1, 0);
+  Job& second = on_its_way(peer, kLun1, 1);
   hear(peer, 0);
   peer.answers_pings = false;
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
@@ -164,17 +158,15 @@ TEST_CASE("connections: a reset waits for what is on its way over another connec
   CHECK(second.proof->group() == 1);
   CHECK(peer.pings == 1);  // asked once
   const std::uint16_t cid = peer.busy();
-  peer.deliver(cid, peer.response(cid, peer.take_command(held, cid)));
+  peer.serve(held, cid);
   CHECK(held.outcome == Outcome::completed);
   CHECK(held.proof->kind() == Proof::Kind::answered);
 }
 
 TEST_CASE("connections: what has arrived is covered, though the target cannot acknowledge it yet") {
-  LadderPeer peer(asking(2));
-  Job& elsewhere = peer.queue(Direction::none, 0, kLun2);
-  unacknowledged(peer, elsewhere, 0);  // on its way still, ahead of the reset
-  Job& behind = peer.queue(Direction::none, 0, kLun1);
-  unacknowledged(peer, behind, 1);
+  LadderPeer peer(asking_settings(2));
+  Job& elsewhere = on_its_way(peer, kLun2, 0);  // on its way still, ahead of the reset
+  Job& behind = on_its_way(peer, kLun1, 1);
   hear(peer, 0);
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
   const auto request = peer.tmf(Function::logical_unit_reset, 0);
@@ -186,9 +178,8 @@ TEST_CASE("connections: what has arrived is covered, though the target cannot ac
 }
 
 TEST_CASE("connections: what a reset waits for may end of itself") {
-  LadderPeer peer(asking(2));
-  Job& first = peer.queue(Direction::none, 0);
-  unacknowledged(peer, first, 0);
+  LadderPeer peer(asking_settings(2));
+  Job& first = on_its_way(peer, kLun1, 0);
   Job& second = peer.queue(Direction::none, 0);
   const std::uint32_t second_itt = unacknowledged(peer, second, 1);
   hear(peer, 0);
@@ -196,7 +187,7 @@ TEST_CASE("connections: what a reset waits for may end of itself") {
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
   CHECK(peer.silent());
   peer.now += 1;
-  peer.deliver(1, peer.response(1, second_itt));
+  peer.respond(1, second_itt);
   CHECK(second.outcome == Outcome::completed);
   peer.answer(peer.tmf(Function::logical_unit_reset, 0), Result::complete);
   CHECK(peer.told() == Told{"lu_reset success 1"});
@@ -209,11 +200,9 @@ TEST_CASE("connections: what a reset waits for may end of itself") {
 TEST_CASE("connections: a round that is not answered in time costs the session its connections") {
   for (const bool by_hand : {true, false}) {
     CAPTURE(by_hand);
-    LadderPeer peer(asking(2));
-    Job& here = peer.queue(Direction::read, 1000);
-    peer.take_command(here, 0);
-    Job& there = peer.queue(Direction::write, 1000);
-    peer.take_command(there, 1);
+    LadderPeer peer(asking_settings(2));
+    Job& here = peer.hang(Direction::read, 1000);
+    Job& there = peer.hang(Direction::write, 1000, kLun1, 1);
     if (by_hand) {
       hear(peer, 0);
       peer.answers_pings = false;
@@ -238,11 +227,10 @@ TEST_CASE("connections: a round that is not answered in time costs the session i
 }
 
 TEST_CASE("connections: a ping that is under way already does not count, nor does the answer to another round") {
-  auto settings = asking(2);
+  auto settings = asking_settings(2);
   settings.nop_interval = 3 * kSecond;
   LadderPeer peer(settings);
-  Job& job = peer.queue(Direction::write, 1000);
-  peer.take_command(job, 0);
+  Job& job = peer.hang(Direction::write, 1000);
   peer.acknowledge(0);
   peer.answers_pings = false;
   peer.advance(3 * kSecond);
@@ -264,12 +252,10 @@ TEST_CASE("connections: a ping that is under way already does not count, nor doe
 }
 
 TEST_CASE("connections: a reset asks anew each time, and only those that carry what it is about") {
-  LadderPeer peer(asking(3));
-  Job& job = peer.queue(Direction::read, 1000);
-  peer.take_command(job, 0);
-  Job& other = peer.queue(Direction::read, 1000, kLun2);
-  peer.take_command(other, 1);
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.acknowledge(cid);
+  LadderPeer peer(asking_settings(3));
+  Job& job = peer.hang(Direction::read, 1000);
+  Job& other = peer.hang(Direction::read, 1000, kLun2, 1);
+  for (const std::uint16_t cid : kBothConnections) peer.acknowledge(cid);
   peer.answers_pings = false;
   for (std::uint32_t round = 1; round <= 2; ++round) {
     hear(peer, 2);
@@ -292,11 +278,9 @@ TEST_CASE("connections: a reset asks anew each time, and only those that carry w
 }
 
 TEST_CASE("connections: a command missing in between is waited for, too") {
-  LadderPeer peer(asking(2));
-  Job& other = peer.queue(Direction::none, 0, kLun2);
-  unacknowledged(peer, other, 0);  // CmdSN 1, to another LUN, on its way
-  Job& behind = peer.queue(Direction::none, 0, kLun1);
-  unacknowledged(peer, behind, 1);  // CmdSN 2: may be parked at the target until 1 comes
+  LadderPeer peer(asking_settings(2));
+  on_its_way(peer, kLun2, 0);                // CmdSN 1, to another LUN, on its way
+  Job& behind = on_its_way(peer, kLun1, 1);  // CmdSN 2: may be parked at the target until 1 comes
   hear(peer, 1);
   peer.answers_pings = false;
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
@@ -320,7 +304,7 @@ TEST_CASE("connections: a command missing in between is waited for, too") {
 
 TEST_CASE("connections: with one connection all that went before is covered, acknowledged or not") {
   for (const bool pings : {true, false}) {
-    LadderPeer peer(pings ? asking(1) : ladder_settings(1));
+    LadderPeer peer(pings ? asking_settings(1) : ladder_settings(1));
     Job* jobs[3];
     for (auto& job : jobs) {
       job = &peer.queue(Direction::none, 0);
@@ -337,10 +321,8 @@ TEST_CASE("connections: with one connection all that went before is covered, ack
 
 TEST_CASE("connections: without pings a reset by hand that others concern proves nothing, and says so") {
   LadderPeer peer(2);
-  Job& first = peer.queue(Direction::none, 0);
-  peer.take_command(first, 0);
-  Job& second = peer.queue(Direction::none, 0);
-  peer.take_command(second, 1);
+  Job& first = peer.hang();
+  Job& second = peer.hang(kLun1, 1);
   hear(peer, 0);
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
   const std::uint16_t cid = peer.busy();
@@ -354,8 +336,7 @@ TEST_CASE("connections: without pings a reset by hand that others concern proves
 
 TEST_CASE("connections: without pings a reset goes where its tasks are, if that is one connection") {
   LadderPeer peer(3);
-  Job& first = peer.queue(Direction::none, 0);
-  peer.take_command(first, 0);
+  Job& first = peer.hang();
   hear(peer, 2);
   REQUIRE(peer.session.request_recovery(reset_of(kLun1)));
   peer.answer(peer.tmf(Function::logical_unit_reset, 0), Result::complete);
@@ -366,10 +347,8 @@ TEST_CASE("connections: without pings a reset goes where its tasks are, if that 
 
 TEST_CASE("connections: without pings the ladder drops the session instead of a reset that proves nothing") {
   LadderPeer peer(2);
-  Job& first = peer.queue(Direction::read, 1000);
-  peer.take_command(first, 0);
-  Job& second = peer.queue(Direction::write, 1000);
-  peer.take_command(second, 1);
+  Job& first = peer.hang(Direction::read, 1000);
+  Job& second = peer.hang(Direction::write, 1000, kLun1, 1);
   peer.overdue();
   peer.told();
   peer.answer(peer.tmf(Function::abort_task, 0), Result::rejected);
@@ -381,11 +360,10 @@ TEST_CASE("connections: without pings the ladder drops the session instead of a 
 }
 
 TEST_CASE("connections: an abort does not wait, nor ask") {
-  LadderPeer peer(asking(2));
+  LadderPeer peer(asking_settings(2));
   Job& first = peer.queue(Direction::none, 0);
   const std::uint32_t itt = unacknowledged(peer, first, 0);
-  Job& second = peer.queue(Direction::none, 0);
-  unacknowledged(peer, second, 1);
+  Job& second = on_its_way(peer, kLun1, 1);
   REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::abort_task, .itt = itt}));
   peer.answer(peer.tmf(Function::abort_task), Result::complete);
   CHECK(first.outcome == Outcome::aborted);
@@ -395,7 +373,7 @@ TEST_CASE("connections: an abort does not wait, nor ask") {
 
 TEST_CASE("connections: under load a LUN is reset once, not for ever") {
   // A target that ends with a reset whatever has arrived, acknowledged or not, and tells of arrivals late.
-  LadderPeer peer(asking(4));
+  LadderPeer peer(asking_settings(4));
   for (int round = 0; round < 20; ++round) {
     std::vector<Job*> jobs;
     for (int i = 0; i < 8; ++i) jobs.push_back(&peer.queue(Direction::read, 100'000, kLun1));

@@ -86,7 +86,7 @@ const Script kScripts[] = {
 
 std::vector<Cut> cuts_of(Peer& peer) {
   std::vector<Cut> cuts;
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+  for (const std::uint16_t cid : kBothConnections) {
     for (const bool sent : {true, false}) {
       std::uint64_t last = 0;
       for (const std::uint64_t at : sent ? peer.wire(cid).sent_marks : peer.wire(cid).received_marks) {
@@ -118,11 +118,11 @@ std::vector<Cut> run_script(const Script& script, const Cut& cut) {
   settings.queue_depth = 16;
   settings.nop_interval = 8 * kSecond;
   settings.nop_timeout = 3 * kSecond;
-  settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
+  require_digests(settings);
   Peer peer(settings);
   ModelTarget target(peer, 7);
   peer.keys = target.keys(2);
-  peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+  peer.keys.with_digests();
   peer.jobs.retry = true;
   peer.tx_chunk = peer.rx_chunk = 1500;
   target.late_answers = 2;

@@ -40,20 +40,6 @@ struct Treacherous : LadderPeer {
     overdue();
     return rungs();
   }
-  void work(std::uint64_t lun = kLun1) {
-    Job& job = queue(Direction::none, 0, lun);
-    deliver(0, response(0, take_command(job)));
-    REQUIRE(job.outcome == Outcome::completed);
-  }
-  void back() {
-    while (session.state() != SessionState::logged_in) {
-      if (wire(0).open) {
-        login(0);
-      } else {
-        advance(10 * kMillisecond);
-      }
-    }
-  }
 };
 
 }  // namespace
@@ -69,7 +55,7 @@ TEST_CASE("memory: each climb of a command that hangs for ever begins one higher
   peer.hang_again(job);
   CHECK(peer.session.counters().losses == 1);
   CHECK(job.finished == 4);
-  peer.back();
+  peer.log_in_again();
   // There is nothing above that.
   peer.hang_again(job);
   CHECK(peer.session.counters().losses == 2);
@@ -145,12 +131,12 @@ TEST_CASE("memory: no progress is what was sent before the rung, what fails, wha
   SUBCASE("what looks") {
     Job& look = peer.queue(Direction::none, 0);
     look.looks = true;
-    peer.deliver(0, peer.response(0, peer.take_command(look)));
+    peer.serve(look);
     REQUIRE(look.outcome == Outcome::completed);
   }
   SUBCASE("what fails") {
     Job& busy = peer.queue(Direction::none, 0);
-    peer.deliver(0, peer.response(0, peer.take_command(busy), 8));
+    peer.serve(busy, 0, 8);
     REQUIRE(busy.outcome == Outcome::completed);
   }
   SUBCASE("another LUN") {
@@ -173,7 +159,7 @@ TEST_CASE("memory: a LUN that nothing helps leaves the others of its session in 
   for (int i = 0; i < 3; ++i) all += peer.hang_again(job);
   CHECK(all == "AUW");
   CHECK(peer.session.counters().losses == 1);
-  peer.back();
+  peer.log_in_again();
   peer.work(kLun2);
   for (int i = 0; i < 10; ++i) CHECK(peer.hang_again(job) == "A");
   CHECK(peer.session.counters().losses == 1);
@@ -232,7 +218,7 @@ TEST_CASE("verification: a LUN that answers no TEST UNIT READY after a rung is c
   CHECK(peer.session.counters().losses == 1);
   CHECK(peer.questions == 3);
   peer.answers_questions = true;
-  peer.back();
+  peer.log_in_again();
   check_works(peer);
   peer.check_nothing_leaked();
 }
@@ -245,7 +231,7 @@ TEST_CASE("verification: any answer will do, of whatever was sent after the rung
   CHECK(peer.rungs() == "A");
   peer.advance(kSecond);
   Job& after = peer.queue(Direction::none, 0);
-  peer.deliver(0, peer.response(0, peer.take_command(after), 8));
+  peer.serve(after, 0, 8);
   REQUIRE(after.outcome == Outcome::completed);
   peer.advance(2 * kAbortTimeout);
   CHECK(peer.rungs().empty());
@@ -267,8 +253,8 @@ TEST_CASE("verification: a LUN that was reset is given nothing before it has ans
   peer.advance(kSecond);
   CHECK(peer.silent());
   const auto& task = *peer.session.running().front();
-  peer.deliver(0, peer.response(0, task.itt));
-  peer.deliver(0, peer.response(0, peer.take_command(same)));
+  peer.respond(0, task.itt);
+  peer.serve(same);
   CHECK(same.outcome == Outcome::completed);
   peer.check_nothing_leaked();
 }
@@ -286,7 +272,7 @@ TEST_CASE("verification: what the LUN says by the way is passed on") {
   sense[4] = 6;  // UNIT ATTENTION
   sense[9] = 10;
   sense[14] = 0x29;
-  peer.deliver(0, peer.response(0, peer.session.running().front()->itt, 2, sense));
+  peer.respond(0, peer.session.running().front()->itt, 2, sense);
   REQUIRE(peer.count(Event::unit_answer) == 1);
   const auto event = std::ranges::find(peer.events, Event::unit_answer, &SessionEvent::kind);
   CHECK(event->lun == kLun1);
@@ -303,7 +289,7 @@ TEST_CASE("verification: the session is lost meanwhile, and the rung is told onc
   CHECK(peer.rungs() == "A");
   peer.disconnect(0);
   peer.answers_questions = true;
-  peer.back();
+  peer.log_in_again();
   CHECK(peer.told() == Told{"timeout success 1", "abort_task success 1", "relogin success 1"});
   check_works(peer);
   peer.check_nothing_leaked();

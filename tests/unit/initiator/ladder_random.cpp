@@ -45,7 +45,7 @@ class Storm {
     target_.lags = below(2) == 0;
     peer_.keys = target_.keys(connections_);
     peer_.keys.max_recv = 4096;
-    if (digests_) peer_.keys.answers["HeaderDigest"] = peer_.keys.answers["DataDigest"] = "CRC32C";
+    if (digests_) peer_.keys.with_digests();
     peer_.tx_chunk = 500 + below(60'000);
     peer_.rx_chunk = 500 + below(60'000);
     peer_.jobs.retry = true;
@@ -81,7 +81,7 @@ class Storm {
     settings.queue_depth = static_cast<std::uint16_t>(1 + below(30));
     settings.fast_abort = below(2) == 0;
     digests_ = below(3) == 0;
-    if (digests_) settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
+    if (digests_) require_digests(settings);
     if (below(4) != 0) settings.nop_interval = static_cast<nbdgw::proto::Micros>(1 + below(9)) * kSecond;
     settings.nop_timeout = static_cast<nbdgw::proto::Micros>(1 + below(5)) * kSecond;
     return settings;
@@ -184,8 +184,7 @@ class Storm {
     }
     peer_.check_nothing_leaked();
     for (std::uint32_t id = 1; id < next_id_; ++id) {  // each told, once
-      CHECK(std::count_if(peer_.recovery_events.begin(), peer_.recovery_events.end(),
-                          [&](const RecoveryEvent& event) { return event.request_id == id; }) == 1);
+      CHECK(peer_.told_of(id) == 1);
     }
   }
 

@@ -21,12 +21,10 @@ using Result = TaskManagementResult;
 
 namespace {
 
-constexpr auto kPingTimeout = 2 * kSecond;
-
 /// A command on a rung. On connection 0 it is the write `job`, overdue; on connection 1 there are `sibling`, a read
 /// of the same LUN, and `other`, a command of another LUN.
 struct Rig : LadderPeer {
-  Rig() : LadderPeer(with_pings(), solicited_only()) {
+  Rig() : LadderPeer(asking_settings(2), TargetKeys().solicited_only()) {
     job = &queue(Direction::write, 100'000);
     itt = take_command(*job, 0);
     sibling = &queue(Direction::read, 100'000);
@@ -37,26 +35,13 @@ struct Rig : LadderPeer {
     acknowledge(1);
     acknowledge(0);
   }
-  static SessionSettings with_pings() {
-    auto settings = ladder_settings(2);
-    settings.nop_interval = 1000 * kSecond;
-    settings.nop_timeout = kPingTimeout;
-    return settings;
-  }
-  static TargetKeys solicited_only() {
-    TargetKeys keys;
-    keys.answers["ImmediateData"] = "No";
-    keys.answers["InitialR2T"] = "Yes";
-    return keys;
-  }
-
   /// Only the write becomes overdue.
   void only_job_overdue() {
     advance(kCommandTimeout - kSecond);
     deliver(1, data_in(1, sibling_itt, 0, 0, Bytes(10), false));
     Job& last = queue(Direction::none, 0, kLun2);
     const std::uint16_t cid = busy();
-    deliver(other_cid, response(other_cid, other_itt));
+    respond(other_cid, other_itt);
     other = &last;
     other_cid = cid;
     other_itt = take_command(last, cid);
@@ -117,21 +102,14 @@ const Event kEvents[] = {
     {"time passes", [](Rig& s) { s.advance(kTargetResetTimeout); }},
     {"disconnect 0", [](Rig& s) { s.disconnect(0); }},
     {"disconnect 1", [](Rig& s) { s.disconnect(1); }},
-    {"command ends", [](Rig& s) { s.deliver(0, s.response(0, s.itt, 8)); }},
+    {"command ends", [](Rig& s) { s.respond(0, s.itt, 8); }},
     {"R2T", [](Rig& s) { s.deliver(0, s.r2t(0, s.itt, 0, 0, 1000, 5)); }},
-    {"sibling ends", [](Rig& s) { s.deliver(1, s.response(1, s.sibling_itt, 8)); }},
+    {"sibling ends", [](Rig& s) { s.respond(1, s.sibling_itt, 8); }},
     {"command rejected",
      [](Rig& s) { s.reject(make_pdu(ScsiCommandPdu{.itt = s.itt}), RejectReason::protocol_error); }},
     {"teardown", [](Rig& s) { s.session.teardown(s.now); }},
-    {"asked to log out",
-     [](Rig& s) {
-       s.deliver(0, make_pdu(AsyncMessage{.sequence = s.status_sequence(0), .event = AsyncEvent::logout_request}));
-     }},
-    {"asked to drop",
-     [](Rig& s) {
-       s.deliver(0,
-                 make_pdu(AsyncMessage{.sequence = s.status_sequence(0), .event = AsyncEvent::drop_all_connections}));
-     }},
+    {"asked to log out", [](Rig& s) { s.deliver(0, s.async_message(0, AsyncEvent::logout_request)); }},
+    {"asked to drop", [](Rig& s) { s.deliver(0, s.async_message(0, AsyncEvent::drop_all_connections)); }},
     {"abort by hand", [](Rig& s) { s.ask({.id = 50, .rung = Rung::abort_task, .itt = s.itt}); }},
     {"LU reset by hand", [](Rig& s) { s.ask({.id = 50, .rung = Rung::lu_reset, .lun = kLun1}); }},
     {"session reset by hand", [](Rig& s) { s.ask({.id = 50, .rung = Rung::session_reset}); }},
@@ -164,7 +142,7 @@ std::string outcome(Rig& rig) {
       out = "X";
   }
   char function = '-';
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+  for (const std::uint16_t cid : kBothConnections) {
     for (const Pdu& pdu : rig.wire(cid).inbox) {
       if (pdu.opcode() != Opcode::task_management_request) continue;
       CHECK(function == '-');
@@ -190,10 +168,7 @@ const Row kRows[] = {
                               "L-pc", "L-bp", "O-pp", "O-pp", "X-pd", "LApp", "LUpp", "X-pd", "L-pp", "L-pp"}},
     {"abort, without room",
      [](Rig& s) {
-       s.wire(0).takes = false;
-       for (std::uint32_t i = 0; i < SendQueue::kMaxPdus + SendQueue::kManagementPdus; ++i) {
-         s.deliver(0, make_pdu(NopIn{.ttt = i, .sequence = s.plain_sequence(0)}));
-       }
+       s.block(0);
        s.only_job_overdue();
      },
      {"X-pd", "X-pd", "X-pd", "X-pd", "X-pd", "X-pd", "X-pd", "X-pd", "L-cp", "L-pp",
@@ -212,7 +187,7 @@ const Row kRows[] = {
      [](Rig& s) {
        s.climb(Rung::abort_task);
        // Over each connection a command is on its way, of which nothing is known yet.
-       for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+       for (const std::uint16_t cid : kBothConnections) {
          s.queue(Direction::read, 1000);
          REQUIRE(s.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>().lun == kLun1);
        }
@@ -250,7 +225,7 @@ void converge(Rig& rig, bool ends) {
   rig.keys = target.keys(2);
   for (const std::uint32_t itt : {rig.itt, rig.sibling_itt, rig.other_itt}) target.ignore(itt);
   rig.exp_cmd_sn = rig.next_cmd_sn;
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+  for (const std::uint16_t cid : kBothConnections) {
     for (const Pdu& pdu : std::exchange(rig.wire(cid).inbox, {})) {
       if (pdu.opcode() == Opcode::scsi_command || pdu.opcode() == Opcode::data_out) continue;
       if (rig.wire(cid).open) rig.on_pdu(cid, pdu);
@@ -275,9 +250,7 @@ void converge(Rig& rig, bool ends) {
   }
   rig.check_nothing_leaked();
   for (const std::uint32_t id : rig.ids) {
-    CHECK(std::count_if(rig.recovery_events.begin(), rig.recovery_events.end(), [&](const RecoveryEvent& event) {
-            return event.request_id == id;
-          }) == std::count(rig.ids.begin(), rig.ids.end(), id));
+    CHECK(rig.told_of(id) == static_cast<std::size_t>(std::count(rig.ids.begin(), rig.ids.end(), id)));
   }
 }
 

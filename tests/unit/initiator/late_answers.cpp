@@ -15,33 +15,24 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-TargetKeys solicited_only(bool digests) {
+TargetKeys keys_with(bool digests) {
   TargetKeys keys;
-  keys.answers["ImmediateData"] = "No";
-  keys.answers["InitialR2T"] = "Yes";
-  if (digests) keys.answers["HeaderDigest"] = keys.answers["DataDigest"] = "CRC32C";
-  return keys;
+  keys.solicited_only();
+  return digests ? keys.with_digests() : keys;
 }
 
-SessionSettings two_connections(bool digests) {
-  auto settings = ladder_settings(2);
-  if (digests) settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
-  return settings;
-}
-
-/// Pings only where a reset asks for them.
-SessionSettings asking(bool digests) {
-  auto settings = two_connections(digests);
-  settings.nop_interval = 1000 * kSecond;
+SessionSettings settings_with(bool digests) {
+  auto settings = asking_settings(2);
+  if (digests) require_digests(settings);
   return settings;
 }
 
 /// On each of two connections a read and a write that hang; then the LUN is reset, over connection 0, and the tasks
 /// are handed back.
 struct AfterReset : LadderPeer {
-  explicit AfterReset(bool digests = false) : LadderPeer(asking(digests), solicited_only(digests)) {
+  explicit AfterReset(bool digests = false) : LadderPeer(settings_with(digests), keys_with(digests)) {
     for (const Direction direction : {Direction::read, Direction::write}) {
-      for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+      for (const std::uint16_t cid : kBothConnections) {
         jobs_there.push_back(&queue(direction, 200'000));
         (direction == Direction::read ? read : write)[cid] = take_command(*jobs_there.back(), cid);
       }
@@ -99,7 +90,7 @@ TEST_CASE("late answers: ignored and counted, on each connection, in pieces of a
   for (const Late& late : kLate) {
     for (const bool digests : {false, true}) {
       for (const std::size_t chunk : {std::size_t{1} << 16, std::size_t{1500}, std::size_t{1}}) {
-        for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+        for (const std::uint16_t cid : kBothConnections) {
           const std::string name = late.name;
           CAPTURE(name);
           CAPTURE(digests);
@@ -116,12 +107,12 @@ TEST_CASE("late answers: ignored and counted, on each connection, in pieces of a
           CHECK(peer.silent());  // no Data-Out for the R2T above all
           // Its StatSN counts: the next answer is in sequence, and acknowledges it.
           CHECK(peer.wire(cid).stat_sn == before + (late.has_status ? 1 : 0));
-          peer.deliver(cid, make_pdu(NopIn{.ttt = 1, .sequence = peer.plain_sequence(cid)}));
+          peer.deliver(cid, peer.ping(cid, 1));
           CHECK(peer.take(cid, Opcode::nop_out).as<NopOut>().exp_stat_sn == peer.wire(cid).stat_sn);
           Job& job = peer.queue(Direction::none, 0);
           peer.pump();
           const std::uint16_t to = peer.idle(0) ? 1 : 0;
-          peer.deliver(to, peer.response(to, peer.take_command(job, to)));
+          peer.serve(job, to);
           CHECK(job.outcome == Outcome::completed);
           CHECK(peer.session.counters().losses == 0);
           peer.check_nothing_leaked();
@@ -138,8 +129,8 @@ TEST_CASE("late answers: all of them, one after the other, and the window moves 
   peer.deliver(0, peer.r2t(0, peer.write[0], 0, 0, 1000, 1));
   peer.deliver(0, peer.r2t(0, peer.write[0], 1, 1000, 1000, 2));
   peer.window = 1000;
-  peer.deliver(0, peer.response(0, peer.read[0]));
-  peer.deliver(0, peer.response(0, peer.write[0]));
+  peer.respond(0, peer.read[0]);
+  peer.respond(0, peer.write[0]);
   CHECK(peer.session.counters().late_answers == 6);
   for (int i = 0; i < 30; ++i) peer.queue(Direction::none, 0);
   peer.pump();
@@ -152,7 +143,7 @@ TEST_CASE("late answers: a status that comes twice, or is followed by more, cost
     CAPTURE(again);
     AfterReset peer;
     const std::uint32_t itt = again == 2 ? peer.write[1] : peer.read[1];
-    peer.deliver(1, peer.response(1, itt));
+    peer.respond(1, itt);
     REQUIRE(peer.session.state() == SessionState::logged_in);
     peer.deliver(1, again == 0   ? peer.response(1, itt)
                     : again == 1 ? peer.data_in(1, itt, 0, 0, Bytes(10), true)
@@ -167,7 +158,7 @@ TEST_CASE("late answers: a status that comes twice, or is followed by more, cost
 TEST_CASE("late answers: a status out of sequence costs the connection all the same") {
   AfterReset peer;
   peer.status_sequence(0);
-  peer.deliver(0, peer.response(0, peer.read[0]));
+  peer.respond(0, peer.read[0]);
   CHECK(peer.saw(Kind::lost, describe(ConnectionError::stat_sn)));
 }
 
@@ -191,7 +182,7 @@ TEST_CASE("late answers: a Data-In that is half there holds up a reset that goes
   for (const bool digests : {false, true}) {
     for (const std::size_t first : {std::size_t{10}, std::size_t{60}, std::size_t{4000}, std::size_t{9990}}) {
       CAPTURE(first);
-      LadderPeer peer(asking(digests), solicited_only(digests));
+      LadderPeer peer(settings_with(digests), keys_with(digests));
       Job& job = peer.queue(Direction::read, 200'000);
       const std::uint32_t itt = peer.take_command(job);
       Job& other = peer.queue(Direction::read, 10, kLun2);
@@ -214,10 +205,10 @@ TEST_CASE("late answers: a Data-In that is half there holds up a reset that goes
       CHECK(job.finished == 1);
       peer.deliver(0, peer.data_in(0, itt, 1, 10'000, Bytes(100), false));
       CHECK(peer.session.counters().late_answers == 1);
-      peer.deliver(0, peer.response(0, itt));
+      peer.respond(0, itt);
       CHECK(peer.session.counters().late_answers == 2);
       peer.deliver(1, peer.data_in(1, other_itt, 1, 4, Bytes(6), true));
-      peer.deliver(1, peer.response(1, other_itt));
+      peer.respond(1, other_itt);
       CHECK(other.outcome == Outcome::completed);
       CHECK(peer.session.counters().losses == 0);
       peer.check_nothing_leaked();
@@ -226,7 +217,7 @@ TEST_CASE("late answers: a Data-In that is half there holds up a reset that goes
 }
 
 TEST_CASE("late answers: a Reject of data that was on its way to an ended task") {
-  LadderPeer peer(two_connections(false), solicited_only(false));
+  LadderPeer peer(ladder_settings(2), keys_with(false));
   Job& job = peer.queue(Direction::write, 200'000);
   const std::uint32_t itt = peer.take_command(job);
   peer.deliver(0, peer.r2t(0, itt, 0, 0, 5000, 3));

@@ -129,7 +129,7 @@ TEST_CASE("session login: without any answer it works, by the defaults, and is t
   const std::uint32_t itt = command.as<ScsiCommandPdu>().itt;
   peer.deliver(0, peer.r2t(0, itt, 0, 0, 3000, 1));
   CHECK(peer.take(0, Opcode::data_out).data.size() == 3000);
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
   const std::size_t told = peer.count(Kind::notice);
   peer.advance(kSecond);

@@ -57,7 +57,7 @@ TEST_CASE("teardown: logged in, with commands everywhere") {
   const auto request = pdu.as<LogoutRequest>();
   CHECK(request.reason == LogoutReason::close_session);
   SUBCASE("the target answers") {
-    peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+    peer.answer_logout(request);
   }
   SUBCASE("the target answers that it could not") {
     peer.deliver(0, make_pdu(LogoutResponse{.response = LogoutResult::cleanup_failed,
@@ -77,12 +77,11 @@ TEST_CASE("teardown: logged in, with commands everywhere") {
     peer.disconnect(1);
   }
   SUBCASE("the target rejects it") {
-    peer.deliver(0, make_pdu(Reject{.reason = RejectReason::protocol_error, .sequence = peer.status_sequence(0)},
-                             Bytes(pdu.bhs.begin(), pdu.bhs.end())));
+    peer.reject(pdu, RejectReason::protocol_error);
   }
   SUBCASE("sockets that close late") {
     peer.auto_close = false;
-    peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+    peer.answer_logout(request);
     CHECK(peer.session.state() == SessionState::logging_out);
     peer.disconnect(0);
     CHECK(peer.session.state() == SessionState::logging_out);
@@ -112,18 +111,18 @@ TEST_CASE("teardown: no data after the Logout, asked for before it or after") {
   peer.keys.answers["InitialR2T"] = "Yes";
   peer.start();
   Job& job = peer.jobs.write(60'000);
-  const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
+  const std::uint32_t itt = peer.take_command().itt;
   peer.wire(0).takes = false;
-  peer.deliver(0, peer.r2t(0, command.itt, 0, 8192, 20'000, 1));
+  peer.deliver(0, peer.r2t(0, itt, 0, 8192, 20'000, 1));
   // Three PDUs of it are in the send queue; what comes now finds room, but is not sent.
   peer.session.teardown(peer.now);
-  peer.deliver(0, peer.r2t(0, command.itt, 1, 28'192, 20'000, 2));
+  peer.deliver(0, peer.r2t(0, itt, 1, 28'192, 20'000, 2));
   peer.wire(0).takes = true;
   for (int i = 0; i < 3; ++i) peer.take(0, Opcode::data_out);
   const auto request = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
-  peer.deliver(0, peer.r2t(0, command.itt, 2, 48'192, 5000, 3));
+  peer.deliver(0, peer.r2t(0, itt, 2, 48'192, 5000, 3));
   CHECK(peer.idle(0));
-  peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_logout(request);
   CHECK(job.outcome == Outcome::path_lost);
   check_terminated(peer);
 }
@@ -132,12 +131,12 @@ TEST_CASE("teardown: commands that end while the Logout runs") {
   Peer peer;
   peer.start();
   Job& job = peer.jobs.simple();
-  const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
+  const std::uint32_t itt = peer.take_command().itt;
   peer.session.teardown(peer.now);
   const auto request = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
-  peer.deliver(0, peer.response(0, command.itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
-  peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_logout(request);
   check_terminated(peer);
 }
 
@@ -195,7 +194,7 @@ TEST_CASE("teardown: while a connection joins") {
   SUBCASE("and fails") {
     peer.disconnect(1);
   }
-  peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_logout(request);
   check_terminated(peer);
 }
 
@@ -240,11 +239,11 @@ TEST_CASE("teardown: while a logout runs that the target asked for") {
   peer.start();
   peer.jobs.simple();
   peer.take(0, Opcode::scsi_command);
-  peer.deliver(0, make_pdu(AsyncMessage{.sequence = peer.status_sequence(0), .event = AsyncEvent::logout_request}));
+  peer.deliver(0, peer.async_message(0, AsyncEvent::logout_request));
   const auto request = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
   peer.session.teardown(peer.now);
   CHECK(peer.session.state() == SessionState::logging_out);
-  peer.deliver(0, make_pdu(LogoutResponse{.itt = request.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_logout(request);
   check_terminated(peer);
 }
 

@@ -27,12 +27,12 @@ Marks run_script(const Cut& cut, bool ends_first) {
   auto settings = default_settings(2);
   settings.queue_depth = 8;
   settings.nop_interval = 5 * kSecond;
-  settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
+  require_digests(settings);
   Peer peer(settings);
   ModelTarget target(peer, 7);
   target.window = 6;
   peer.keys = target.keys(2);
-  peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+  peer.keys.with_digests();
   peer.jobs.retry = true;
   peer.tx_chunk = peer.rx_chunk = 1500;
   if (cut.at != ~0ULL) (cut.sent ? peer.wire(cut.cid).cut_sent : peer.wire(cut.cid).cut_received) = cut.at;
@@ -72,7 +72,7 @@ Marks run_script(const Cut& cut, bool ends_first) {
   peer.check_nothing_leaked();
 
   Marks marks;
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+  for (const std::uint16_t cid : kBothConnections) {
     for (const bool sent : {true, false}) {
       std::uint64_t last = 0;
       for (const std::uint64_t at : sent ? peer.wire(cid).sent_marks : peer.wire(cid).received_marks) {

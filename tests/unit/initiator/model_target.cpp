@@ -116,7 +116,7 @@ void ModelTarget::take(std::uint16_t cid, const Pdu& pdu) {
       return;
     case Opcode::nop_out:
       CHECK(pdu.as<NopOut>().immediate);
-      if (itt != kReservedTag) peer_.send(cid, make_pdu(NopIn{.itt = itt, .sequence = peer_.status_sequence(cid)}));
+      if (itt != kReservedTag) peer_.send(cid, peer_.pong(cid, itt));
       return;
     case Opcode::logout_request:
       CHECK(pdu.as<LogoutRequest>().reason == LogoutReason::close_session);

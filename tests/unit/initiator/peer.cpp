@@ -24,6 +24,28 @@ initiator::SessionSettings default_settings(std::uint16_t connections) {
   return settings;
 }
 
+initiator::SessionSettings pinging_settings(std::uint16_t connections) {
+  auto settings = default_settings(connections);
+  settings.nop_interval = 5 * proto::kSecond;
+  settings.nop_timeout = 3 * proto::kSecond;
+  return settings;
+}
+
+void require_digests(initiator::SessionSettings& settings) {
+  settings.header_digest = settings.data_digest = initiator::DigestOffer::require_crc32c;
+}
+
+TargetKeys& TargetKeys::solicited_only() {
+  answers["ImmediateData"] = "No";
+  answers["InitialR2T"] = "Yes";
+  return *this;
+}
+
+TargetKeys& TargetKeys::with_digests() {
+  answers["HeaderDigest"] = answers["DataDigest"] = "CRC32C";
+  return *this;
+}
+
 Peer::Peer(initiator::SessionSettings settings, std::uint64_t seed)
     : random(seed), session(settings, kTestIsid, random), jobs(session) {
   for (std::uint16_t cid = 0; cid < session.connection_count(); ++cid) wires_[cid];
@@ -204,6 +226,26 @@ TargetSequence Peer::plain_sequence(std::uint16_t cid) {
   return {wires_[cid].stat_sn, exp_cmd_sn, exp_cmd_sn + window - 1};
 }
 
+ScsiCommandPdu Peer::take_command(std::uint16_t cid) {
+  const auto command = take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
+  exp_cmd_sn = command.cmd_sn + 1;
+  return command;
+}
+
+void Peer::block(std::uint16_t cid) {
+  wire(cid).takes = false;
+  for (std::uint32_t i = 0; i < initiator::SendQueue::kMaxPdus + initiator::SendQueue::kManagementPdus; ++i) {
+    deliver(cid, ping(cid, i));
+  }
+  REQUIRE(session.state() == SessionState::logged_in);
+}
+
+void Peer::unblock(std::uint16_t cid) {
+  wire(cid).takes = true;
+  pump();
+  std::erase_if(wire(cid).inbox, [](const Pdu& pdu) { return pdu.opcode() == Opcode::nop_out; });
+}
+
 bool Peer::answer_login(std::uint16_t cid, const Pdu& request) {
   const auto header = request.as<LoginRequest>();
   const bool security = header.current_stage == LoginStage::security;
@@ -238,6 +280,14 @@ bool Peer::answer_login(std::uint16_t cid, const Pdu& request) {
   return done;
 }
 
+void Peer::refuse_login(std::uint16_t cid, LoginStatus status, const Keys& with) {
+  const auto request = take(cid, Opcode::login_request).as<LoginRequest>();
+  deliver(cid, make_pdu(
+                   LoginResponse{
+                       .isid = request.isid, .itt = request.itt, .sequence = plain_sequence(cid), .status = status},
+                   to_text(with)));
+}
+
 void Peer::login(std::uint16_t cid) {
   while (!answer_login(cid, take(cid, Opcode::login_request))) {
   }
@@ -260,34 +310,6 @@ void Peer::relogin() {
   REQUIRE(session.state() == SessionState::logged_in);
 }
 
-Pdu Peer::response(std::uint16_t cid, std::uint32_t itt, std::uint8_t status, Bytes data) {
-  ScsiResponse answer{.itt = itt, .sequence = status_sequence(cid)};
-  answer.status.status = status;
-  return make_pdu(answer, std::move(data));
-}
-
-Pdu Peer::data_in(std::uint16_t cid, std::uint32_t itt, std::uint32_t data_sn, std::uint32_t offset, Bytes data,
-                  bool final) {
-  return make_pdu(DataIn{.final = final,
-                         .lun = 0x0001000000000000ULL,
-                         .itt = itt,
-                         .sequence = plain_sequence(cid),
-                         .data_sn = data_sn,
-                         .buffer_offset = offset},
-                  std::move(data));
-}
-
-Pdu Peer::r2t(std::uint16_t cid, std::uint32_t itt, std::uint32_t r2t_sn, std::uint32_t offset, std::uint32_t length,
-              std::uint32_t ttt) {
-  return make_pdu(R2t{.lun = 0x0001000000000000ULL,
-                      .itt = itt,
-                      .ttt = ttt,
-                      .sequence = plain_sequence(cid),
-                      .r2t_sn = r2t_sn,
-                      .buffer_offset = offset,
-                      .desired_length = length});
-}
-
 bool Peer::saw(SessionEvent::Kind kind, std::string_view text) const {
   return std::any_of(events.begin(), events.end(), [&](const SessionEvent& event) {
     return event.kind == kind && event.text.find(text) != std::string::npos;
@@ -297,6 +319,20 @@ bool Peer::saw(SessionEvent::Kind kind, std::string_view text) const {
 std::size_t Peer::count(SessionEvent::Kind kind) const {
   return static_cast<std::size_t>(
       std::count_if(events.begin(), events.end(), [&](const SessionEvent& event) { return event.kind == kind; }));
+}
+
+const SessionEvent& Peer::last(SessionEvent::Kind kind) const {
+  const auto found =
+      std::find_if(events.rbegin(), events.rend(), [&](const SessionEvent& event) { return event.kind == kind; });
+  REQUIRE(found != events.rend());
+  return *found;
+}
+
+std::size_t Peer::told_of(std::uint32_t request_id) {
+  pump();
+  return static_cast<std::size_t>(
+      std::count_if(recovery_events.begin(), recovery_events.end(),
+                    [&](const initiator::RecoveryEvent& event) { return event.request_id == request_id; }));
 }
 
 void Peer::check_nothing_leaked() {
@@ -314,10 +350,9 @@ void check_works(Peer& peer) {
   peer.pump();
   for (std::uint16_t cid = 0; cid < peer.session.connection_count(); ++cid) {
     if (peer.idle(cid)) continue;
-    const auto command = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
-    peer.exp_cmd_sn = command.cmd_sn + 1;
-    peer.send(cid, peer.data_in(cid, command.itt, 0, 0, {1, 2, 3, 4, 5}, true));
-    peer.deliver(cid, peer.response(cid, command.itt));
+    const std::uint32_t itt = peer.take_command(cid).itt;
+    peer.send(cid, peer.data_in(cid, itt, 0, 0, {1, 2, 3, 4, 5}, true));
+    peer.respond(cid, itt);
     break;
   }
   REQUIRE(job.finished == 1);

@@ -14,6 +14,7 @@
 #include <doctest/doctest.h>
 
 #include "gateway/initiator/session.hpp"
+#include "proto/scsi/sense.hpp"
 #include "tests/unit/initiator/jobs.hpp"
 #include "tests/unit/initiator/wire.hpp"
 
@@ -32,7 +33,11 @@ class SeededSource final : public proto::RandomSource {
 };
 
 initiator::SessionSettings default_settings(std::uint16_t connections = 1);
+/// The same, with a ping after 5 s of silence, which has 3 s to be answered.
+initiator::SessionSettings pinging_settings(std::uint16_t connections = 1);
+void require_digests(initiator::SessionSettings& settings);
 inline constexpr proto::iscsi::Isid kTestIsid{0x80, 1, 2, 3, 4, 5};
+inline constexpr std::array<std::uint16_t, 2> kBothConnections{0, 1};
 
 /// What a target says in its logins, written by hand.
 struct TargetKeys {
@@ -45,6 +50,10 @@ struct TargetKeys {
   };
   std::string portal_group = "1";  // TargetPortalGroupTag; empty: it tells none
   std::uint32_t max_recv = 8192;   // MaxRecvDataSegmentLength that it declares
+
+  /// A write's data comes only when it is asked for.
+  TargetKeys& solicited_only();
+  TargetKeys& with_digests();
 
   bool header_digest() const { return answers.at("HeaderDigest") == "CRC32C"; }
   bool data_digest() const { return answers.at("DataDigest") == "CRC32C"; }
@@ -136,8 +145,17 @@ class Peer {
   proto::iscsi::TargetSequence status_sequence(std::uint16_t cid);
   proto::iscsi::TargetSequence plain_sequence(std::uint16_t cid);
 
+  /// The next PDU of the connection, which must be a command: the target has it, and acknowledges it with the next
+  /// PDU that it sends.
+  proto::iscsi::ScsiCommandPdu take_command(std::uint16_t cid = 0);
+  /// The socket takes nothing more, and the send queue is full to the last PDU of management; until unblock().
+  void block(std::uint16_t cid);
+  void unblock(std::uint16_t cid);
+
   /// Answers one login request; true when that ended the login.
   bool answer_login(std::uint16_t cid, const Pdu& request);
+  /// Takes a login request, and refuses it.
+  void refuse_login(std::uint16_t cid, proto::iscsi::LoginStatus status, const Keys& with = {});
   /// Takes and answers requests until the connection is in full feature phase.
   void login(std::uint16_t cid);
   /// setup(), and the logins of all connections.
@@ -145,20 +163,47 @@ class Peer {
   /// The connections again after a loss, once the session asks.
   void relogin();
 
-  // Hand-made answers.
+  // What the target says, made by hand (peer_words.cpp).
   Pdu response(std::uint16_t cid, std::uint32_t itt, std::uint8_t status = 0, Bytes data = {});
   Pdu data_in(std::uint16_t cid, std::uint32_t itt, std::uint32_t data_sn, std::uint32_t offset, Bytes data,
               bool final);
   Pdu r2t(std::uint16_t cid, std::uint32_t itt, std::uint32_t r2t_sn, std::uint32_t offset, std::uint32_t length,
           std::uint32_t ttt);
+  Pdu async_message(std::uint16_t cid, proto::iscsi::AsyncEvent event, std::uint16_t parameter2 = 0);
+  /// Its own ping; kReservedTag: only the news of the window, and of what has arrived.
+  Pdu ping(std::uint16_t cid, std::uint32_t ttt);
+  /// The answer to ours.
+  Pdu pong(std::uint16_t cid, std::uint32_t itt);
+  Pdu reject_of(const Pdu& pdu, proto::iscsi::RejectReason reason, std::uint16_t cid = 0);
+
   /// Sends it, and everything that follows from it.
   void deliver(std::uint16_t cid, const Pdu& pdu) {
     send(cid, pdu);
     pump();
   }
+  void respond(std::uint16_t cid, std::uint32_t itt, std::uint8_t status = 0, Bytes data = {}) {
+    deliver(cid, response(cid, itt, status, std::move(data)));
+  }
+  void acknowledge(std::uint16_t cid = 0) { deliver(cid, ping(cid, proto::iscsi::kReservedTag)); }
+  void reject(const Pdu& pdu, proto::iscsi::RejectReason reason, std::uint16_t cid = 0) {
+    deliver(cid, reject_of(pdu, reason, cid));
+  }
+  /// Takes our ping, and answers it.
+  void answer_ping(std::uint16_t cid = 0);
+  /// Takes a Logout request, and answers it.
+  void answer_logout(std::uint16_t cid = 0, proto::iscsi::LogoutResult result = proto::iscsi::LogoutResult::closed,
+                     std::uint16_t time2wait = 0);
+  /// The answer to this one.
+  void answer_logout(const proto::iscsi::LogoutRequest& request) {
+    deliver(0, make_pdu(proto::iscsi::LogoutResponse{.itt = request.itt, .sequence = status_sequence(0)}));
+  }
 
   bool saw(initiator::SessionEvent::Kind kind, std::string_view text = {}) const;
   std::size_t count(initiator::SessionEvent::Kind kind) const;
+  /// There must be one.
+  const initiator::SessionEvent& last(initiator::SessionEvent::Kind kind) const;
+  /// How many RecoveryEvents there were for this request.
+  std::size_t told_of(std::uint32_t request_id);
   /// Nothing is left of any command: the pool is full, every job came back as often as it was queued.
   void check_nothing_leaked();
 
@@ -170,6 +215,9 @@ class Peer {
   std::map<std::uint16_t, Wire> wires_;
   proto::Micros next_deadline_ = proto::kNever;  // as of the end of the last turn
 };
+
+/// Fixed sense data as the data segment of a SCSI Response, or of an event.
+Bytes sense_segment(proto::scsi::SenseKey key, std::uint8_t asc, std::uint8_t ascq);
 
 /// The ladder's TEST UNIT READY; no job's command is all zeroes.
 bool is_question(const Pdu& pdu);

@@ -19,28 +19,21 @@ struct Scene {
   Scene()
       : peer([] {
           auto settings = default_settings(2);
-          settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
+          require_digests(settings);
           settings.max_recv_data_segment_length = 16384;
           return settings;
         }()) {
-    peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
-    peer.keys.answers["ImmediateData"] = "No";
-    peer.keys.answers["InitialR2T"] = "Yes";
+    peer.keys.with_digests();
+    peer.keys.solicited_only();
     peer.start();
     peer.jobs.read(10'000, 3);
-    read = command(0);
+    read = peer.take_command(0).itt;
     peer.jobs.read(10'000, 3);
-    other_read = command(1);
+    other_read = peer.take_command(1).itt;
     peer.jobs.write(60'000, 3);
-    write = command(0);
+    write = peer.take_command(0).itt;
     peer.deliver(0, peer.data_in(0, read, 0, 0, Bytes(100), false));
     REQUIRE(peer.session.state() == SessionState::logged_in);
-  }
-
-  std::uint32_t command(std::uint16_t cid) {
-    const auto header = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
-    peer.exp_cmd_sn = header.cmd_sn + 1;
-    return header.itt;
   }
 
   Pdu status_in_data_in(std::uint32_t itt, bool final) {
@@ -50,11 +43,6 @@ struct Scene {
     header.status.residual_count = 9900;
     header.sequence = peer.status_sequence(0);
     return make_pdu(header);
-  }
-
-  Pdu reject(RejectReason reason, const Pdu& of) {
-    return make_pdu(Reject{.reason = reason, .sequence = peer.status_sequence(0)},
-                    Bytes(of.bhs.begin(), of.bhs.end()));
   }
 
   Peer peer;
@@ -209,17 +197,19 @@ const Breach kBreaches[] = {
     {"reject: a status was skipped", E::stat_sn,
      [](Scene& s) {
        s.peer.status_sequence(0);
-       s.peer.send(0, s.reject(RejectReason::protocol_error, make_pdu(NopOut{})));
+       s.peer.send(0, s.peer.reject_of(make_pdu(NopOut{}), RejectReason::protocol_error));
      }},
     {"reject: write data", E::rejected,
-     [](Scene& s) { s.peer.send(0, s.reject(RejectReason::data_digest_error, make_pdu(DataOut{.itt = s.write}))); }},
+     [](Scene& s) {
+       s.peer.send(0, s.peer.reject_of(make_pdu(DataOut{.itt = s.write}), RejectReason::data_digest_error));
+     }},
     {"reject: immediate data with a bad digest", E::rejected,
      [](Scene& s) {
-       s.peer.send(0, s.reject(RejectReason::data_digest_error, make_pdu(ScsiCommandPdu{.itt = s.write})));
+       s.peer.send(0, s.peer.reject_of(make_pdu(ScsiCommandPdu{.itt = s.write}), RejectReason::data_digest_error));
      }},
     {"reject: a command that is not there", E::rejected,
      [](Scene& s) {
-       s.peer.send(0, s.reject(RejectReason::protocol_error, make_pdu(ScsiCommandPdu{.itt = 0x1234})));
+       s.peer.send(0, s.peer.reject_of(make_pdu(ScsiCommandPdu{.itt = 0x1234}), RejectReason::protocol_error));
      }},
     {"async message: a status was skipped", E::stat_sn,
      [](Scene& s) {
@@ -273,17 +263,16 @@ TEST_CASE("protocol error: costs the session its connections, gives the tasks ba
         peer.jobs.queue(*job);
       }
       peer.pump();
-      for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+      for (const std::uint16_t cid : kBothConnections) {
         while (!peer.idle(cid)) {
-          const auto command = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
-          peer.exp_cmd_sn = command.cmd_sn + 1;
+          const ScsiCommandPdu command = peer.take_command(cid);
           if (command.read) {
             peer.send(cid, peer.data_in(cid, command.itt, 0, 0, Bytes(10'000), true));
           } else {
             peer.deliver(cid, peer.r2t(cid, command.itt, 0, 0, 60'000, 1));
             for (int i = 0; i < 8; ++i) peer.take(cid, Opcode::data_out);
           }
-          peer.deliver(cid, peer.response(cid, command.itt));
+          peer.respond(cid, command.itt);
         }
       }
       for (const auto& job : peer.jobs.all) CHECK(job->outcome == Outcome::completed);
@@ -302,7 +291,7 @@ TEST_CASE("protocol error: a joining connection's error before it has joined cos
   CHECK_FALSE(peer.wire(1).open);
   CHECK(job.finished == 0);
   peer.send(0, peer.data_in(0, command.itt, 0, 0, Bytes(5), true));
-  peer.deliver(0, peer.response(0, command.itt));
+  peer.respond(0, command.itt);
   CHECK(job.outcome == Outcome::completed);
   peer.advance(2 * nbdgw::proto::kSecond);
   peer.login(1);
@@ -313,7 +302,7 @@ TEST_CASE("reject: of a command ends the command") {
        {RejectReason::protocol_error, RejectReason::command_not_supported, RejectReason::invalid_pdu_field,
         RejectReason::task_in_progress, RejectReason::waiting_for_logout}) {
     Scene scene;
-    scene.peer.deliver(0, scene.reject(reason, make_pdu(ScsiCommandPdu{.itt = scene.write})));
+    scene.peer.reject(make_pdu(ScsiCommandPdu{.itt = scene.write}), reason);
     CHECK(scene.peer.session.state() == SessionState::logged_in);
     CHECK(scene.peer.jobs.all[2]->finished == 1);
     CHECK(scene.peer.jobs.all[2]->outcome == Outcome::bad_target);
@@ -325,7 +314,7 @@ TEST_CASE("reject: of a command ends the command") {
 
 TEST_CASE("reject: of our answer to a ping is nothing to us") {
   Scene scene;
-  scene.peer.deliver(0, scene.reject(RejectReason::immediate_command_reject, make_pdu(NopOut{.ttt = 5})));
+  scene.peer.reject(make_pdu(NopOut{.ttt = 5}), RejectReason::immediate_command_reject);
   CHECK(scene.peer.session.state() == SessionState::logged_in);
 }
 

@@ -11,12 +11,6 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-std::uint32_t itt_of(Peer& peer, std::uint16_t cid = 0) {
-  const auto command = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
-  peer.exp_cmd_sn = command.cmd_sn + 1;
-  return command.itt;
-}
-
 Bytes slice_of(const Bytes& bytes, std::size_t offset, std::size_t length) {
   const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(offset);
   return {begin, begin + static_cast<std::ptrdiff_t>(length)};
@@ -88,13 +82,13 @@ TEST_CASE("read: data in several PDUs into scattered memory, status in the last 
         auto settings = default_settings();
         if (digests) settings.header_digest = settings.data_digest = DigestOffer::prefer_crc32c;
         Peer peer(settings);
-        if (digests) peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+        if (digests) peer.keys.with_digests();
         peer.start();
         peer.rx_chunk = chunk;
         peer.rx_iovecs = 3 + chunk % 5;
         const std::uint32_t total = chunk == 1 ? 5003 : 50'003;
         Job& job = peer.jobs.read(total, 7);
-        const std::uint32_t itt = itt_of(peer);
+        const std::uint32_t itt = peer.take_command().itt;
         const Bytes content = pattern_bytes(77, total);
         std::uint32_t offset = 0;
         std::uint32_t data_sn = 0;
@@ -130,7 +124,7 @@ TEST_CASE("read: behind a large segment there is room for a header, not for the 
   Peer peer;
   peer.start();
   peer.jobs.read(200'000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.rx_chunk = 48;
   peer.send(0, peer.data_in(0, itt, 0, 0, Bytes(100'000), false));
   peer.turn();
@@ -152,8 +146,8 @@ TEST_CASE("read: large segments go straight to the memory, whatever comes with t
   for (int round = 0; round < 3; ++round) {
     Job& one = peer.jobs.read(200'000, 5);
     Job& two = peer.jobs.read(3);
-    const std::uint32_t itt_one = itt_of(peer);
-    const std::uint32_t itt_two = itt_of(peer);
+    const std::uint32_t itt_one = peer.take_command().itt;
+    const std::uint32_t itt_two = peer.take_command().itt;
     peer.send(0, peer.data_in(0, itt_one, 0, 0, slice_of(content, 0, 100'000), false));
     peer.send(0, peer.data_in(0, itt_two, 0, 0, {1, 2, 3}, true));
     peer.send(0, peer.response(0, itt_two));
@@ -196,7 +190,7 @@ TEST_CASE("read: residuals, in a response and in a Data-In") {
       Peer peer;
       peer.start();
       Job& job = peer.jobs.read(1000);
-      const std::uint32_t itt = itt_of(peer);
+      const std::uint32_t itt = peer.take_command().itt;
       const StatusFields status{.underflow = each.underflow, .overflow = each.overflow, .residual_count = each.count};
       Pdu data = peer.data_in(0, itt, 0, 0, pattern_bytes(9, each.sent), true);
       if (in_response) {
@@ -225,7 +219,7 @@ TEST_CASE("read: the wrong kind of response") {
   Peer peer;
   peer.start();
   Job& job = peer.jobs.read(1000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   ScsiResponse answer{.itt = itt, .sequence = peer.status_sequence(0)};
   SUBCASE("target failure") {
     answer.response = ScsiResponseCode::target_failure;
@@ -271,7 +265,7 @@ TEST_CASE("read: sense") {
     Peer peer;
     peer.start();
     Job& job = peer.jobs.simple();
-    peer.deliver(0, peer.response(0, itt_of(peer), each.status, each.segment));
+    peer.respond(0, peer.take_command().itt, each.status, each.segment);
     REQUIRE(job.finished == 1);
     CHECK(job.outcome == each.outcome);
     CHECK(job.status == each.status);
@@ -284,9 +278,9 @@ TEST_CASE("read: CHECK CONDITION in the middle of the data") {
   Peer peer;
   peer.start();
   Job& job = peer.jobs.read(1000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.send(0, peer.data_in(0, itt, 0, 0, pattern_bytes(1, 400), true));
-  peer.deliver(0, peer.response(0, itt, 2, sense_segment(18, 18)));
+  peer.respond(0, itt, 2, sense_segment(18, 18));
   REQUIRE(job.finished == 1);
   CHECK(job.outcome == Outcome::completed);
   CHECK(job.status == 2);
@@ -303,7 +297,7 @@ TEST_CASE("read: it is told how much has come, whatever the status and the resid
         Peer peer;
         peer.start();
         Job& job = peer.jobs.read(1000);
-        const std::uint32_t itt = itt_of(peer);
+        const std::uint32_t itt = peer.take_command().itt;
         if (sent > 0) peer.send(0, peer.data_in(0, itt, 0, 0, pattern_bytes(1, sent), true));
         ScsiResponse answer{.status = {.status = status}, .itt = itt, .sequence = peer.status_sequence(0)};
         if (underflow > 0) answer.status.underflow = true, answer.status.residual_count = underflow;
@@ -324,11 +318,11 @@ TEST_CASE("read: what came for the command before does not count for the one in 
   Peer peer;
   peer.start();
   peer.jobs.read(1000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.send(0, peer.data_in(0, itt, 0, 0, pattern_bytes(1, 1000), true));
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   Job& job = peer.jobs.read(1000);
-  peer.deliver(0, peer.response(0, itt_of(peer)));
+  peer.respond(0, peer.take_command().itt);
   CHECK(job.transferred == 0);
 }
 
@@ -336,6 +330,6 @@ TEST_CASE("read: of nothing") {
   Peer peer;
   peer.start();
   Job& job = peer.jobs.read(0);
-  peer.deliver(0, peer.response(0, itt_of(peer)));
+  peer.respond(0, peer.take_command().itt);
   CHECK(job.outcome == Outcome::completed);
 }

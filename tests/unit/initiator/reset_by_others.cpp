@@ -22,14 +22,7 @@ struct Shared : LadderPeer {
   /// A command that is answered with this unit attention.
   void attention(std::uint8_t asc, std::uint8_t ascq, std::uint64_t lun = kLun1) {
     Job& job = queue(Direction::none, 0, lun);
-    Bytes sense(20);
-    sense[1] = 18;  // SenseLength
-    sense[2] = 0x70;
-    sense[4] = 6;  // UNIT ATTENTION
-    sense[9] = 10;
-    sense[14] = asc;
-    sense[15] = ascq;
-    deliver(0, response(0, take_command(job), 2, sense));
+    respond(0, take_command(job), 2, sense_segment(nbdgw::proto::scsi::SenseKey::unit_attention, asc, ascq));
     REQUIRE(job.outcome == Outcome::completed);
   }
   /// Until a function leaves.
@@ -98,7 +91,7 @@ TEST_CASE("reset by others: ours waits for a random time, which grows") {
     CHECK(request.function == Function::logical_unit_reset);
     peer.answer(request, Result::complete);
     Job& works = peer.queue(Direction::none, 0);
-    peer.deliver(0, peer.response(0, peer.take_command(works)));
+    peer.serve(works);
   }
   CHECK(pauses.size() > 3);
   CHECK(*pauses.begin() < kSecond);

@@ -90,7 +90,7 @@ TEST_CASE("reset: success ends the tasks that it is about, and the unit attentio
     for (const SessionEvent& told : peer.events) {
       if (told.kind == Kind::unit_reset) CHECK(told.lun == event.lun);
     }
-    if (lu) peer.deliver(0, peer.response(0, peer.other_itt));
+    if (lu) peer.respond(0, peer.other_itt);
     CHECK(peer.silent());
     check_works(peer);
     peer.check_nothing_leaked();
@@ -135,8 +135,8 @@ TEST_CASE("reset: no answer in time drops the session, whatever rungs are left")
     const std::string name = row.name;
     CAPTURE(name);
     Climbing peer(row);
-    peer.deliver(0, peer.response(0, peer.sibling_itt));  // else they would be overdue meanwhile
-    peer.deliver(0, peer.response(0, peer.other_itt));
+    peer.respond(0, peer.sibling_itt);  // else they would be overdue meanwhile
+    peer.respond(0, peer.other_itt);
     CHECK(peer.session.next_deadline() == peer.began + row.timeout);
     peer.advance(row.timeout - 1);
     CHECK(peer.session.state() == SessionState::logged_in);
@@ -158,7 +158,7 @@ TEST_CASE("reset: what it was climbed for ends meanwhile, and nothing climbs fur
       const std::string name = row.name;
       CAPTURE(name);
       Climbing peer(row);
-      peer.deliver(0, peer.response(0, peer.itt));
+      peer.respond(0, peer.itt);
       CHECK(peer.job->outcome == Outcome::completed);
       peer.answer(peer.request, result);
       const std::string outcome = result == Result::complete
@@ -299,7 +299,7 @@ TEST_CASE("queuecommand: an abort holds no command up") {
   peer.overdue();
   const auto request = peer.tmf(Function::abort_task);
   Job& same = peer.queue(Direction::none, 0);
-  peer.deliver(0, peer.response(0, peer.take_command(same)));
+  peer.serve(same);
   CHECK(same.outcome == Outcome::completed);
   peer.answer(request, Result::complete);
   peer.check_nothing_leaked();
@@ -329,17 +329,16 @@ TEST_CASE("queuecommand: in every state of the session") {
   Job* third = held();
   peer.login(0);
   REQUIRE(peer.session.state() == SessionState::logged_in);
-  for (Job* job : {first, second, third}) peer.deliver(0, peer.response(0, peer.take_command(*job)));
+  for (Job* job : {first, second, third}) peer.serve(*job);
   for (const Job* job : {first, second, third}) CHECK(job->outcome == Outcome::completed);
-  peer.deliver(0, make_pdu(AsyncMessage{.sequence = peer.status_sequence(0), .event = AsyncEvent::logout_request}));
+  peer.deliver(0, peer.async_message(0, AsyncEvent::logout_request));
   REQUIRE(peer.session.state() == SessionState::logging_out);
   Job* fourth = held();
   peer.session.teardown(peer.now);
   Job& fifth = peer.queue(Direction::none, 0);
   peer.pump();
   CHECK(fifth.outcome == Outcome::path_lost);
-  const auto logout = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
-  peer.deliver(0, make_pdu(LogoutResponse{.itt = logout.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_logout();
   CHECK(fourth->outcome == Outcome::path_lost);
   if (peer.connection(1).state() != ConnectionState::free) peer.disconnect(1);
   REQUIRE(peer.session.state() == SessionState::terminated);

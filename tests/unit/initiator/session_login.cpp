@@ -14,18 +14,6 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-Pdu refusal(Peer& peer, const Pdu& request, LoginStatus status, const Keys& keys = {}) {
-  const auto header = request.as<LoginRequest>();
-  return make_pdu(
-      LoginResponse{.isid = header.isid, .itt = header.itt, .sequence = peer.plain_sequence(0), .status = status},
-      to_text(keys));
-}
-
-void refuse(Peer& peer, std::uint16_t cid, LoginStatus status, const Keys& keys = {}) {
-  const Pdu request = peer.take(cid, Opcode::login_request);
-  peer.deliver(cid, refusal(peer, request, status, keys));
-}
-
 /// How long the session waits before its next attempt, with everything closed.
 Micros wait_of(Peer& peer) {
   const Micros deadline = peer.session.next_deadline();
@@ -101,13 +89,13 @@ TEST_CASE("session login: a joining connection that is refused") {
   peer.session.setup(peer.now);
   peer.login(0);
   SUBCASE("for good: the session goes on without it") {
-    refuse(peer, 1, LoginStatus::too_many_connections);
+    peer.refuse_login(1, LoginStatus::too_many_connections);
     peer.advance(100 * kSecond);
     CHECK(peer.wire(1).connects == 1);
     CHECK(peer.saw(Kind::notice, "goes on without it"));
   }
   SUBCASE("for now: it is tried again") {
-    refuse(peer, 1, LoginStatus::out_of_resources);
+    peer.refuse_login(1, LoginStatus::out_of_resources);
     CHECK(peer.wire(1).connects == 1);
     peer.advance(2 * kSecond);
     CHECK(peer.wire(1).connects == 2);
@@ -127,7 +115,7 @@ TEST_CASE("session login: a joining connection that is refused") {
   }
   SUBCASE("redirected: the session stays where it is") {
     for (int i = 0; i < 12; ++i) {
-      refuse(peer, 1, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:1"}});
+      peer.refuse_login(1, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:1"}});
       peer.advance(2 * kSecond);
     }
     CHECK(peer.wire(1).portal == Portal{"192.0.2.1", 3260});
@@ -200,11 +188,11 @@ TEST_CASE("session login: refused, whatever the status, it is tried again") {
                             LoginStatus::target_error, LoginStatus::service_unavailable}) {
     Peer peer;
     peer.session.setup(peer.now);
-    refuse(peer, 0, status);
+    peer.refuse_login(0, status);
     CHECK(peer.saw(Kind::login_failed, describe(status)));
     CHECK(peer.session.trouble().find(describe(status)) != std::string::npos);
     CHECK(peer.wire(0).connects == 2);
-    refuse(peer, 0, status);
+    peer.refuse_login(0, status);
     CHECK(peer.session.state() == SessionState::failed);
     peer.advance(kSecond);
     peer.login(0);
@@ -217,7 +205,7 @@ TEST_CASE("session login: refused, whatever the status, it is tried again") {
 TEST_CASE("session login: redirected for a time") {
   Peer peer;
   peer.session.setup(peer.now);
-  refuse(peer, 0, LoginStatus::redirect_temporary, {{"TargetAddress", "203.0.113.9:99,1"}});
+  peer.refuse_login(0, LoginStatus::redirect_temporary, {{"TargetAddress", "203.0.113.9:99,1"}});
   CHECK(peer.wire(0).portal == Portal{"203.0.113.9", 99});
   CHECK(peer.count(Kind::login_failed) == 0);
   CHECK(peer.session.counters().login_failures == 0);
@@ -231,7 +219,7 @@ TEST_CASE("session login: redirected for a time") {
 TEST_CASE("session login: redirected for good") {
   Peer peer;
   peer.session.setup(peer.now);
-  refuse(peer, 0, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:99,1"}});
+  peer.refuse_login(0, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:99,1"}});
   peer.login(0);
   check_works(peer);
   peer.disconnect(0);
@@ -249,7 +237,7 @@ TEST_CASE("session login: redirects in a circle end, and wait") {
   int at_once = 0;
   while (peer.session.state() == SessionState::logging_in) {
     REQUIRE(++at_once < 50);
-    refuse(peer, 0, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:99,1"}});
+    peer.refuse_login(0, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:99,1"}});
   }
   CHECK(at_once > 4);  // some are followed
   CHECK(peer.saw(Kind::login_failed));
@@ -259,7 +247,7 @@ TEST_CASE("session login: redirects in a circle end, and wait") {
     CHECK(peer.wire(0).portal.host.starts_with("192.0.2."));
     for (int hops = 0; peer.session.state() == SessionState::logging_in; ++hops) {
       REQUIRE(hops < 50);
-      refuse(peer, 0, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:99,1"}});
+      peer.refuse_login(0, LoginStatus::redirect_permanent, {{"TargetAddress", "203.0.113.9:99,1"}});
     }
   }
   CHECK(wait_of(peer) >= kSecond);
@@ -360,8 +348,7 @@ TEST_CASE("session login: commands wait for the session, and come back whenever 
   peer.jobs.queue(during);
   peer.login(0);
   for (Job* job : {&before, &during}) {
-    const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
-    peer.deliver(0, peer.response(0, command.itt));
+    peer.respond(0, peer.take_command().itt);
     CHECK(job->outcome == Outcome::completed);
   }
   peer.check_nothing_leaked();

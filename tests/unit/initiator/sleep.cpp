@@ -15,13 +15,6 @@ namespace {
 
 constexpr Micros kNight = 8 * 3600 * kSecond;
 
-SessionSettings pinging(std::uint16_t connections = 1) {
-  auto settings = default_settings(connections);
-  settings.nop_interval = 5 * kSecond;
-  settings.nop_timeout = 3 * kSecond;
-  return settings;
-}
-
 /// A second later the machine falls asleep, and a moment after it has woken somebody notices.
 void sleep(Peer& peer) {
   peer.now += kSecond;
@@ -29,17 +22,13 @@ void sleep(Peer& peer) {
 }
 
 Micros last_outage(const Peer& peer) {
-  Micros outage = -1;
-  for (const SessionEvent& event : peer.events) {
-    if (event.kind == Kind::logged_in) outage = event.outage;
-  }
-  return outage;
+  return peer.last(Kind::logged_in).outage;
 }
 
 }  // namespace
 
 TEST_CASE("sleep: a session that was lost meanwhile was lost for as long") {
-  Peer peer(pinging(2));
+  Peer peer(pinging_settings(2));
   peer.start();
   check_works(peer);
   sleep(peer);
@@ -56,7 +45,7 @@ TEST_CASE("sleep: a session that was lost meanwhile was lost for as long") {
 }
 
 TEST_CASE("sleep: a session that was lost before, too") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   peer.start();
   peer.auto_connect = false;
   peer.disconnect(0);
@@ -69,7 +58,7 @@ TEST_CASE("sleep: a session that was lost before, too") {
 }
 
 TEST_CASE("sleep: the first login knows no outage") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   sleep(peer);
   peer.session.setup(peer.now);
   sleep(peer);
@@ -78,7 +67,7 @@ TEST_CASE("sleep: the first login knows no outage") {
 }
 
 TEST_CASE("sleep: whoever is heard of after it was not lost") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   peer.start();
   peer.now += kSecond;
   SUBCASE("later") {
@@ -95,16 +84,14 @@ TEST_CASE("sleep: whoever is heard of after it was not lost") {
 }
 
 TEST_CASE("sleep: every connection is pinged at once, and has its time to answer") {
-  Peer peer(pinging(2));
+  Peer peer(pinging_settings(2));
   peer.start();
   check_works(peer);
   sleep(peer);
   CHECK(peer.session.next_deadline() <= peer.now);
   peer.advance(0);
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
-    const auto ping = peer.take(cid, Opcode::nop_out).as<NopOut>();
-    if (cid == 0) peer.deliver(cid, make_pdu(NopIn{.itt = ping.itt, .sequence = peer.status_sequence(cid)}));
-  }
+  peer.answer_ping(0);
+  peer.take(1, Opcode::nop_out);
   peer.advance(3 * kSecond - 1);
   CHECK(peer.session.state() == SessionState::logged_in);
   peer.advance(1);
@@ -112,7 +99,7 @@ TEST_CASE("sleep: every connection is pinged at once, and has its time to answer
 }
 
 TEST_CASE("sleep: a ping that was under way keeps what time it has left") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   peer.start();
   peer.advance(6 * kSecond);
   peer.take(0, Opcode::nop_out);
@@ -128,16 +115,16 @@ TEST_CASE("sleep: commands keep what time they have left") {
   Peer peer(settings);
   peer.start();
   Job& job = peer.jobs.simple();
-  const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
+  const std::uint32_t itt = peer.take_command().itt;
   const Micros deadline = peer.session.next_deadline();
   sleep(peer);
   CHECK(peer.session.next_deadline() == deadline);
-  peer.deliver(0, peer.response(0, command.itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
 }
 
 TEST_CASE("nop: a ping that goes out late has its time all the same") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   peer.start();
   // The process was stopped for a while.
   peer.now += 60 * kSecond;

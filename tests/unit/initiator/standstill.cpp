@@ -14,30 +14,6 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-constexpr auto kPingTimeout = 2 * kSecond;
-
-SessionSettings asking(std::uint16_t connections) {
-  auto settings = ladder_settings(connections);
-  settings.nop_interval = 1000 * kSecond;
-  settings.nop_timeout = kPingTimeout;
-  return settings;
-}
-
-/// The socket takes nothing more, and the send queue is full to the last PDU of management.
-void block(LadderPeer& peer, std::uint16_t cid) {
-  peer.wire(cid).takes = false;
-  for (std::uint32_t i = 0; i < SendQueue::kMaxPdus + SendQueue::kManagementPdus; ++i) {
-    peer.deliver(cid, make_pdu(NopIn{.ttt = i, .sequence = peer.plain_sequence(cid)}));
-  }
-  REQUIRE(peer.session.state() == SessionState::logged_in);
-}
-
-void unblock(LadderPeer& peer, std::uint16_t cid) {
-  peer.wire(cid).takes = true;
-  peer.pump();
-  std::erase_if(peer.wire(cid).inbox, [](const Pdu& pdu) { return pdu.opcode() == Opcode::nop_out; });
-}
-
 /// Tells how many commands have arrived, and that the window is closed behind them.
 void close_window(LadderPeer& peer, std::uint16_t cid = 0) {
   peer.window = 0;
@@ -45,7 +21,7 @@ void close_window(LadderPeer& peer, std::uint16_t cid = 0) {
 }
 
 SessionSettings settings_with(bool pings) {
-  return pings ? asking(2) : ladder_settings(2);
+  return pings ? asking_settings(2) : ladder_settings(2);
 }
 
 /// Fills what is left of the window of 64 that the Peer grants at login, and answers all of it, without opening the
@@ -56,9 +32,9 @@ void use_up_window(LadderPeer& peer, int left = 64) {
   for (int i = 0; i < left; ++i) jobs.push_back(&peer.queue(Direction::none, 0));
   while (!peer.silent()) {
     const std::uint16_t cid = peer.busy();
-    const auto command = peer.take(cid, Opcode::scsi_command).as<ScsiCommandPdu>();
+    const std::uint32_t itt = peer.take_command(cid).itt;
     peer.exp_cmd_sn = 65;
-    peer.deliver(cid, peer.response(cid, command.itt));
+    peer.respond(cid, itt);
   }
   for (const Job* job : jobs) REQUIRE(job->outcome == Outcome::completed);
 }
@@ -69,12 +45,12 @@ TEST_CASE("room: an abort waits for room on the connection of its task, and no o
   LadderPeer peer(2);
   Job& job = peer.queue(Direction::none, 0);
   const std::uint32_t itt = peer.take_command(job);
-  block(peer, 0);
+  peer.block(0);
   peer.overdue();
   CHECK(peer.idle(1));
   peer.session.data_xmit(peer.now);
   CHECK_FALSE(peer.session.wants_turn());  // not before something was sent
-  unblock(peer, 0);
+  peer.unblock(0);
   const auto request = peer.tmf(Function::abort_task, 0);
   CHECK(request.referenced_task_tag == itt);
   peer.answer(request, Result::complete);
@@ -85,7 +61,7 @@ TEST_CASE("room: an abort waits for room on the connection of its task, and no o
 TEST_CASE("room: an abort that finds none until its time is up drops the session") {
   LadderPeer peer(2);
   Job& job = peer.hang();
-  block(peer, 0);
+  peer.block(0);
   peer.overdue();
   peer.advance(kAbortTimeout - 1);
   CHECK(peer.session.state() == SessionState::logged_in);
@@ -103,16 +79,16 @@ TEST_CASE("room: a command that ends while its abort waits needs none") {
   LadderPeer peer(2);
   Job& job = peer.queue(Direction::none, 0);
   const std::uint32_t itt = peer.take_command(job);
-  block(peer, 0);
+  peer.block(0);
   peer.overdue();
   peer.advance(kAbortTimeout - kSecond);
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
   CHECK(peer.told() == Told{"timeout success 1", "abort_task success 0"});
   CHECK(peer.last_told().cause == "a command is overdue; it ended before anything was sent");
   CHECK(peer.session.next_deadline() == kNever);
   peer.advance(kAbortTimeout);
-  unblock(peer, 0);
+  peer.unblock(0);
   CHECK(peer.silent());
   CHECK(peer.session.counters().losses == 0);
   peer.check_nothing_leaked();
@@ -126,26 +102,26 @@ TEST_CASE("room: so does a reset, and what has no room does not hold back the ne
   const std::uint32_t second_itt = peer.take_command(second);
   peer.overdue();
   const auto request = peer.tmf(Function::abort_task);
-  block(peer, 0);
+  peer.block(0);
   peer.answer(request, Result::rejected);  // the LUN's reset finds no room
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
   CHECK(peer.told() == Told{"timeout success 2", "abort_task refused 0", "lu_reset success 0"});
   CHECK_FALSE(peer.saw(Kind::unit_reset));  // there was none
-  unblock(peer, 0);
+  peer.unblock(0);
   CHECK(peer.tmf(Function::abort_task).referenced_task_tag == second_itt);
 }
 
 TEST_CASE("room: a reset takes a connection that has some") {
   LadderPeer peer(2);
   peer.acknowledge(1);
-  block(peer, 0);
+  peer.block(0);
   peer.now += 1;
-  peer.deliver(0, make_pdu(NopIn{.sequence = peer.plain_sequence(0)}));  // heard last, but full
+  peer.acknowledge(0);  // heard last, but full
   REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
   peer.answer(peer.tmf(Function::logical_unit_reset, 1), Result::complete, 1);
   CHECK(peer.told() == Told{"lu_reset success 0"});
-  unblock(peer, 0);
+  peer.unblock(0);
   peer.check_nothing_leaked();
 }
 
@@ -185,14 +161,14 @@ TEST_CASE("window: one that stays closed with nothing under way is asked about, 
 }
 
 TEST_CASE("window: the answer to the ping may open it") {
-  LadderPeer peer(asking(2));
+  LadderPeer peer(asking_settings(2));
   use_up_window(peer);
   Job& job = peer.queue(Direction::none, 0);
   peer.advance(kCommandTimeout - 1);
   peer.window = 64;
   peer.advance(1);
   const std::uint16_t cid = peer.busy();
-  peer.deliver(cid, peer.response(cid, peer.take_command(job, cid)));
+  peer.serve(job, cid);
   CHECK(job.outcome == Outcome::completed);
   peer.advance(2 * kCommandTimeout);
   CHECK(peer.told().empty());
@@ -200,7 +176,7 @@ TEST_CASE("window: the answer to the ping may open it") {
 }
 
 TEST_CASE("window: while a command is under way there is still something to wait for") {
-  LadderPeer peer(asking(2));
+  LadderPeer peer(asking_settings(2));
   Job& runs = peer.queue(Direction::read, 100'000);
   const std::uint32_t itt = peer.take_command(runs);
   use_up_window(peer, 63);
@@ -214,7 +190,7 @@ TEST_CASE("window: while a command is under way there is still something to wait
   }
   // It ends; from then on nobody works.
   peer.deliver(0, peer.data_in(0, itt, 5, 50, Bytes(100'000 - 50), true));
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(runs.outcome == Outcome::completed);
   peer.advance(2 * kCommandTimeout + kPingTimeout);
   CHECK(peer.told() == Told{"session_reset success 0"});
@@ -232,7 +208,7 @@ TEST_CASE("window: time counts from when it was closed, and each opening begins 
   const std::uint16_t cid = peer.busy();
   const std::uint32_t itt = peer.take_command(first, cid);
   CHECK(peer.session.next_deadline() == peer.now + kCommandTimeout);
-  peer.deliver(cid, peer.response(cid, itt));
+  peer.respond(cid, itt);
   CHECK(first.outcome == Outcome::completed);
   peer.advance(kCommandTimeout - 1);
   CHECK(peer.session.state() == SessionState::logged_in);
@@ -268,7 +244,7 @@ TEST_CASE("pool: tasks that are over, but whose data never leaves, cannot stop t
     peer.tx_chunk = 100;
     REQUIRE(peer.transmit(0));
     peer.wire(0).takes = false;
-    peer.deliver(0, peer.response(0, itt, 8));  // it is over before all of its data was there
+    peer.respond(0, itt, 8);  // it is over before all of its data was there
     CHECK(job.finished == 0);
     Job& waits = peer.queue(Direction::none, 0);
     CHECK(peer.silent());

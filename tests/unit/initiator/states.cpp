@@ -182,8 +182,7 @@ const Row kRows[] = {
      [](Stage& s) {
        s.logged_in();
        s.peer.wire(0).takes = false;
-       s.peer.deliver(
-           0, make_pdu(AsyncMessage{.sequence = s.peer.status_sequence(0), .event = AsyncEvent::logout_request}));
+       s.peer.deliver(0, s.peer.async_message(0, AsyncEvent::logout_request));
      },
      {O, O, O, O, O, O, X, X, O, O, X, X, O}},
     {"logging out for good",
@@ -214,7 +213,7 @@ void converge(Stage& stage, bool ends) {
   peer.wire(0).takes = peer.wire(1).takes = true;
   peer.auto_connect = true;
   // Sockets that the test held back come, or go, now.
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+  for (const std::uint16_t cid : kBothConnections) {
     if (peer.connection(cid).state() == ConnectionState::connecting && !peer.wire(cid).open) peer.connect(cid);
     if (peer.connection(cid).state() == ConnectionState::stopped) peer.disconnect(cid, "closed");
   }

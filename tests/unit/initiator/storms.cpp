@@ -11,48 +11,23 @@ using nbdgw::proto::kSecond;
 using nbdgw::proto::Micros;
 using Event = SessionEvent::Kind;
 
-namespace {
-
-/// Until the next login; returns how long that took.
-Micros log_in_again(LadderPeer& peer) {
-  const Micros begin = peer.now;
-  for (int steps = 0; peer.session.state() != SessionState::logged_in; ++steps) {
-    REQUIRE(steps < 1000);
-    if (peer.wire(0).open) {
-      peer.login(0);
-    } else {
-      peer.advance(10 * kMillisecond);
-    }
-  }
-  return peer.now - begin;
-}
-
-/// One command gets through.
-void work(LadderPeer& peer) {
-  Job& job = peer.queue(Direction::none, 0);
-  peer.deliver(0, peer.response(0, peer.take_command(job)));
-  REQUIRE(job.outcome == Outcome::completed);
-}
-
-}  // namespace
-
 TEST_CASE("storm: sessions that are lost soon after their login come back slower and slower, work or not") {
   for (const bool works : {false, true}) {
     LadderPeer peer;
     int logins = 0;
     const Micros begin = peer.now;
     while (peer.now - begin < 60 * kSecond) {
-      if (works) work(peer);
+      if (works) peer.work();
       peer.disconnect(0);
-      log_in_again(peer);
+      peer.log_in_again();
       ++logins;
     }
     CHECK(logins < 30);
     // One that lives is a fresh beginning.
-    work(peer);
+    peer.work();
     peer.advance(kSecond);
     peer.disconnect(0);
-    CHECK(log_in_again(peer) < 20 * kMillisecond);
+    CHECK(peer.log_in_again() < 20 * kMillisecond);
   }
 }
 
@@ -61,11 +36,10 @@ TEST_CASE("storm: a target that asks for a logout after each login") {
   int logins = 0;
   const Micros begin = peer.now;
   while (peer.now - begin < 60 * kSecond) {
-    work(peer);
-    peer.deliver(0, make_pdu(AsyncMessage{.sequence = peer.status_sequence(0), .event = AsyncEvent::logout_request}));
-    const auto logout = peer.take(0, Opcode::logout_request).as<LogoutRequest>();
-    peer.deliver(0, make_pdu(LogoutResponse{.itt = logout.itt, .sequence = peer.status_sequence(0)}));
-    log_in_again(peer);
+    peer.work();
+    peer.deliver(0, peer.async_message(0, AsyncEvent::logout_request));
+    peer.answer_logout();
+    peer.log_in_again();
     ++logins;
   }
   CHECK(logins < 30);
@@ -80,7 +54,7 @@ TEST_CASE("storm: a target that ends each session soon is asked about a second g
     peer.session.connection(0).on_disconnected("closed by the target", peer.now);
     peer.wire(0).open = false;
     peer.pump();
-    if (i < 2) log_in_again(peer);
+    if (i < 2) peer.log_in_again();
     if (i == 2) break;
   }
   CHECK(peer.saw(Event::lost, "is there a second gateway"));
@@ -90,7 +64,7 @@ TEST_CASE("storm: a target that ends each session soon is asked about a second g
 TEST_CASE("storm: since when a session is there, or is not, does not begin anew with each attempt") {
   LadderPeer peer;
   const Micros up = peer.session.turned_at();
-  work(peer);
+  peer.work();
   peer.advance(kSecond);
   CHECK(peer.session.turned_at() == up);
   peer.session.connection(0).on_disconnected("closed by the target", peer.now);
@@ -106,7 +80,7 @@ TEST_CASE("storm: since when a session is there, or is not, does not begin anew 
     CHECK(peer.session.turned_at() == down);
   }
   CHECK(peer.session.state() != SessionState::logged_in);
-  log_in_again(peer);
+  peer.log_in_again();
   CHECK(peer.session.turned_at() > down);
 }
 

@@ -41,10 +41,8 @@ struct Waiting : Peer {
 
   /// The target asks for a logout; its answer to that names 3 s.
   void log_out(LogoutResult result) {
-    deliver(0, make_pdu(AsyncMessage{.sequence = status_sequence(0), .event = AsyncEvent::logout_request}));
-    const auto request = take(0, Opcode::logout_request).as<LogoutRequest>();
-    deliver(0, make_pdu(LogoutResponse{
-                   .response = result, .itt = request.itt, .sequence = status_sequence(0), .time2wait = 3}));
+    deliver(0, async_message(0, AsyncEvent::logout_request));
+    answer_logout(0, result, 3);
   }
 };
 
@@ -102,9 +100,7 @@ TEST_CASE("time2wait: what the target says at the end counts, whatever was negot
     }
     for (const std::uint16_t wait : {std::uint16_t{4}, std::uint16_t{0}}) {
       Waiting peer(time2wait);
-      peer.deliver(0, make_pdu(AsyncMessage{.sequence = peer.status_sequence(0),
-                                            .event = AsyncEvent::drop_all_connections,
-                                            .parameter2 = wait}));
+      peer.deliver(0, peer.async_message(0, AsyncEvent::drop_all_connections, wait));
       peer.check_waits(wait);
     }
   }

@@ -13,13 +13,6 @@ namespace {
 
 constexpr std::string_view kHint = "timeouts.nop_interval: 0s";
 
-SessionSettings pinging(std::uint16_t connections = 1) {
-  auto settings = default_settings(connections);
-  settings.nop_interval = 5 * kSecond;
-  settings.nop_timeout = 3 * kSecond;
-  return settings;
-}
-
 /// Idle until the ping's time is over, and logged in again.
 void lose_for_a_ping(Peer& peer) {
   const std::size_t losses = peer.count(Kind::lost);
@@ -33,7 +26,7 @@ void lose_for_a_ping(Peer& peer) {
 
 TEST_CASE("pings: that a target answers none is said from the second loss on") {
   for (const std::uint16_t connections : {std::uint16_t{1}, std::uint16_t{3}}) {
-    Peer peer(pinging(connections));
+    Peer peer(pinging_settings(connections));
     peer.start();
     check_works(peer);
     lose_for_a_ping(peer);
@@ -48,12 +41,11 @@ TEST_CASE("pings: that a target answers none is said from the second loss on") {
 }
 
 TEST_CASE("pings: one that is answered makes the next loss the first again") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   peer.start();
   lose_for_a_ping(peer);
   peer.advance(5 * kSecond);
-  const auto ping = peer.take(0, Opcode::nop_out).as<NopOut>();
-  peer.deliver(0, make_pdu(NopIn{.itt = ping.itt, .sequence = peer.status_sequence(0)}));
+  peer.answer_ping(0);
   peer.advance(5 * kSecond);
   peer.take(0, Opcode::nop_out);
   peer.advance(3 * kSecond);
@@ -62,7 +54,7 @@ TEST_CASE("pings: one that is answered makes the next loss the first again") {
 }
 
 TEST_CASE("pings: a path that is gone is not blamed on the target") {
-  Peer peer(pinging(2));
+  Peer peer(pinging_settings(2));
   peer.start();
   lose_for_a_ping(peer);
   SUBCASE("a command was unanswered, too") {
@@ -80,8 +72,7 @@ TEST_CASE("pings: a path that is gone is not blamed on the target") {
     peer.advance(5 * kSecond);
     // The idle one is found out first.
     peer.take(0, Opcode::scsi_command);
-    const auto ping = peer.take(0, Opcode::nop_out).as<NopOut>();
-    peer.deliver(0, make_pdu(NopIn{.itt = ping.itt, .sequence = peer.status_sequence(0)}));
+    peer.answer_ping(0);
     peer.advance(3 * kSecond);
   }
   SUBCASE("a command waited for the window") {
@@ -106,7 +97,7 @@ TEST_CASE("pings: a path that is gone is not blamed on the target") {
 }
 
 TEST_CASE("pings: a loss after which there was no way back at once does not count") {
-  Peer peer(pinging());
+  Peer peer(pinging_settings());
   peer.start();
   peer.auto_connect = false;
   peer.advance(9 * kSecond);
@@ -121,7 +112,7 @@ TEST_CASE("pings: a loss after which there was no way back at once does not coun
 }
 
 TEST_CASE("pings: commands that are answered on other connections do not hide it") {
-  Peer peer(pinging(2));
+  Peer peer(pinging_settings(2));
   peer.start();
   for (int i = 0; i < 2; ++i) {
     for (int second = 0; second < 8; ++second) {  // the second connection is idle: it is the one that is pinged

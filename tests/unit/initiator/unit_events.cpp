@@ -16,20 +16,6 @@ namespace {
 
 constexpr std::uint64_t kLun = 0x0003'0000'0000'0000ULL;
 
-Bytes sense_data(scsi::SenseKey key, std::uint8_t asc, std::uint8_t ascq) {
-  Bytes data(2 + 18);
-  data[1] = 18;
-  scsi::build_fixed_sense({key, asc, ascq, false, {}}, std::span(data).subspan(2));
-  return data;
-}
-
-const SessionEvent& last(const Peer& peer, Kind kind) {
-  const auto found =
-      std::find_if(peer.events.rbegin(), peer.events.rend(), [&](const SessionEvent& e) { return e.kind == kind; });
-  REQUIRE(found != peer.events.rend());
-  return *found;
-}
-
 }  // namespace
 
 TEST_CASE("unit event: a SCSI asynchronous event is told for its LUN, or for all") {
@@ -40,8 +26,8 @@ TEST_CASE("unit event: a SCSI asynchronous event is told for its LUN, or for all
   };
   for (const Case& each :
        {Case{{}, kLun, "event of a LUN"}, Case{{0}, kLun, "event"}, Case{{0xff, 0xff, 0x70}, kLun, "event"},
-        Case{sense_data(scsi::SenseKey::unit_attention, 0x3f, 0x03), kLun, "3f/03"},
-        Case{sense_data(scsi::SenseKey::unit_attention, 0x3f, 0x0e), RecoveryEvent::kNoLun, ""}}) {
+        Case{sense_segment(scsi::SenseKey::unit_attention, 0x3f, 0x03), kLun, "3f/03"},
+        Case{sense_segment(scsi::SenseKey::unit_attention, 0x3f, 0x0e), RecoveryEvent::kNoLun, ""}}) {
     Peer peer;
     peer.start();
     const auto length = static_cast<std::uint32_t>(each.data.size());
@@ -51,7 +37,7 @@ TEST_CASE("unit event: a SCSI asynchronous event is told for its LUN, or for all
                                           .event = AsyncEvent::scsi},
                              each.data));
     CHECK(peer.saw(Kind::unit_event));
-    CHECK(last(peer, Kind::unit_event).lun == each.lun);
+    CHECK(peer.last(Kind::unit_event).lun == each.lun);
     CHECK(peer.session.state() == SessionState::logged_in);
     check_works(peer);
   }
@@ -78,14 +64,12 @@ TEST_CASE("recall: what has no CmdSN comes back, of this LUN alone, and the rest
     CHECK(job->outcome == Outcome::recalled);
   }
   peer.session.recall(mine.lun);
-  const auto first = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
-  peer.exp_cmd_sn = first.cmd_sn + 1;
-  peer.deliver(0, peer.response(0, first.itt));
-  const auto second = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
+  const ScsiCommandPdu first = peer.take_command();
+  peer.respond(0, first.itt);
+  const ScsiCommandPdu second = peer.take_command();
   CHECK(second.lun == kLun);
   CHECK(second.cmd_sn == first.cmd_sn + 1);  // no hole
-  peer.exp_cmd_sn = second.cmd_sn + 1;
-  peer.deliver(0, peer.response(0, second.itt));
+  peer.respond(0, second.itt);
   CHECK(other.outcome == Outcome::completed);
   CHECK(sent.outcome == Outcome::completed);
   check_works(peer);
@@ -94,16 +78,16 @@ TEST_CASE("recall: what has no CmdSN comes back, of this LUN alone, and the rest
 TEST_CASE("login: whether we have ended the session before ourselves") {
   Peer peer;
   peer.start();
-  CHECK_FALSE(last(peer, Kind::logged_in).own_doing);
+  CHECK_FALSE(peer.last(Kind::logged_in).own_doing);
   SUBCASE("by hand") {
     REQUIRE(peer.session.drop_connection(0, "asked for by hand", peer.now));
     peer.relogin();
-    CHECK(last(peer, Kind::logged_in).own_doing);
+    CHECK(peer.last(Kind::logged_in).own_doing);
   }
   SUBCASE("by a reset of the session") {
     REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::session_reset}));
     peer.relogin();
-    CHECK(last(peer, Kind::logged_in).own_doing);
+    CHECK(peer.last(Kind::logged_in).own_doing);
   }
   SUBCASE("by hand, but the target was away when we came back") {
     REQUIRE(peer.session.drop_connection(0, "asked for by hand", peer.now));
@@ -113,12 +97,12 @@ TEST_CASE("login: whether we have ended the session before ourselves") {
     peer.auto_connect = true;
     peer.advance(nbdgw::proto::kSecond);
     peer.relogin();
-    CHECK_FALSE(last(peer, Kind::logged_in).own_doing);
+    CHECK_FALSE(peer.last(Kind::logged_in).own_doing);
   }
   SUBCASE("not so") {
     peer.disconnect(0);
     peer.relogin();
-    CHECK_FALSE(last(peer, Kind::logged_in).own_doing);
+    CHECK_FALSE(peer.last(Kind::logged_in).own_doing);
   }
   check_works(peer);
 }

@@ -74,7 +74,7 @@ TEST_CASE("window: the numbers wrap around") {
     const auto command = command_on(peer, 0);
     CHECK(command.cmd_sn == expected++);
     peer.exp_cmd_sn = expected;
-    peer.deliver(0, peer.response(0, command.itt));
+    peer.respond(0, command.itt);
   }
   peer.check_nothing_leaked();
 }
@@ -126,7 +126,7 @@ TEST_CASE("window: a connection that takes nothing does not hold the others up")
     while (!peer.idle(1)) {
       const auto command = command_on(peer, 1);
       ++done_on_1;
-      peer.deliver(1, peer.response(1, command.itt));
+      peer.respond(1, command.itt);
     }
   }
   CHECK(done_on_1 > 300);
@@ -145,7 +145,7 @@ TEST_CASE("window: when all tasks are in use commands wait") {
     const auto command = command_on(peer, 0);
     CHECK(command.cmd_sn == static_cast<std::uint32_t>(i + 1));  // first come, first served
     CHECK(nbdgw::proto::load_be64(&command.cdb[2]) == static_cast<std::uint64_t>(i + 1));
-    peer.deliver(0, peer.response(0, command.itt));
+    peer.respond(0, command.itt);
   }
   peer.check_nothing_leaked();
 }
@@ -223,9 +223,7 @@ TEST_CASE("window: a LUN with much to do does not keep another one of the sessio
     int others = 0;
     for (; small.finished == 0; ++others) {
       REQUIRE(others < 1000);
-      const auto command = command_on(peer, 0);  // a target that does one thing after the other
-      peer.exp_cmd_sn = command.cmd_sn + 1;
-      peer.deliver(0, peer.response(0, command.itt));
+      peer.respond(0, peer.take_command().itt);  // a target that does one thing after the other
     }
     // What was with the target before it, and one that had its turn.
     CHECK(others <= static_cast<int>(kWindow) + 2);

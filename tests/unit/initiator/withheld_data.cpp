@@ -14,25 +14,17 @@ using Result = TaskManagementResult;
 
 namespace {
 
-TargetKeys solicited_only() {
-  TargetKeys keys;
-  keys.answers["ImmediateData"] = "No";
-  keys.answers["InitialR2T"] = "Yes";
-  return keys;
-}
-
 SessionSettings settings_with(bool fast_abort, std::uint16_t connections) {
-  auto settings = ladder_settings(connections);
+  auto settings = asking_settings(connections);
   settings.fast_abort = fast_abort;
-  settings.nop_interval = 1000 * nbdgw::proto::kSecond;  // pings only where a reset asks for them
   return settings;
 }
 
 /// Two writes to each of two LUNs: on each connection one to each LUN. All wait for R2Ts.
 struct Writes : LadderPeer {
-  explicit Writes(bool fast_abort) : LadderPeer(settings_with(fast_abort, 2), solicited_only()) {
+  explicit Writes(bool fast_abort) : LadderPeer(settings_with(fast_abort, 2), TargetKeys().solicited_only()) {
     for (const std::uint64_t lun : {kLun1, kLun2}) {
-      for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+      for (const std::uint16_t cid : kBothConnections) {
         Job& job = queue(Direction::write, 200'000, lun);
         jobs_there.push_back(&job);
         itts.push_back(take_command(job, cid));
@@ -53,7 +45,7 @@ struct Writes : LadderPeer {
   std::string data() {
     pump();
     std::string out(itts.size(), '.');
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+    for (const std::uint16_t cid : kBothConnections) {
       while (!idle(cid) && wire(cid).inbox.front().opcode() == Opcode::data_out) {
         const auto header = take(cid, Opcode::data_out).as<DataOut>();
         const auto at = std::find(itts.begin(), itts.end(), header.itt) - itts.begin();
@@ -72,7 +64,7 @@ struct Writes : LadderPeer {
   std::string sent_commands() {
     pump();
     std::string out;
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+    for (const std::uint16_t cid : kBothConnections) {
       while (!idle(cid) && wire(cid).inbox.front().opcode() == Opcode::scsi_command) {
         out += take(cid, Opcode::scsi_command).as<ScsiCommandPdu>().lun == kLun1 ? '1' : '2';
       }
@@ -140,23 +132,14 @@ TEST_CASE("withheld: while the function waits for room in the send queue, too") 
     CAPTURE(name);
     CAPTURE(row.fast_abort);
     Writes peer(row.fast_abort);
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
-      peer.wire(cid).takes = false;
-      for (std::uint32_t i = 0; i < SendQueue::kMaxPdus + SendQueue::kManagementPdus; ++i) {
-        peer.deliver(cid, make_pdu(NopIn{.ttt = i, .sequence = peer.plain_sequence(cid)}));
-      }
-    }
+    for (const std::uint16_t cid : kBothConnections) peer.block(cid);
     REQUIRE(peer.session.request_recovery(request_for(row.rung, peer.itts[0])));
     peer.ask();
     for (const std::uint64_t lun : {kLun1, kLun2}) peer.queue(Direction::none, 0, lun);
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
-      peer.wire(cid).takes = true;
-      peer.pump();
-      std::erase_if(peer.wire(cid).inbox, [](const Pdu& pdu) { return pdu.opcode() == Opcode::nop_out; });
-    }
+    for (const std::uint16_t cid : kBothConnections) peer.unblock(cid);
     // Now there is room. The function leaves, and what it does not hold back.
     Pdu tmf;
-    for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) {
+    for (const std::uint16_t cid : kBothConnections) {
       auto& inbox = peer.wire(cid).inbox;
       const auto is_tmf = [](const Pdu& pdu) { return pdu.opcode() == Opcode::task_management_request; };
       if (const auto at = std::find_if(inbox.begin(), inbox.end(), is_tmf); at != inbox.end()) tmf = *at;
@@ -175,14 +158,14 @@ TEST_CASE("withheld: after success the data of ended tasks never leaves, that of
   REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::lu_reset, .lun = kLun1}));
   const auto request = peer.tmf(Function::logical_unit_reset);
   // The sockets are full: what may leave waits in the send queues.
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.wire(cid).takes = false;
+  for (const std::uint16_t cid : kBothConnections) peer.wire(cid).takes = false;
   CHECK(peer.ask() == "....");
   peer.answer(request, Result::complete);
   for (const std::size_t i : {0U, 1U}) {
     CHECK(peer.jobs_there[i]->outcome == Outcome::aborted);
     CHECK(peer.jobs_there[i]->finished == 1);  // nothing in a send queue points to its memory any more
   }
-  for (const std::uint16_t cid : {std::uint16_t{0}, std::uint16_t{1}}) peer.wire(cid).takes = true;
+  for (const std::uint16_t cid : kBothConnections) peer.wire(cid).takes = true;
   CHECK(peer.data() == "..dd");
   CHECK(peer.commands() == "12");
   for (const std::size_t i : {2U, 3U}) CHECK(peer.jobs_there[i]->outcome == Outcome::pending);
@@ -192,10 +175,8 @@ TEST_CASE("withheld: a Data-Out that has begun to leave is finished, and arrives
   for (const std::size_t part : {std::size_t{1}, std::size_t{47}, std::size_t{48}, std::size_t{700}}) {
     CAPTURE(part);
     auto settings = settings_with(true, 2);
-    settings.header_digest = settings.data_digest = DigestOffer::require_crc32c;
-    TargetKeys keys = solicited_only();
-    keys.answers["HeaderDigest"] = keys.answers["DataDigest"] = "CRC32C";
-    LadderPeer peer(settings, keys);
+    require_digests(settings);
+    LadderPeer peer(settings, TargetKeys().solicited_only().with_digests());
     Job& job = peer.queue(Direction::write, 30'000);
     const std::uint32_t itt = peer.take_command(job);
     peer.wire(0).takes = false;
@@ -222,7 +203,7 @@ TEST_CASE("withheld: a Data-Out that has begun to leave is finished, and arrives
     Job& next = peer.queue(Direction::none, 0);
     peer.pump();
     const std::uint16_t to = peer.idle(0) ? 1 : 0;
-    peer.deliver(to, peer.response(to, peer.take_command(next, to)));
+    peer.serve(next, to);
     CHECK(next.outcome == Outcome::completed);
     peer.check_nothing_leaked();
   }
@@ -267,7 +248,7 @@ TEST_CASE("withheld: a reset while whose data flows proves nothing, and is repea
     const std::string name = to_string(rung);
     CAPTURE(name);
     const Function function = rung == Rung::lu_reset ? Function::logical_unit_reset : Function::target_warm_reset;
-    LadderPeer peer(settings_with(false, 1), solicited_only());
+    LadderPeer peer(settings_with(false, 1), TargetKeys().solicited_only());
     Job& job = peer.queue(Direction::write, 30'000);
     const std::uint32_t itt = peer.take_command(job);
     peer.acknowledge();

@@ -10,16 +10,9 @@ using Kind = SessionEvent::Kind;
 
 namespace {
 
-std::uint32_t itt_of(Peer& peer) {
-  const auto command = peer.take(0, Opcode::scsi_command).as<ScsiCommandPdu>();
-  peer.exp_cmd_sn = command.cmd_sn + 1;
-  return command.itt;
-}
-
 /// A session whose writes send everything only when asked.
 void start_solicited(Peer& peer) {
-  peer.keys.answers["InitialR2T"] = "Yes";
-  peer.keys.answers["ImmediateData"] = "No";
+  peer.keys.solicited_only();
   peer.start();
 }
 
@@ -73,7 +66,7 @@ TEST_CASE("write: unsolicited data goes in the order of its commands") {
   peer.keys.answers["ImmediateData"] = "No";
   peer.start();
   peer.jobs.write(100'000);
-  const std::uint32_t first = itt_of(peer);
+  const std::uint32_t first = peer.take_command().itt;
   peer.take(0, Opcode::data_out);
   peer.take(0, Opcode::data_out);
   peer.send(0, peer.r2t(0, first, 0, 16384, 60'000, 1));
@@ -118,7 +111,7 @@ TEST_CASE("write: every split and many bursts, taken apart by a model target") {
     target.early_failures = below(4) == 0 ? 3 : 0;
     peer.keys = target.keys(connections);
     peer.keys.max_recv = static_cast<std::uint32_t>(512 + below(30'000));
-    if (digests) peer.keys.answers["HeaderDigest"] = peer.keys.answers["DataDigest"] = "CRC32C";
+    if (digests) peer.keys.with_digests();
     peer.tx_chunk = 1 + below(20'000);
     peer.tx_iovecs = 1 + below(20);
     peer.rx_chunk = 1 + below(20'000);
@@ -151,7 +144,7 @@ TEST_CASE("write: several R2Ts at once are answered in their order, one after th
   Peer peer;
   start_solicited(peer);
   Job& job = peer.jobs.write(60'000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.wire(0).takes = false;
   std::uint32_t offset = 0;
   std::uint32_t r2t_sn = 0;
@@ -178,7 +171,7 @@ TEST_CASE("write: several R2Ts at once are answered in their order, one after th
     }
   }
   CHECK(content == pattern_bytes(1, 60'000));
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
 }
 
@@ -197,7 +190,7 @@ TEST_CASE("write: as many R2Ts as were negotiated fit beside the unsolicited dat
   peer.tx_chunk = 48;
   peer.turn();
   peer.wire(0).takes = false;  // the unsolicited data is more than the queue takes: its rest waits in the task
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   for (std::uint32_t i = 0; i < allowed; ++i) peer.send(0, peer.r2t(0, itt, i, (1 << 20) + 1000 * i, 1000, i));
   peer.pump();
   CHECK(peer.session.state() == SessionState::logged_in);
@@ -206,7 +199,7 @@ TEST_CASE("write: as many R2Ts as were negotiated fit beside the unsolicited dat
   std::uint32_t total = 0;
   for (peer.pump(); !peer.idle(0);) total += peer.take(0, Opcode::data_out).as<DataOut>().data_length;
   CHECK(total == job.data_length);
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   CHECK(job.outcome == Outcome::completed);
 }
 
@@ -223,7 +216,7 @@ TEST_CASE("write: the target fails the command while its data is still queued") 
       peer.tx_chunk = 100;  // into the middle of the second PDU at most
       peer.wire(0).takes = !solicited ? half_sent : true;
       if (solicited) {
-        const std::uint32_t itt = itt_of(peer);
+        const std::uint32_t itt = peer.take_command().itt;
         peer.wire(0).takes = half_sent;
         peer.send(0, peer.r2t(0, itt, 0, 0, 60'000, 5));
         peer.turn();
@@ -257,7 +250,7 @@ TEST_CASE("write: the session is lost while data is queued") {
   Peer peer;
   start_solicited(peer);
   Job& job = peer.jobs.write(60'000, 5);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.tx_chunk = 1000;
   peer.send(0, peer.r2t(0, itt, 0, 0, 60'000, 5));
   for (int i = 0; i < 4; ++i) peer.turn();
@@ -277,10 +270,10 @@ TEST_CASE("write: it is told how much was asked for and sent, whatever the statu
       Peer peer;
       start_solicited(peer);
       Job& job = peer.jobs.write(60'000);
-      const std::uint32_t itt = itt_of(peer);
+      const std::uint32_t itt = peer.take_command().itt;
       if (asked > 0) peer.deliver(0, peer.r2t(0, itt, 0, 0, asked, 1));
       peer.wire(0).inbox.clear();
-      peer.deliver(0, peer.response(0, itt, status, status == 2 ? Bytes{0, 2, 0x70, 0} : Bytes{}));
+      peer.respond(0, itt, status, status == 2 ? Bytes{0, 2, 0x70, 0} : Bytes{});
       REQUIRE(job.finished == 1);
       CHECK(job.outcome == Outcome::completed);
       CHECK(job.status == status);
@@ -306,13 +299,13 @@ TEST_CASE("write: each byte counts once, however often it is asked for, and none
     Peer peer;
     start_solicited(peer);
     Job& job = peer.jobs.write(60'000);
-    const std::uint32_t itt = itt_of(peer);
+    const std::uint32_t itt = peer.take_command().itt;
     std::uint32_t r2t_sn = 0;
     for (const Ask& ask : each.asks) {
       peer.deliver(0, peer.r2t(0, itt, r2t_sn, ask.offset, ask.length, 1 + r2t_sn));
       ++r2t_sn;
     }
-    peer.deliver(0, peer.response(0, itt));
+    peer.respond(0, itt);
     REQUIRE(job.finished == 1);
     CHECK(job.transferred == each.transferred);
   }
@@ -322,8 +315,8 @@ TEST_CASE("write: immediate and unsolicited data count as asked for") {
   Peer peer;  // 8192 with the command, 8192 behind it
   peer.start();
   Job& job = peer.jobs.write(60'000);
-  const std::uint32_t itt = itt_of(peer);
-  peer.deliver(0, peer.response(0, itt));
+  const std::uint32_t itt = peer.take_command().itt;
+  peer.respond(0, itt);
   CHECK(job.transferred == 16384);
 }
 
@@ -331,13 +324,13 @@ TEST_CASE("write: what is still in our own queue when the answer comes has not b
   Peer peer;
   start_solicited(peer);
   Job& job = peer.jobs.write(60'000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.tx_chunk = 10'000;  // into the second Data-Out
   peer.send(0, peer.r2t(0, itt, 0, 0, 60'000, 5));
   peer.turn();
   peer.wire(0).takes = false;
   peer.pump();
-  peer.deliver(0, peer.response(0, itt));
+  peer.respond(0, itt);
   peer.wire(0).takes = true;
   peer.pump();
   REQUIRE(job.finished == 1);
@@ -349,7 +342,7 @@ TEST_CASE("write: with a residual the target says itself what it did not take") 
   Peer peer;
   start_solicited(peer);
   Job& job = peer.jobs.write(60'000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.deliver(0, peer.r2t(0, itt, 0, 0, 50'000, 1));
   peer.deliver(0, make_pdu(ScsiResponse{.status = {.underflow = true, .residual_count = 10'000},
                                         .itt = itt,
@@ -367,7 +360,7 @@ TEST_CASE("write: data that found no room goes on as soon as something was sent"
   peer.keys.max_recv = 60'000;
   start_solicited(peer);
   peer.jobs.write(2'000'000);
-  const std::uint32_t itt = itt_of(peer);
+  const std::uint32_t itt = peer.take_command().itt;
   peer.wire(0).takes = false;
   peer.deliver(0, peer.r2t(0, itt, 0, 0, 2'000'000, 1));
   peer.wire(0).takes = true;
