@@ -9,9 +9,10 @@
 /// For what another thread does.
 namespace nbdgw::test {
 
-/// Waits until something is so; false: it did not come to that in 20 s.
-inline bool becomes_true(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+/// Waits until something is so; false: it did not come to that in this time.
+inline bool becomes_true(const std::function<bool()>& condition,
+                         std::chrono::milliseconds within = std::chrono::seconds(20)) {
+  const auto end = std::chrono::steady_clock::now() + within;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -12,6 +12,7 @@
 #include "gateway/shard/discover.hpp"
 #include "tests/unit/control/test_gateway.hpp"
 #include "tests/unit/test_client.hpp"
+#include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -58,7 +59,8 @@ TEST_CASE("drain under load: what was acknowledged is on the target") {
         }
       });
     }
-    while (std::ranges::any_of(acknowledged, [](const auto& count) { return count < 20; })) std::this_thread::yield();
+    CHECK(becomes_true(
+        [&] { return std::ranges::all_of(acknowledged, [](const auto& count) { return count >= 20; }); }));
     gateway.drain();
     for (auto& thread : threads) thread.join();
     gateway.wait();

@@ -294,7 +294,7 @@ TEST_CASE("everything asked for while the gateway ends is answered once or let g
           if (i == 2 * kVerbs) asked_some = true;
         }
       });
-      while (!asked_some) std::this_thread::yield();
+      CHECK(becomes_true([&] { return asked_some.load(); }));
       client.close();
       if (round % 2 == 0) {
         gateway.drain();

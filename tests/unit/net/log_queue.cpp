@@ -11,11 +11,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
-#include <thread>
 
 #include "gateway/net/clock.hpp"
+#include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
 using config::LogFormat;
@@ -193,7 +192,7 @@ TEST_CASE("log queue: its thread looks what is due about once a second") {
   Pipe pipe;
   std::atomic<int> ticks = 0;
   Queue queue(Outlet(pipe.in.get(), LogFormat::text), [&ticks](proto::Micros) { ++ticks; });
-  while (ticks < 2) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  test::until([&] { return ticks >= 2; });
   queue.finish(proto::kSecond);
 }
 

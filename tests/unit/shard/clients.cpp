@@ -9,6 +9,7 @@
 #include "gateway/shard/nbd_client.hpp"
 #include "tests/unit/shard/memory_export.hpp"
 #include "tests/unit/test_client.hpp"
+#include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -39,7 +40,7 @@ struct OneShard {
   }
   /// Waits until so many clients are left.
   void await_clients(std::size_t count) {
-    while (clients() != count) std::this_thread::yield();
+    until([&] { return clients() == count; });
   }
 
   shard::Shard shard;
@@ -147,7 +148,7 @@ TEST_CASE("a client that says goodbye and shuts its side gets the replies it is 
   for (std::uint64_t i = 0; i < 8; ++i) client.send_request(Command::read, i, i * 4096, 4096);
   client.send_request(Command::disc, 0, 0, 0);
   ::shutdown(client.fd(), SHUT_WR);
-  while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) < 8) std::this_thread::yield();
+  one.disk.await_in_flight(8);
   on_shard(one.shard, [&] { one.disk.set_hold(false); });
   std::vector<std::uint8_t> data(4096);
   for (int i = 0; i < 8; ++i) {
@@ -169,7 +170,7 @@ TEST_CASE("a client that vanishes with requests in flight leaves nothing behind"
     TestClient client = one.connect();
     REQUIRE(client.go("disk") == Reply::ack);
     for (std::uint64_t i = 0; i < 8; ++i) client.send_request(Command::read, i, i * 4096, 4096);
-    while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) < 8) std::this_thread::yield();
+    one.disk.await_in_flight(8);
     if (reset) {
       client.reset();
     } else {
@@ -186,7 +187,7 @@ TEST_CASE("a client that is sent away and cannot finish in time is cut off, the 
   REQUIRE(client.go("disk") == Reply::ack);
   on_shard(one.shard, [&] { one.disk.hold = true; });
   client.send_request(Command::read, 1, 0, 4096);
-  while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) == 0) std::this_thread::yield();
+  one.disk.await_in_flight(1);
   TestClient other = one.connect();
   REQUIRE(other.go("disk") == Reply::ack);
   one.shard.post([&](proto::Micros now) {
@@ -232,7 +233,7 @@ TEST_CASE("replies that the client does not take are held back, and come when it
   REQUIRE(client.go("disk") == Reply::ack);
   constexpr std::uint32_t kSize = 4 << 20;  // more than the buffers of a loopback connection
   for (std::uint64_t i = 0; i < 4; ++i) client.send_request(Command::read, i, i, kSize);
-  while (on_shard(one.shard, [&] { return one.disk.in_flight(); }) == 0) std::this_thread::yield();
+  one.disk.await_in_flight(1);
   std::vector<std::uint8_t> data(kSize);
   for (int i = 0; i < 4; ++i) {
     std::uint64_t cookie = 0;

@@ -11,6 +11,7 @@
 #include "proto/nbd/messages.hpp"
 #include "tests/unit/shard/memory_export.hpp"
 #include "tests/unit/test_client.hpp"
+#include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -45,7 +46,7 @@ struct Scene {
     on_shard(shard, [&] { disk.set_hold(on); });
   }
   void await_no_clients() {
-    while (on_shard(shard, [&] { return shard.client_count(); }) != 0) std::this_thread::yield();
+    until([&] { return on_shard(shard, [&] { return shard.client_count(); }) == 0; });
   }
   std::vector<std::uint8_t> content(std::size_t at, std::size_t length) {
     return on_shard(shard, [&] {
@@ -157,7 +158,7 @@ TEST_CASE("a client that waits for memory when it goes: its turn comes") {
   TestClient holder = scene.attach(Socket::tcp);
   scene.hold(true);
   holder.send_request(Command::read, 1, 0, 2 << 20);
-  while (on_shard(scene.shard, [&] { return scene.disk.in_flight(); }) == 0) std::this_thread::yield();
+  scene.disk.await_in_flight(1);
   TestClient client = scene.attach(Socket::unix_domain);
   const auto data = pattern(2 << 20);
   std::jthread sender([&] {
@@ -176,7 +177,7 @@ TEST_CASE("READs of a client that has gone are not done") {
     TestClient client = scene.attach(kind);
     scene.hold(true);
     for (std::uint64_t i = 0; i < 8; ++i) client.send_request(Command::read, i, i * 4096, 4096);
-    while (on_shard(scene.shard, [&] { return scene.disk.in_flight(); }) < 8) std::this_thread::yield();
+    scene.disk.await_in_flight(8);
     client.close();
     scene.await_no_clients();
     CHECK(on_shard(scene.shard, [&] { return scene.disk.in_flight(); }) == 0);

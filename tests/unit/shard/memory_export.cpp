@@ -4,6 +4,8 @@
 
 #include "gateway/nbd/connection.hpp"
 #include "proto/bytes/iovecs.hpp"
+#include "tests/unit/test_client.hpp"
+#include "tests/unit/waiting.hpp"
 
 namespace nbdgw::test {
 
@@ -103,6 +105,10 @@ void MemoryExport::free(Work& work) {
 void MemoryExport::free(Part& part) {
   if (part.blocks > 0) shard_.pool().release(std::span<const iovec>(part.memory).first(part.blocks));
   part.blocks = 0;
+}
+
+void MemoryExport::await_in_flight(std::size_t count) {
+  until([&] { return on_shard(shard_, [&] { return in_flight(); }) >= count; });
 }
 
 }  // namespace nbdgw::test

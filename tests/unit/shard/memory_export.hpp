@@ -55,6 +55,8 @@ class MemoryExport final : public shard::ExportSlot, public shard::Station, publ
   void abandon(nbd::Request& request) override;
 
   std::size_t in_flight() const noexcept { return all_.size(); }
+  /// Waits until so many requests are in flight; for other threads.
+  void await_in_flight(std::size_t count);
   std::vector<std::uint8_t>& disk() noexcept { return disk_; }
 
  private:

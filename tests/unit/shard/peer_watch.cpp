@@ -13,13 +13,13 @@
 #include "gateway/shard/nbd_client.hpp"
 #include "tests/unit/shard/memory_export.hpp"
 #include "tests/unit/test_client.hpp"
+#include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
 using proto::nbd::Command;
 using proto::nbd::Reply;
 using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 namespace {
 
@@ -47,13 +47,8 @@ struct Scene {
   void hold(bool on) {
     on_shard(shard, [&] { disk.set_hold(on); });
   }
-  void await_in_flight(std::size_t count) {
-    while (on_shard(shard, [&] { return disk.in_flight(); }) < count) std::this_thread::yield();
-  }
   bool ends_within(milliseconds limit) {
-    const auto end = steady_clock::now() + limit;
-    while (clients() > 0 && steady_clock::now() < end) std::this_thread::sleep_for(milliseconds(5));
-    return clients() == 0;
+    return becomes_true([&] { return clients() == 0; }, limit);
   }
 
   shard::Shard shard;
@@ -76,7 +71,7 @@ TEST_CASE("a host that dies with a reply on its way to it is noticed, and what i
   scene.hold(true);
   client.send_request(Command::read, 1, 0, 4096);
   client.send_request(Command::write, 2, 8192, 512, std::vector<std::uint8_t>(512, 0x5a));
-  scene.await_in_flight(2);
+  scene.disk.await_in_flight(2);
   kill_host(client);
   scene.hold(false);
   CHECK(scene.ends_within(milliseconds(10000)));
@@ -123,7 +118,7 @@ TEST_CASE("hosts that are idle, or answer after a while, are left alone") {
   TestClient slow = scene.attach();
   scene.hold(true);
   slow.send_request(Command::read, 1, 0, 4096);
-  scene.await_in_flight(1);
+  scene.disk.await_in_flight(1);
   CHECK_FALSE(scene.ends_within(milliseconds(3000)));
   scene.hold(false);
   std::vector<std::uint8_t> data(4096);
@@ -140,7 +135,6 @@ TEST_CASE("nobody looks at a client to which nothing is on its way, nor at one w
   TestClient client = scene.attach();
   TestClient local = connect_unix_to(scene.shard, scene.entrance);
   REQUIRE(local.go("disk") == Reply::ack);
-  std::this_thread::sleep_for(milliseconds(1000));
   const auto looks = [&] {
     return on_shard(scene.shard, [&] {
       std::size_t count = 0;
@@ -150,7 +144,7 @@ TEST_CASE("nobody looks at a client to which nothing is on its way, nor at one w
       return count;
     });
   };
-  CHECK(looks() == 0);
+  CHECK(becomes_true([&] { return looks() == 0; }));  // once it has seen that all of the handshake has arrived
   std::vector<std::uint8_t> data(4096);
   REQUIRE(client.read_at(0, data));
   REQUIRE(local.read_at(0, data));

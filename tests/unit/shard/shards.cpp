@@ -9,6 +9,7 @@
 #include "tests/unit/random.hpp"
 #include "tests/unit/shard/memory_export.hpp"
 #include "tests/unit/test_client.hpp"
+#include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -108,7 +109,7 @@ TEST_CASE("clients come and leave at any point, on all shards at once, and nothi
   }
   for (auto& thread : threads) thread.join();
   CHECK(good == kThreads * kLives);
-  while (all.limit.taken() > 0) std::this_thread::yield();  // every ticket comes back
+  CHECK(becomes_true([&] { return all.limit.taken() == 0; }));  // every ticket comes back
 }
 
 TEST_CASE("drain: requests in flight are answered, later ones get the end, and the shards end") {
@@ -136,7 +137,7 @@ TEST_CASE("drain: requests in flight are answered, later ones get the end, and t
       }
     });
   }
-  while (running < kThreads && torn == 0) std::this_thread::yield();
+  CHECK(becomes_true([&] { return running == kThreads || torn > 0; }));
   for (const auto& shard : all.shards) shard->drain(10 * proto::kSecond);
   for (auto& thread : threads) thread.join();
   for (const auto& shard : all.shards) shard->join();
@@ -149,7 +150,7 @@ TEST_CASE("drain: a client whose request never ends is cut off when the time is 
   REQUIRE(client.go(Shards::disk_name(1)) == Reply::ack);
   on_shard(*all.shards[1], [&] { all.disks[1]->hold = true; });
   client.send_request(Command::read, 1, 0, 4096);
-  while (on_shard(*all.shards[1], [&] { return all.disks[1]->in_flight(); }) == 0) std::this_thread::yield();
+  all.disks[1]->await_in_flight(1);
   for (const auto& shard : all.shards) shard->drain(100 * proto::kMillisecond);
   for (const auto& shard : all.shards) shard->join();
   std::uint8_t byte = 0;
