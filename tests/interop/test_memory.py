@@ -4,7 +4,7 @@ import struct
 import time
 
 from base import MIB, InteropCase, gateway_only, serve
-from lib import clients, counters, nbdwire as n
+from lib import clients, counters, nbdwire as n, sockets
 from lib.nbdwire import Wire
 from lib.targets import Lun, Tgt
 
@@ -20,6 +20,10 @@ class Memory(InteropCase):
         server = self.use(serve(target, extra={"limits": {"memory": f"{BUDGET // MIB}MiB"}}))
         clients.nbdinfo(server.uri())
         return server
+
+    def pile_up(self, server):
+        """Waits until all that can pile up has piled up, here and in the sockets of the clients."""
+        server.child.wait_at_rest(lambda: (counters.rss_bytes(server.pid), sockets.queued(server.port)))
 
     def check(self, server, what):
         peak = counters.peak_rss_bytes(server.pid)
@@ -38,7 +42,7 @@ class Memory(InteropCase):
             wire.enter()
             for cookie in (1, 2):
                 wire.send_request(n.READ, cookie * MIB, 32 * MIB, cookie=cookie)
-        time.sleep(1)  # nobody reads: all that can pile up piles up
+        self.pile_up(server)
         self.check(server, "while nobody reads")
         self.drain(wires, 2 * (16 + 32 * MIB))
         self.check(server, "after all was read")
@@ -73,7 +77,7 @@ class Memory(InteropCase):
         for number, wire in enumerate(wires):
             wire.enter()
             wire.send_request(n.WRITE, MIB, 32 * MIB, cookie=number, payload=bytes(64 << 10))
-        time.sleep(1)
+        self.pile_up(server)
         self.check(server, "with 64 writes begun")
         for wire in wires:
             wire.close()

@@ -29,6 +29,10 @@ class LadderCase(RecoveryCase):
         self.server.child.wait_until(lambda: len(self.proxy.ids()) == 4, "connected four times")
         return self.proxy.ids()
 
+    def login_sent(self, before):
+        """Whether the target's socket has something of a connection that was not there before."""
+        return any(each["up"] > 0 for each in self.proxy.connections() if each["id"] not in before)
+
     def climbed(self):
         return recovery_log.climbed(self.server.child.log())
 
@@ -94,10 +98,10 @@ class Parked(LadderCase):
     def test_tgtd_stands_still_until_the_session_is_reset(self):
         self.begin(Tgt({1: Lun(LUN_SIZE)}))
         with self.under_load(self.server) as load:
-            self.joined()
+            ids = self.joined()
             self.target.child.send(signal.SIGSTOP)
             self.wait_for("session_reset")
-            time.sleep(1)
+            self.server.child.wait_until(lambda: self.login_sent(ids), "logging in again")
             self.target.child.send(signal.SIGCONT)
             # The login under way has reached tgtd's socket; a pause between logins may have begun.
             self.flows(self.server, load, 2 + MARGIN_S, "with tgtd going on")

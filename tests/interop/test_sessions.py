@@ -97,26 +97,29 @@ class Restart(InteropCase):
         target = self.use(Tgt({1: Lun(SIZE)}))
         server = self.use(serve(target))
         handle = unaligned.connect(server.uri())
-        stop, acknowledged, failures = threading.Event(), {}, []
+        stop, acknowledged, failures, last = threading.Event(), {}, [], 0
 
         def write():
+            nonlocal last
             try:
                 for count in itertools.count(1):
                     if stop.is_set():
                         return
                     block = count * 7 % 64
                     handle.pwrite(count.to_bytes(8, "big") * 512, block * 4096)
-                    acknowledged[block] = count
+                    acknowledged[block] = last = count
             except nbd.Error as error:
                 failures.append(error)
 
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
         for _ in range(5):
-            time.sleep(0.5)
+            goal = last + 500
+            server.child.wait_until(lambda: last >= goal or failures, "answering 500 writes")
             target.kill()
             target.start()
-        time.sleep(1)
+        goal = last + 64
+        server.child.wait_until(lambda: last >= goal or failures, "answering a write to each block")
         stop.set()
         writer.join(30)
         self.assertFalse(writer.is_alive(), "the writer hangs")
@@ -159,7 +162,7 @@ class TargetDown(InteropCase):
         wire = self.use(Wire(server.port))
         wire.greet()
         wire.send_option(n.GO, wire.info_payload())
-        time.sleep(1)
+        server.child.wait_until(lambda: sockets.queued(server.port) == 0, "reading what the client wants")
         target.start()
         kinds = [wire.option_reply()[1]]
         while kinds[-1] == n.REP_INFO:
@@ -221,14 +224,13 @@ class Drain(InteropCase):
         writers = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(4)]
         for writer in writers:
             writer.start()
-        time.sleep(1)
+        server.child.wait_until(lambda: all(len(each) > 100 for each in acknowledged), "answering every client")
         start = time.monotonic()
         server.stop()
         self.assert_within(time.monotonic() - start, 10, "the end")
         for writer in writers:
             writer.join(10)
         self.assertEqual(len(ended), 4, "every client was told")
-        self.assertGreater(sum(map(len, acknowledged)), 100)
         with open(target.luns[1].path, "rb") as image:
             for number, blocks in enumerate(acknowledged):
                 for block, count in blocks.items():

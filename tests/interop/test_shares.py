@@ -19,7 +19,6 @@ REQUEST_SLOTS = 1024  # of an export
 MINE = LUN_SIZE - MIB  # from here on the disk belongs to the client that checks its data
 # READs of one client beyond what the sockets between it and the gateway hold and what it may have in flight.
 MANY = {"depth": 800, "size": 16 << 10}
-AT_REST_S = 0.5  # nothing has changed for so long
 STALL_S = 2
 # A client is looked at when its time may be up: it has this long at least, and at most twice, and we are slow to look.
 STALLED_WITHIN_S = 2 * STALL_S + 3
@@ -57,15 +56,8 @@ class SharesCase(InteropCase):
 
     def at_rest(self, export="vol0"):
         """Waits until no more requests of the export are taken: what the clients can hold they hold. Their number."""
-        seen = []
-
-        def same():
-            now = (self.scrape()("nbdgw_nbd_in_flight", export=export), self.scrape().total("nbdgw_memory_used_bytes"))
-            if not seen or seen[-1][1] != now:
-                seen.append((time.monotonic(), now))
-            return time.monotonic() - seen[-1][0] > AT_REST_S
-        self.eventually(same, "at rest")
-        return seen[-1][1][0]
+        return self.server.child.wait_at_rest(lambda: (self.scrape()("nbdgw_nbd_in_flight", export=export),
+                                                       self.scrape().total("nbdgw_memory_used_bytes")))[0]
 
     @contextlib.contextmanager
     def prompt(self, what, within_s=PROMPT_S):

@@ -11,6 +11,7 @@ from . import pace, sockets, workdir
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 20
 LOG_TIMEOUT_S = 2
+AT_REST_S = 0.5  # nothing has changed for so long
 FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -85,6 +86,18 @@ class Child:
                 self.fail(f"not {what} after {timeout_s} s")
             time.sleep(0.01)
         return self
+
+    def wait_at_rest(self, look):
+        """Waits until what is looked at does not change any more; returns it."""
+        seen = []
+
+        def same():
+            now = look()
+            if not seen or seen[-1][1] != now:
+                seen.append((time.monotonic(), now))
+            return time.monotonic() - seen[-1][0] > AT_REST_S
+        self.wait_until(same, "at rest")
+        return seen[-1][1]
 
     def wait_listening(self, port):
         return self.wait_until(lambda: sockets.owns_listener(self.pid, port), f"listening on port {port}")

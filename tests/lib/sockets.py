@@ -33,7 +33,9 @@ def _proc_net_tcp():
                 next(table)
                 for line in table:
                     f = line.split()
-                    yield int(f[1].rsplit(":", 1)[1], 16), int(f[2].rsplit(":", 1)[1], 16), f[3], f[9]
+                    sent, received = (int(queue, 16) for queue in f[4].split(":"))
+                    yield (int(f[1].rsplit(":", 1)[1], 16), int(f[2].rsplit(":", 1)[1], 16), f[3], f[9],
+                           sent + received)
         except FileNotFoundError:
             pass
 
@@ -57,7 +59,7 @@ def inodes_of(pid):
 def owns_listener(pid, port):
     """True if this very process (not a namesake left over) listens on the port."""
     own = inodes_of(pid)
-    return any(p == port and state == _LISTEN and inode in own for p, _, state, inode in _proc_net_tcp())
+    return any(p == port and state == _LISTEN and inode in own for p, _, state, inode, _ in _proc_net_tcp())
 
 
 def listens_unix(path):
@@ -71,8 +73,15 @@ def listens_unix(path):
 def established_to(pid, remote_port):
     """Number of established connections that the process has to a remote port."""
     own = inodes_of(pid)
-    return sum(1 for _, remote, state, inode in _proc_net_tcp()
+    return sum(1 for _, remote, state, inode, _ in _proc_net_tcp()
                if remote == remote_port and state == _ESTABLISHED and inode in own)
+
+
+def queued(port):
+    """Bytes that wait in the kernel on the connections to a port of this machine, at either end: sent and not received,
+    or received and not read."""
+    return sum(waiting for local, remote, state, _, waiting in _proc_net_tcp()
+               if port in (local, remote) and state == _ESTABLISHED)
 
 
 def byte_counters(pid, remote_port):
