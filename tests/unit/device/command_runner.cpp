@@ -13,8 +13,8 @@ using nbdgw::proto::kNever;
 
 namespace {
 
-struct Bench final : CommandRunner::Owner {
-  Bench() : runner(transport, *this, 7, 64) {}
+struct Runner final : CommandRunner::Owner {
+  Runner() : runner(transport, *this, 7, 64) {}
 
   void on_notes(const Notes&, Micros) override { ++notes; }
   void on_command_over(const Disposition& disposition, std::span<const std::uint8_t> received, Micros) override {
@@ -42,7 +42,7 @@ struct Bench final : CommandRunner::Owner {
 }  // namespace
 
 TEST_CASE("command runner: what is queued is exactly what was asked for") {
-  Bench bench;
+  Runner bench;
   const scsi::Cdb inquiry = scsi::Inquiry{.evpd = true, .page = 0x83, .allocation_length = 64}.build();
   bench.runner.start(inquiry, 64, 0);
   initiator::ScsiCommand& command = bench.take();
@@ -64,7 +64,7 @@ TEST_CASE("command runner: what is queued is exactly what was asked for") {
 }
 
 TEST_CASE("command runner: old bytes are never taken for new ones") {
-  Bench bench;
+  Runner bench;
   const scsi::Cdb cdb = scsi::read_capacity_10();
   bench.runner.start(cdb, 8, 0);
   good(*bench.transport.queued.front(), std::vector<std::uint8_t>(8, 0xaa));
@@ -96,7 +96,7 @@ TEST_CASE("command runner: old bytes are never taken for new ones") {
 }
 
 TEST_CASE("command runner: a command that failed hands on no data") {
-  Bench bench;
+  Runner bench;
   bench.runner.start(scsi::read_capacity_10(), 8, 0);
   initiator::ScsiCommand& command = bench.take();
   good(command, std::vector<std::uint8_t>(8, 0xaa));
@@ -108,7 +108,7 @@ TEST_CASE("command runner: a command that failed hands on no data") {
 }
 
 TEST_CASE("command runner: waiting, the deadline, and cutting short") {
-  Bench bench;
+  Runner bench;
   CHECK(!bench.runner.running());
   bench.runner.on_deadline(1000);
   CHECK(bench.transport.queued.empty());

@@ -10,8 +10,8 @@ using State = LunInventory::State;
 
 namespace {
 
-struct Bench final : nbdgw::device::LunInventoryObserver {
-  Bench() : inventory(transport, this) {}
+struct Inventory final : nbdgw::device::LunInventoryObserver {
+  Inventory() : inventory(transport, this) {}
 
   void on_inventory_done(LunInventory&, Micros) override { ++done; }
 
@@ -47,7 +47,7 @@ std::vector<std::uint64_t> luns_up_to(std::uint64_t count) {
 }  // namespace
 
 TEST_CASE("lun inventory: a short list, an empty one, and again") {
-  Bench bench;
+  Inventory bench;
   CHECK(bench.inventory.state() == State::idle);
   bench.inventory.start(bench.now);
   CHECK(bench.inventory.state() == State::asking);
@@ -66,7 +66,7 @@ TEST_CASE("lun inventory: a short list, an empty one, and again") {
 TEST_CASE("lun inventory: a list longer than expected is asked for again") {
   for (const std::uint64_t count : {255ULL, 256ULL, 5000ULL, 16384ULL}) {
     CAPTURE(count);
-    Bench bench;
+    Inventory bench;
     bench.inventory.start(bench.now);
     const auto data = scsi::LunList::build(luns_up_to(count));
     bench.answer(data);
@@ -75,7 +75,7 @@ TEST_CASE("lun inventory: a list longer than expected is asked for again") {
     CHECK(bench.inventory.luns() == luns_up_to(count));
   }
   // Beyond the limit: what fits, and no endless asking for more.
-  Bench bench;
+  Inventory bench;
   bench.inventory.start(bench.now);
   const auto data = scsi::LunList::build(luns_up_to(LunInventory::kMaxLuns + 10));
   bench.answer(data);
@@ -85,7 +85,7 @@ TEST_CASE("lun inventory: a list longer than expected is asked for again") {
 }
 
 TEST_CASE("lun inventory: troubles") {
-  Bench bench;
+  Inventory bench;
   bench.inventory.start(bench.now);
   initiator::ScsiCommand& attention = bench.take();
   check_condition(attention, scsi::SenseKey::unit_attention, scsi::asc::kReportedLunsChanged);
