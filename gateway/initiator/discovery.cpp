@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/initiator/host.hpp"
+#include "gateway/initiator/portal_group.hpp"
 
 namespace nbdgw::initiator {
 
@@ -104,6 +105,8 @@ ConnectionError Discovery::login_response(const ReceivedPdu& received) {
       stream_.send_login_request(cmd_sn_);
       return ConnectionError::none;
     case Login::Step::redirected:
+      detail_ = "ask " + portal_text(stream_.login().redirect()) + " instead";
+      return stream_.login().error();
     case Login::Step::failed:
       detail_ = stream_.login().detail();
       return stream_.login().error();

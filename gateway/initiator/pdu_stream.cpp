@@ -4,19 +4,6 @@ namespace nbdgw::initiator {
 
 using proto::iscsi::Opcode;
 
-Opcode PduStream::count_received(const ReceivedPdu& pdu) noexcept {
-  const auto opcode = static_cast<Opcode>(proto::iscsi::Prefix::decode(pdu.bhs).opcode);
-  counters_.received(opcode);
-  return opcode;
-}
-
-ConnectionError PduStream::take_stat_sn(std::uint32_t stat_sn) noexcept {
-  // At ErrorRecoveryLevel 0 a status cannot be asked for again, so a gap ends the connection.
-  if (stat_sn != exp_stat_sn_) return ConnectionError::stat_sn;
-  ++exp_stat_sn_;
-  return ConnectionError::none;
-}
-
 void PduStream::send_nop_out(std::uint32_t itt, std::uint32_t ttt, std::uint64_t lun, std::uint32_t cmd_sn) noexcept {
   proto::iscsi::NopOut{.lun = lun, .itt = itt, .ttt = ttt, .cmd_sn = cmd_sn, .exp_stat_sn = exp_stat_sn_}.encode(
       send_queue_.push().bhs);

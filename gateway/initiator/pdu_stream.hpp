@@ -32,9 +32,18 @@ class PduStream {
     return reader_.on_received(bytes, handler, now);
   }
   /// Counts a PDU that has come; its opcode.
-  proto::iscsi::Opcode count_received(const ReceivedPdu& pdu) noexcept;
+  proto::iscsi::Opcode count_received(const ReceivedPdu& pdu) noexcept {
+    const auto opcode = static_cast<proto::iscsi::Opcode>(proto::iscsi::Prefix::decode(pdu.bhs).opcode);
+    counters_.received(opcode);
+    return opcode;
+  }
   /// A status has come: is it the next one?
-  ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept;
+  ConnectionError take_stat_sn(std::uint32_t stat_sn) noexcept {
+    // At ErrorRecoveryLevel 0 a status cannot be asked for again, so a gap ends the connection.
+    if (stat_sn != exp_stat_sn_) return ConnectionError::stat_sn;
+    ++exp_stat_sn_;
+    return ConnectionError::none;
+  }
   std::uint32_t exp_stat_sn() const noexcept { return exp_stat_sn_; }
 
   // Sending. What is pushed to the queue is finished with seal().

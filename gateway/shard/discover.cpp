@@ -36,7 +36,8 @@ class Discoverer final : private PortalSocket::Owner {
       const proto::Micros woken = net::steady_now();
       for (const epoll_event& event : ready)
         static_cast<net::Watcher*>(event.data.ptr)->on_ready(event.events, woken);
-      if (woken >= engine_.next_deadline()) engine_.on_deadline(woken);
+      // What the socket says of its end says more than that the time is over.
+      if (!socket_.failed() && woken >= engine_.next_deadline()) engine_.on_deadline(woken);
       socket_.on_deadline(woken);
     }
     return {engine_.targets(), engine_.failure()};

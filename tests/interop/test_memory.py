@@ -23,7 +23,7 @@ class Memory(InteropCase):
 
     def pile_up(self, server):
         """Waits until all that can pile up has piled up, here and in the sockets of the clients."""
-        server.child.wait_at_rest(lambda: (counters.rss_bytes(server.pid), sockets.queued(server.port)))
+        server.child.wait_at_rest(lambda: (counters.rss_bytes(server.pid) // MIB, sockets.queued(server.port)))
 
     def check(self, server, what):
         peak = counters.peak_rss_bytes(server.pid)
@@ -42,6 +42,7 @@ class Memory(InteropCase):
             wire.enter()
             for cookie in (1, 2):
                 wire.send_request(n.READ, cookie * MIB, 32 * MIB, cookie=cookie)
+        server.child.wait_until(lambda: sockets.queued(server.port) > 0, "answering")
         self.pile_up(server)
         self.check(server, "while nobody reads")
         self.drain(wires, 2 * (16 + 32 * MIB))

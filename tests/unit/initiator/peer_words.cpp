@@ -1,4 +1,5 @@
 // What a Peer's target says, made by hand.
+#include <span>
 #include <utility>
 
 #include "tests/unit/initiator/peer.hpp"
