@@ -230,6 +230,7 @@ class Waiting(ToldCase):
         server.stop()
 
 
+@gateway_only
 class Gateways(ToldCase):
     """States of the gateway itself."""
 
