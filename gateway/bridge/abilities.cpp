@@ -17,10 +17,10 @@ Abilities abilities_of(const device::Facts& facts, const Refusals& refused, std:
   // Where it does not reach, nothing is sent at all.
   can.transfer_16 = !refused.transfer_16 || out_of_reach(facts, refused);
   can.transfer = device::max_transfer_blocks(facts);
-  static_assert(device::kMaxTaskBytes / device::kMinBlockLength <= device::kMaxBlocks10);
+  static_assert(device::kMaxCommandBytes / device::kMinBlockLength <= device::kMaxBlocks10);
   // Both bounds are multiples of every block length, a power of two up to kMinPart.
-  const std::uint64_t task = can.transfer * can.block;
-  can.part = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(task, kMinPart, kMaxPart));
+  const std::uint64_t command = can.transfer * can.block;
+  can.part = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(command, kMinPart, kMaxPart));
   can.cache = facts.write_cache && !refused.synchronize;
   can.fua_bit = facts.dpofua && !refused.fua;
   can.synchronize_16 = !refused.synchronize_16;

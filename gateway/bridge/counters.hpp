@@ -52,10 +52,10 @@ struct ExportCounters {
   std::uint64_t failed = 0;              // requests that ended with an error
   std::uint64_t abandoned = 0;           // requests whose client went away
 
-  std::uint64_t tasks = 0;  // SCSI commands sent, retries included
+  std::uint64_t commands = 0;  // SCSI commands sent, retries included
   std::uint64_t retries_at_once = 0;
   std::uint64_t retries_delayed = 0;
-  std::uint64_t held = 0;             // tasks that came back without an end and waited for the session
+  std::uint64_t held = 0;             // commands that came back without an end and waited for the session
   std::uint64_t short_transfers = 0;  // ended well, but less data moved than asked for
   std::uint64_t queue_full = 0;       // BUSY or TASK SET FULL
   std::uint64_t unit_attentions = 0;
@@ -66,7 +66,7 @@ struct ExportCounters {
   std::uint64_t power_on_explained = 0;  // 29/00 and 29/02 after a reset or login of our own
   std::uint64_t cache_loss_reports = 0;  // signs that a volatile cache may be gone
   std::uint64_t flushes_failed_for_lost_cache = 0;  // FLUSHes, and FUA writes without a FUA bit
-  std::uint64_t flush_tasks = 0;                    // SYNCHRONIZE CACHE commands that came to an end
+  std::uint64_t flush_commands = 0;                 // SYNCHRONIZE CACHE commands that came to an end
   std::uint64_t refusals = 0;                       // commands that the LUN does not know, against its probe
   std::uint64_t unit_resets = 0;                    // of the LUN or the target, by our own ladder
 

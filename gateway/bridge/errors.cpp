@@ -78,22 +78,22 @@ bool invalid_field(const initiator::ScsiCommand& command) noexcept {
   return sense && sense->is(SenseKey::illegal_request, proto::scsi::asc::kInvalidFieldInCdb);
 }
 
-void add_command(const Task& task, RequestFailure& failure) noexcept {
-  const device::Attempts& again = task.attempts;
-  FailedCommand command{.opcode = task.cdb[0],
-                        .outcome = task.outcome,
-                        .status = task.status,
-                        .sense = sense_of(task),
-                        .tries = 1U + again.errors + again.waits + again.unit_attentions + again.losses};
-  if (task.role == Task::Role::segment) {
-    const Segment& segment = static_cast<const Segment&>(task);
+void add_command(const DiskCommand& command, RequestFailure& failure) noexcept {
+  const device::Attempts& again = command.attempts;
+  FailedCommand failed{.opcode = command.cdb[0],
+                       .outcome = command.outcome,
+                       .status = command.status,
+                       .sense = sense_of(command),
+                       .tries = 1U + again.errors + again.waits + again.unit_attentions + again.losses};
+  if (command.role == DiskCommand::Role::segment) {
+    const Segment& segment = static_cast<const Segment&>(command);
     const bool head = segment.operation == Operation::head_read;
     const bool tail = segment.operation == Operation::tail_read;
-    command.lba = head ? segment.lba : tail ? segment.lba + segment.blocks - 1 : segment.lba + segment.blocks_done;
-    command.blocks = head || tail ? 1 : static_cast<std::uint32_t>(segment.task_blocks);
-    failure.lba = command.lba;
+    failed.lba = head ? segment.lba : tail ? segment.lba + segment.blocks - 1 : segment.lba + segment.blocks_done;
+    failed.blocks = head || tail ? 1 : static_cast<std::uint32_t>(segment.command_blocks);
+    failure.lba = failed.lba;
   }
-  failure.command = command;
+  failure.command = failed;
 }
 
 bool may_have_lost_cache(const initiator::ScsiCommand& synchronize) noexcept {

@@ -20,8 +20,8 @@ bool invalid_field(const initiator::ScsiCommand& command) noexcept;
 /// A few words on why, for the client's log; the memory is static.
 const char* explain_briefly(const initiator::ScsiCommand& command, device::Error error) noexcept;
 
-/// Notes the command of a task that came back, and has failed for good, with the failure of its request.
-void add_command(const Task& task, RequestFailure& failure) noexcept;
+/// Notes a command that came back, and has failed for good, with the failure of its request.
+void add_command(const DiskCommand& command, RequestFailure& failure) noexcept;
 
 /// Whether a SYNCHRONIZE CACHE that failed for good may have cost what it should have brought to stable storage: the
 /// LUN has tried, and says that it could not. It has not tried where it has refused the command, was busy or not

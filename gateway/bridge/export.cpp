@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/bridge/command_builder.hpp"
 #include "gateway/bridge/errors.hpp"
-#include "gateway/bridge/task_builder.hpp"
 #include "proto/assert.hpp"
 
-/// The way of a request, from the protocol engine through the fence and the tasks to the reply.
+/// The way of a request, from the protocol engine through the fence and the commands to the reply.
 namespace nbdgw::bridge {
 
 const char* to_string(ExportState state) noexcept {
@@ -181,7 +181,7 @@ void Export::launch(Segment& segment, Operation operation) {
   bell_.ring();
 }
 
-/// A segment's tasks have come to their end: all of it is done, or (not good) no more will be.
+/// A segment's commands have come to their end: all of it is done, or (not good) no more will be.
 void Export::settle(Segment& segment, bool good) {
   IoRequest& request = *segment.request;
   --request.active;
@@ -217,7 +217,7 @@ void Export::conclude(IoRequest& request) {
   const bool over = request.error != Error::none || request.abandoned;
   if (request.active > 0) return;
   if (!over && (request.filling || request.fenced > 0 || request.cursor < request.range_end)) return;
-  leave_fence(request.fence);  // nothing of it is with the target any more: every task's end has been told
+  leave_fence(request.fence);  // nothing of it is with the target any more: every command's end has been told
   if (request.abandoned) {
     free_request(request);
     return;
@@ -234,14 +234,15 @@ void Export::conclude(IoRequest& request) {
   }
 }
 
-/// The first error of a request is the one that it is answered with. `task`: whose end it comes from; null: of none.
-void Export::fail(IoRequest& request, Error error, const char* text, const Task* task) {
+/// The first error of a request is the one that it is answered with. `command`: whose end it comes from; null: of
+/// none.
+void Export::fail(IoRequest& request, Error error, const char* text, const DiskCommand* command) {
   if (request.error != Error::none) return;
   request.error = error;
   request.text = text;
   if (request.abandoned) return;  // nobody is told
   RequestFailure failure = failure_of(request.header, error, text);
-  if (task != nullptr) add_command(*task, failure);
+  if (command != nullptr) add_command(*command, failure);
   failures_.note(failure);
   bell_.ring();
 }

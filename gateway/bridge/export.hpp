@@ -9,6 +9,7 @@
 
 #include "gateway/bridge/abilities.hpp"
 #include "gateway/bridge/cache_event.hpp"
+#include "gateway/bridge/command_queue.hpp"
 #include "gateway/bridge/counters.hpp"
 #include "gateway/bridge/disk.hpp"
 #include "gateway/bridge/export_config.hpp"
@@ -20,7 +21,6 @@
 #include "gateway/bridge/request.hpp"
 #include "gateway/bridge/slab.hpp"
 #include "gateway/bridge/split.hpp"
-#include "gateway/bridge/task_queue.hpp"
 #include "gateway/device/disposition.hpp"
 #include "gateway/device/logical_unit.hpp"
 #include "gateway/initiator/scsi_command.hpp"
@@ -66,7 +66,7 @@ enum class UnitNews : std::uint8_t {
   inventory,  // all: LUNs came or went
 };
 
-/// One export: a LUN, as the NBD protocol engine sees it. Turns NBD requests into SCSI tasks and their ends into
+/// One export: a LUN, as the NBD protocol engine sees it. Turns NBD requests into SCSI commands and their ends into
 /// replies.
 ///
 /// What the shell does: on_session_up() and on_session_down() as the session comes and goes, on_deadline() at
@@ -89,11 +89,12 @@ enum class UnitNews : std::uint8_t {
 /// it). So after a silence of the LUN its identity is asked for before anything else is sent.
 ///
 /// The life of a request: admitted, then (WRITE, TRIM, WRITE_ZEROES) through the fence, running, flushing where FUA
-/// needs a SYNCHRONIZE CACHE, finished, answered, free. Its tasks wait in a queue for the path and for queue depth.
+/// needs a SYNCHRONIZE CACHE, finished, answered, free. Its commands wait in a queue for the path and for queue
+/// depth.
 ///
 /// Why nothing can wait for itself: a part of a request has all it needs (its segment, memory for its payload and for
 /// the blocks around it) before it begins. It waits for the fence, where everybody waits only for earlier parts,
-/// whose payload is there; for queue depth, which running tasks give back; and for the session, at most until the
+/// whose payload is there; for queue depth, which running commands give back; and for the session, at most until the
 /// hold timeout. None of these waits for room. Who waits for room, holding some, is a WRITE for its next part, and
 /// its other parts run and end meanwhile. Why nobody waits for room for ever: Shares.
 class Export final : public nbd::Backend,
@@ -199,7 +200,7 @@ class Export final : public nbd::Backend,
   /// Grows whenever requests, segments or memory came back.
   std::uint64_t room() const noexcept { return room_; }
   std::size_t in_flight() const noexcept { return requests_.used(); }
-  const TaskQueue& queue() const noexcept { return queue_; }
+  const CommandQueue& queue() const noexcept { return queue_; }
   /// Acknowledged writes, and those of them that may be lost, see CacheLedger.
   const CacheLedger& cache() const noexcept { return disk_->cache; }
   const PowerOnJudge& power_on() const noexcept { return power_on_; }
@@ -255,7 +256,7 @@ class Export final : public nbd::Backend,
   void launch(Segment& segment, Operation operation);
   void settle(Segment& segment, bool good);
   void conclude(IoRequest& request);
-  void fail(IoRequest& request, proto::nbd::Error error, const char* text, const Task* task = nullptr);
+  void fail(IoRequest& request, proto::nbd::Error error, const char* text, const DiskCommand* command = nullptr);
   RequestFailure failure_of(const nbd::RequestHeader& header, proto::nbd::Error error,
                             const char* text) const noexcept;
   void finish(IoRequest& request);
@@ -273,17 +274,17 @@ class Export final : public nbd::Backend,
   bool forgoes_16_bytes(const Segment& segment, proto::Micros now);
   void revise_operation(Segment& segment) const noexcept;
 
-  // Tasks (export_tasks.cpp).
+  // Commands (export_commands.cpp).
   void pump(proto::Micros now);
   bool looks_first(proto::Micros now);
-  void send(Task& task, proto::Micros now);
+  void send(DiskCommand& command, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
-  void note_loss(Task& task, proto::Micros now) noexcept;
-  void disbelieve(Task& task, device::Disposition& disposition) noexcept;
+  void note_loss(DiskCommand& command, proto::Micros now) noexcept;
+  void disbelieve(DiskCommand& command, device::Disposition& disposition) noexcept;
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
-  void task_over(Task& task, const device::Disposition& disposition, proto::Micros now);
+  void command_over(DiskCommand& command, const device::Disposition& disposition, proto::Micros now);
   void segment_over(Segment& segment);
-  void task_failed(Task& task, proto::nbd::Error error, const char* text, bool sent);
+  void command_failed(DiskCommand& command, proto::nbd::Error error, const char* text, bool sent);
   void drop_unsent(IoRequest& request);
   void fail_held();
 
@@ -296,8 +297,8 @@ class Export final : public nbd::Backend,
   void join_flush(IoRequest& request);
   void leave_flush(IoRequest& request);
   void queue_flush();
-  void flush_over(proto::nbd::Error error, const char* text, const Task* task = nullptr);
-  void note_failed_flush(const Task& task);
+  void flush_over(proto::nbd::Error error, const char* text, const DiskCommand* command = nullptr);
+  void note_failed_flush(const DiskCommand& command);
   bool flush_falls_back();
   void finish_without_cache(IoRequest& request);
   bool fails_for_loss(IoRequest& request, CacheEvent& told);
@@ -353,7 +354,7 @@ class Export final : public nbd::Backend,
   CacheLedger::Known known_when_online_;  // the unit's own commands are sent later than that
   std::vector<CacheEvent> events_;
   Failures failures_;
-  TaskQueue queue_;
+  CommandQueue queue_;
   DoneSegments done_segments_;
   RequestList finished_;
   std::uint64_t room_ = 0;
@@ -365,7 +366,7 @@ class Export final : public nbd::Backend,
   bool known_ = false;  // has been online: info_ and can_ hold
   bool session_up_ = false;
   PowerOnJudge power_on_;
-  std::uint64_t doubts_ = 0;  // how often another disk may have come in the LUN's place; see Task::doubts
+  std::uint64_t doubts_ = 0;  // how often another disk may have come in the LUN's place; see DiskCommand::doubts
   bool in_question_ = false;  // that was told as an event, and the answer was not yet
   UnitNews news_ = UnitNews::none;
   proto::Micros threshold_told_at_ = proto::kNever;  // that the thin pool runs low
@@ -378,7 +379,7 @@ class Export final : public nbd::Backend,
   std::uint64_t failed_before_ = 0;  // requests, by then
   proto::Micros down_since_;
   proto::Micros held_since_ = proto::kNever;  // since when there is no path, if there was one before
-  bool stuck_ = false;  // the session holds tasks of requests, for want of a proof that they are over at the target
+  bool stuck_ = false;  // the session holds commands of requests that it has no proof of their end for
   proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough
   proto::Micros recheck_at_ = proto::kNever;
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there

@@ -1,7 +1,7 @@
 #include <algorithm>
 
+#include "gateway/bridge/command_builder.hpp"
 #include "gateway/bridge/export.hpp"
-#include "gateway/bridge/task_builder.hpp"
 #include "proto/assert.hpp"
 
 /// What a request needs, taken before it or a part of it begins, and given back at its end. In the way of every
@@ -214,7 +214,7 @@ inline void Export::place_part(IoRequest& request, Segment& segment, const Part&
   segment.length = static_cast<std::uint32_t>(part.end - request.cursor);
   segment.lba = part.blocks.first;
   segment.blocks = part.blocks.count();
-  segment.blocks_done = segment.task_blocks = 0;
+  segment.blocks_done = segment.command_blocks = 0;
   place_payload(segment, segment.offset - segment.lba * can_.block, segment.length);
   request.cursor = part.end;
 }
@@ -235,7 +235,7 @@ bool Export::reserve_slots(IoRequest& request, std::uint32_t bytes_of_memory) {
   // More only as far as there are slices for them. WRITE SAME may turn into zero writes, with smaller slices.
   const std::uint64_t limit = (zeroes ? can_.write_same : can_.unmap) * can_.block;
   const std::uint64_t slice = limit == 0 ? kMaxPart : zeroes ? std::min<std::uint64_t>(limit, kMaxPart) : limit;
-  std::uint64_t useful = std::min<std::uint64_t>(kRangeTasks, request.header.length / slice + 1);
+  std::uint64_t useful = std::min<std::uint64_t>(kRangeCommands, request.header.length / slice + 1);
   if (request.source == Source::reserved) useful = 1;
   for (std::uint64_t slots = 1; slots < useful && share_.spare_segments() > 0; ++slots) {
     add_segment(request, 0);
@@ -267,7 +267,7 @@ inline Segment* Export::add_segment(IoRequest& request, std::uint32_t bytes_of_m
   segment->payload = {};
   segment->phase = Segment::Phase::spare;
   segment->operation = Operation::none;
-  segment->blocks = segment->blocks_done = segment->task_blocks = 0;
+  segment->blocks = segment->blocks_done = segment->command_blocks = 0;
   segment->sink = this;
   if (request.last_segment == nullptr) {
     request.first_segment = segment;
@@ -325,7 +325,7 @@ inline Need Export::take_apart(IoRequest& request) noexcept {
   Need shared;
   for (Segment* segment = request.first_segment; segment != nullptr;) {
     Segment* const next = segment->sibling;
-    NBDGW_ASSERT(segment->place == Task::Place::none, "a segment whose task runs is not freed");
+    NBDGW_ASSERT(segment->place == DiskCommand::Place::none, "a segment whose command runs is not freed");
     if (segment->source == Source::shared) {
       shared.memory += segment->cost;
       ++shared.segments;

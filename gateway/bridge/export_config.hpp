@@ -22,7 +22,7 @@ struct ExportConfig {
   std::string description{};
   bool read_only = false;                     // whatever the LUN says
   std::uint64_t lun = 0;                      // the 8 bytes of SAM-5 4.7
-  std::uint32_t queue_depth = kQueueDepth;    // tasks with the session at once, > 0
+  std::uint32_t queue_depth = kQueueDepth;    // commands with the session at once, > 0
   std::size_t requests = kRequestsPerExport;  // > 0
   std::size_t segments = kSegmentsPerExport;  // at least segments_for(max_payload)
   std::uint32_t max_payload = kMaxPayload;    // bytes of one READ, if there is memory_for() them

@@ -50,28 +50,28 @@ void Export::finish_without_cache(IoRequest& request) {
 /// One SYNCHRONIZE CACHE at a time; who comes while it runs is served by the next. It does not wait behind writes
 /// that it need not cover.
 void Export::queue_flush() {
-  Task& task = flush_.task();
-  if (task.place != Task::Place::none || !flush_.wanted()) return;
-  task.begin_anew();
-  task.sink = this;
-  queue_.push_front(task);
+  DiskCommand& command = flush_.command();
+  if (command.place != DiskCommand::Place::none || !flush_.wanted()) return;
+  command.begin_anew();
+  command.sink = this;
+  queue_.push_front(command);
   bell_.ring();
 }
 
 /// An abandoned request does not wait any more.
 void Export::leave_flush(IoRequest& request) {
   request.hook.unlink();
-  Task& task = flush_.task();
-  const bool unsent = task.place == Task::Place::ready || task.place == Task::Place::delayed;
-  if (unsent && !flush_.wanted()) queue_.remove(task);
+  DiskCommand& command = flush_.command();
+  const bool unsent = command.place == DiskCommand::Place::ready || command.place == DiskCommand::Place::delayed;
+  if (unsent && !flush_.wanted()) queue_.remove(command);
 }
 
 /// The command has ended, or will not be sent. A lost cache comes before any other error, so that it is told as such.
-void Export::flush_over(Error error, const char* text, const Task* task) {
+void Export::flush_over(Error error, const char* text, const DiskCommand* command) {
   if (error == Error::none) disk_->cache.flush_succeeds(flush_.covers());
   CacheEvent told;
   while (IoRequest* const request = flush_.take_covered()) {
-    if (!fails_for_loss(*request, told) && error != Error::none) fail(*request, error, text, task);
+    if (!fails_for_loss(*request, told) && error != Error::none) fail(*request, error, text, command);
     finish(*request);
   }
   // Others of a connection that came before it could know of the failure stand for the same writes.
@@ -91,10 +91,10 @@ void Export::flush_over(Error error, const char* text, const Task* task) {
 }
 
 /// Whoever is attached will hear of it: who has asked right now, the others by their next FLUSH.
-void Export::note_failed_flush(const Task& task) {
-  if (!may_have_lost_cache(task)) return;
+void Export::note_failed_flush(const DiskCommand& command) {
+  if (!may_have_lost_cache(command)) return;
   ++counters_.cache_loss_reports;
-  disk_->cache_report = device::explain(task) + ", to a SYNCHRONIZE CACHE";
+  disk_->cache_report = device::explain(command) + ", to a SYNCHRONIZE CACHE";
   tell_doubt(disk_->cache.flush_loses(flush_.covers()));
 }
 
@@ -108,7 +108,7 @@ bool Export::flush_falls_back() {
     queue_flush();
     return true;
   }
-  if (!unknown_command(flush_.task())) return false;
+  if (!unknown_command(flush_.command())) return false;
   refused_.synchronize = true;
   refresh_abilities();
   flush_.cover_all(disk_->cache);

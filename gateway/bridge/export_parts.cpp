@@ -5,8 +5,8 @@
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
 
-/// The steps of a segment: what follows when one of its tasks has ended well, and what else to try when the LUN does
-/// not know the command.
+/// The steps of a segment: what follows when one of its commands has ended well, and what else to try when the LUN
+/// does not know the command.
 namespace nbdgw::bridge {
 
 namespace {
@@ -63,8 +63,8 @@ void Export::segment_good(Segment& segment) {
     default:
       break;
   }
-  NBDGW_ASSERT(segment.operation != Operation::none, "a task that ran had something to do");
-  segment.blocks_done += segment.task_blocks;
+  NBDGW_ASSERT(segment.operation != Operation::none, "a command that ran had something to do");
+  segment.blocks_done += segment.command_blocks;
   if (segment.blocks_done < segment.blocks) {
     queue_.push_back(segment);
   } else {

@@ -3,9 +3,9 @@
 
 #include "gateway/bridge/export.hpp"
 
-/// Requests whose tasks the session holds, for want of a proof that the target does not run them any more, and those
-/// that wait behind them in the fence. Nobody knows how long that takes, so after the hold timeout the clients are
-/// answered.
+/// Requests whose commands the session holds, for want of a proof that the target does not run them any more, and
+/// those that wait behind them in the fence. Nobody knows how long that takes, so after the hold timeout the clients
+/// are answered.
 namespace nbdgw::bridge {
 
 using proto::nbd::Error;
@@ -18,10 +18,10 @@ constexpr const char* kBehind = "an earlier write there may still be run by the 
 constexpr proto::Micros kNotHeld = initiator::ScsiCommand::kNotHeld;
 
 proto::Micros since_when_held(const Segment& segment) noexcept {
-  return segment.place == Task::Place::lent ? segment.held_since : kNotHeld;
+  return segment.place == DiskCommand::Place::lent ? segment.held_since : kNotHeld;
 }
 
-/// Since when the session has held the request's tasks; kNotHeld: it holds none.
+/// Since when the session has held the request's commands; kNotHeld: it holds none.
 proto::Micros since_when_held(const IoRequest& request) noexcept {
   proto::Micros since = kNotHeld;
   for (const Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
@@ -104,8 +104,8 @@ void Export::set_stuck(bool stuck, bool news) noexcept {
   stuck_seen_ = disk_->stuck_changes;
 }
 
-/// The client gets its error. The tasks that the session holds keep the request in the fence, and their memory, until
-/// there is a proof; those that are not with the session are not sent any more.
+/// The client gets its error. The commands that the session holds keep the request in the fence, and their memory,
+/// until there is a proof; those that are not with the session are not sent any more.
 void Export::answer_early(IoRequest& request) {
   fail(request, Error::eio, kNoProof);
   request.early = true;

@@ -11,9 +11,9 @@ namespace nbdgw::bridge {
 /// while it runs waits for the next one. When it has to be sent again, that is a new one, and may cover more.
 class FlushGroup {
  public:
-  FlushGroup() { task_.role = Task::Role::flush; }
+  FlushGroup() { command_.role = DiskCommand::Role::flush; }
 
-  Task& task() noexcept { return task_; }
+  DiskCommand& command() noexcept { return command_; }
 
   void join(IoRequest& request) noexcept { waiting_.push_back(request); }
   bool wanted() const noexcept { return !waiting_.empty() || !covered_.empty(); }
@@ -50,7 +50,7 @@ class FlushGroup {
   RequestList waiting_;
   RequestList covered_;
   std::uint64_t covers_ = 0;  // writes
-  Task task_;
+  DiskCommand command_;
 };
 
 }  // namespace nbdgw::bridge

@@ -10,11 +10,11 @@
 /// Every limit of the bridge. What an operator may change is in ExportConfig (export.hpp), with these as defaults.
 namespace nbdgw::bridge {
 
-/// Bytes that one SCSI task carries at most.
-inline constexpr std::uint32_t kMaxPart = device::kMaxTaskBytes;
+/// Bytes that one SCSI command carries at most.
+inline constexpr std::uint32_t kMaxPart = device::kMaxCommandBytes;
 
 /// A request is not cut into parts smaller than this, so that their number is bounded whatever limits a LUN reports.
-/// Where the LUN takes less at once, a part is carried by several tasks, one after the other.
+/// Where the LUN takes less at once, a part is carried by several commands, one after the other.
 inline constexpr std::uint32_t kMinPart = 64 * 1024;
 
 /// Entries of a scatter list that hold one part, or one block.
@@ -31,16 +31,16 @@ inline constexpr std::uint64_t kReservedPart = 8;
 /// Parts in flight on one export; a request of 32 MiB has 33 at most where the LUN takes 1 MiB at once.
 inline constexpr std::size_t kSegmentsPerExport = 2048;
 
-/// SCSI tasks lent to the session at once, for one export.
+/// SCSI commands lent to the session at once, for one export.
 inline constexpr std::uint32_t kQueueDepth = 128;
 
 /// A queue depth that TASK SET FULL or BUSY has lowered goes up by one for as many commands as it has, all ended
 /// well, but not before the target has turned none away for this time: it tells when it is full, not when it is not.
 inline constexpr proto::Micros kQueueDepthRest = 5 * proto::kSecond;
 
-/// Tasks of one TRIM or WRITE_ZEROES in flight at once. Such a request may be 4 GiB long: its tasks are made as they
-/// are needed, and it must not take the whole queue.
-inline constexpr std::uint32_t kRangeTasks = 8;
+/// Commands of one TRIM or WRITE_ZEROES in flight at once. Such a request may be 4 GiB long: its commands are made as
+/// they are needed, and it must not take the whole queue.
+inline constexpr std::uint32_t kRangeCommands = 8;
 
 /// Bytes of one READ or WRITE (NBD protocol, "Block sizes": 32 MiB are to be expected of every server).
 inline constexpr std::uint32_t kMaxPayload = 32 * 1024 * 1024;

@@ -26,7 +26,7 @@ struct Segment;
 using UnlinkHook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
 /// A SCSI command of ours, sent as often as it takes.
-struct Task : initiator::ScsiCommand {
+struct DiskCommand : initiator::ScsiCommand {
   /// Where the command is.
   enum class Place : std::uint8_t {
     none,     // nothing is to be sent
@@ -77,7 +77,7 @@ struct FencedRange : Fence::Entry {
   static FencedRange& from(Fence::Entry& entry) noexcept { return static_cast<FencedRange&>(entry); }
 };
 
-/// A contiguous part of a request, carried by one SCSI task at a time. Of a READ or WRITE: at most kMaxPart bytes,
+/// A contiguous part of a request, carried by one SCSI command at a time. Of a READ or WRITE: at most kMaxPart bytes,
 /// with their memory. Of a TRIM or WRITE_ZEROES: a slot that takes one slice of the range after the other.
 ///
 /// Memory of an unaligned WRITE. The payload is received at its place inside the blocks that will be written, so it
@@ -88,8 +88,8 @@ struct FencedRange : Fence::Entry {
 ///     head_read: head bytes + discard         tail_read: discard + tail bytes
 ///
 /// `discard` belongs to the segment alone: a data digest covers these bytes too, so nobody else may write there.
-struct Segment : nbd::Segment, Task {
-  /// How far it is; where its command is meanwhile says Task::place.
+struct Segment : nbd::Segment, DiskCommand {
+  /// How far it is; where its command is meanwhile says DiskCommand::place.
   enum class Phase : std::uint8_t {
     spare,    // TRIM, WRITE_ZEROES: no slice
     filling,  // WRITE: the payload is on its way
@@ -104,13 +104,13 @@ struct Segment : nbd::Segment, Task {
   Phase phase = Phase::spare;
   Operation operation = Operation::none;  // of its command, in Phase::active
 
-  // The blocks it covers, how many of them are done, and how many the task in flight carries.
+  // The blocks it covers, how many of them are done, and how many the command in flight carries.
   std::uint64_t lba = 0;
   std::uint64_t blocks = 0;
   std::uint64_t blocks_done = 0;
-  std::uint64_t task_blocks = 0;
+  std::uint64_t command_blocks = 0;
 
-  // Memory: the blocks' (as the pool gave it), the payload's place in it or a task's part of it, and `discard`.
+  // Memory: the blocks' (as the pool gave it), the payload's place in it or a command's part of it, and `discard`.
   Source source = Source::nowhere;
   std::uint32_t memory_bytes = 0;  // of `memory`
   std::uint32_t cost = 0;          // bytes of the pool's blocks that it holds
@@ -121,7 +121,7 @@ struct Segment : nbd::Segment, Task {
   std::array<iovec, kEdgeBlocks> discard;
   std::array<std::uint8_t, 24> unmap_parameters;  // parameter list with one descriptor (SBC-4 5.35.2)
 
-  FencedRange fence;     // WRITE: from the time when its payload is complete to the end of its tasks
+  FencedRange fence;     // WRITE: from the time when its payload is complete to the end of its commands
   UnlinkHook done_hook;  // READ: in the list of what deliver() hands on
 
   std::span<const iovec> memory_list() const noexcept { return std::span(memory).first(memory_count); }
@@ -135,7 +135,7 @@ struct IoRequest : nbd::Request {
     free,
     admitted,  // not begun: start() or the first part of a WRITE's payload is still to come
     fenced,    // TRIM, WRITE_ZEROES: waits for an earlier write that it overlaps
-    running,   // its tasks run, or wait to run
+    running,   // its commands run, or wait to run
     flushing,  // FLUSH, or FUA without a FUA bit: waits for a SYNCHRONIZE CACHE
     finished,  // waits for deliver()
     answered,  // the protocol engine knows, and will release or abandon it
@@ -146,9 +146,9 @@ struct IoRequest : nbd::Request {
   nbd::Stake* stake = nullptr;  // of its connection; null: that has gone, or has its answer
   Source source = Source::nowhere;
   bool abandoned = false;
-  bool early = false;    // is answered, with its error, although the session holds tasks of it
+  bool early = false;    // is answered, with its error, although the session holds commands of it
   bool fua = false;      // to be on stable storage before the reply
-  bool fua_bit = false;  // WRITE: the tasks carry the FUA bit, so no flush is needed
+  bool fua_bit = false;  // WRITE: the commands carry the FUA bit, so no flush is needed
   const char* text = nullptr;
   proto::nbd::Error error = proto::nbd::Error::none;
   /// Reports known when the first of its commands was sent that has put data into the LUN's volatile cache.
@@ -172,7 +172,8 @@ struct IoRequest : nbd::Request {
 };
 
 using ReadyQueue = boost::intrusive::list<
-    Task, boost::intrusive::member_hook<Task, boost::intrusive::list_member_hook<>, &Task::ready_hook>>;
+    DiskCommand,
+    boost::intrusive::member_hook<DiskCommand, boost::intrusive::list_member_hook<>, &DiskCommand::ready_hook>>;
 using DoneSegments =
     boost::intrusive::list<Segment, boost::intrusive::member_hook<Segment, UnlinkHook, &Segment::done_hook>,
                            boost::intrusive::constant_time_size<false>>;
@@ -182,10 +183,11 @@ using RequestList =
 
 struct ByDue {
   using type = proto::Micros;
-  type operator()(const Task& task) const noexcept { return task.due; }
+  type operator()(const DiskCommand& command) const noexcept { return command.due; }
 };
 using DelayQueue = boost::intrusive::multiset<
-    Task, boost::intrusive::member_hook<Task, boost::intrusive::set_member_hook<>, &Task::delay_hook>,
+    DiskCommand,
+    boost::intrusive::member_hook<DiskCommand, boost::intrusive::set_member_hook<>, &DiskCommand::delay_hook>,
     boost::intrusive::key_of_value<ByDue>>;
 
 }  // namespace nbdgw::bridge

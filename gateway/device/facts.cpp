@@ -15,7 +15,7 @@ std::uint64_t blocks_in(const Facts& facts, std::uint64_t bytes) noexcept {
 }  // namespace
 
 std::uint32_t max_transfer_blocks(const Facts& facts) noexcept {
-  const auto own = static_cast<std::uint32_t>(blocks_in(facts, kMaxTaskBytes));
+  const auto own = static_cast<std::uint32_t>(blocks_in(facts, kMaxCommandBytes));
   return facts.max_transfer == 0 ? own : std::min(own, facts.max_transfer);
 }
 

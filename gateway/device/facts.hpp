@@ -57,7 +57,7 @@ inline constexpr std::uint32_t kMaxBlockLength = 64 * 1024;
 inline constexpr std::uint64_t kMaxCapacityBytes = 0x7fff'ffff'ffff'ffffULL;
 
 /// One READ or WRITE moves this much at most, whatever the unit allows.
-inline constexpr std::uint32_t kMaxTaskBytes = 1024 * 1024;
+inline constexpr std::uint32_t kMaxCommandBytes = 1024 * 1024;
 /// One UNMAP covers this much at most, so that a large TRIM neither times out nor holds up other requests for long.
 inline constexpr std::uint64_t kMaxUnmapBytes = 1024ULL * 1024 * 1024;
 /// One WRITE SAME covers this much at most: a unit that really writes zeroes at 20 MB/s is done with it well within
@@ -72,7 +72,7 @@ inline constexpr std::uint32_t kAssumedWriteSameBlocks = 0xffff;
 // The limits of all commands that have a number of blocks: here a limit that is not reported becomes the one that is
 // assumed, and whoever builds a command asks here.
 
-/// Blocks of one READ or WRITE, at least 1; kMaxTaskBytes, which is below what Linux assumes, if nothing is reported.
+/// Blocks of one READ or WRITE, at least 1; kMaxCommandBytes, which is below what Linux assumes, if nothing is reported.
 std::uint32_t max_transfer_blocks(const Facts& facts) noexcept;
 
 /// Whether UNMAP may be sent.

@@ -43,7 +43,7 @@ bool abandon_after(int steps, Command command, std::uint64_t offset, std::uint32
   const std::size_t out = bench.lun.waiting.size();
   const std::size_t sent = bench.lun.sent;
   bench.abandon(*reply);
-  // What overlaps it waits until the last task has come back, and nothing new of it is begun.
+  // What overlaps it waits until the last command has come back, and nothing new of it is begun.
   Reply* const behind = bench.write(offset, length, 0x11);
   if (command != Command::read && command != Command::flush && out > 0 && bench.lun.sent == sent) {
     CHECK(bench.target->counters().fenced >= 1);

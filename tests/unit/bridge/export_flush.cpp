@@ -233,7 +233,7 @@ TEST_CASE("FUA: a failed SYNCHRONIZE CACHE fails the write") {
 TEST_CASE("fua: a LUN that announces the bit and refuses it is flushed instead, from then on") {
   Bench bench({.blocks = 16384, .fua_refused = true});
   bench.connect();
-  Reply* const large = bench.write(0, 3 << 20, 1, nbdgw::proto::nbd::kCmdFlagFua);  // several tasks, all refused
+  Reply* const large = bench.write(0, 3 << 20, 1, nbdgw::proto::nbd::kCmdFlagFua);  // several commands, all refused
   bench.run();
   CHECK(large->error == Error::none);
   CHECK(bench.lun.synchronized == 1);

@@ -1,5 +1,5 @@
-// Requests whose tasks the session holds after a loss, because nothing proves that the target will not run them any
-// more.
+// Requests whose commands the session holds after a loss, because nothing proves that the target will not run them
+// any more.
 #include <algorithm>
 
 #include <doctest/doctest.h>

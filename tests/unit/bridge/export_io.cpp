@@ -43,7 +43,7 @@ TEST_CASE("export: what the probe says becomes what clients see") {
   bench.check_idle();
 }
 
-TEST_CASE("export: aligned data goes in and out, one task for each MiB") {
+TEST_CASE("export: aligned data goes in and out, one command for each MiB") {
   Bench bench({.blocks = 16384, .max_write_same = 0});
   bench.connect();
   bench.lun.log.clear();
@@ -64,7 +64,7 @@ TEST_CASE("export: aligned data goes in and out, one task for each MiB") {
   bench.check_idle();
 }
 
-TEST_CASE("export: a write's task leaves as soon as its own part is there") {
+TEST_CASE("export: a write's command leaves as soon as its own part is there") {
   Bench bench({.blocks = 16384});
   bench.connect();
   const auto data = pattern(2 * 1024 * 1024 + 512);

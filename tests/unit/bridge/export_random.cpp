@@ -121,7 +121,7 @@ class World {
     for (nbd::Stake& stake : stakes) stake.in_pieces = bench.release_at_once && random() % 2 == 0;
     bench.lun.on_written = [this](const FakeLun::Command& command, std::uint64_t first, std::uint64_t blocks) {
       const auto& segment =
-          static_cast<const nbdgw::bridge::Segment&>(static_cast<const nbdgw::bridge::Task&>(command));
+          static_cast<const nbdgw::bridge::Segment&>(static_cast<const nbdgw::bridge::DiskCommand&>(command));
       auto& numbers = written_by[reinterpret_cast<const Reply*>(segment.request->header.cookie)];
       for (std::uint64_t b = first; b < first + blocks; ++b) numbers[b] = bench.lun.written;
     };

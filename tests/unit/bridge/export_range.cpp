@@ -132,17 +132,17 @@ TEST_CASE("write zeroes: a request of almost 4 GiB does not take the whole queue
   bench.connect();
   Reply* const reply = bench.zero(0, 0xffffffff);
   std::uint64_t next = 0;
-  std::uint64_t tasks = 0;
+  std::uint64_t commands = 0;
   while (FakeLun::opcode(*bench.lun.waiting.at(0)) == kWriteSame16) {
-    CHECK(bench.lun.waiting.size() <= nbdgw::bridge::kRangeTasks);
+    CHECK(bench.lun.waiting.size() <= nbdgw::bridge::kRangeCommands);
     FakeLun::Command& command = *bench.lun.waiting[0];
     REQUIRE(FakeLun::lba(command) == next);
     next += FakeLun::count(command);
     bench.lun.refuse(0, 0x00, bench.now);
-    ++tasks;
+    ++commands;
   }
   CHECK(next == 0xffffffff / 4096);
-  CHECK(tasks == 128);
+  CHECK(commands == 128);
   // The last block is zeroed in part: read, and written.
   REQUIRE(bench.lun.waiting.size() == 1);
   bench.lun.refuse(0, 0x00, bench.now);
@@ -163,7 +163,7 @@ TEST_CASE("trim: whole granules inside the request, within the limits, and nothi
     bench.connect();
     std::fill(bench.lun.disk.begin(), bench.lun.disk.end(), std::uint8_t{0xee});
     Reply* const reply = bench.trim(512 * 9 + 1, 512 * 1000);
-    CHECK(bench.lun.waiting.size() == nbdgw::bridge::kRangeTasks);
+    CHECK(bench.lun.waiting.size() == nbdgw::bridge::kRangeCommands);
     bench.run();
     CHECK(reply->error == Error::none);
     const std::uint64_t first = alignment == 0 ? 16 : 11;
@@ -198,7 +198,7 @@ TEST_CASE("trim: an UNMAP that is not known is no error, one that fails is") {
   Reply* const unknown = bench.trim(0, 512 * 3000);
   bench.run();
   CHECK(unknown->error == Error::none);
-  CHECK(count(bench, kUnmap) <= nbdgw::bridge::kRangeTasks);
+  CHECK(count(bench, kUnmap) <= nbdgw::bridge::kRangeCommands);
   const std::size_t sent = bench.lun.sent;
   Reply* const again = bench.trim(0, 40960);
   bench.deliver();

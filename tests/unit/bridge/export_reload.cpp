@@ -63,11 +63,11 @@ TEST_CASE("retune: a larger queue depth sends what waits, a smaller one lets wha
 }
 
 TEST_CASE("retune: a depth that the target has lowered is not raised by the configuration") {
-  nbdgw::bridge::TaskQueue queue(8);
+  nbdgw::bridge::CommandQueue queue(8);
   queue.lower_depth(0);  // nothing is lent: down to 1
   queue.configure_depth(16);
   CHECK(queue.depth() == 1);
-  nbdgw::bridge::TaskQueue fresh(8);
+  nbdgw::bridge::CommandQueue fresh(8);
   fresh.configure_depth(16);
   CHECK(fresh.depth() == 16);
   fresh.configure_depth(4);

@@ -149,7 +149,7 @@ TEST_CASE(
   lose_session_for_the_first(bench);
   REQUIRE(bench.lun.waiting.size() == 1);
   bench.lun.waiting[0]->overdue = true;
-  // The session hands its tasks back before it tells that it is gone.
+  // The session hands its commands back before it tells that it is gone.
   bench.lun.disrupt([](const FakeLun::Command&) { return false; }, bench.now);
   bench.deliver();
   CHECK(poison->error == Error::eio);

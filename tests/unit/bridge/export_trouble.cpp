@@ -192,7 +192,7 @@ TEST_CASE("session: requests are held while it is away, and go on after the prob
   bench.check_idle();
 }
 
-TEST_CASE("session: a task that comes back disrupted is not sent before the new login, whoever tells first") {
+TEST_CASE("session: a command that comes back disrupted is not sent before the new login, whoever tells first") {
   Bench bench;
   bench.connect();
   Reply* const reply = bench.write(0, 512, 1);

@@ -1,4 +1,4 @@
-#include "gateway/bridge/task_builder.hpp"
+#include "gateway/bridge/command_builder.hpp"
 
 #include <algorithm>
 #include <array>
@@ -26,19 +26,19 @@ iovec zero_iovec(std::size_t length) noexcept {
   return {const_cast<std::byte*>(kZeroes.data()), length};
 }
 
-void begin(Task& task, const Abilities& can, const proto::scsi::Cdb& cdb) noexcept {
-  task.lun = can.lun;
-  task.cdb = cdb.bytes;
-  task.cdb_length = cdb.length;
-  task.direction = Direction::none;
-  task.data = {};
-  task.data_length = 0;
-  task.outcome = initiator::Outcome::pending;
-  task.status = 0;
-  task.sense_length = 0;
-  task.residual_underflow = 0;
-  task.residual_overflow = 0;
-  task.transferred = 0;
+void begin(DiskCommand& command, const Abilities& can, const proto::scsi::Cdb& cdb) noexcept {
+  command.lun = can.lun;
+  command.cdb = cdb.bytes;
+  command.cdb_length = cdb.length;
+  command.direction = Direction::none;
+  command.data = {};
+  command.data_length = 0;
+  command.outcome = initiator::Outcome::pending;
+  command.status = 0;
+  command.sense_length = 0;
+  command.residual_underflow = 0;
+  command.residual_overflow = 0;
+  command.transferred = 0;
 }
 
 /// How many blocks the segment's next command has, in the 32 bits of its CDB. A count of 0 would mean "to the end of
@@ -46,8 +46,8 @@ void begin(Task& task, const Abilities& can, const proto::scsi::Cdb& cdb) noexce
 std::uint32_t take_blocks(Segment& segment, std::uint64_t limit) noexcept {
   NBDGW_ASSERT(segment.blocks_done < segment.blocks, "a command has something to do");
   NBDGW_ASSERT(limit > 0 && limit <= 0xffffffffU, "a limit that a command can keep");
-  segment.task_blocks = std::min(segment.blocks - segment.blocks_done, limit);
-  return static_cast<std::uint32_t>(segment.task_blocks);
+  segment.command_blocks = std::min(segment.blocks - segment.blocks_done, limit);
+  return static_cast<std::uint32_t>(segment.command_blocks);
 }
 
 void set_data(Segment& segment, Direction direction, std::span<const iovec> data, std::uint64_t length) noexcept {
@@ -67,9 +67,9 @@ void prepare_transfer(Segment& segment, const Abilities& can, bool write, bool f
   const proto::scsi::ReadWrite cdb{
       .write = write, .lba = segment.lba + segment.blocks_done, .blocks = blocks, .fua = write && fua};
   begin(segment, can, build(cdb, can));
-  const std::uint64_t length = segment.task_blocks * can.block;
+  const std::uint64_t length = segment.command_blocks * can.block;
   const Direction direction = write ? Direction::write : Direction::read;
-  if (segment.task_blocks == segment.blocks && length == segment.memory_bytes) {
+  if (segment.command_blocks == segment.blocks && length == segment.memory_bytes) {
     set_data(segment, direction, segment.memory_list(), length);
   } else {
     const std::size_t n = proto::slice(segment.memory_list(), segment.blocks_done * can.block, length, segment.view);
@@ -89,7 +89,7 @@ void prepare_edge_read(Segment& segment, const Abilities& can, bool head) noexce
   if (from > 0) n += proto::slice(segment.memory_list(), base, from, view);
   n += proto::slice(segment.discard_list(), 0, to - from, view.subspan(n));
   if (to < block) n += proto::slice(segment.memory_list(), base + to, block - to, view.subspan(n));
-  segment.task_blocks = 1;
+  segment.command_blocks = 1;
   begin(segment, can, build({.lba = segment.lba + (head ? 0 : segment.blocks - 1), .blocks = 1}, can));
   set_data(segment, Direction::read, view.first(n), block);
   NBDGW_ASSERT(proto::total_length(segment.data) == block, "an edge read is one block");
@@ -100,7 +100,7 @@ void prepare_zero_write(Segment& segment, const Abilities& can, bool fua) noexce
   const proto::scsi::ReadWrite cdb{
       .write = true, .lba = segment.lba + segment.blocks_done, .blocks = blocks, .fua = fua};
   begin(segment, can, build(cdb, can));
-  const std::uint64_t length = segment.task_blocks * can.block;
+  const std::uint64_t length = segment.command_blocks * can.block;
   std::size_t n = 0;
   for (std::uint64_t left = length; left > 0; left -= segment.view[n++].iov_len) {
     segment.view[n] = zero_iovec(std::min<std::uint64_t>(left, kZeroPage));
@@ -155,9 +155,9 @@ void prepare(Segment& segment, const Abilities& can, bool fua) noexcept {
   NBDGW_ASSERT(false, "a segment that is sent has something to do");
 }
 
-void prepare_flush(Task& task, const Abilities& can) noexcept {
+void prepare_flush(DiskCommand& command, const Abilities& can) noexcept {
   const proto::scsi::SynchronizeCache whole_lun{};
-  begin(task, can, can.synchronize_16 ? whole_lun.build() : whole_lun.build10());
+  begin(command, can, can.synchronize_16 ? whole_lun.build() : whole_lun.build10());
 }
 
 void place_payload(Segment& segment, std::size_t skew, std::uint32_t length) noexcept {

@@ -1,4 +1,4 @@
-#include "gateway/bridge/task_queue.hpp"
+#include "gateway/bridge/command_queue.hpp"
 
 #include <doctest/doctest.h>
 
@@ -20,30 +20,30 @@ namespace {
 
 // Nothing is sent again without a proof, and nobody but the initiator makes one.
 template <typename Queue, typename... More>
-concept SendsAgain = requires(Queue& queue, Task& task, More... more) {
-  queue.again(task, more...);
+concept SendsAgain = requires(Queue& queue, DiskCommand& command, More... more) {
+  queue.again(command, more...);
 };
-static_assert(SendsAgain<TaskQueue, const Proof&> && SendsAgain<TaskQueue, const Proof&, proto::Micros>);
-static_assert(!SendsAgain<TaskQueue> && !SendsAgain<TaskQueue, proto::Micros>);
-static_assert(!SendsAgain<TaskQueue, Proof::Kind> && !SendsAgain<TaskQueue, Proof::Kind, proto::Micros>);
+static_assert(SendsAgain<CommandQueue, const Proof&> && SendsAgain<CommandQueue, const Proof&, proto::Micros>);
+static_assert(!SendsAgain<CommandQueue> && !SendsAgain<CommandQueue, proto::Micros>);
+static_assert(!SendsAgain<CommandQueue, Proof::Kind> && !SendsAgain<CommandQueue, Proof::Kind, proto::Micros>);
 static_assert(!std::default_initializable<Proof> && !std::constructible_from<Proof, Proof::Kind>);
 
 const Proof kProof = ProofMaker::make(Proof::Kind::answered);
 
 struct Rig {
-  explicit Rig(std::uint32_t depth, std::size_t count = 12) : tasks(count), queue(depth) {}
+  explicit Rig(std::uint32_t depth, std::size_t count = 12) : commands(count), queue(depth) {}
 
   void push(std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) queue.push_back(tasks[pushed++]);
+    for (std::size_t i = 0; i < count; ++i) queue.push_back(commands[pushed++]);
   }
   /// Numbers of all that may go now, in that order.
   std::vector<int> lend() {
     std::vector<int> numbers;
-    while (Task* const task = queue.lend()) numbers.push_back(static_cast<int>(task - tasks.data()));
+    while (DiskCommand* const command = queue.lend()) numbers.push_back(static_cast<int>(command - commands.data()));
     return numbers;
   }
   void back(std::size_t first, std::size_t count) {
-    for (std::size_t i = first; i < first + count; ++i) queue.returned(tasks[i]);
+    for (std::size_t i = first; i < first + count; ++i) queue.returned(commands[i]);
   }
   void good(std::uint32_t count, proto::Micros now) {
     for (std::uint32_t i = 0; i < count; ++i) queue.count_good(now);
@@ -58,16 +58,16 @@ struct Rig {
     CHECK(queue.depth() == to);
   }
 
-  std::vector<Task> tasks;
+  std::vector<DiskCommand> commands;
   std::size_t pushed = 0;
-  TaskQueue queue;  // goes first: the tasks are linked into it
+  CommandQueue queue;  // goes first: the commands are linked into it
 };
 
 using Numbers = std::vector<int>;
 
 }  // namespace
 
-TEST_CASE("task queue: first in, first out, and no more at once than the depth") {
+TEST_CASE("command queue: first in, first out, and no more at once than the depth") {
   Rig rig(3);
   CHECK(rig.queue.idle());
   CHECK_FALSE(rig.queue.could_lend());
@@ -91,14 +91,14 @@ TEST_CASE("task queue: first in, first out, and no more at once than the depth")
   CHECK(rig.queue.idle());
 }
 
-TEST_CASE("task queue: the same command once more goes in front, at once or when its time has come") {
+TEST_CASE("command queue: the same command once more goes in front, at once or when its time has come") {
   Rig rig(2);
   rig.push(5);
   rig.lend();
   rig.back(0, 2);
   CHECK(rig.queue.next_due() == proto::kNever);
-  rig.queue.again(rig.tasks[1], kProof);
-  rig.queue.again(rig.tasks[0], kProof, 1'000);
+  rig.queue.again(rig.commands[1], kProof);
+  rig.queue.again(rig.commands[0], kProof, 1'000);
   CHECK(rig.queue.next_due() == 1'000);
   CHECK(rig.queue.delayed() == 1);
   rig.queue.release_due(999);
@@ -111,37 +111,37 @@ TEST_CASE("task queue: the same command once more goes in front, at once or when
   rig.back(1, 2);
   CHECK(rig.lend() == Numbers{0, 3});
   rig.back(0, 1);
-  rig.queue.push_front(rig.tasks[0]);
+  rig.queue.push_front(rig.commands[0]);
   CHECK(rig.lend() == Numbers{0});
 }
 
-TEST_CASE("task queue: of those whose time has come the one that was due first goes first") {
+TEST_CASE("command queue: of those whose time has come the one that was due first goes first") {
   Rig rig(8);
   rig.push(1);
   const proto::Micros due[] = {0, 30, 20, 20, 10, 40, 20};
-  for (std::size_t i = 1; i < 7; ++i) rig.queue.again(rig.tasks[i], kProof, due[i]);
+  for (std::size_t i = 1; i < 7; ++i) rig.queue.again(rig.commands[i], kProof, due[i]);
   CHECK(rig.queue.next_due() == 10);
   rig.queue.release_due(30);
   CHECK(rig.queue.next_due() == 40);
   CHECK(rig.lend() == Numbers{4, 2, 3, 6, 1, 0});
 }
 
-TEST_CASE("task queue: taken whatever the depth, those that wait for their time last") {
+TEST_CASE("command queue: taken whatever the depth, those that wait for their time last") {
   Rig rig(1);
   rig.push(3);
-  rig.queue.again(rig.tasks[5], kProof, 20);
-  rig.queue.again(rig.tasks[4], kProof, 10);
+  rig.queue.again(rig.commands[5], kProof, 20);
+  rig.queue.again(rig.commands[4], kProof, 10);
   CHECK(rig.lend() == Numbers{0});
   for (const std::size_t number : {1U, 2U, 4U, 5U}) {
-    Task* const task = rig.queue.take();
-    REQUIRE(task == &rig.tasks[number]);
-    CHECK(task->place == Task::Place::none);
+    DiskCommand* const command = rig.queue.take();
+    REQUIRE(command == &rig.commands[number]);
+    CHECK(command->place == DiskCommand::Place::none);
   }
   CHECK(rig.queue.take() == nullptr);
   CHECK(rig.queue.lent() == 1);  // what is with the session is not touched
 }
 
-TEST_CASE("task queue: TASK SET FULL lowers the depth to what the target held, and to no less than one") {
+TEST_CASE("command queue: TASK SET FULL lowers the depth to what the target held, and to no less than one") {
   for (const std::uint32_t held : {0U, 1U, 5U, 7U}) {
     Rig rig(8, 30);
     rig.push(20);
@@ -156,7 +156,7 @@ TEST_CASE("task queue: TASK SET FULL lowers the depth to what the target held, a
   }
 }
 
-TEST_CASE("task queue: a lowered depth goes up by one for as many good ends, after a rest") {
+TEST_CASE("command queue: a lowered depth goes up by one for as many good ends, after a rest") {
   constexpr proto::Micros kFull = 7'000;
   Rig rig(6, 30);
   rig.fill_up(3, kFull);
@@ -177,7 +177,7 @@ TEST_CASE("task queue: a lowered depth goes up by one for as many good ends, aft
   CHECK(rig.queue.depth() == 6);  // as configured, and no further
 }
 
-TEST_CASE("task queue: another depth is configured") {
+TEST_CASE("command queue: another depth is configured") {
   Rig rig(6, 30);
   rig.push(20);
   rig.lend();
@@ -199,7 +199,7 @@ TEST_CASE("task queue: another depth is configured") {
   CHECK(full.queue.depth() == 3);
 }
 
-TEST_CASE("task queue: carefully, it is one at a time, then twice as many with each good end") {
+TEST_CASE("command queue: carefully, it is one at a time, then twice as many with each good end") {
   Rig rig(10, 100);
   rig.push(60);
   rig.queue.begin_carefully();
@@ -215,52 +215,54 @@ TEST_CASE("task queue: carefully, it is one at a time, then twice as many with e
   CHECK(rig.queue.depth() == 10);  // which has nothing to do with it
 }
 
-TEST_CASE("task queue: at random, against a simple model") {
+TEST_CASE("command queue: at random, against a simple model") {
   auto random = test::seeded_random();
   const auto below = [&](std::size_t bound) { return static_cast<std::size_t>(random() % bound); };
   Rig rig(7, 40);
-  std::deque<Task*> ready;
-  std::vector<std::pair<proto::Micros, Task*>> delayed;  // in order
+  std::deque<DiskCommand*> ready;
+  std::vector<std::pair<proto::Micros, DiskCommand*>> delayed;  // in order
   std::size_t lent = 0;
   proto::Micros now = 0;
-  const auto forget = [&](Task* task) {
-    std::erase(ready, task);
-    std::erase_if(delayed, [task](const auto& each) { return each.second == task; });
+  const auto forget = [&](DiskCommand* command) {
+    std::erase(ready, command);
+    std::erase_if(delayed, [command](const auto& each) { return each.second == command; });
   };
   for (int step = 0; step < 50'000; ++step) {
-    Task& task = rig.tasks[below(rig.tasks.size())];
-    switch (task.place) {
-      case Task::Place::none:
+    DiskCommand& command = rig.commands[below(rig.commands.size())];
+    switch (command.place) {
+      case DiskCommand::Place::none:
         if (const std::size_t what = below(5); what < 2) {
-          rig.queue.push_back(task);
-          ready.push_back(&task);
+          rig.queue.push_back(command);
+          ready.push_back(&command);
         } else if (what < 4) {
-          what == 2 ? rig.queue.push_front(task) : rig.queue.again(task, kProof);
-          ready.push_front(&task);
+          what == 2 ? rig.queue.push_front(command) : rig.queue.again(command, kProof);
+          ready.push_front(&command);
         } else {
           const proto::Micros due = now + static_cast<proto::Micros>(below(20));
           const auto later = [](proto::Micros at, const auto& each) { return at < each.first; };
-          delayed.emplace(std::upper_bound(delayed.begin(), delayed.end(), due, later), due, &task);
-          rig.queue.again(task, kProof, due);
+          delayed.emplace(std::upper_bound(delayed.begin(), delayed.end(), due, later), due, &command);
+          rig.queue.again(command, kProof, due);
         }
         break;
-      case Task::Place::lent:
-        rig.queue.returned(task);
+      case DiskCommand::Place::lent:
+        rig.queue.returned(command);
         --lent;
         break;
       default:
         if (below(20) > 0) break;
-        rig.queue.remove(task);
-        forget(&task);
+        rig.queue.remove(command);
+        forget(&command);
     }
     if (below(2) == 0) {
-      Task* const expected = lent < 7 && !ready.empty() ? ready.front() : nullptr;
+      DiskCommand* const expected = lent < 7 && !ready.empty() ? ready.front() : nullptr;
       REQUIRE(rig.queue.lend() == expected);
       lent += std::size_t{expected != nullptr};
       forget(expected);
     }
     if (below(50) == 0) {
-      Task* const expected = !ready.empty() ? ready.front() : delayed.empty() ? nullptr : delayed.front().second;
+      DiskCommand* const expected = !ready.empty()    ? ready.front()
+                                    : delayed.empty() ? nullptr
+                                                      : delayed.front().second;
       REQUIRE(rig.queue.take() == expected);
       forget(expected);
     }

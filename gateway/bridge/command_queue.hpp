@@ -8,38 +8,38 @@
 
 namespace nbdgw::bridge {
 
-/// An export's tasks that are not running: those that may go (first in, first out) and those that wait for their
+/// An export's commands that are not running: those that may go (first in, first out) and those that wait for their
 /// time. It also keeps the queue depth: how many may be with the session at once. What is above it waits here and
 /// never fails for it.
-class TaskQueue {
+class CommandQueue {
  public:
-  explicit TaskQueue(std::uint32_t depth) : depth_(depth), configured_depth_(depth) {}
+  explicit CommandQueue(std::uint32_t depth) : depth_(depth), configured_depth_(depth) {}
 
   /// New work goes to the back; the next command of work that had its turn, and flushes, go to the front.
-  void push_back(Task& task) noexcept;
-  void push_front(Task& task) noexcept;
+  void push_back(DiskCommand& command) noexcept;
+  void push_front(DiskCommand& command) noexcept;
   /// The same command once more, also in front. Whoever asks for that has a proof in hand that the target does not
   /// run it any more.
-  void again(Task& task, const initiator::Proof& proof) noexcept;
+  void again(DiskCommand& command, const initiator::Proof& proof) noexcept;
   /// The same, not before `due`; release_due() then moves it to the front of the queue, of several the one that was
   /// due first foremost.
-  void again(Task& task, const initiator::Proof& proof, proto::Micros due) noexcept;
-  /// Takes out a task that is ready or delayed.
-  void remove(Task& task) noexcept;
+  void again(DiskCommand& command, const initiator::Proof& proof, proto::Micros due) noexcept;
+  /// Takes out a command that is ready or delayed.
+  void remove(DiskCommand& command) noexcept;
 
-  /// The next task that may be sent now, taken out and marked as lent; nullptr: none, or the depth is reached.
-  Task* lend() noexcept;
+  /// The next command that may be sent now, taken out and marked as lent; nullptr: none, or the depth is reached.
+  DiskCommand* lend() noexcept;
   /// Whether there is one.
   bool could_lend() const noexcept { return !ready_.empty() && lent_ < std::min(depth_, careful_); }
-  /// The next task whatever the depth, taken out as idle: for those that fail without being sent.
-  Task* take() noexcept;
-  /// A lent task came back.
-  void returned(Task& task) noexcept;
+  /// The next command whatever the depth, taken out as idle: for those that fail without being sent.
+  DiskCommand* take() noexcept;
+  /// A lent command came back.
+  void returned(DiskCommand& command) noexcept;
 
   proto::Micros next_due() const noexcept { return delayed_.empty() ? proto::kNever : delayed_.begin()->due; }
   void release_due(proto::Micros now) noexcept;
 
-  /// TASK SET FULL or BUSY: the target has told how many tasks it holds.
+  /// TASK SET FULL or BUSY: the target has told how many commands it holds.
   void lower_depth(proto::Micros now) noexcept;
   /// Another depth is configured. One that TASK SET FULL has lowered is not raised for that.
   void configure_depth(std::uint32_t depth) noexcept;
@@ -56,7 +56,7 @@ class TaskQueue {
   bool idle() const noexcept { return lent_ == 0 && ready_.empty() && delayed_.empty(); }
 
  private:
-  void delay(Task& task, proto::Micros due) noexcept;
+  void delay(DiskCommand& command, proto::Micros due) noexcept;
 
   ReadyQueue ready_;
   DelayQueue delayed_;

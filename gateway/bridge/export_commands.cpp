@@ -1,9 +1,9 @@
+#include "gateway/bridge/command_builder.hpp"
 #include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
-#include "gateway/bridge/task_builder.hpp"
 #include "proto/assert.hpp"
 
-/// Sending tasks, and what their ends lead to.
+/// Sending commands, and what their ends lead to.
 namespace nbdgw::bridge {
 
 using device::Action;
@@ -13,9 +13,9 @@ using proto::nbd::Error;
 
 namespace {
 
-CommandKind kind_of(const Task& task) noexcept {
-  if (task.role == Task::Role::flush) return CommandKind::flush;
-  switch (static_cast<const Segment&>(task).operation) {
+CommandKind kind_of(const DiskCommand& command) noexcept {
+  if (command.role == DiskCommand::Role::flush) return CommandKind::flush;
+  switch (static_cast<const Segment&>(command).operation) {
     case Operation::read:
     case Operation::head_read:
     case Operation::tail_read:
@@ -36,9 +36,9 @@ CommandKind kind_of(const Task& task) noexcept {
   return CommandKind::other;
 }
 
-initiator::Proof proof_of(const Task& task) noexcept {
-  NBDGW_ASSERT(task.proof.has_value(), "what may be sent again came back with a proof");
-  return *task.proof;
+initiator::Proof proof_of(const DiskCommand& command) noexcept {
+  NBDGW_ASSERT(command.proof.has_value(), "what may be sent again came back with a proof");
+  return *command.proof;
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ void Export::pump(proto::Micros now) {
   if (queue_.ready() == 0 || state_ != ExportState::online || looking_) return;
   // What has a command under way is not taken away (tgtd refuses that), and a look would wait behind its data.
   if (queue_.lent() == 0 && now - heard_at_ > config_.silence && looks_first(now)) return;
-  while (Task* const task = queue_.lend()) send(*task, now);
+  while (DiskCommand* const command = queue_.lend()) send(*command, now);
 }
 
 /// True: the LUN is asked which disk it is, and the end of that calls pump().
@@ -63,47 +63,47 @@ bool Export::looks_first(proto::Micros now) {
   return looking_;
 }
 
-void Export::send(Task& task, proto::Micros now) {
-  if (task.role == Task::Role::segment) {
-    Segment& segment = static_cast<Segment&>(task);
+void Export::send(DiskCommand& command, proto::Micros now) {
+  if (command.role == DiskCommand::Role::segment) {
+    Segment& segment = static_cast<Segment&>(command);
     revise_operation(segment);
     if (segment.operation == Operation::none) {
-      queue_.returned(task);
+      queue_.returned(command);
       return settle(segment, true);
     }
   }
-  task.known = disk_->cache.known();
-  task.doubts = doubts_;
-  if (task.role == Task::Role::flush) {
+  command.known = disk_->cache.known();
+  command.doubts = doubts_;
+  if (command.role == DiskCommand::Role::flush) {
     flush_.cover_all(disk_->cache);
-    prepare_flush(task, can_);
+    prepare_flush(command, can_);
   } else {
-    Segment& segment = static_cast<Segment&>(task);
+    Segment& segment = static_cast<Segment&>(command);
     prepare(segment, can_, segment.request->fua_bit);
   }
-  ++counters_.tasks;
-  transport_.queuecommand(task, now);
+  ++counters_.commands;
+  transport_.queuecommand(command, now);
 }
 
-void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now) {
-  Task& task = static_cast<Task&>(command);
-  queue_.returned(task);
-  task.attempts.attentions_expected = power_on_.expected();
-  const bool believed = task.doubts == doubts_;
+void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
+  DiskCommand& command = static_cast<DiskCommand&>(done);
+  queue_.returned(command);
+  command.attempts.attentions_expected = power_on_.expected();
+  const bool believed = command.doubts == doubts_;
   if (command.outcome == initiator::Outcome::completed) heard_at_ = now;
-  note_loss(task, now);
+  note_loss(command, now);
   device::Disposition disposition;
-  if (!device::went_well(task)) {
-    disposition = device::decide(command, kind_of(task), task.attempts, config_.retries);
+  if (!device::went_well(command)) {
+    disposition = device::decide(command, kind_of(command), command.attempts, config_.retries);
     if (disposition.notes.any()) {
-      take_notes(disposition.notes, command, task.known, now);
+      take_notes(disposition.notes, command, command.known, now);
       look_again(disposition.notes, command, now);
     }
   }
-  if (!believed) disbelieve(task, disposition);
+  if (!believed) disbelieve(command, disposition);
   if (disposition.short_transfer) {
     ++counters_.short_transfers;
-    if (task.role == Task::Role::segment) keep_moved(static_cast<Segment&>(task), disposition.moved);
+    if (command.role == DiskCommand::Role::segment) keep_moved(static_cast<Segment&>(command), disposition.moved);
   }
   // Before all else: what is held may only be sent once the session is back and the LUN was looked at; and so may
   // whatever else waits, even if this command has come back once too often.
@@ -116,43 +116,44 @@ void Export::on_command_done(initiator::ScsiCommand& command, proto::Micros now)
     }
   }
 
-  const bool wanted = task.role == Task::Role::flush ? flush_.wanted()
-                                                     : !static_cast<Segment&>(task).request->abandoned &&
-                                                           static_cast<Segment&>(task).request->error == Error::none;
+  const bool wanted = command.role == DiskCommand::Role::flush
+                          ? flush_.wanted()
+                          : !static_cast<Segment&>(command).request->abandoned &&
+                                static_cast<Segment&>(command).request->error == Error::none;
   const bool over = disposition.action == Action::done || disposition.action == Action::error;
   if (over) {
-    task_over(task, disposition, now);
+    command_over(command, disposition, now);
   } else if (!wanted) {
     // The target has forgotten it, and nobody needs it any more.
-    if (task.role == Task::Role::segment) settle(static_cast<Segment&>(task), false);
+    if (command.role == DiskCommand::Role::segment) settle(static_cast<Segment&>(command), false);
   } else if (disposition.action == Action::retry_later) {
     ++counters_.retries_delayed;
-    queue_.again(task, proof_of(task), now + disposition.delay);
+    queue_.again(command, proof_of(command), now + disposition.delay);
   } else {
     if (disposition.action == Action::retry_now) ++counters_.retries_at_once;
-    queue_.again(task, proof_of(task));
+    queue_.again(command, proof_of(command));
   }
   pump(now);
 }
 
 /// One that is under way whenever the session is lost may be what brings it down.
-void Export::note_loss(Task& task, proto::Micros now) noexcept {
-  if (task.outcome != initiator::Outcome::transport_disrupted || !task.proof->was_sent()) return;
-  if (task.lost_at == proto::kNever) task.lost_at = now;
-  task.attempts.lost_for = now - task.lost_at;
-  if (task.attempts.losses > 0) queue_.begin_carefully();
+void Export::note_loss(DiskCommand& command, proto::Micros now) noexcept {
+  if (command.outcome != initiator::Outcome::transport_disrupted || !command.proof->was_sent()) return;
+  if (command.lost_at == proto::kNever) command.lost_at = now;
+  command.attempts.lost_for = now - command.lost_at;
+  if (command.attempts.losses > 0) queue_.begin_carefully();
 }
 
 /// Another disk may have come while the command was under way, so nobody knows which one has answered: it is sent
 /// again once that is known. Counted as a unit attention, so that it ends even if the target reports such changes for
 /// ever.
-void Export::disbelieve(Task& task, device::Disposition& disposition) noexcept {
+void Export::disbelieve(DiskCommand& command, device::Disposition& disposition) noexcept {
   disposition.moved = 0;
   const bool over = disposition.action == Action::done || disposition.action == Action::error;
-  if (!over || task.outcome != initiator::Outcome::completed) return;
+  if (!over || command.outcome != initiator::Outcome::completed) return;
   ++counters_.disbelieved;
-  const bool enough = task.attempts.unit_attentions >= device::kMaxUnitAttentions;
-  if (!enough) ++task.attempts.unit_attentions;
+  const bool enough = command.attempts.unit_attentions >= device::kMaxUnitAttentions;
+  if (!enough) ++command.attempts.unit_attentions;
   disposition.action = enough ? Action::error : Action::hold;
   disposition.error = enough ? device::Error::io : device::Error::none;
 }
@@ -166,25 +167,25 @@ void Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
 }
 
 /// The command has done what it should, or has failed for good.
-void Export::task_over(Task& task, const device::Disposition& disposition, proto::Micros now) {
+void Export::command_over(DiskCommand& command, const device::Disposition& disposition, proto::Micros now) {
   const bool good = disposition.action == Action::done;
   if (good) queue_.count_good(now);
-  if (good && task.role == Task::Role::segment) return segment_over(static_cast<Segment&>(task));
+  if (good && command.role == DiskCommand::Role::segment) return segment_over(static_cast<Segment&>(command));
   const Error error = to_nbd(disposition.error);
-  const char* const text = good ? nullptr : explain_briefly(task, disposition.error);
+  const char* const text = good ? nullptr : explain_briefly(command, disposition.error);
   const bool refused = disposition.error == device::Error::unsupported;
   if (refused) ++counters_.refusals;
-  if (task.role == Task::Role::flush) {
-    ++counters_.flush_tasks;
-    if (!good && !refused && task.doubts == doubts_) note_failed_flush(task);
-    if (!refused || !flush_falls_back()) flush_over(error, text, &task);
+  if (command.role == DiskCommand::Role::flush) {
+    ++counters_.flush_commands;
+    if (!good && !refused && command.doubts == doubts_) note_failed_flush(command);
+    if (!refused || !flush_falls_back()) flush_over(error, text, &command);
     return;
   }
 
-  Segment& segment = static_cast<Segment&>(task);
+  Segment& segment = static_cast<Segment&>(command);
   const IoRequest& request = *segment.request;
   const bool stopped = request.abandoned || request.error != Error::none;
-  if (!refused || !falls_back(segment, now)) return task_failed(task, error, text, true);
+  if (!refused || !falls_back(segment, now)) return command_failed(command, error, text, true);
   if (stopped || segment.operation == Operation::none) return settle(segment, !stopped);
   segment.begin_anew();
   queue_.push_front(segment);
@@ -198,16 +199,16 @@ void Export::segment_over(Segment& segment) {
   segment_good(segment);
 }
 
-/// A task ends with an error; not `sent`: without having been with the target. The request's other tasks that are not
-/// there are not sent.
-void Export::task_failed(Task& task, Error error, const char* text, bool sent) {
-  if (task.role == Task::Role::flush) {
+/// A command ends with an error; not `sent`: without having been with the target. The request's other commands that
+/// are not there are not sent.
+void Export::command_failed(DiskCommand& command, Error error, const char* text, bool sent) {
+  if (command.role == DiskCommand::Role::flush) {
     flush_.cover_all(disk_->cache);
     flush_over(error, text);
     return;
   }
-  Segment& segment = static_cast<Segment&>(task);
-  fail(*segment.request, error, text, sent ? &task : nullptr);
+  Segment& segment = static_cast<Segment&>(command);
+  fail(*segment.request, error, text, sent ? &command : nullptr);
   drop_unsent(*segment.request);
   settle(segment, false);
 }
@@ -219,7 +220,7 @@ void Export::drop_unsent(IoRequest& request) {
     if (segment->phase == Segment::Phase::fenced) {
       --request.fenced;
     } else if (segment->phase == Segment::Phase::active &&
-               (segment->place == Task::Place::ready || segment->place == Task::Place::delayed)) {
+               (segment->place == DiskCommand::Place::ready || segment->place == DiskCommand::Place::delayed)) {
       queue_.remove(*segment);
       --request.active;
     } else {
@@ -237,7 +238,7 @@ void Export::fail_held() {
   const char* const text = state_ == ExportState::refused
                                ? "the LUN must not be used: the state of the export says why"
                                : "no path to the target";
-  while (Task* const task = queue_.take()) task_failed(*task, Error::eio, text, false);
+  while (DiskCommand* const command = queue_.take()) command_failed(*command, Error::eio, text, false);
 }
 
 }  // namespace nbdgw::bridge
