@@ -267,7 +267,7 @@ void Api::reload(const http::Request& request, http::Reply reply) {
 
 void Api::answer_reload(const Change& what, const control::ReloadOutcome& outcome, http::Reply& reply) {
   const std::string detail = describe(outcome);
-  if (outcome.kind == control::ReloadOutcome::Kind::wrong) {
+  if (outcome.kind == control::ReloadOutcome::Kind::wrong && !outcome.errors.empty()) {
     audit_.record(what, ChangeOutcome::refused, detail + ": " + outcome.errors.front().to_string());
     json::array errors;
     for (const config::Problem& each : outcome.errors)

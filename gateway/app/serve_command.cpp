@@ -13,6 +13,7 @@
 #include "gateway/app/service_manager.hpp"
 #include "gateway/app/signals.hpp"
 #include "gateway/control/gateway.hpp"
+#include "gateway/control/reload.hpp"
 #include "gateway/net/log.hpp"
 
 namespace nbdgw::app {

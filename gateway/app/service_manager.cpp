@@ -17,6 +17,7 @@
 
 #include "gateway/app/restart_store.hpp"
 #include "gateway/control/gateway.hpp"
+#include "gateway/control/reload.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"

@@ -127,7 +127,7 @@ void Gateway::Reload::add_target_and_export(std::uint32_t index, const config::E
   orders_[gateway_.targets_[name].worker].new_exports.push_back(std::move(order));
 }
 
-/// Has the orders carried out, each by its shard; goes on when the last is done.
+/// Has the orders carried out, each by its shard; goes on, and has verbs know what was made, when the last is done.
 void Gateway::Reload::send_orders(Step then) {
   if (orders_.empty()) return then();
   using Made = std::pair<shard::Worker*, shard::WorkDone>;

@@ -18,14 +18,14 @@ struct ReloadOutcome {
     planned,   // a dry run: this would be done
     wrong,     // it has errors; nothing was changed, as below
     busy,      // another one is being applied: later perhaps
-    stopping,  // the gateway shuts down
+    stopping,  // the gateway shuts down, perhaps in the middle of it
   };
 
-  Kind kind{};
+  Kind kind = Kind::stopping;
   ConfigDiff diff{};                      // applied, planned: against what was in force
   std::vector<config::Problem> errors{};  // wrong: all of them
 
-  /// Nothing was changed, or would be.
+  /// It was not put in force, or would not be; or (stopping) not all of it.
   bool refused() const noexcept { return kind != Kind::applied && kind != Kind::planned; }
 };
 

@@ -72,7 +72,8 @@ inline constexpr std::uint32_t kAssumedWriteSameBlocks = 0xffff;
 // The limits of all commands that have a number of blocks: here a limit that is not reported becomes the one that is
 // assumed, and whoever builds a command asks here.
 
-/// Blocks of one READ or WRITE, at least 1; kMaxCommandBytes, which is below what Linux assumes, if nothing is reported.
+/// Blocks of one READ or WRITE, at least 1; kMaxCommandBytes, which is below what Linux assumes, if nothing is
+/// reported.
 std::uint32_t max_transfer_blocks(const Facts& facts) noexcept;
 
 /// Whether UNMAP may be sent.

@@ -31,6 +31,7 @@ class Gather {
    public:
     /// Once, and lets go of it.
     void answer(Answer answer) {
+      NBDGW_ASSERT(sheet_ != nullptr, "a part is answered once");
       sheet_->answers[index_] = std::move(answer);
       sheet_.reset();
     }
@@ -45,6 +46,8 @@ class Gather {
 
   /// `done` is not called before this object has gone, too.
   Gather(std::size_t parts, Done done) : sheet_(std::make_shared<Sheet>(parts, std::move(done))) {}
+  Gather(const Gather&) = delete;
+  Gather& operator=(const Gather&) = delete;
 
   /// The next one.
   Part part() {

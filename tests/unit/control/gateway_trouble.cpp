@@ -257,7 +257,7 @@ TEST_CASE("views during I/O: counters only grow, and fit what the clients have s
 }
 
 TEST_CASE("everything asked for while the gateway ends is answered once or let go of, and nothing is kept") {
-  constexpr std::size_t kVerbs = 6;
+  constexpr std::size_t kVerbs = 7;
   for (int round = 0; round < 10; ++round) {
     Target target("t");
     auto token = std::make_shared<int>(0);
@@ -287,6 +287,9 @@ TEST_CASE("everything asked for while the gateway ends is answered once or let g
               break;
             case 4:
               gateway.disconnect_client(id, false, done);
+              break;
+            case 5:
+              gateway.ping_all(done);
               break;
             default:
               gateway.tasks("t", done);

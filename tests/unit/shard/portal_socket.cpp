@@ -96,8 +96,7 @@ TEST_CASE("a peer whose TCP answers is waited for, within limits") {
   CHECK(pair.socket.next_deadline() == Pair::kNow + kGoodbyeReached);
   CHECK(pair.received() == "");
   // Its TCP takes up to 40 ms to say that it has the end of our side.
-  CHECK(test::becomes_true([&] { return !pair.socket.left(Pair::kNow + kGoodbyeReached); },
-                          std::chrono::seconds(2)));
+  CHECK(test::becomes_true([&] { return !pair.socket.left(Pair::kNow + kGoodbyeReached); }, std::chrono::seconds(2)));
   CHECK(pair.socket.next_deadline() == Pair::kNow + kGoodbyeAnswered);
   CHECK_FALSE(pair.socket.left(Pair::kNow + kGoodbyeAnswered - 1));
   CHECK(pair.socket.left(Pair::kNow + kGoodbyeAnswered));
