@@ -54,7 +54,8 @@ struct Script {
   nbd::CloseReason end = nbd::CloseReason::none;
 };
 
-/// Runs the script in one piece, one byte at a time, in pieces of seven, and with the client gone after each byte.
+/// Runs the script in one piece, one byte at a time, in pieces of seven, and with the client gone after each byte (of
+/// one that is longer than 1 MiB: so at its beginning and its end, and with the client gone at 200 places).
 /// `prepare` may set up the rig.
 void check_script(const Script& script, const std::function<void(Rig&)>& prepare = {});
 
