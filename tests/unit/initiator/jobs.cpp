@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "proto/bytes/endian.hpp"
 #include "tests/unit/allocations.hpp"
 
@@ -10,9 +13,30 @@ namespace nbdgw::test {
 using initiator::Direction;
 using initiator::Outcome;
 
+namespace {
+
+std::uint64_t pattern_word(std::uint64_t number, std::uint64_t index) {
+  const std::uint64_t mixed = (index + 1) * 0x9e3779b97f4a7c15ULL + number * 0xc2b2ae3d27d4eb4fULL;
+  return (mixed ^ (mixed >> 29)) * 0xbf58476d1ce4e5b9ULL;
+}
+
+}  // namespace
+
+/// Word by word: it is done for each command of tests that send millions.
+void fill_pattern(std::uint64_t number, std::size_t offset, std::span<std::uint8_t> out) {
+  while (!out.empty()) {
+    const std::uint64_t word = pattern_word(number, offset / 8);
+    const std::size_t skipped = offset % 8;
+    const std::size_t n = std::min(out.size(), 8 - skipped);
+    std::memcpy(out.data(), reinterpret_cast<const std::uint8_t*>(&word) + skipped, n);
+    out = out.subspan(n);
+    offset += n;
+  }
+}
+
 Bytes pattern_bytes(std::uint64_t number, std::size_t length) {
   Bytes bytes(length);
-  for (std::size_t i = 0; i < length; ++i) bytes[i] = pattern(number, i);
+  fill_pattern(number, 0, bytes);
   return bytes;
 }
 
@@ -34,10 +58,12 @@ void Jobs::give_memory(Job& job, std::size_t pieces) {
     // Uneven pieces, the last takes the rest.
     const std::size_t n = i + 1 == pieces ? left : std::min(left, job.data_length / pieces + i % 3);
     if (n == 0) continue;
-    job.memory.push_back(std::make_unique<std::uint8_t[]>(n));
+    job.memory.push_back(std::make_unique_for_overwrite<std::uint8_t[]>(n));
     std::uint8_t* base = job.memory.back().get();
-    for (std::size_t at = 0; at < n; ++at) {
-      base[at] = job.direction == Direction::write ? pattern(job.number, offset + at) : std::uint8_t{0xee};
+    if (job.direction == Direction::write) {
+      fill_pattern(job.number, offset, {base, n});
+    } else {
+      std::memset(base, 0xee, n);
     }
     job.list.push_back({base, n});
     left -= n;

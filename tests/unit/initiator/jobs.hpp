@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "gateway/initiator/session.hpp"
@@ -10,11 +11,8 @@
 
 namespace nbdgw::test {
 
-/// A byte of the data of job `number` at `offset`: different for neighbours, jobs and offsets far apart.
-inline std::uint8_t pattern(std::uint64_t number, std::size_t offset) {
-  const std::uint64_t mixed = (offset + 1) * 0x9e3779b97f4a7c15ULL + number * 0xc2b2ae3d27d4eb4fULL;
-  return static_cast<std::uint8_t>(mixed >> 56);
-}
+/// The data of job `number` from `offset` on: different for neighbours, jobs and offsets far apart.
+void fill_pattern(std::uint64_t number, std::size_t offset, std::span<std::uint8_t> out);
 Bytes pattern_bytes(std::uint64_t number, std::size_t length);
 
 /// A SCSI command with memory of its own, each piece of the scatter list allocated by itself and to the byte.

@@ -232,7 +232,7 @@ void ModelTarget::data_out(std::uint16_t cid, const Pdu& pdu) {
 void ModelTarget::go_on_with_read(Work& work) {
   const std::uint32_t n = std::min(up_to(max_data_in), work.length - work.sent);
   Bytes bytes(n);
-  for (std::uint32_t i = 0; i < n; ++i) bytes[i] = pattern(work.number, work.sent + i);
+  fill_pattern(work.number, work.sent, bytes);
   DataIn header{.itt = work.itt,
                 .sequence = peer_.plain_sequence(work.cid),
                 .data_sn = work.sequence++,
