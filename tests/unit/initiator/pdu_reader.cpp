@@ -214,7 +214,7 @@ TEST_CASE("pdu reader: padding may be anything, and the data digest covers it") 
   for (const bool digest : {false, true}) {
     Bytes stream = to_bytes(pdu, false, false);
     std::fill(stream.end() - 3, stream.end(), std::uint8_t{0xee});
-    const std::uint32_t crc = test::slow_crc32c(std::span(stream).subspan(48));
+    const std::uint32_t crc = test::other_crc32c(std::span(stream).subspan(48));
     for (int i = 0; digest && i < 4; ++i) stream.push_back(static_cast<std::uint8_t>(crc >> (8 * i)));
     Reader rig;
     rig.reader.set_digests(false, digest);

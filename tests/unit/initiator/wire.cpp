@@ -1,22 +1,20 @@
 #include "tests/unit/initiator/wire.hpp"
 
 #include <algorithm>
+#include <boost/crc.hpp>
 
 namespace nbdgw::test {
 
-std::uint32_t slow_crc32c(std::span<const std::uint8_t> bytes) {
-  std::uint32_t crc = 0xffffffff;
-  for (const std::uint8_t byte : bytes) {
-    crc ^= byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78U : 0U);
-  }
-  return ~crc;
+std::uint32_t other_crc32c(std::span<const std::uint8_t> bytes) {
+  boost::crc_optimal<32, 0x1edc6f41, 0xffffffff, 0xffffffff, true, true> crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  return crc.checksum();
 }
 
 namespace {
 
 void append_digest(Bytes& out, std::size_t begin) {
-  const std::uint32_t crc = slow_crc32c(std::span(out).subspan(begin));
+  const std::uint32_t crc = other_crc32c(std::span(out).subspan(begin));
   for (int i = 0; i < 4; ++i) out.push_back(static_cast<std::uint8_t>(crc >> (8 * i)));
 }
 
@@ -44,7 +42,7 @@ void PduCutter::feed(std::span<const std::uint8_t> bytes) {
 }
 
 bool PduCutter::check(std::size_t begin, std::size_t length) {
-  const std::uint32_t crc = slow_crc32c(std::span(bytes_).subspan(begin, length));
+  const std::uint32_t crc = other_crc32c(std::span(bytes_).subspan(begin, length));
   for (std::size_t i = 0; i < 4; ++i) {
     if (bytes_[begin + length + i] != static_cast<std::uint8_t>(crc >> (8 * i))) return false;
   }

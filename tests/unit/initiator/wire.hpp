@@ -42,8 +42,8 @@ Pdu make_pdu(Header header, Bytes data = {}) {
   return pdu;
 }
 
-/// CRC32C bit by bit, so that a mistake in the library's use does not hide in both ends.
-std::uint32_t slow_crc32c(std::span<const std::uint8_t> bytes);
+/// CRC32C of another library than the one that is tested, so that a mistake in its use does not hide in both ends.
+std::uint32_t other_crc32c(std::span<const std::uint8_t> bytes);
 
 /// A PDU's bytes with padding and digests.
 Bytes to_bytes(const Pdu& pdu, bool header_digest, bool data_digest);
