@@ -24,12 +24,18 @@ std::uint64_t pattern_word(std::uint64_t number, std::uint64_t index) {
 
 /// Word by word: it is done for each command of tests that send millions.
 void fill_pattern(std::uint64_t number, std::size_t offset, std::span<std::uint8_t> out) {
-  while (!out.empty()) {
+  std::uint8_t* to = out.data();
+  std::uint8_t* const end = to + out.size();
+  while (to != end) {
     const std::uint64_t word = pattern_word(number, offset / 8);
     const std::size_t skipped = offset % 8;
-    const std::size_t n = std::min(out.size(), 8 - skipped);
-    std::memcpy(out.data(), reinterpret_cast<const std::uint8_t*>(&word) + skipped, n);
-    out = out.subspan(n);
+    const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(end - to), 8 - skipped);
+    if (n == 8) {  // nearly always, and then it is no call
+      std::memcpy(to, &word, 8);
+    } else {
+      std::memcpy(to, reinterpret_cast<const std::uint8_t*>(&word) + skipped, n);
+    }
+    to += n;
     offset += n;
   }
 }
