@@ -1,10 +1,15 @@
 // nbdgw-sim: the gateway in a world that is made from a seed.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "gateway/net/log.hpp"
+#include "tests/sim/mutants.hpp"
 #include "tests/sim/world.hpp"
 
 namespace {
@@ -17,12 +22,39 @@ struct Totals {
   std::map<std::string, std::uint64_t> faults;
 };
 
+/// What is being run, for whoever has to tell of its end.
+struct Running {
+  RunOptions options;
+  std::string mutant;  // planted; empty: none
+  bool until_found = false;
+};
+Running running;
+
+/// A run that has taken so long, in seconds, goes round in circles.
+constexpr unsigned kLongestRun = 120;
+
+/// One way to tell of a failure, also out of a signal's handler.
+void tell_failure(const char* checker, const char* complaint) {
+  const auto seed = static_cast<unsigned long long>(running.options.seed);
+  const auto ios = static_cast<unsigned long long>(running.options.ios);
+  const char* const planted = running.mutant.empty() ? "" : " --mutant ";
+  char text[4096];
+  const int length = std::snprintf(
+      text, sizeof text, "FAIL seed %llu, checker %s: %.3000s\n  again: nbdgw-sim%s%s --seed %llu --ios %llu\n", seed,
+      checker, complaint, planted, running.mutant.c_str(), seed, ios);
+  std::fflush(stdout);
+  [[maybe_unused]] const ssize_t n = ::write(STDOUT_FILENO, text, static_cast<std::size_t>(length));
+}
+
+/// The gateway's own assertions find something, too.
+void on_crash(int signal) {
+  const char* const checker = signal == SIGABRT ? "assertion" : signal == SIGALRM ? "endless" : "crash";
+  tell_failure(checker, "the program was ended");
+  std::_Exit(running.until_found ? 0 : 1);
+}
+
 void report(const RunOptions& options, const RunResult& result, bool whole) {
-  if (!result.checker.empty()) {
-    std::printf("FAIL seed %llu, checker %s: %s\n  again: nbdgw-sim --seed %llu --ios %llu\n",
-                static_cast<unsigned long long>(options.seed), result.checker.c_str(), result.complaint.c_str(),
-                static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(options.ios));
-  }
+  if (!result.checker.empty()) tell_failure(result.checker.c_str(), result.complaint.c_str());
   if (!whole) return;
   std::printf("seed %llu: %llu requests, %llu MiB, %.1f s, %llu events, %llu turns, fingerprint %016llx\n",
               static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(result.ios),
@@ -39,7 +71,7 @@ void report(const RunOptions& options, const RunResult& result, bool whole) {
 
 int main(int argc, char** argv) {
   CLI::App app("Runs the gateway in a simulated world. The same seed gives the same run.", "nbdgw-sim");
-  RunOptions options;
+  RunOptions& options = running.options;
   std::uint64_t last = 0;
   std::string seeds;
   app.add_option("--seed", options.seed, "one run, told whole");
@@ -48,7 +80,17 @@ int main(int argc, char** argv) {
   bool verbose = false, healthy = false;
   app.add_flag("--verbose", verbose, "with the gateway's log");
   app.add_flag("--healthy", healthy, "targets without faults");
+  app.add_option("--mutant", running.mutant, "with this bug planted in the gateway");
+  app.add_flag("--until-found", running.until_found, "ends at the first seed that fails, with success");
+  bool mutants = false;
+  app.add_flag("--mutants", mutants, "shows the bugs that can be planted");
   CLI11_PARSE(app, argc, argv);
+  if (mutants) return nbdgw::sim::print_mutants(), 0;
+  if (!running.mutant.empty() && !nbdgw::sim::plant_mutant(running.mutant)) {
+    std::fprintf(stderr, "there is no mutant %s; there are:\n", running.mutant.c_str());
+    return nbdgw::sim::print_mutants(), 2;
+  }
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGALRM}) std::signal(signal, on_crash);
   nbdgw::net::log::set_level(verbose ? nbdgw::net::log::Level::debug : nbdgw::net::log::Level::error);
 
   options.faults = !healthy;
@@ -62,8 +104,10 @@ int main(int argc, char** argv) {
   Totals totals;
   const auto begin = std::chrono::steady_clock::now();
   for (; options.seed <= last; ++options.seed) {
+    ::alarm(kLongestRun);
     const RunResult result = nbdgw::sim::run_world(options);
     report(options, result, whole);
+    if (running.until_found && !result.checker.empty()) return 0;
     ++totals.seeds;
     totals.ios += result.ios;
     totals.bytes += result.bytes;
@@ -71,6 +115,7 @@ int main(int argc, char** argv) {
     if (!result.checker.empty()) ++totals.failed;
     for (const auto& [name, count] : result.faults) totals.faults[name] += count;
   }
+  ::alarm(0);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::printf("%llu seeds, %llu requests, %llu MiB, %.1f s: %.0f requests a second\n",
               static_cast<unsigned long long>(totals.seeds), static_cast<unsigned long long>(totals.ios),
@@ -81,5 +126,5 @@ int main(int argc, char** argv) {
   }
   std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(totals.seeds - totals.failed),
               static_cast<unsigned long long>(totals.failed));
-  return totals.failed == 0 ? 0 : 1;
+  return totals.failed == 0 && !running.until_found ? 0 : 1;
 }
