@@ -79,6 +79,7 @@ Source Share::look_closely(nbd::Stake& stake, const Need& need, bool held) noexc
   // Who cannot have common memory now, or is not the one of its export to have it, keeps nobody else from it.
   const bool wants_common = first && slots && !held && above_floor(memory_ + need.memory) > above_floor(memory_);
   if (!wants_common) {
+    if (stake.memory_place.is_linked()) ++shares_.made_way_;
     stake.memory_place.unlink();
   } else if (!stake.memory_place.is_linked()) {
     shares_.waiting_.push_back(stake);

@@ -59,6 +59,9 @@ class Shares {
   std::uint64_t floor() const noexcept { return floor_; }
   /// The most that one request could ever have at once.
   std::uint64_t most() const noexcept;
+  /// Grows when somebody who asks again does not wait for common memory any more, and has had none: then others that
+  /// have asked in vain until now may be the first.
+  std::uint64_t made_way() const noexcept { return made_way_; }
 
  private:
   friend class Share;
@@ -82,6 +85,7 @@ class Shares {
   std::uint64_t floor_ = 0;
   std::uint64_t common_out_ = 0;  // what all exports have above their floors
   Queue waiting_;                 // for common memory
+  std::uint64_t made_way_ = 0;
   std::vector<Share*> members_;
 };
 

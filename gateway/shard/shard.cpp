@@ -230,11 +230,13 @@ void Shard::check_turns() {
 void Shard::serve_stalled(proto::Micros now) {
   room_made_ = false;
   if (stalled_.empty()) return;
+  const std::uint64_t made_way = shares_.made_way();
   std::size_t kept = 0;
   for (NbdClient* client : stalled_) {
     if (client->retry_room(now)) stalled_[kept++] = client;
   }
   stalled_.resize(kept);
+  room_made_ = shares_.made_way() != made_way;
 }
 
 void Shard::send_here(std::unique_ptr<NbdClient> client) {

@@ -234,7 +234,7 @@ class Shard {
   std::vector<NbdClient*> touched_clients_;
   std::vector<NbdClient*> serving_clients_;
   std::vector<NbdClient*> stalled_;
-  bool room_made_ = false;  // for those, after they were asked last, by clients that have left
+  bool room_made_ = false;  // for those, after they were asked last
   std::vector<std::pair<NbdClient*, Shard*>> leaving_;
 
   bool takes_clients_ = true;

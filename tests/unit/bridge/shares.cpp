@@ -218,6 +218,25 @@ TEST_CASE("shares: what is held for a target that is away is within the floor of
   CHECK(take(world[0], stuck, kMiB, false) == Source::shared);
 }
 
+TEST_CASE(
+    "shares: who does not wait for common memory any more, as its target has gone, makes way, and that is seen") {
+  World world(16 * kMiB, 0, 2);
+  Stake busy, first, second, other;
+  while (take(world[0], busy, kMiB) == Source::shared) {
+  }
+  busy.leave();
+  for (int i = 0; i < 3; ++i) REQUIRE(take(world[1], other, kMiB) == Source::shared);
+  CHECK(take(world[1], first, 3 * kMiB) == Source::nowhere);
+  give_back(world[0], busy, Source::shared, kMiB);
+  CHECK(take(world[0], second, kMiB) == Source::nowhere);
+  const std::uint64_t before = world.shares.made_way();
+  CHECK(take(world[0], second, kMiB) == Source::nowhere);
+  CHECK(world.shares.made_way() == before);
+  CHECK(take(world[1], first, 3 * kMiB, true) == Source::nowhere);
+  CHECK(world.shares.made_way() == before + 1);
+  CHECK(take(world[0], second, kMiB) == Source::shared);
+}
+
 TEST_CASE("shares: at random, the numbers add up, nobody is passed, and everybody is served in the end") {
   auto random = nbdgw::test::seeded_random();
   for (int round = 0; round < 60; ++round) {
