@@ -99,22 +99,17 @@ void Shard::join() {
 void Shard::run() {
   ::pthread_setname_np(::pthread_self(), ("shard" + std::to_string(index_)).c_str());
   now_ = net::steady_now();
-  while (stage_ != Stage::ended) turn();
-  ended_.store(true, std::memory_order_release);
-  mailbox_.close();
+  while (turn()) {
+  }
 }
 
-void Shard::turn() {
-  proto::Micros timeout = proto::kNever;
-  if (has_work()) {
-    timeout = 0;  // the last turn has left something to do
-  } else if (wake_at_ != proto::kNever) {
-    timeout = wake_at_ - now_;
-  }
+bool Shard::turn() {
+  const proto::Micros due = next_turn();  // now: the last turn has left something to do
+  const proto::Micros timeout = due == proto::kNever ? due : due - now_;
 #ifdef NBDGW_CHECKED
-  if (timeout != 0) check_turns();
+  if (timeout > 0) check_turns();
 #endif
-  if (timeout != 0) let_others_work();
+  if (timeout > 0) let_others_work();
   const auto ready = poller_.wait(timeout);
   now_ = net::steady_now();
   ++turns_;
@@ -123,6 +118,10 @@ void Shard::turn() {
   settle(now_);
   if (!chores_.empty()) advance_chores(now_);
   if (stage_ != Stage::running) advance_drain(now_);
+  if (stage_ != Stage::ended) return true;
+  ended_.store(true, std::memory_order_release);
+  mailbox_.close();
+  return false;
 }
 
 /// Clients and targets on this machine that wait for this processor have something for us as soon as they get it.

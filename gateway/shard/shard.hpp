@@ -101,6 +101,11 @@ class Shard {
   /// Waits for the end of the thread.
   void join();
 
+  /// One turn, for who drives the shard without a thread of its own (tests/sim). False: it was the last one.
+  bool turn();
+  /// When the next turn is due if no socket has something before: kNever: then only. Between turns.
+  proto::Micros next_turn() const noexcept { return has_work() ? now_ : wake_at_; }
+
   std::uint32_t index() const noexcept { return index_; }
   /// From any thread: what is posted is not done any more.
   bool has_ended() const noexcept { return ended_.load(std::memory_order_acquire); }
@@ -193,7 +198,6 @@ class Shard {
   void touch(NbdClient& client);
 
   void run();
-  void turn();
   bool has_work() const noexcept {
     return !touched_stations_.empty() || !touched_clients_.empty() || (room_made_ && !stalled_.empty());
   }
@@ -244,7 +248,7 @@ class Shard {
 
   proto::Micros to_give_ = 0;              // of the processor's time, to others; below 0: too much was given already
   proto::Micros used_ = 0;                 // of it, by this thread in its life, when that was last looked at
-  proto::Micros now_ = 0;                  // of this turn
+  proto::Micros now_ = net::steady_now();  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
   bool keep_clients_ = false;  // at the end

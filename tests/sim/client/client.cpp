@@ -1,0 +1,295 @@
+#include "tests/sim/client/client.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace nbdgw::sim {
+namespace {
+
+constexpr Micros kReconnect = 100 * proto::kMillisecond;
+constexpr std::uint32_t kLarge = 64 << 10;
+
+}  // namespace
+
+Client::Client(std::string name, const ClientHabits& habits, Timeline& timeline, Random random, Dialler& dialler,
+               Oracle& oracle, Complaints& complaints)
+    : name_(std::move(name)),
+      habits_(habits),
+      timeline_(timeline),
+      random_(random),
+      dialler_(dialler),
+      oracle_(oracle),
+      complaints_(complaints),
+      ops_(habits.depth) {}
+
+void Client::start() {
+  for (std::uint32_t i = 0; i < habits_.links; ++i) connect();
+  if (habits_.patience > 0) look_at_patience();
+}
+
+void Client::connect() {
+  links_.push_back(std::make_unique<NbdLink>(*this, LinkWishes{habits_.exported, habits_.structured}));
+  dialler_.dial(*links_.back());
+}
+
+void Client::wrong(const std::string& what) {
+  complaints_.complain("client", name_ + ": " + what);
+}
+
+void Client::mix(std::uint64_t value) noexcept {
+  fingerprint_ = (fingerprint_ ^ value) * 0x100000001b3;
+}
+
+Micros Client::waits_since() const noexcept {
+  Micros oldest = proto::kNever;
+  for (const Op& op : ops_) {
+    if (op.busy) oldest = std::min(oldest, op.asked_at);
+  }
+  return oldest;
+}
+
+// ---- links ----
+
+void Client::on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags) {
+  if (size / Oracle::kCell < oracle_.cells()) {
+    return wrong("the export has " + std::to_string(size) + " bytes, its disk " +
+                 std::to_string(oracle_.cells() * Oracle::kCell));
+  }
+  export_flags_ = flags;
+  for (Op& op : ops_) {
+    if (op.busy && op.link == nullptr) send(op, link);
+  }
+  fill_up();
+}
+
+void Client::on_lost(NbdLink& link, const std::string& why, bool) {
+  ++losses_;
+  mix(why.size());
+  for (Op& op : ops_) {
+    if (op.busy && op.link == &link) op.link = nullptr;
+  }
+  timeline_.after(kReconnect, [this, &link] {
+    std::erase_if(links_, [&link](const auto& each) { return each.get() == &link; });
+    connect();
+  });
+  for (Op& op : ops_) {
+    NbdLink* const other = free_link();
+    if (op.busy && op.link == nullptr && other != nullptr) send(op, *other);
+  }
+}
+
+void Client::on_nonsense(NbdLink&, const std::string& what) {
+  wrong(what);
+}
+
+/// Links take turns.
+NbdLink* Client::free_link() {
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    NbdLink& link = *links_[turn_++ % links_.size()];
+    if (link.state() == NbdLink::State::attached) return &link;
+  }
+  return nullptr;
+}
+
+/// As the kernel's client: a connection with a request that has no answer for so long is given up, and all on it goes
+/// over the others.
+void Client::look_at_patience() {
+  timeline_.after(habits_.patience / 4, [this] { look_at_patience(); });
+  for (const Op& op : ops_) {
+    if (!op.busy || op.link == nullptr || timeline_.now() - op.asked_at < habits_.patience) continue;
+    return give_up(*op.link, NbdLink::Goodbye::close, "no answer");
+  }
+}
+
+/// What the gateway has not read of it yet it may read, and do, at any time.
+void Client::give_up(NbdLink& link, NbdLink::Goodbye how, const std::string& why) {
+  const bool unread = link.wire()->backlog() > 0;
+  for (Op& op : ops_) {
+    if (!op.busy || op.link != &link) continue;
+    if (op.write != 0 && unread) oracle_.may_come_late(op.write);
+    op.asked_at = timeline_.now();
+  }
+  link.drop(how);
+  on_lost(link, why, false);
+}
+
+bool Client::lose_a_link(NbdLink::Goodbye how, bool in_the_middle) {
+  NbdLink* const link = free_link();
+  if (link == nullptr || stopped_) return false;
+  if (in_the_middle) send_half_a_write(*link);
+  give_up(*link, how, "a sudden end");
+  return true;
+}
+
+/// A WRITE whose payload does not come whole. Any part of it may be done, at any time.
+void Client::send_half_a_write(NbdLink& link) {
+  Op op;
+  draw(op);
+  op.cells = std::max(op.cells, 1U);
+  op.cell = std::min(op.cell, oracle_.cells() - op.cells);
+  op.write = oracle_.begin_write(op.cell, op.cells, {});
+  oracle_.may_come_late(op.write);
+  payload_.resize(std::size_t{op.cells} * Oracle::kCell);
+  oracle_.fill(op.write, op.cell, payload_);
+  const std::size_t sent = random_.below(payload_.size());
+  link.request(NbdCommand::write, 0, ~std::uint64_t{0}, op.cell * Oracle::kCell, op.cells * Oracle::kCell,
+               std::span(payload_).first(sent));
+}
+
+bool Client::stall_a_link(Micros time, bool unread) {
+  NbdLink* const link = free_link();
+  if (link == nullptr || stopped_) return false;
+  const std::uint64_t id = link->wire()->id();
+  unread ? link->wire()->read(false) : link->wire()->stall(true);
+  timeline_.after(time, [this, id, unread] {
+    for (const auto& each : links_) {
+      if (each->wire() == nullptr || each->wire()->id() != id) continue;
+      unread ? each->wire()->read(true) : each->wire()->stall(false);
+    }
+  });
+  return true;
+}
+
+// ---- requests ----
+
+void Client::fill_up() {
+  for (Op& op : ops_) {
+    if (stopped_ || free_link() == nullptr) return;
+    if (!op.busy) begin(op);
+  }
+}
+
+void Client::plan_next() {
+  if (stopped_) return;
+  if (habits_.think == 0) return fill_up();
+  timeline_.after(random_.between(0, habits_.think), [this] { fill_up(); });
+}
+
+void Client::begin(Op& op) {
+  op.busy = true;
+  ++op.generation;
+  ++in_flight_;
+  op.asked_at = timeline_.now();
+  op.filled = 0;
+  op.write = 0;
+  op.begun = timeline_.now();
+  draw(op);
+  const bool reads = op.command == NbdCommand::read;
+  if (reads) {
+    oracle_.begin_read();
+    op.data.resize(std::size_t{op.cells} * Oracle::kCell);
+  } else if (op.command != NbdCommand::flush) {
+    op.write = oracle_.begin_write(op.cell, op.cells,
+                                   {.zeroes = op.command != NbdCommand::write,
+                                    .maybe = op.command == NbdCommand::trim,
+                                    .fua = op.flags == kFua});
+  }
+  send(op, *free_link());
+}
+
+/// Half of the requests go to a small part of the disk, so that they overlap.
+void Client::draw(Op& op) {
+  const double kind = static_cast<double>(random_.below(1000)) / 1000;
+  const double rest = 1 - habits_.reads - habits_.writes;
+  op.command = NbdCommand::write_zeroes;
+  if (kind < habits_.reads) {
+    op.command = NbdCommand::read;
+  } else if (kind < habits_.reads + habits_.writes) {
+    op.command = NbdCommand::write;
+  } else if (kind < habits_.reads + habits_.writes + rest * 0.5) {
+    op.command = NbdCommand::flush;
+  } else if (kind < habits_.reads + habits_.writes + rest * 0.75) {
+    op.command = NbdCommand::trim;
+  }
+  op.cell = op.cells = 0;
+  op.flags = 0;
+  if (op.command == NbdCommand::flush) return;
+  const bool large = random_.chance(habits_.large) && habits_.most > kLarge;
+  const std::int64_t bytes = large ? random_.spread(kLarge + 1, habits_.most) : random_.spread(1, kLarge);
+  const std::uint64_t most = std::min<std::uint64_t>(oracle_.cells(), habits_.most / Oracle::kCell);
+  op.cells = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(most, (static_cast<std::uint64_t>(bytes) + Oracle::kCell - 1) / Oracle::kCell));
+  const std::uint64_t places = oracle_.cells() - op.cells + 1;
+  op.cell = random_.below(random_.chance(0.5) ? places : std::min<std::uint64_t>(places, 256));
+  if (op.command != NbdCommand::read && random_.chance(habits_.fua)) op.flags = kFua;
+}
+
+std::uint64_t Client::cookie_of(const Op& op) const noexcept {
+  return (std::uint64_t{op.generation} << 16) | static_cast<std::uint64_t>(&op - ops_.data());
+}
+
+void Client::send(Op& op, NbdLink& link) {
+  op.link = &link;
+  op.filled = 0;
+  std::span<const std::uint8_t> payload;
+  if (op.command == NbdCommand::write) {
+    payload_.resize(std::size_t{op.cells} * Oracle::kCell);
+    oracle_.fill(op.write, op.cell, payload_);
+    payload = payload_;
+  }
+  link.request(op.command, op.flags, cookie_of(op), op.cell * Oracle::kCell, op.cells * Oracle::kCell, payload);
+}
+
+Client::Op* Client::find(NbdLink& link, std::uint64_t cookie) {
+  const std::size_t place = cookie & 0xffff;
+  if (place < ops_.size()) {
+    Op& op = ops_[place];
+    if (op.busy && op.link == &link && cookie_of(op) == cookie) return &op;
+  }
+  wrong("a reply to a request that there is not, or that was answered before: cookie " + std::to_string(cookie));
+  return nullptr;
+}
+
+std::uint32_t Client::read_length(NbdLink& link, std::uint64_t cookie) {
+  const Op* const op = find(link, cookie);
+  return op != nullptr && op->command == NbdCommand::read ? op->cells * Oracle::kCell : 0;
+}
+
+std::span<std::uint8_t> Client::data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset,
+                                        std::uint32_t length) {
+  Op* const op = find(link, cookie);
+  if (op == nullptr) return {};
+  const std::uint64_t begin = offset == kFromStart ? 0 : offset - op->cell * Oracle::kCell;
+  if (op->command != NbdCommand::read || begin > op->data.size() || op->data.size() - begin < length) {
+    wrong("data beyond what was asked for");
+    return {};
+  }
+  op->filled += length;
+  return std::span(op->data).subspan(begin, length);
+}
+
+void Client::on_hole(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) {
+  std::ranges::fill(data_of(link, cookie, offset, length), std::uint8_t{0});
+}
+
+void Client::on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error) {
+  Op* const op = find(link, cookie);
+  if (op == nullptr) return;
+  if (error == 0 && op->filled != op->data.size() && op->command == NbdCommand::read) {
+    return wrong("a READ is answered with " + std::to_string(op->filled) + " of " + std::to_string(op->data.size()) +
+                 " bytes");
+  }
+  finish(*op, error);
+  plan_next();
+}
+
+void Client::finish(Op& op, std::uint32_t error) {
+  mix(cookie_of(op) ^ (std::uint64_t{error} << 48) ^ static_cast<std::uint64_t>(timeline_.now()));
+  op.busy = false;
+  op.link = nullptr;
+  --in_flight_;
+  ++done_;
+  bytes_ += std::uint64_t{op.cells} * Oracle::kCell;
+  if (error != 0) ++errors_[error];
+  if (op.command == NbdCommand::read) {
+    const std::span<const std::uint8_t> data = error == 0 ? op.data : std::span<const std::uint8_t>();
+    const std::string what = oracle_.end_read(op.begun, op.cell, data);
+    if (!what.empty()) wrong(what);
+  } else if (op.write != 0) {
+    oracle_.end_write(op.write, error == 0);
+  } else if (error == 0) {
+    oracle_.flushed(op.begun);
+  }
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/sim/client/nbd_link.hpp"
+#include "tests/sim/oracle.hpp"
+#include "tests/sim/random.hpp"
+#include "tests/sim/timeline.hpp"
+
+namespace nbdgw::sim {
+
+/// Makes connections to the gateway for clients.
+class Dialler {
+ public:
+  virtual void dial(NbdLink& link) = 0;
+
+ protected:
+  ~Dialler() = default;
+};
+
+/// How a client behaves; drawn for each.
+struct ClientHabits {
+  std::string exported;
+  std::uint32_t links = 1;
+  std::uint32_t depth = 8;  // requests in flight, over all links
+  bool structured = false;
+  Micros think = 0;                  // between an answer and the next request, up to so much
+  double reads = 0.5, writes = 0.4;  // of requests; of the rest flushes, trims and zeroes
+  double large = 0.25;               // of reads and writes: above 64 KiB
+  std::uint32_t most = 1 << 20;      // bytes of a request
+  double fua = 0.05;
+  Micros patience = 0;  // 0: waits for ever; else a link whose request has no answer is given up
+};
+
+/// A host that uses one export as the kernel's client does: its requests go over several connections; what was on one
+/// that is lost is sent again over another one. It knows what may come back, and complains of everything else.
+class Client final : public LinkOwner {
+ public:
+  Client(std::string name, const ClientHabits& habits, Timeline& timeline, Random random, Dialler& dialler,
+         Oracle& oracle, Complaints& complaints);
+
+  void start();
+  /// What becomes of clients. False: there is no link to which it could happen.
+  /// One goes; `in_the_middle`: of the payload of a WRITE.
+  bool lose_a_link(NbdLink::Goodbye how, bool in_the_middle);
+  /// One stands still for so long, or (`unread`) its replies are not read.
+  bool stall_a_link(Micros time, bool unread);
+
+  /// Begins nothing new.
+  void stop() noexcept { stopped_ = true; }
+  bool idle() const noexcept { return in_flight_ == 0; }
+  /// Since when its oldest request waits; kNever: none does.
+  Micros waits_since() const noexcept;
+  const std::string& name() const noexcept { return name_; }
+
+  std::uint64_t done() const noexcept { return done_; }
+  std::uint64_t bytes() const noexcept { return bytes_; }
+  const std::map<std::uint32_t, std::uint64_t>& errors() const noexcept { return errors_; }
+  std::uint64_t losses() const noexcept { return losses_; }
+  /// Takes part in the run's fingerprint.
+  std::uint64_t fingerprint() const noexcept { return fingerprint_; }
+
+  void on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags) override;
+  std::span<std::uint8_t> data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset,
+                                  std::uint32_t length) override;
+  void on_hole(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) override;
+  void on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error) override;
+  std::uint32_t read_length(NbdLink& link, std::uint64_t cookie) override;
+  void on_lost(NbdLink& link, const std::string& why, bool by_gateway) override;
+  void on_nonsense(NbdLink& link, const std::string& what) override;
+
+ private:
+  struct Op {
+    NbdCommand command{};
+    bool busy = false;
+    std::uint16_t flags = 0;
+    std::uint32_t generation = 0;  // of its place: a cookie is never used twice
+    std::uint64_t cell = 0;
+    std::uint32_t cells = 0;
+    Oracle::WriteId write = 0;
+    Micros begun = 0;  // of a read, for the oracle
+    Micros asked_at = 0;
+    NbdLink* link = nullptr;   // that carries it; null: it waits for one
+    std::uint32_t filled = 0;  // bytes of data that have come
+    std::vector<std::uint8_t> data;
+  };
+
+  void connect();
+  void fill_up();
+  void plan_next();
+  void begin(Op& op);
+  void draw(Op& op);
+  void send(Op& op, NbdLink& link);
+  void finish(Op& op, std::uint32_t error);
+  Op* find(NbdLink& link, std::uint64_t cookie);
+  NbdLink* free_link();
+  std::uint64_t cookie_of(const Op& op) const noexcept;
+  void look_at_patience();
+  void give_up(NbdLink& link, NbdLink::Goodbye how, const std::string& why);
+  void send_half_a_write(NbdLink& link);
+  void wrong(const std::string& what);
+  void mix(std::uint64_t value) noexcept;
+
+  const std::string name_;
+  const ClientHabits habits_;
+  Timeline& timeline_;
+  Random random_;
+  Dialler& dialler_;
+  Oracle& oracle_;
+  Complaints& complaints_;
+  std::vector<std::unique_ptr<NbdLink>> links_;
+  std::uint32_t connecting_ = 0;
+  std::vector<Op> ops_;
+  std::uint32_t in_flight_ = 0;
+  std::uint16_t export_flags_ = 0;
+  std::size_t turn_ = 0;
+  bool stopped_ = false;
+  std::uint64_t done_ = 0;
+  std::uint64_t bytes_ = 0;
+  std::uint64_t losses_ = 0;
+  std::map<std::uint32_t, std::uint64_t> errors_;
+  std::uint64_t fingerprint_ = 0;
+  std::vector<std::uint8_t> payload_;
+};
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,125 @@
+#include "tests/sim/oracle.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace nbdgw::sim {
+namespace {
+
+constexpr std::size_t kWords = Oracle::kCell / 8;
+
+/// The first word of a cell's content: of which write it is, and of which cell. The others count up from there.
+constexpr std::uint64_t base_of(Oracle::WriteId write, std::uint64_t cell) noexcept {
+  return write == Oracle::kInitial ? 0 : (std::uint64_t{write} << 32) | ((cell & 0x3ffffff) << 6);
+}
+
+bool is_content(const std::uint64_t* words, std::uint64_t base) noexcept {
+  const std::uint64_t step = base == 0 ? 0 : 1;
+  std::uint64_t differs = 0;
+  for (std::size_t i = 0; i < kWords; ++i) differs |= words[i] ^ (base + step * i);
+  return differs == 0;
+}
+
+std::string at(Micros when) {
+  return when == proto::kNever ? "never" : std::to_string(when) + " us";
+}
+
+}  // namespace
+
+Oracle::Oracle(const Timeline& timeline, std::uint64_t cells) : timeline_(timeline), cells_(cells) {
+  writes_.push_back({.cell = 0, .cells = 0, .kind = {.zeroes = true, .fua = true}, .begin = 0, .end = 0});
+  for (Cell& cell : cells_) cell.push_back({.write = kInitial});
+}
+
+Oracle::WriteId Oracle::begin_write(std::uint64_t cell, std::uint32_t cells, Kind kind) {
+  const auto id = static_cast<WriteId>(writes_.size());
+  writes_.push_back({.cell = cell, .cells = cells, .kind = kind, .begin = timeline_.now()});
+  for (std::uint64_t i = cell; i < cell + cells; ++i) {
+    prune(cells_[i]);
+    cells_[i].push_back({.write = id});
+  }
+  return id;
+}
+
+void Oracle::end_write(WriteId id, bool good) {
+  Write& write = writes_[id];
+  const Micros now = timeline_.now();
+  if (!write.late) write.end = now;
+  if (!good || write.kind.maybe || (write.begin <= lost_power_ && !write.kind.fua)) return;
+  for (std::uint64_t i = write.cell; i < write.cell + write.cells; ++i) {
+    for (Entry& entry : cells_[i]) {
+      if (entry.gone_at != proto::kNever || writes_[entry.write].end >= write.begin) continue;
+      entry.gone_at = now;
+      entry.by = id;
+    }
+    prune(cells_[i]);
+  }
+}
+
+void Oracle::lose_power() {
+  lost_power_ = timeline_.now();
+  for (Cell& cell : cells_) {
+    for (Entry& entry : cell) {
+      if (entry.gone_at != proto::kNever && !is_durable(entry.by)) entry.gone_at = proto::kNever;
+    }
+  }
+}
+
+/// What no read can return any more.
+void Oracle::prune(Cell& cell) noexcept {
+  const Micros oldest = reads_.empty() ? proto::kNever - 1 : reads_.begin()->first;
+  std::erase_if(cell, [this, oldest](const Entry& entry) { return entry.gone_at <= oldest && is_durable(entry.by); });
+}
+
+std::string Oracle::end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data) {
+  std::string wrong;
+  for (std::size_t i = 0; i < data.size() / kCell && wrong.empty(); ++i) {
+    wrong = wrong_cell(cells_[cell + i], cell + i, begun, data.data() + i * kCell);
+  }
+  const auto found = reads_.find(begun);
+  if (--found->second == 0) reads_.erase(found);
+  return wrong;
+}
+
+std::string Oracle::wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const {
+  std::uint64_t words[kWords];
+  std::memcpy(words, data, kCell);
+  const auto found = static_cast<WriteId>(words[0] >> 32);
+  if (!is_content(words, base_of(found, number))) {
+    return "cell " + std::to_string(number) + " holds bytes that nobody has written there: the first word is " +
+           std::to_string(words[0]) + ", as of write " + std::to_string(found) + " to cell " +
+           std::to_string((words[0] >> 6) & 0x3ffffff);
+  }
+  const bool allowed = std::ranges::any_of(
+      cell, [&](const Entry& entry) { return content_of(entry.write) == found && entry.gone_at > begun; });
+  return allowed ? std::string() : describe(cell, number, found, begun);
+}
+
+std::string Oracle::describe(const Cell& cell, std::uint64_t number, WriteId found, Micros begun) const {
+  std::string text = "cell " + std::to_string(number) + ", read from " + at(begun) + " to " + at(timeline_.now()) +
+                     ", holds write " + std::to_string(found);
+  if (found < writes_.size()) {
+    text += " (" + at(writes_[found].begin) + " to " + at(writes_[found].end) + ")";
+  } else {
+    text += ", which nobody has made";
+  }
+  text += "; it may hold";
+  for (const Entry& entry : cell) {
+    const Write& write = writes_[entry.write];
+    text += " " + std::to_string(entry.write) + (write.kind.zeroes ? " (zeroes, " : " (") + at(write.begin) + " to " +
+            at(write.end) + (entry.gone_at == proto::kNever ? ")" : ", gone at " + at(entry.gone_at) + ")");
+  }
+  return text;
+}
+
+void Oracle::fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const {
+  for (std::size_t i = 0; i < out.size() / kCell; ++i) {
+    std::uint64_t words[kWords];
+    const std::uint64_t base = base_of(content_of(write), cell + i);
+    const std::uint64_t step = base == 0 ? 0 : 1;
+    for (std::size_t w = 0; w < kWords; ++w) words[w] = base + step * w;
+    std::memcpy(out.data() + i * kCell, words, kCell);
+  }
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tests/sim/timeline.hpp"
+
+namespace nbdgw::sim {
+
+/// Where somebody says that a rule was broken. The first complaint ends the run.
+class Complaints {
+ public:
+  virtual void complain(const char* checker, const std::string& what) = 0;
+
+ protected:
+  ~Complaints() = default;
+};
+
+/// Knows what a disk may contain, cell by cell, from what clients have been told: an acknowledged write is there
+/// until another one over it was begun after that and is acknowledged, too; of writes that overlap in time either may
+/// be there; one that has failed, or has no answer yet, may be there or not; what was there before a write is gone
+/// for good when it is acknowledged, however late an old copy of another write arrives.
+///
+/// A power loss takes what was not flushed: then what was there before such a write is possible again. Not what was
+/// there before a write that was flushed, by a FLUSH begun after its answer, or that was made with FUA. A write that
+/// is acknowledged after a power loss may have been done before it.
+///
+/// The content of a cell tells which write it is of, and that all of it is of that write and belongs there.
+class Oracle {
+ public:
+  static constexpr std::uint32_t kCell = 512;
+  using WriteId = std::uint32_t;
+  /// What the disk was filled with: zeroes.
+  static constexpr WriteId kInitial = 0;
+
+  Oracle(const Timeline& timeline, std::uint64_t cells);
+
+  /// A request that writes these cells was sent. `zeroes`: instead of content of its own. `maybe`: even when it
+  /// succeeds it may have done nothing (TRIM). `fua`: it is durable when it is acknowledged.
+  struct Kind {
+    bool zeroes = false;
+    bool maybe = false;
+    bool fua = false;
+  };
+  WriteId begin_write(std::uint64_t cell, std::uint32_t cells, Kind kind);
+  /// Its outcome, as the client was told; or that nobody will tell any more.
+  void end_write(WriteId write, bool good);
+  /// A copy of it is still on its way and may be done at any time, whatever its answer says: nothing that comes after
+  /// it is certain to stay.
+  void may_come_late(WriteId write) { writes_[write].late = true; }
+
+  /// A FLUSH that was sent at that time has succeeded.
+  void flushed(Micros sent_at) noexcept { flushed_ = std::max(flushed_, sent_at); }
+  void lose_power();
+
+  /// A read was sent: what is overwritten from now on may be in its answer.
+  void begin_read() { ++reads_[timeline_.now()]; }
+  /// Its answer, or that there is none: `data` is empty then. Empty text: it is right.
+  std::string end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data);
+
+  /// The bytes of a write, or of its part from that cell on.
+  void fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const;
+
+  std::uint64_t cells() const noexcept { return cells_.size(); }
+
+ private:
+  struct Write {
+    std::uint64_t cell;
+    std::uint32_t cells;
+    Kind kind;
+    bool late = false;  // may_come_late()
+    Micros begin;
+    Micros end = proto::kNever;
+  };
+  struct Entry {
+    WriteId write;
+    Micros gone_at = proto::kNever;  // overwritten, as long as there is power
+    WriteId by = kInitial;           // that
+  };
+  using Cell = std::vector<Entry>;
+
+  WriteId content_of(WriteId write) const noexcept { return writes_[write].kind.zeroes ? kInitial : write; }
+  bool is_durable(WriteId write) const noexcept { return writes_[write].kind.fua || writes_[write].end < flushed_; }
+  void prune(Cell& cell) noexcept;
+  std::string wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const;
+  std::string describe(const Cell& cell, std::uint64_t number, WriteId found, Micros begun) const;
+
+  const Timeline& timeline_;
+  std::vector<Cell> cells_;
+  std::deque<Write> writes_;
+  Micros flushed_ = 0;                     // what was acknowledged before is durable
+  Micros lost_power_ = 0;                  // last
+  std::map<Micros, std::uint32_t> reads_;  // without an answer, by when they were begun
+};
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,10 @@
+#include "tests/sim/system.hpp"
+
+namespace nbdgw::sim {
+
+System& system() noexcept {
+  static System one;
+  return one;
+}
+
+}  // namespace nbdgw::sim

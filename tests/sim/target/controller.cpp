@@ -1,0 +1,48 @@
+#include "tests/sim/target/controller.hpp"
+
+#include <utility>
+
+#include "tests/sim/target/array.hpp"
+
+namespace nbdgw::sim {
+
+Controller::Controller(Array& array, ControllerOptions options, std::uint16_t index)
+    : array_(array), options_(std::move(options)), index_(index) {}
+
+Controller::Answer Controller::answer() const noexcept {
+  if (frozen_ || (down_ && silent_)) return Answer::silence;
+  return down_ ? Answer::refuse : Answer::accept;
+}
+
+ConnectionPort Controller::connect(Line& line) {
+  return {array_, array_.add_connection(*this, line)};
+}
+
+void ConnectionPort::on_bytes(Bytes bytes) {
+  connection_->on_bytes(bytes);
+  array_->settle();
+}
+
+void ConnectionPort::on_end(bool reset) {
+  connection_->on_end(reset);
+  array_->settle();
+}
+
+void Controller::go_down(bool silent) {
+  down_ = true;
+  silent_ = silent;
+  for (const auto& connection : array_.connections) {
+    if (&connection->controller() == this) connection->drop(silent ? Cut::vanish : Cut::reset);
+  }
+}
+
+void Controller::freeze(bool yes) {
+  frozen_ = yes;
+  for (const auto& connection : array_.connections) {
+    if (&connection->controller() != this || connection->dead()) continue;
+    connection->read(!yes);
+    if (!yes) connection->flush();
+  }
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,136 @@
+// Commands that come to no end of their own.
+#include <utility>
+
+#include "tests/sim/target/array.hpp"
+#include "tests/sim/target/executor.hpp"
+
+namespace nbdgw::sim {
+namespace {
+
+/// More of them than this do not outlive their sessions at a time.
+constexpr std::uint32_t kMostGhosts = 64;
+
+}  // namespace
+
+template <typename Question, typename Action>
+void Executor::for_each(Question question, Action action) {
+  TargetCommand* next = nullptr;
+  for (TargetCommand* command = array_.commands.first(); command != nullptr; command = next) {
+    next = command->behind;
+    if (question(*command)) action(*command);
+  }
+}
+
+bool Executor::stop(TargetCommand& command, RunningFunction& function) {
+  using State = TargetCommand::State;
+  const TargetHabits& habits = array_.habits();
+  if (command.detached) return false;
+  if (command.state == State::parked && habits.parked_survive) return false;
+  function.records.push_back(command.origin.record);
+  const bool has_to_go_on = command.state == State::running && !habits.ends_at_once;
+  const bool has_data_coming = command.state == State::collecting && command.r2t_count > 0;
+  if (function.late_data && has_data_coming && command.session == function.session) {
+    // Only its data is missing: it is let go of, and nobody looks for it any more. Not that of another session: its
+    // initiator could not know which data not to send.
+    command.detached = command.mute = true;
+    leave_session(command);
+    return true;
+  }
+  if (function.lies && command.state == State::running && command.block.writes()) {
+    command.detached = command.mute = true;
+    leave_session(command);
+    plan(command, array_.faults.ghost_life(Fault::function_lies));
+    return true;
+  }
+  if (command.ended_by == nullptr && (has_to_go_on || (has_data_coming && habits.functions_in_order))) {
+    command.mute = true;
+    command.ended_by = &function;
+    ++function.waits_for;
+    return true;
+  }
+  if (habits.task_aborted_status && !command.mute && command.connection != nullptr &&
+      command.state == State::running) {
+    TargetConnection& connection = *command.connection;
+    leave_session(command);
+    connection.respond(command, {.verdict = {scsi::kTaskAborted, {}}, .data = {}});
+  }
+  end(command, Fate::aborted);
+  return true;
+}
+
+void Executor::end_all_of(const LogicalUnit& unit, bool with_status) {
+  for_each([&](const TargetCommand& each) { return each.unit == &unit && !each.detached; },
+           [&](TargetCommand& command) {
+             if (with_status && !command.mute && command.state != TargetCommand::State::parked) {
+               return answer(command, {.verdict = {scsi::kTaskAborted, {}}, .data = {}});
+             }
+             end(command, Fate::lost);
+           });
+}
+
+void Executor::end_everything() {
+  for_each([](const TargetCommand&) { return true; }, [&](TargetCommand& command) { end(command, Fate::lost); });
+}
+
+/// Nobody is there to be answered. It may be executed all the same, if it has all that it takes.
+void Executor::lose(TargetCommand& command) {
+  FaultDesk& faults = array_.faults;
+  const bool may_go_on = command.state == TargetCommand::State::running && !command.executed && ghosts_ < kMostGhosts;
+  const bool finished_by_function = command.ended_by != nullptr;
+  if (!may_go_on || finished_by_function || command.ghost || !faults.strikes(Fault::outlives_session)) {
+    return end(command, command.origin.fate == Fate::aborted ? Fate::aborted : Fate::lost);
+  }
+  array_.commands.set_fate(command, Fate::lost);
+  leave_session(command);
+  command.mute = command.ghost = true;
+  ++ghosts_;
+  plan(command, faults.ghost_life(Fault::outlives_session));
+  std::exchange(command.connection, nullptr)->command_over();
+}
+
+void Executor::on_connection_lost(TargetConnection& connection) {
+  for_each([&](const TargetCommand& each) { return each.connection == &connection; },
+           [&](TargetCommand& command) { lose(command); });
+}
+
+void Executor::on_connection_leaving(TargetConnection& connection) {
+  for_each([&](const TargetCommand& each) { return each.connection == &connection; },
+           [&](TargetCommand& command) {
+             command.mute = true;
+             const bool runs = command.state == TargetCommand::State::running;
+             if (!runs || !array_.habits().lingers) return lose(command);
+             array_.commands.set_fate(command, Fate::lost);
+           });
+}
+
+void Executor::release(TargetCommand& command) {
+  command.of_hung_unit = false;
+  if (command.executed) {
+    // Of what it has read, the present content is as good.
+    Ending ending{.verdict = *command.early, .data = {}};
+    if (command.reads && ending.verdict.status == scsi::kGood) ending.data = perform(command, 0).data;
+    return answer(command, ending);
+  }
+  command.twist = Fault::none;
+  plan(command, array_.random.between(array_.habits().quickest, array_.habits().slowest));
+}
+
+void Executor::on_unit_cured(const LogicalUnit& unit) {
+  for_each(
+      [&](const TargetCommand& each) {
+        return each.unit == &unit && each.of_hung_unit && each.state == TargetCommand::State::hung;
+      },
+      [&](TargetCommand& command) { release(command); });
+}
+
+void Executor::heal() {
+  using State = TargetCommand::State;
+  for_each([](const TargetCommand& each) { return each.state == State::hung || each.twist == Fault::no_r2t; },
+           [&](TargetCommand& command) {
+             if (command.state == State::hung) return release(command);
+             command.twist = Fault::none;
+             proceed(command);
+           });
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,163 @@
+#include "tests/sim/target/lun.hpp"
+
+#include <algorithm>
+
+namespace nbdgw::sim {
+namespace {
+
+using scsi::Sense;
+
+Verdict sense_verdict(const Sense& sense) noexcept {
+  return {scsi::kCheckCondition, sense};
+}
+
+/// Whether it tells that another disk may be there.
+bool tells_of_change(const Sense& sense) noexcept {
+  if (sense.key == 5) return sense.asc == 0x25;
+  if (sense.key != 6) return false;
+  return sense.asc == 0x28 || sense.asc == 0x29 || (sense.asc == 0x3f && (sense.ascq == 3 || sense.ascq == 0x0e));
+}
+
+}  // namespace
+
+void LogicalUnit::map(Medium* medium) noexcept {
+  medium_ = medium;
+  ++change_;
+}
+
+void LogicalUnit::power_lost() {
+  ++power_losses_;
+  raise(scsi::kPowerOn);
+}
+
+bool LogicalUnit::cure(std::uint8_t by) noexcept {
+  if (cure_ == kHangsNot || cure_ > by) return false;
+  cure_ = kHangsNot;
+  return true;
+}
+
+LogicalUnit::Nexus* LogicalUnit::find(std::uint32_t session) noexcept {
+  const auto found = std::ranges::find(nexuses_, session, &Nexus::session);
+  return found == nexuses_.end() ? nullptr : &*found;
+}
+
+LogicalUnit::Initiator& LogicalUnit::initiator(const std::string& name) {
+  const auto found = std::ranges::find(initiators_, name, &Initiator::name);
+  if (found != initiators_.end()) return *found;
+  initiators_.push_back({name, power_losses_});
+  return initiators_.back();
+}
+
+void LogicalUnit::on_login(std::uint32_t session, const std::string& name, std::uint32_t first_cmd_sn,
+                           bool attention) {
+  nexuses_.push_back({session, name, {}, change_, first_cmd_sn});
+  if (attention) nexuses_.back().attentions.push_back(scsi::kPowerOnOrReset);
+  // A power loss is told until an initiator is known to have heard of it, for it may have logged in since.
+  if (initiator(name).knows_power_loss != power_losses_) nexuses_.back().attentions.push_back(scsi::kPowerOn);
+}
+
+void LogicalUnit::on_session_end(std::uint32_t session) {
+  std::erase_if(nexuses_, [session](const Nexus& nexus) { return nexus.session == session; });
+}
+
+void LogicalUnit::raise(const Sense& attention, std::uint32_t except) {
+  for (Nexus& nexus : nexuses_) {
+    if (nexus.session == except || std::ranges::count(nexus.attentions, attention) > 0) continue;
+    nexus.attentions.push_back(attention);
+  }
+}
+
+void LogicalUnit::acknowledged(const News& news, std::uint32_t session, std::uint32_t cmd_sn) {
+  Nexus* nexus = find(session);
+  if (nexus == nullptr) return;
+  if (nexus->known_change != news.change) {
+    nexus->known_change = news.change;
+    nexus->known_from = cmd_sn;
+  }
+  if (news.power_loss != 0) initiator(nexus->initiator).knows_power_loss = news.power_loss;
+}
+
+bool LogicalUnit::warned(std::uint32_t session, std::uint32_t cmd_sn) const noexcept {
+  const auto found = std::ranges::find(nexuses_, session, &Nexus::session);
+  if (found == nexuses_.end()) return true;
+  return found->known_change == change_ && !comes_before(cmd_sn, found->known_from);
+}
+
+std::optional<Verdict> LogicalUnit::refuse(const TargetCommand& command, AccessState access) {
+  if (scsi::always_answered(command.cdb[0])) return std::nullopt;
+  if (medium_ == nullptr) return sense_verdict(scsi::kNoSuchUnit);
+  Nexus* nexus = find(command.origin.session);
+  if (nexus != nullptr && !nexus->attentions.empty()) {
+    const Sense attention = nexus->attentions.front();
+    nexus->attentions.erase(nexus->attentions.begin());
+    return sense_verdict(attention);
+  }
+  switch (access) {
+    case AccessState::active:
+      break;
+    case AccessState::standby:
+      return sense_verdict({2, 0x04, 0x0b});
+    case AccessState::unavailable:
+      return sense_verdict({2, 0x04, 0x0c});
+    case AccessState::transitioning:
+      return sense_verdict({2, 0x04, 0x0a});
+  }
+  if (write_protected_ && command.block.writes()) return sense_verdict(scsi::kWriteProtected);
+  return std::nullopt;
+}
+
+News LogicalUnit::news_of(const TargetCommand& command, const Verdict& verdict) const noexcept {
+  if (verdict.status == scsi::kCheckCondition && tells_of_change(verdict.sense)) {
+    const bool power = verdict.sense == scsi::kPowerOn;
+    return {const_cast<LogicalUnit*>(this), change_, power ? power_losses_ : 0};
+  }
+  const bool identity = command.cdb[0] == scsi::kInquiry && (command.cdb[1] & 1) != 0 &&
+                        (command.cdb[2] == 0x80 || command.cdb[2] == 0x83);
+  if (identity && verdict.status == scsi::kGood) return {const_cast<LogicalUnit*>(this), change_, 0};
+  return {};
+}
+
+LogicalUnit* UnitMap::find(std::uint64_t field) const noexcept {
+  const std::uint64_t method = field >> 62;
+  if (method > 1 || (field & 0xffffffffffff) != 0) return nullptr;
+  const std::uint64_t number = method == 0 ? field >> 48 : (field >> 48) & 0x3fff;
+  if (method == 0 && number > 0xff) return nullptr;  // another bus
+  for (const auto& unit : units_) {
+    if (unit->number() == number) return unit.get();
+  }
+  return nullptr;
+}
+
+Reply UnitMap::answer_without_unit(const TargetCommand& command) {
+  reply_.clear();
+  std::size_t allocated = 0;
+  if (command.cdb[0] == scsi::kReportLuns) {
+    allocated = be32(&command.cdb[6]);
+    reply_.append_zeroes(8);
+    for (const auto& unit : units_) {
+      if (unit->medium() == nullptr) continue;
+      const std::uint64_t number = unit->number();
+      put_be64(reply_.grow(8), number < 256 ? number << 48 : (0x4000 | number) << 48);
+    }
+    put_be32(reply_.data(), static_cast<std::uint32_t>(reply_.size() - 8));
+  } else if (command.cdb[0] == scsi::kInquiry && (command.cdb[1] & 1) == 0) {
+    allocated = be16(&command.cdb[3]);
+    reply_.append_zeroes(36);
+    reply_.data()[0] = 0x7f;  // not there, and of no type
+    reply_.data()[2] = 6;
+    reply_.data()[3] = 2;
+    reply_.data()[4] = 31;
+  } else if (command.cdb[0] == scsi::kRequestSense) {
+    allocated = command.cdb[4];
+    reply_.append_zeroes(18);
+    reply_.data()[0] = 0x70;
+    reply_.data()[2] = scsi::kNoSuchUnit.key;
+    reply_.data()[7] = 10;
+    reply_.data()[12] = scsi::kNoSuchUnit.asc;
+  } else {
+    return {scsi::kCheckCondition, scsi::kNoSuchUnit, {}};
+  }
+  return {.data = reply_.view().first(std::min(allocated, reply_.size()))};
+}
+
+}  // namespace nbdgw::sim

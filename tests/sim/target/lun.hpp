@@ -1,0 +1,135 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/sim/target/commands.hpp"
+
+namespace nbdgw::sim {
+
+/// Asymmetric access (SPC-5 5.18): what a controller lets be done with units.
+enum class AccessState : std::uint8_t { active, standby, unavailable, transitioning };
+
+/// What an answer has told of a unit, once it is acknowledged.
+struct News {
+  LogicalUnit* unit = nullptr;
+  std::uint32_t change = 0;      // of the disk behind the number
+  std::uint32_t power_loss = 0;  // 0: not told
+};
+
+/// What a command comes to.
+struct Reply {
+  std::uint8_t status = scsi::kGood;
+  scsi::Sense sense{};
+  Bytes data{};  // of what reads; valid until the next command
+};
+
+/// A LUN: a number with a disk behind it, or another one, or none.
+class LogicalUnit {
+ public:
+  LogicalUnit(std::uint64_t number, Medium& medium) : number_(number), home_(&medium), medium_(&medium) {}
+
+  std::uint64_t number() const noexcept { return number_; }
+  /// Null: not mapped now.
+  Medium* medium() const noexcept { return medium_; }
+  Medium* home() const noexcept { return home_; }
+
+  // ---- what happens to it ----
+
+  /// Another disk, or none, is behind the number from now on.
+  void map(Medium* medium) noexcept;
+  /// Counts these changes.
+  std::uint32_t change() const noexcept { return change_; }
+  void set_write_protected(bool yes) noexcept { write_protected_ = yes; }
+  bool write_protected() const noexcept { return write_protected_; }
+  void set_identity_readable(bool yes) noexcept { identity_readable_ = yes; }
+  void power_lost();
+  /// While it hangs no command ends. A function of this kind or above it (abort, unit reset, target reset, end of the
+  /// session) lets it go on; kOnlyTime: none does.
+  void hang(std::uint8_t cure) noexcept { cure_ = cure; }
+  bool hangs() const noexcept { return cure_ != kHangsNot; }
+  /// Whether it goes on now.
+  bool cure(std::uint8_t by) noexcept;
+  static constexpr std::uint8_t kHangsNot = 0;
+  static constexpr std::uint8_t kCuredByAbort = 1;
+  static constexpr std::uint8_t kCuredByUnitReset = 2;
+  static constexpr std::uint8_t kCuredByTargetReset = 3;
+  static constexpr std::uint8_t kCuredByLogin = 4;
+  static constexpr std::uint8_t kOnlyTime = 5;
+
+  // ---- sessions ----
+
+  void on_login(std::uint32_t session, const std::string& initiator, std::uint32_t first_cmd_sn, bool attention);
+  void on_session_end(std::uint32_t session);
+  /// To be reported to all sessions but one.
+  void raise(const scsi::Sense& attention, std::uint32_t except = 0);
+  /// What was told is known from this CmdSN on.
+  void acknowledged(const News& news, std::uint32_t session, std::uint32_t cmd_sn);
+  /// Whether the sender of that command knew of the last change of the disk.
+  bool warned(std::uint32_t session, std::uint32_t cmd_sn) const noexcept;
+
+  // ---- commands ----
+
+  /// What it says before it even looks at the command; nothing: it may be executed.
+  std::optional<Verdict> refuse(const TargetCommand& command, AccessState access);
+  /// Executes it. Of what sends data, all of that is there.
+  Reply perform(TargetCommand& command, std::size_t data_length, Micros now);
+  /// What this answer tells of the unit.
+  News news_of(const TargetCommand& command, const Verdict& verdict) const noexcept;
+
+ private:
+  struct Nexus {
+    std::uint32_t session;
+    std::string initiator;
+    std::vector<scsi::Sense> attentions;
+    std::uint32_t known_change;
+    std::uint32_t known_from;
+  };
+  struct Initiator {
+    std::string name;
+    std::uint32_t knows_power_loss;
+  };
+  Nexus* find(std::uint32_t session) noexcept;
+  Initiator& initiator(const std::string& name);
+
+  Reply inquiry(const TargetCommand& command);
+  Reply vital_product_data(std::uint8_t page);
+  void identification_page();
+  void block_limits_page();
+  Reply read_capacity_10();
+  Reply read_capacity_16(std::uint32_t allocated);
+  Reply mode_sense(const TargetCommand& command);
+  Reply unmap(TargetCommand& command, Micros now);
+  Reply transfer(TargetCommand& command, std::size_t data_length, Micros now);
+  Reply cut(std::size_t allocated) const noexcept;
+
+  std::uint64_t number_;
+  Medium* home_;
+  Medium* medium_;
+  std::uint32_t change_ = 0;
+  std::uint32_t power_losses_ = 0;
+  bool write_protected_ = false;
+  bool identity_readable_ = true;
+  std::uint8_t cure_ = kHangsNot;
+  std::vector<Nexus> nexuses_;
+  std::vector<Initiator> initiators_;
+  ByteBuffer reply_;
+};
+
+/// All LUNs of the array.
+class UnitMap {
+ public:
+  std::vector<std::unique_ptr<LogicalUnit>>& all() noexcept { return units_; }
+  /// By the LUN field of a PDU (SAM-5 4.7: peripheral device or flat addressing); null: there is none.
+  LogicalUnit* find(std::uint64_t field) const noexcept;
+  /// REPORT LUNS, and INQUIRY of a number that has no disk.
+  Reply answer_without_unit(const TargetCommand& command);
+
+ private:
+  std::vector<std::unique_ptr<LogicalUnit>> units_;
+  ByteBuffer reply_;
+};
+
+}  // namespace nbdgw::sim

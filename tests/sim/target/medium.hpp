@@ -1,0 +1,136 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/sim/random.hpp"
+#include "tests/sim/target/wire_bytes.hpp"
+#include "tests/sim/timeline.hpp"
+
+namespace nbdgw::sim {
+
+/// What has become of a command that has reached the target.
+enum class Fate : std::uint8_t {
+  waiting,   // for commands before it, or for its data
+  running,   // it is being executed, or hangs
+  done,      // executed; its answer has not left
+  answered,  // with its status, or by a Reject
+  aborted,   // ended by a function or a reset. If it writes yet, its initiator was told so and it should not
+  lost,      // its connection or session has ended, or somebody else's reset or a power loss ended it
+};
+const char* to_string(Fate fate) noexcept;
+
+/// Whose command it is.
+struct Origin {
+  std::uint32_t record = 0;   // its place in the table of commands
+  std::uint32_t session = 0;  // a number that is used once
+  std::uint16_t controller = 0;
+  std::uint16_t cid = 0;
+  std::uint32_t itt = 0;
+  std::uint32_t cmd_sn = 0;
+  Fate fate = Fate::waiting;
+  /// Its initiator knew, when it sent this, of the last change of the disk behind the LUN: it had received, and
+  /// acknowledged, a unit attention, an error or INQUIRY data that tells of it.
+  bool warned = true;
+};
+
+class Medium;
+
+/// A write that has taken effect: medium.block(lba) is what is there now.
+struct WriteEvent {
+  enum class Kind : std::uint8_t { data, same, unmap };
+  const Medium& medium;
+  std::uint64_t lba;
+  std::uint64_t blocks;
+  Kind kind;
+  bool durable;  // past the volatile cache
+  Micros at;
+  const Origin& origin;
+};
+
+/// Is told what happens to disks. Oracles hang here.
+class MediumObserver {
+ public:
+  virtual void on_write(const WriteEvent&) {}
+  /// What the range had in the volatile cache is durable now.
+  virtual void on_sync(const Medium&, std::uint64_t /*lba*/, std::uint64_t /*blocks*/, Micros, const Origin&) {}
+  /// So many blocks are what they were when they were last durable.
+  virtual void on_power_loss(const Medium&, std::uint64_t /*blocks*/, Micros) {}
+
+ protected:
+  ~MediumObserver() = default;
+};
+
+/// What a disk is, and what its LUN says of it and can do.
+struct MediumOptions {
+  std::uint32_t block_size = 512;
+  std::uint64_t blocks = 65536;
+  std::string serial = "0001";
+  std::uint64_t naa = 0x6001405000000001;  // 0: no such designator
+  std::string t10{};                       // empty: no such designator
+  bool write_cache = true;                 // volatile
+  bool fua = true;
+  bool sixteen = true;  // knows the 16-byte commands
+  bool unmap = true;
+  bool write_same = true;
+  bool unmapped_reads_zeroes = true;
+  std::uint8_t physical_exponent = 0;
+  std::uint32_t most_blocks = 0;  // in a transfer; 0: no limit
+  std::uint32_t most_unmapped = 1 << 16;
+  std::uint64_t most_same = 1 << 16;
+
+  /// What arrays have, for a disk of that number and size in bytes.
+  static MediumOptions draw(Random& random, std::uint32_t number, std::uint64_t bytes);
+};
+
+/// A disk: blocks, and what of them would survive a power loss.
+class Medium {
+ public:
+  explicit Medium(MediumOptions options, MediumObserver* observer = nullptr);
+
+  const MediumOptions& options() const noexcept { return options_; }
+  std::uint32_t block_size() const noexcept { return options_.block_size; }
+  std::uint64_t blocks() const noexcept { return options_.blocks; }
+  bool contains(std::uint64_t lba, std::uint64_t blocks) const noexcept {
+    return lba <= options_.blocks && blocks <= options_.blocks - lba;
+  }
+  const std::uint8_t* block(std::uint64_t lba) const noexcept { return &current_[lba * options_.block_size]; }
+  Bytes view(std::uint64_t lba, std::uint64_t blocks) const noexcept {
+    return {current_.data() + lba * options_.block_size, blocks * options_.block_size};
+  }
+  /// What a power loss would leave.
+  const std::uint8_t* durable_block(std::uint64_t lba) const noexcept { return &durable_[lba * options_.block_size]; }
+  std::uint64_t dirty_blocks() const noexcept { return dirty_count_; }
+
+  // The range is within contains().
+  void write(std::uint64_t lba, Bytes data, bool fua, Micros at, const Origin& origin);
+  /// The same block again and again.
+  void write_same(std::uint64_t lba, std::uint64_t blocks, Bytes block, Micros at, const Origin& origin);
+  void unmap(std::uint64_t lba, std::uint64_t blocks, Micros at, const Origin& origin);
+  /// `blocks` 0: to the end.
+  void synchronize(std::uint64_t lba, std::uint64_t blocks, Micros at, const Origin& origin);
+  /// Each dirty block, or each of a random part of them, is what it was when it was last durable.
+  void lose_power(Random& random, Micros at);
+  void grow(std::uint64_t blocks);
+
+ private:
+  struct Run {
+    std::uint64_t lba;
+    std::uint64_t blocks;
+  };
+  void settle(std::uint64_t lba, std::uint64_t blocks, bool fua);
+  void make_durable(std::uint64_t lba, std::uint64_t blocks) noexcept;
+  void tell(std::uint64_t lba, std::uint64_t blocks, WriteEvent::Kind kind, bool fua, Micros at,
+            const Origin& origin);
+
+  MediumOptions options_;
+  MediumObserver* observer_;
+  std::vector<std::uint8_t> current_;
+  std::vector<std::uint8_t> durable_;
+  std::vector<std::uint8_t> dirty_;  // for each block
+  std::vector<Run> runs_;            // where dirty blocks are; may overlap, and hold clean ones
+  std::uint64_t dirty_count_ = 0;
+};
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,69 @@
+#include "tests/sim/target/target_model.hpp"
+
+#include "tests/sim/target/array.hpp"
+
+namespace nbdgw::sim {
+
+Target::Target(Timeline& timeline, Random random, const TargetOptions& options)
+    : array_(std::make_unique<Array>(timeline, random, options)) {}
+
+Target::~Target() = default;
+
+std::size_t Target::controllers() const noexcept {
+  return array_->controllers.size();
+}
+
+Controller& Target::controller(std::size_t index) noexcept {
+  return *array_->controllers[index];
+}
+
+std::size_t Target::media() const noexcept {
+  return array_->media.size();
+}
+
+Medium& Target::medium(std::size_t index) noexcept {
+  return *array_->media[index];
+}
+
+const CommandTable& Target::commands() const noexcept {
+  return array_->commands;
+}
+
+void Target::heal() {
+  array_->faults.heal();
+  array_->mischief.heal();
+  array_->executor.heal();
+  array_->settle();
+}
+
+void Target::allow(std::string_view fault, bool yes) {
+  const Fault found = find_fault(fault);
+  if (found != Fault::none) array_->faults.allow(found, yes);
+}
+
+std::map<std::string, std::uint64_t> Target::faults_seen() const {
+  return array_->faults.seen();
+}
+
+std::size_t Target::sessions() const noexcept {
+  return array_->sessions.size();
+}
+
+void Target::check_rest() {
+  for (const auto& session : array_->sessions) {
+    if (session->has_hole()) {
+      array_->checker.complain("session " + std::to_string(session->number()) + ": CmdSN " +
+                               std::to_string(session->exp_cmd_sn()) + " never came, and others wait behind it");
+    }
+  }
+  for (const auto& connection : array_->connections) {
+    if (connection->open_pings() > 0) array_->checker.complain(*connection, "a ping was never answered");
+  }
+  for (const TargetCommand* command = array_->commands.first(); command != nullptr; command = command->behind) {
+    if (command->state != TargetCommand::State::collecting || command->connection == nullptr) continue;
+    array_->checker.complain(*command->connection, "the data of the command with CmdSN " +
+                                                       std::to_string(command->origin.cmd_sn) + " never came");
+  }
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,80 @@
+#include <cerrno>
+#include <utility>
+
+#include "tests/sim/network.hpp"
+#include "tests/sim/socket.hpp"
+
+namespace nbdgw::sim {
+namespace {
+
+/// When TCP gives up a host that has vanished: after its keepalives, or after sending the same data again and again.
+constexpr Micros kKeepAliveLimit = 120 * proto::kSecond;
+constexpr Micros kRetransmitLimit = 924 * proto::kSecond;
+
+}  // namespace
+
+std::uint64_t Wire::id() const noexcept {
+  return socket_.id;
+}
+
+std::size_t Wire::backlog() const noexcept {
+  return socket_.in.held();
+}
+
+void Wire::send(std::span<const std::uint8_t> bytes) {
+  if (bytes.empty() || socket_.in_end || socket_.vanished) return;
+  if (socket_.fd < 0) {  // the gateway has closed it: its TCP answers with a reset
+    network_.plan_model_reset(socket_);
+    return;
+  }
+  if (socket_.state == Socket::State::dead) return;
+  std::vector<std::uint8_t> buffer = socket_.in.buffer();
+  buffer.assign(bytes.begin(), bytes.end());
+  socket_.in.put(std::move(buffer));
+  network_.plan_arrivals(socket_, true, bytes.size());
+}
+
+void Wire::read(bool on) {
+  socket_.reads = on;
+  if (on) network_.plan_delivery(socket_);
+}
+
+void Wire::half_close() {
+  if (std::exchange(socket_.in_end, true)) return;
+  network_.plan_end(socket_, true);
+}
+
+void Wire::close() {
+  half_close();
+  Socket& socket = socket_;  // this goes with it
+  socket.peer = nullptr;
+  network_.deliver(socket);
+}
+
+void Wire::reset() {
+  Socket& socket = socket_;
+  socket.peer = nullptr;
+  network_.plan_gateway_reset(socket, ECONNRESET, socket.habits.delay);
+  network_.release(socket);
+}
+
+void Wire::vanish() {
+  Socket& socket = socket_;
+  socket.peer = nullptr;
+  socket.vanished = true;
+  network_.plan_gateway_reset(socket, ETIMEDOUT, socket.out.held() > 0 ? kRetransmitLimit : kKeepAliveLimit);
+  network_.release(socket);
+}
+
+void Wire::stall(bool yes) {
+  Socket& socket = socket_;
+  if (std::exchange(socket.stalled, yes) == yes || yes) return;
+  const std::size_t in = std::exchange(socket.in_owed, 0);
+  const std::size_t out = std::exchange(socket.out_owed, 0);
+  if (in > 0) network_.plan_owed(socket, true, in);
+  if (out > 0) network_.plan_owed(socket, false, out);
+  if (std::exchange(socket.in_end_owed, false)) network_.plan_end(socket, true);
+  if (std::exchange(socket.out_end_owed, false)) network_.plan_end(socket, false);
+}
+
+}  // namespace nbdgw::sim
