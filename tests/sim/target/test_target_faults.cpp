@@ -108,6 +108,7 @@ TEST_CASE_FIXTURE(Bench, "faults: a controller stands still") {
   initiator.wait(10 * proto::kMillisecond);
   CHECK(world.target.commands().records().empty());
   world.target.heal();
+  initiator.pump();  // what the target has not read
   initiator.wait(10 * proto::kMillisecond);
   CHECK(initiator.results[itt].good());
 }
