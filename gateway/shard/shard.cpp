@@ -359,7 +359,6 @@ void Shard::begin_drain(proto::Micros limit, bool keep_clients, proto::Micros no
 }
 
 void Shard::advance_drain(proto::Micros now) {
-  const bool late = now >= stage_deadline_;
   if (now >= handshake_deadline_) {
     handshake_deadline_ = proto::kNever;
     for (const auto& client : clients_) {
@@ -370,7 +369,7 @@ void Shard::advance_drain(proto::Micros now) {
   if (stage_ == Stage::draining) {
     const bool idle = std::ranges::all_of(stations_, [](const Station* station) { return station->idle(); });
     const std::size_t at_work = clients_at_work();
-    if (!late && !(idle && at_work == 0)) return;
+    if (now < stage_deadline_ && !(idle && at_work == 0)) return;
     if (at_work > 0) net::log::warn({}, "drain: time is up, {} clients are cut off", at_work);
     stage_ = Stage::closing;
     stage_deadline_ = now + kTeardownLimit;
@@ -379,7 +378,9 @@ void Shard::advance_drain(proto::Micros now) {
     host_.remove(now);
     send_off();
   }
-  if (stage_ == Stage::closing && (late || (host_.removed() && clients_at_work() == 0))) stage_ = Stage::ended;
+  // By the deadline of this stage: that the one before took all of its time does not cut the logout short.
+  const bool over = now >= stage_deadline_ || (host_.removed() && clients_at_work() == 0);
+  if (stage_ == Stage::closing && over) stage_ = Stage::ended;
 }
 
 }  // namespace nbdgw::shard

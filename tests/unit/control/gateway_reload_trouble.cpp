@@ -222,6 +222,24 @@ TEST_CASE("reload: a gateway that shuts down, or ends, in the middle of one does
   }
 }
 
+TEST_CASE("drain: when its time is up sessions log out all the same, and errors that were only counted are told") {
+  Reloading all(kImpatient);
+  TestClient client = attach(all.gateway, "other");
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    std::uint64_t cookie = 0;
+    std::uint32_t error = 0;
+    client.send_request(proto::nbd::Command::read, i, kDisk, 512);
+    REQUIRE(client.read_reply(cookie, error));
+    CHECK(error != 0);
+  }
+  send_hanging_write(all.a, all.gateway, client, "other", 2);
+  all.gateway.drain();
+  all.gateway.wait();
+  std::uint64_t told = 0;
+  for (const auto& failure : events_of<bridge::RequestFailure>(all.gateway)) told += failure.count;
+  CHECK(told == 3);
+}
+
 TEST_CASE("reload: another CHAP secret costs no session, and is what the next login proves itself with") {
   iscsi_target::MemoryMedium medium(kDisk);
   const auto serve = [&](std::uint16_t port, const std::string& secret) {
