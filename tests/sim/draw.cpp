@@ -18,14 +18,13 @@ LinkHabits draw_links(Random& random) {
   return habits;
 }
 
-GatewaySetup::Target draw_session(Random& random, const std::string& iqn, const std::vector<std::string>& portals,
-                                  std::uint32_t luns) {
+GatewaySetup::Target draw_session(Random& random, const Site& site) {
   GatewaySetup::Target target;
   initiator::SessionSettings& session = target.settings;
-  session.label = "array" + std::to_string(random.below(1000));
+  session.label = site.iqn().substr(site.iqn().rfind(':') + 1);
   session.initiator_name = "iqn.2026-11.io.nbdgw:sim";
-  session.target_name = iqn;
-  for (const std::string& portal : portals) {
+  session.target_name = site.iqn();
+  for (const std::string& portal : site.portals()) {
     const auto colon = portal.rfind(':');
     session.portals.push_back(
         {portal.substr(0, colon), static_cast<std::uint16_t>(std::stoi(portal.substr(colon + 1)))});
@@ -50,10 +49,10 @@ GatewaySetup::Target draw_session(Random& random, const std::string& iqn, const 
   session.nop_interval = random.chance(0.2) ? 0 : random.spread(200, 5'000) * kMillisecond;
   session.nop_timeout = random.spread(200, 5'000) * kMillisecond;
   const auto depth = static_cast<std::uint32_t>(random.spread(1, 64));
-  for (std::uint32_t lun = 0; lun < luns; ++lun) {
+  for (const Disk& disk : site.disks()) {
     bridge::ExportConfig exported;
-    exported.name = "vol" + std::to_string(lun);
-    exported.lun = proto::scsi::encode_lun(lun).value();
+    exported.name = disk.exported;
+    exported.lun = proto::scsi::encode_lun(disk.number - site.disks().front().number).value();
     exported.queue_depth = depth;
     exported.hold_timeout = random.chance(0.5) ? proto::kNever : random.spread(1, 120) * kSecond;
     exported.retries = static_cast<std::uint8_t>(random.between(0, 5));
@@ -80,6 +79,16 @@ ClientHabits draw_client(Random& random, const std::string& exported) {
   habits.structured = random.chance(0.5);
   if (random.chance(0.3)) habits.think = random.spread(10, 5'000);
   if (random.chance(0.3)) habits.patience = random.spread(2, 60) * kSecond;
+  return habits;
+}
+
+ClientHabits draw_good_client(Random& random, const std::string& exported, bool alone) {
+  ClientHabits habits = draw_client(random, exported);
+  habits.patience = 0;
+  habits.spared = true;
+  habits.depth = alone ? 2 : 1;
+  habits.most = alone ? 32 << 10 : Oracle::kCell;
+  if (!alone) habits.links = 1;
   return habits;
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "tests/sim/client/client.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/pipe.hpp"
 #include "tests/sim/random.hpp"
+#include "tests/sim/site.hpp"
 
 namespace nbdgw::sim {
 
@@ -15,11 +15,13 @@ namespace nbdgw::sim {
 
 LinkHabits draw_links(Random& random);
 
-/// A session to a target of that name with these portals, and one export for each of the LUNs.
-GatewaySetup::Target draw_session(Random& random, const std::string& iqn, const std::vector<std::string>& portals,
-                                  std::uint32_t luns);
+/// A session to that target, and an export for each of its disks.
+GatewaySetup::Target draw_session(Random& random, const Site& site);
 GatewaySetup draw_gateway(Random& random);
 
 ClientHabits draw_client(Random& random, const std::string& exported);
+/// One that asks for no more than what it may always have (checkers/service_checker.hpp). `alone`: so do all who use
+/// its target.
+ClientHabits draw_good_client(Random& random, const std::string& exported, bool alone);
 
 }  // namespace nbdgw::sim

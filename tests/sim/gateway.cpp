@@ -19,13 +19,15 @@ boost::asio::io_context& no_control() {
 
 }  // namespace
 
-Gateway::Gateway(GatewaySetup setup, Network& network)
-    : setup_(std::move(setup)), network_(network), resolver_(no_control()) {
+Gateway::Gateway(GatewaySetup setup, Network& network, GatewayObserver& observer)
+    : setup_(std::move(setup)), network_(network), observer_(observer), resolver_(no_control()) {
   begin();
 }
 
 void Gateway::begin() {
+  observer_.on_process_begins();
   events_ = std::make_unique<shard::EventLog>();
+  events_->observe([this](const shard::EventRecord& record) { observer_.on_event(record); });
   disks_ = std::make_unique<shard::DiskRegister>();
   limit_ = std::make_unique<net::ConnectionLimit>(setup_.most_clients);
   auto directory = std::make_shared<nbd::ExportDirectory>();
@@ -97,7 +99,15 @@ void Gateway::end(Micros limit, bool keep_clients) {
   for (const auto& worker : workers_) worker->shard.drain(limit, keep_clients);
 }
 
+void Gateway::close() {
+  observer_.on_process_ends(workers_);
+  workers_.clear();
+  pollers_.clear();
+  waiting_.clear();
+}
+
 void Gateway::begin_again() {
+  observer_.on_process_ends(workers_);
   std::vector<shard::KeptClient> clients = take_kept();
   workers_.clear();
   pollers_.clear();

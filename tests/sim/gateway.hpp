@@ -28,11 +28,23 @@ struct GatewaySetup {
   std::uint32_t shards = 1;
 };
 
+/// Is told what the gateway tells its operators, and when a process of it ends.
+class GatewayObserver {
+ public:
+  virtual void on_process_begins() {}
+  virtual void on_event(const shard::EventRecord&) {}
+  /// Its shards have ended; what was counted there is there yet.
+  virtual void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>&) {}
+
+ protected:
+  ~GatewayObserver() = default;
+};
+
 /// The production code from the shard's turn downward, and the little of its control that the world needs: where
 /// exports live, who accepts clients, restarts.
 class Gateway {
  public:
-  Gateway(GatewaySetup setup, Network& network);
+  Gateway(GatewaySetup setup, Network& network, GatewayObserver& observer);
 
   /// A client has connected.
   void accept(int fd);
@@ -46,9 +58,11 @@ class Gateway {
   void end(Micros limit, bool keep_clients);
   bool ended() const;
   void begin_again();
+  /// There is no other process: nothing is left of it.
+  void close();
 
   const std::vector<std::unique_ptr<shard::Worker>>& workers() const noexcept { return workers_; }
-  shard::EventLog& events() noexcept { return *events_; }
+  const GatewaySetup& setup() const noexcept { return setup_; }
   std::uint64_t turns_so_far() const noexcept { return turns_; }
 
  private:
@@ -57,6 +71,7 @@ class Gateway {
 
   const GatewaySetup setup_;
   Network& network_;
+  GatewayObserver& observer_;
   std::unique_ptr<shard::EventLog> events_;
   net::Resolver resolver_;
   std::unique_ptr<shard::DiskRegister> disks_;

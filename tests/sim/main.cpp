@@ -1,10 +1,19 @@
 // nbdgw-sim: the gateway in a world that is made from a seed.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <map>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "gateway/net/log.hpp"
+#include "tests/sim/report.hpp"
+#include "tests/sim/shrink.hpp"
 #include "tests/sim/world.hpp"
 
 namespace {
@@ -13,73 +22,97 @@ using nbdgw::sim::RunOptions;
 using nbdgw::sim::RunResult;
 
 struct Totals {
-  std::uint64_t seeds = 0, ios = 0, bytes = 0, losses = 0, errors = 0, failed = 0;
+  std::uint64_t seeds = 0, ios = 0, bytes = 0, failed = 0;
   std::map<std::string, std::uint64_t> faults;
+  std::map<std::string, double> figures;  // the largest of each
 };
 
-void report(const RunOptions& options, const RunResult& result, bool whole) {
-  if (!result.checker.empty()) {
-    std::printf("FAIL seed %llu, checker %s: %s\n  again: nbdgw-sim --seed %llu --ios %llu\n",
-                static_cast<unsigned long long>(options.seed), result.checker.c_str(), result.complaint.c_str(),
-                static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(options.ios));
+RunResult run(const RunOptions& options, Totals& totals) {
+  nbdgw::sim::tell_if_it_crashes(options);
+  RunResult result = nbdgw::sim::run_world(options);
+  ++totals.seeds;
+  totals.ios += result.ios;
+  totals.bytes += result.bytes;
+  for (const auto& [name, count] : result.faults) totals.faults[name] += count;
+  for (const auto& [name, value] : result.figures) totals.figures[name] = std::max(totals.figures[name], value);
+  if (result.checker.empty()) return result;
+  ++totals.failed;
+  print_failure(options, result);
+  return result;
+}
+
+/// A line is a seed, how many requests, and what it has found; or a remark, after a #.
+std::vector<RunOptions> read_kept(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw CLI::ValidationError("--kept", "cannot read " + path);
+  std::vector<RunOptions> kept;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.front() == '#') continue;
+    RunOptions& options = kept.emplace_back();
+    if (!(std::istringstream(line) >> options.seed >> options.ios))
+      throw CLI::ValidationError("--kept", "what seed is this? " + line);
   }
-  if (!whole) return;
-  std::printf("seed %llu: %llu requests, %llu MiB, %.1f s, %llu events, %llu turns, fingerprint %016llx\n",
-              static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(result.ios),
-              static_cast<unsigned long long>(result.bytes >> 20), static_cast<double>(result.lasted) / 1e6,
-              static_cast<unsigned long long>(result.events), static_cast<unsigned long long>(result.turns),
-              static_cast<unsigned long long>(result.fingerprint));
-  for (const auto& [error, count] : result.errors)
-    std::printf("  error %u: %llu\n", error, static_cast<unsigned long long>(count));
-  for (const auto& [name, count] : result.faults)
-    std::printf("  %s: %llu\n", name.c_str(), static_cast<unsigned long long>(count));
+  return kept;
+}
+
+void print_totals(const Totals& totals, double seconds, bool with_faults) {
+  fmt::print("{} seeds, {} requests, {} MiB, {:.1f} s: {:.0f} requests a second\n", totals.seeds, totals.ios,
+             totals.bytes >> 20, seconds, static_cast<double>(totals.ios) / seconds);
+  if (with_faults) {
+    for (const auto& [name, count] : totals.faults) fmt::print("  {}: {}\n", name, count);
+    for (const auto& [name, value] : totals.figures) fmt::print("  at most: {}: {:.3g}\n", name, value);
+  }
+  fmt::print("{} passed, {} failed\n", totals.seeds - totals.failed, totals.failed);
+}
+
+/// "3-17".
+std::vector<RunOptions> range_of(const RunOptions& like, const std::string& seeds) {
+  std::uint64_t from = 0, to = 0;
+  char dash = 0;
+  if (!(std::istringstream(seeds) >> from >> dash >> to) || dash != '-' || to < from)
+    throw CLI::ValidationError("--seeds", "A-B is wanted, and not " + seeds);
+  std::vector<RunOptions> runs(to - from + 1, like);
+  for (RunOptions& each : runs) each.seed = from++;
+  return runs;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   CLI::App app("Runs the gateway in a simulated world. The same seed gives the same run.", "nbdgw-sim");
   RunOptions options;
-  std::uint64_t last = 0;
-  std::string seeds;
+  std::string seeds, kept;
+  bool verbose = false, healthy = false, shrinks = false;
   app.add_option("--seed", options.seed, "one run, told whole");
   app.add_option("--seeds", seeds, "runs of the seeds A-B");
+  app.add_option("--kept", kept, "runs of the seeds in that file");
   app.add_option("--ios", options.ios, "requests of clients in a run before everything heals");
-  bool verbose = false, healthy = false;
+  app.add_option("--leave-out", options.left_out, "a kind of fault that is not to happen, and again for others")
+      ->check(CLI::IsMember(nbdgw::sim::kinds_of_faults()));
+  app.add_flag("--shrink", shrinks, "if --seed fails, the smallest run that fails, too, is searched for, and told");
+  app.add_flag("--trace", options.traced, "with all that happens");
   app.add_flag("--verbose", verbose, "with the gateway's log");
   app.add_flag("--healthy", healthy, "targets without faults");
   CLI11_PARSE(app, argc, argv);
   nbdgw::net::log::set_level(verbose ? nbdgw::net::log::Level::debug : nbdgw::net::log::Level::error);
-
   options.faults = !healthy;
-  bool whole = true;
-  last = options.seed;
-  if (const auto dash = seeds.find('-'); dash != std::string::npos) {
-    options.seed = std::stoull(seeds.substr(0, dash));
-    last = std::stoull(seeds.substr(dash + 1));
-    whole = false;
-  }
+
+  std::vector<RunOptions> runs;
+  if (!seeds.empty()) runs = range_of(options, seeds);
+  if (!kept.empty()) runs = read_kept(kept);
+  const bool single = runs.empty();
+  if (single && shrinks) options = nbdgw::sim::shrink(options);
   Totals totals;
   const auto begin = std::chrono::steady_clock::now();
-  for (; options.seed <= last; ++options.seed) {
-    const RunResult result = nbdgw::sim::run_world(options);
-    report(options, result, whole);
-    ++totals.seeds;
-    totals.ios += result.ios;
-    totals.bytes += result.bytes;
-    totals.losses += result.losses;
-    if (!result.checker.empty()) ++totals.failed;
-    for (const auto& [name, count] : result.faults) totals.faults[name] += count;
+  if (single) {
+    print_whole(options, run(options, totals));
+  } else {
+    for (const RunOptions& each : runs) run(each, totals);
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::printf("%llu seeds, %llu requests, %llu MiB, %.1f s: %.0f requests a second\n",
-              static_cast<unsigned long long>(totals.seeds), static_cast<unsigned long long>(totals.ios),
-              static_cast<unsigned long long>(totals.bytes >> 20), seconds,
-              static_cast<double>(totals.ios) / seconds);
-  for (const auto& [name, count] : totals.faults) {
-    if (!whole) std::printf("  %s: %llu\n", name.c_str(), static_cast<unsigned long long>(count));
-  }
-  std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(totals.seeds - totals.failed),
-              static_cast<unsigned long long>(totals.failed));
+  const double lasted = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  print_totals(totals, lasted, !single);
   return totals.failed == 0 ? 0 : 1;
+} catch (const CLI::ParseError& error) {
+  fmt::print(stderr, "{}\n", error.what());
+  return 2;
 }

@@ -8,10 +8,13 @@ namespace {
 
 constexpr std::size_t kWords = Oracle::kCell / 8;
 
-/// The first word of a cell's content: of which write it is, and of which cell. The others count up from there.
-constexpr std::uint64_t base_of(Oracle::WriteId write, std::uint64_t cell) noexcept {
-  return write == Oracle::kInitial ? 0 : (std::uint64_t{write} << 32) | ((cell & 0x3ffffff) << 6);
-}
+// The first word of a cell's content: of which write it is, of which disk, and of which cell. The others count up
+// from there, which takes six bits.
+constexpr int kCellShift = 6;
+constexpr std::uint64_t kCellMask = 0xfffff;
+constexpr int kDiskShift = 26;
+constexpr std::uint64_t kDiskMask = 0x3f;
+constexpr int kWriteShift = 32;
 
 bool is_content(const std::uint64_t* words, std::uint64_t base) noexcept {
   const std::uint64_t step = base == 0 ? 0 : 1;
@@ -26,9 +29,16 @@ std::string at(Micros when) {
 
 }  // namespace
 
-Oracle::Oracle(const Timeline& timeline, std::uint64_t cells) : timeline_(timeline), cells_(cells) {
+Oracle::Oracle(const Timeline& timeline, std::uint32_t disk, std::uint64_t cells)
+    : timeline_(timeline), disk_(disk), cells_(cells) {
   writes_.push_back({.cell = 0, .cells = 0, .kind = {.zeroes = true, .fua = true}, .begin = 0, .end = 0});
   for (Cell& cell : cells_) cell.push_back({.write = kInitial});
+}
+
+std::uint64_t Oracle::base_of(WriteId write, std::uint64_t cell) const noexcept {
+  if (write == kInitial) return 0;
+  return (std::uint64_t{write} << kWriteShift) | ((disk_ & kDiskMask) << kDiskShift) |
+         ((cell & kCellMask) << kCellShift);
 }
 
 Oracle::WriteId Oracle::begin_write(std::uint64_t cell, std::uint32_t cells, Kind kind) {
@@ -65,6 +75,31 @@ void Oracle::lose_power() {
   }
 }
 
+Oracle::Loss Oracle::look_at_loss(std::uint64_t number, const std::uint8_t* data) const {
+  if (!forgotten_.empty() && forgotten_[number]) return {};
+  std::uint64_t first = 0;
+  std::memcpy(&first, data, sizeof first);
+  const auto found = static_cast<WriteId>(first >> kWriteShift);
+  const Entry* best = nullptr;
+  for (const Entry& entry : cells_[number]) {
+    if (content_of(entry.write) == found && (best == nullptr || entry.gone_at > best->gone_at)) best = &entry;
+  }
+  const auto what = [&] {
+    return "a power loss has left in " + describe(cells_[number], number, found, timeline_.now());
+  };
+  // What was over it was durable long ago, or it was never there.
+  if (best == nullptr) return {.wrong = what()};
+  if (best->gone_at == proto::kNever) return {};
+  if (is_durable(best->by)) return {.wrong = what() + ", and write " + std::to_string(best->by) + " was durable"};
+  return {.begun = writes_[best->by].begin};
+}
+
+void Oracle::forget(std::uint64_t cell, std::uint64_t cells) {
+  forgotten_.resize(cells_.size());
+  const std::uint64_t end = std::min<std::uint64_t>(cell + cells, cells_.size());
+  for (std::uint64_t i = cell; i < end; ++i) forgotten_[i] = true;
+}
+
 /// What no read can return any more.
 void Oracle::prune(Cell& cell) noexcept {
   const Micros oldest = reads_.empty() ? proto::kNever - 1 : reads_.begin()->first;
@@ -82,13 +117,16 @@ std::string Oracle::end_read(Micros begun, std::uint64_t cell, std::span<const s
 }
 
 std::string Oracle::wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const {
+  if (!forgotten_.empty() && forgotten_[number]) return {};
   std::uint64_t words[kWords];
   std::memcpy(words, data, kCell);
-  const auto found = static_cast<WriteId>(words[0] >> 32);
+  const auto found = static_cast<WriteId>(words[0] >> kWriteShift);
   if (!is_content(words, base_of(found, number))) {
-    return "cell " + std::to_string(number) + " holds bytes that nobody has written there: the first word is " +
-           std::to_string(words[0]) + ", as of write " + std::to_string(found) + " to cell " +
-           std::to_string((words[0] >> 6) & 0x3ffffff);
+    return "cell " + std::to_string(number) + " of disk " + std::to_string(disk_) +
+           " holds bytes that nobody has written there: the first word is " + std::to_string(words[0]) +
+           ", as of write " + std::to_string(found) + " to cell " +
+           std::to_string((words[0] >> kCellShift) & kCellMask) + " of disk " +
+           std::to_string((words[0] >> kDiskShift) & kDiskMask);
   }
   const bool allowed = std::ranges::any_of(
       cell, [&](const Entry& entry) { return content_of(entry.write) == found && entry.gone_at > begun; });

@@ -30,7 +30,8 @@ class Complaints {
 /// there before a write that was flushed, by a FLUSH begun after its answer, or that was made with FUA. A write that
 /// is acknowledged after a power loss may have been done before it.
 ///
-/// The content of a cell tells which write it is of, and that all of it is of that write and belongs there.
+/// The content of a cell tells which write it is of, and that all of it is of that write and belongs there: the disk
+/// and the cell are in it, too.
 class Oracle {
  public:
   static constexpr std::uint32_t kCell = 512;
@@ -38,7 +39,9 @@ class Oracle {
   /// What the disk was filled with: zeroes.
   static constexpr WriteId kInitial = 0;
 
-  Oracle(const Timeline& timeline, std::uint64_t cells);
+  /// `disk`: its number, below 64.
+  Oracle(const Timeline& timeline, std::uint32_t disk, std::uint64_t cells);
+  std::uint32_t disk() const noexcept { return disk_; }
 
   /// A request that writes these cells was sent. `zeroes`: instead of content of its own. `maybe`: even when it
   /// succeeds it may have done nothing (TRIM). `fua`: it is durable when it is acknowledged.
@@ -55,13 +58,34 @@ class Oracle {
   void may_come_late(WriteId write) { writes_[write].late = true; }
 
   /// A FLUSH that was sent at that time has succeeded.
-  void flushed(Micros sent_at) noexcept { flushed_ = std::max(flushed_, sent_at); }
+  void flushed(Micros sent_at) noexcept {
+    if (sent_at > astray_) flushed_ = std::max(flushed_, sent_at);
+  }
   void lose_power();
+  /// What a power loss has left in a cell.
+  struct Loss {
+    std::string wrong{};  // what was durable is gone; empty: nothing of that
+    /// When the last write was begun that was acknowledged and is gone now; kNothing: none is.
+    Micros begun = kNothing;
+    static constexpr Micros kNothing = -1;
+  };
+  /// To be asked before lose_power().
+  Loss look_at_loss(std::uint64_t cell, const std::uint8_t* data) const;
+
+  // What no gateway could have known: another disk was there for a moment, and commands of before have met it.
+  /// These cells may hold anything from now on.
+  void forget(std::uint64_t cell, std::uint64_t cells);
+  /// What a FLUSH that is under way now says is not to be believed.
+  void flush_went_astray() noexcept { astray_ = timeline_.now(); }
 
   /// A read was sent: what is overwritten from now on may be in its answer.
   void begin_read() { ++reads_[timeline_.now()]; }
   /// Its answer, or that there is none: `data` is empty then. Empty text: it is right.
   std::string end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data);
+  /// Whether the disk may hold that now. Empty text: it may.
+  std::string look(std::uint64_t cell, const std::uint8_t* data) const {
+    return wrong_cell(cells_[cell], cell, timeline_.now(), data);
+  }
 
   /// The bytes of a write, or of its part from that cell on.
   void fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const;
@@ -87,13 +111,17 @@ class Oracle {
   WriteId content_of(WriteId write) const noexcept { return writes_[write].kind.zeroes ? kInitial : write; }
   bool is_durable(WriteId write) const noexcept { return writes_[write].kind.fua || writes_[write].end < flushed_; }
   void prune(Cell& cell) noexcept;
+  std::uint64_t base_of(WriteId write, std::uint64_t cell) const noexcept;
   std::string wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const;
   std::string describe(const Cell& cell, std::uint64_t number, WriteId found, Micros begun) const;
 
   const Timeline& timeline_;
+  const std::uint32_t disk_;
   std::vector<Cell> cells_;
+  std::vector<bool> forgotten_;  // by cell; empty: none is
   std::deque<Write> writes_;
   Micros flushed_ = 0;                     // what was acknowledged before is durable
+  Micros astray_ = -1;                     // when a flush went to another disk, last
   Micros lost_power_ = 0;                  // last
   std::map<Micros, std::uint32_t> reads_;  // without an answer, by when they were begun
 };

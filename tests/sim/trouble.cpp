@@ -1,9 +1,18 @@
 #include "tests/sim/trouble.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace nbdgw::sim {
 namespace {
 
 constexpr Micros kRestartLimit = 5 * proto::kSecond;
+
+constexpr const char* kCut = "client_cut";  // in the middle of a payload
+constexpr const char* kLost = "client_lost";
+constexpr const char* kStalls = "client_stalls";
+constexpr const char* kUnread = "client_reads_nothing";
+constexpr const char* kRestarts = "gateway_restarts";
 
 }  // namespace
 
@@ -16,43 +25,63 @@ TroubleHabits TroubleHabits::draw(Random& random) {
 }
 
 Trouble::Trouble(const TroubleHabits& habits, Timeline& timeline, Random random, Gateway& gateway,
-                 std::vector<std::unique_ptr<Client>>& clients)
-    : habits_(habits), timeline_(timeline), random_(random), gateway_(gateway), clients_(clients) {}
+                 std::vector<std::unique_ptr<Client>>& clients, std::vector<std::string> left_out)
+    : habits_(habits),
+      timeline_(timeline),
+      lost_links_(random.fork()),
+      stalled_links_(random.fork()),
+      restarts_(random.fork()),
+      gateway_(gateway),
+      clients_(clients),
+      left_out_(std::move(left_out)) {}
 
-void Trouble::start() {
-  plan(habits_.lost_links, &Trouble::lose_a_link);
-  plan(habits_.stalled_links, &Trouble::stall_a_link);
-  plan(habits_.restarts, &Trouble::restart);
+const std::vector<std::string>& Trouble::kinds() {
+  static const std::vector<std::string> all{kCut, kLost, kStalls, kUnread, kRestarts};
+  return all;
 }
 
-void Trouble::plan(Micros mean, void (Trouble::*what)()) {
+bool Trouble::happens(const char* kind) const noexcept {
+  return std::ranges::count(left_out_, kind) == 0;
+}
+
+void Trouble::start() {
+  plan(habits_.lost_links, lost_links_, &Trouble::lose_a_link);
+  plan(habits_.stalled_links, stalled_links_, &Trouble::stall_a_link);
+  plan(habits_.restarts, restarts_, &Trouble::restart);
+}
+
+void Trouble::plan(Micros mean, Random& random, void (Trouble::*what)()) {
   if (mean == 0) return;
-  timeline_.after(random_.between(1, 2 * mean), [this, mean, what] {
+  timeline_.after(random.between(1, 2 * mean), [this, mean, &random, what] {
     if (healed_) return;
     (this->*what)();
-    plan(mean, what);
+    plan(mean, random, what);
   });
 }
 
 void Trouble::lose_a_link() {
   using Goodbye = NbdLink::Goodbye;
-  const Goodbye how = random_.pick({Goodbye::disconnect, Goodbye::close, Goodbye::reset, Goodbye::vanish});
-  const bool in_the_middle = how != Goodbye::disconnect && random_.chance(0.3);
-  if (random_.any_of(clients_)->lose_a_link(how, in_the_middle))
-    ++seen_[in_the_middle ? "client_cut" : "client_lost"];
+  Random& random = lost_links_;
+  const Goodbye how = random.pick({Goodbye::disconnect, Goodbye::close, Goodbye::reset, Goodbye::vanish});
+  const bool in_the_middle = how != Goodbye::disconnect && random.chance(0.3);
+  const char* const kind = in_the_middle ? kCut : kLost;
+  Client& client = *random.any_of(clients_);
+  if (happens(kind) && client.lose_a_link(how, in_the_middle)) ++seen_[kind];
 }
 
 void Trouble::stall_a_link() {
-  const bool unread = random_.chance(0.5);
-  const Micros time = random_.spread(1, 20'000) * proto::kMillisecond;
-  if (random_.any_of(clients_)->stall_a_link(time, unread))
-    ++seen_[unread ? "client_reads_nothing" : "client_stalls"];
+  Random& random = stalled_links_;
+  const bool unread = random.chance(0.5);
+  const Micros time = random.spread(1, kLongestStall / proto::kMillisecond) * proto::kMillisecond;
+  const char* const kind = unread ? kUnread : kStalls;
+  Client& client = *random.any_of(clients_);
+  if (happens(kind) && client.stall_a_link(time, unread)) ++seen_[kind];
 }
 
 void Trouble::restart() {
-  if (restarting_) return;
+  if (restarting_ || !happens(kRestarts)) return;
   restarting_ = true;
-  ++seen_["gateway_restarts"];
+  ++seen_[kRestarts];
   gateway_.end(kRestartLimit, true);
 }
 

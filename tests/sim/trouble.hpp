@@ -28,7 +28,9 @@ struct TroubleHabits {
 class Trouble {
  public:
   Trouble(const TroubleHabits& habits, Timeline& timeline, Random random, Gateway& gateway,
-          std::vector<std::unique_ptr<Client>>& clients);
+          std::vector<std::unique_ptr<Client>>& clients, std::vector<std::string> left_out);
+  /// Its kinds, as seen() has them.
+  static const std::vector<std::string>& kinds();
 
   void start();
   /// No more of it, but a restart that has begun goes on.
@@ -36,19 +38,28 @@ class Trouble {
   /// After each step of the world.
   void advance();
   bool restarting() const noexcept { return restarting_; }
+  /// The gateway has been, or will be, started again.
+  bool restarts() const noexcept { return habits_.restarts > 0; }
+  /// A client's link stands still no longer.
+  static constexpr Micros kLongestStall = 20 * proto::kSecond;
   const std::map<std::string, std::uint64_t>& seen() const noexcept { return seen_; }
 
  private:
-  void plan(Micros mean, void (Trouble::*what)());
+  void plan(Micros mean, Random& random, void (Trouble::*what)());
   void lose_a_link();
   void stall_a_link();
   void restart();
+  bool happens(const char* kind) const noexcept;
 
   const TroubleHabits habits_;
   Timeline& timeline_;
-  Random random_;
+  // One for each kind: to leave one out shifts no other.
+  Random lost_links_;
+  Random stalled_links_;
+  Random restarts_;
   Gateway& gateway_;
   std::vector<std::unique_ptr<Client>>& clients_;
+  const std::vector<std::string> left_out_;
   bool healed_ = false;
   bool restarting_ = false;
   std::map<std::string, std::uint64_t> seen_;

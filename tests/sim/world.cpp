@@ -6,29 +6,31 @@
 #include <utility>
 #include <vector>
 
-#include "gateway/net/log.hpp"
-#include "proto/scsi/lun.hpp"
+#include "tests/sim/checkers/checkers.hpp"
 #include "tests/sim/client/client.hpp"
 #include "tests/sim/draw.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/network.hpp"
-#include "tests/sim/oracle.hpp"
 #include "tests/sim/random.hpp"
+#include "tests/sim/site.hpp"
 #include "tests/sim/system.hpp"
-#include "tests/sim/target/target_model.hpp"
-#include "tests/sim/target/wire_target.hpp"
+#include "tests/sim/trace.hpp"
 #include "tests/sim/trouble.hpp"
 
 namespace nbdgw::sim {
 namespace {
 
-/// Longer than any of the gateway's own limits, one after the other.
 constexpr Micros kFaultsLimit = 3600 * proto::kSecond;
-constexpr Micros kHealedLimit = 900 * proto::kSecond;
 constexpr Micros kDrainLimit = 10 * proto::kSecond;
 constexpr Micros kEndLimit = 120 * proto::kSecond;
+/// Longer than any command outlives its session (TargetFaults::draw).
+constexpr Micros kGhostLimit = 60 * proto::kSecond;
 
-class World final : public Dialler, public Complaints, public ProtocolComplaints, public MediumObserver {
+// Of links, the same for all of a world.
+constexpr const char* kJitter = "jitter";
+constexpr const char* kPieces = "pieces";
+
+class World final : public Dialler, public Complaints {
  public:
   explicit World(const RunOptions& options);
   ~World();
@@ -38,19 +40,20 @@ class World final : public Dialler, public Complaints, public ProtocolComplaints
 
   void dial(NbdLink& link) override;
   void complain(const char* checker, const std::string& what) override;
-  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at) override;
-  void on_violation(const std::string& what) override { complain("protocol", what); }
 
  private:
-  void draw_target();
-  void draw_gateway();
+  void draw_network();
+  void draw_targets();
   void draw_clients();
-  bool run_until(Micros limit, const auto& over);
+  void leave_out();
+  bool is_left_out(const char* kind) const noexcept { return std::ranges::count(options_.left_out, kind) > 0; }
+  void run_until(Micros limit, const auto& over);
   bool quiet() const noexcept {
-    return std::ranges::all_of(clients_, [](const auto& each) { return each->idle(); });
+    return !trouble_->restarting() && std::ranges::all_of(clients_, [](const auto& each) { return each->idle(); });
   }
   std::uint64_t ios() const noexcept;
   void heal();
+  void end();
   void check_rest();
   void collect();
 
@@ -59,12 +62,13 @@ class World final : public Dialler, public Complaints, public ProtocolComplaints
   Timeline timeline_;
   Random system_random_;
   Network network_;
+  Trace trace_;
+  Checkers checkers_;
+  LinkHabits links_;
   Micros turn_cost_;
-  std::unique_ptr<Target> target_;
-  std::vector<std::unique_ptr<WireController>> controllers_;
-  std::vector<std::string> portals_;
-  std::string iqn_;
-  std::vector<std::unique_ptr<Oracle>> oracles_;  // one for each disk
+  TroubleHabits trouble_habits_;
+  std::vector<std::unique_ptr<Site>> sites_;
+  GatewaySetup setup_;
   std::unique_ptr<Gateway> gateway_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::unique_ptr<Trouble> trouble_;
@@ -76,13 +80,18 @@ World::World(const RunOptions& options)
       random_(options.seed),
       system_random_(random_.fork()),
       network_(timeline_, random_.fork()),
-      turn_cost_(random_.spread(2, 40)) {
+      trace_(timeline_, options.traced),
+      checkers_(timeline_, *this, trace_),
+      turn_cost_(random_.spread(2, 40)),
+      trouble_habits_(TroubleHabits::draw(random_)) {
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
-  network_.set_habits(draw_links(random_));
-  draw_target();
-  draw_gateway();
+  draw_network();
+  draw_targets();
+  gateway_ = std::make_unique<Gateway>(setup_, network_, checkers_);
   draw_clients();
-  trouble_ = std::make_unique<Trouble>(TroubleHabits::draw(random_), timeline_, random_.fork(), *gateway_, clients_);
+  trouble_ =
+      std::make_unique<Trouble>(trouble_habits_, timeline_, random_.fork(), *gateway_, clients_, options.left_out);
+  checkers_.begin(clients_, links_, trouble_->restarts());
 }
 
 World::~World() {
@@ -90,73 +99,70 @@ World::~World() {
   // A gateway may go only when it has ended, and after a complaint nobody waits for that.
   if (!gateway_->ended()) static_cast<void>(gateway_.release());
   gateway_.reset();
-  target_.reset();
+  sites_.clear();
 }
 
-/// One array, of one or more controllers over the same disks.
-void World::draw_target() {
-  TargetOptions options;
-  const std::int64_t controllers = random_.chance(0.6) ? 1 : random_.between(2, 3);
-  options.controllers.clear();
-  for (std::int64_t i = 1; i <= controllers; ++i) {
-    options.controllers.push_back(
-        {.addresses = {"10.1.0." + std::to_string(i) + ":3260"}, .group_tag = static_cast<std::uint16_t>(i)});
-  }
-  const std::int64_t disks = random_.between(1, 3);
-  for (std::int64_t i = 0; i < disks; ++i) {
-    const std::int64_t bytes = random_.spread(4 << 20, 32 << 20) >> 20 << 20;
-    options.media.push_back(
-        MediumOptions::draw(random_, static_cast<std::uint32_t>(i), static_cast<std::uint64_t>(bytes)));
-    options.luns.push_back({.number = static_cast<std::uint64_t>(i), .medium = static_cast<std::size_t>(i)});
-    const MediumOptions& medium = options.media.back();
-    oracles_.push_back(std::make_unique<Oracle>(timeline_, medium.blocks * medium.block_size / Oracle::kCell));
-  }
-  options.habits = TargetHabits::draw(random_);
-  options.faults = TargetFaults::draw(random_);
-  if (!options_.faults) options.faults.rate = {};
-  options.complaints = this;
-  options.observer = this;
-  target_ = std::make_unique<Target>(timeline_, random_.fork(), options);
-  for (std::size_t i = 0; i < target_->controllers(); ++i) {
-    controllers_.push_back(std::make_unique<WireController>(target_->controller(i)));
-    for (const std::string& address : target_->controller(i).options().addresses) {
-      network_.listen(address, controllers_.back().get());
-      portals_.push_back(address);
-    }
-  }
-  iqn_ = options.names.front();
+void World::draw_network() {
+  links_ = draw_links(random_);
+  const LinkHabits plain;
+  if (is_left_out(kJitter)) links_.jitter = plain.jitter;
+  if (is_left_out(kPieces)) links_.piece = plain.piece;
+  network_.set_habits(links_);
 }
 
-void World::draw_gateway() {
-  GatewaySetup setup = sim::draw_gateway(random_);
-  setup.targets.push_back(draw_session(random_, iqn_, portals_, static_cast<std::uint32_t>(oracles_.size())));
-  gateway_ = std::make_unique<Gateway>(std::move(setup), network_);
+/// One target or, so that it can be seen whether that one harms others, a healthy one beside it.
+void World::draw_targets() {
+  const std::uint32_t count = random_.chance(0.25) ? 2 : 1;
+  std::uint32_t disks = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    SiteWatch& watch = checkers_.add_site();
+    // What a new process knows of a disk are its kept clients and unflushed writes: where there are none, it takes
+    // any.
+    const Site::Setup setup{.number = i,
+                            .first_disk = disks,
+                            .faults = options_.faults && i == 0,
+                            .spares = trouble_habits_.restarts == 0,
+                            .complaints = &watch,
+                            .observer = &watch};
+    sites_.push_back(std::make_unique<Site>(setup, random_, timeline_, network_));
+    for (const std::string& kind : options_.left_out) sites_.back()->target().allow(kind, false);
+    disks += static_cast<std::uint32_t>(sites_.back()->disks().size());
+  }
+  setup_ = sim::draw_gateway(random_);
+  for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
+  checkers_.begin(sites_, setup_);
 }
 
 void World::draw_clients() {
-  for (std::size_t disk = 0; disk < oracles_.size(); ++disk) {
-    const std::string exported = "vol" + std::to_string(disk);
-    for (std::int64_t i = random_.between(1, 3); i > 0; --i) {
-      clients_.push_back(std::make_unique<Client>("client " + std::to_string(clients_.size()) + " of " + exported,
-                                                  draw_client(random_, exported), timeline_, random_.fork(), *this,
-                                                  *oracles_[disk], *this));
+  for (const auto& site : sites_) {
+    const bool good = options_.faults && site->healthy();
+    const bool alone = good && random_.chance(0.5);
+    for (const Disk& disk : site->disks()) {
+      for (std::int64_t left = random_.between(1, 3), first = left; left > 0; --left) {
+        const bool is_good = good && (alone || left == first);
+        const ClientHabits habits =
+            is_good ? draw_good_client(random_, disk.exported, alone) : draw_client(random_, disk.exported);
+        const auto number = static_cast<std::uint32_t>(clients_.size());
+        clients_.push_back(std::make_unique<Client>(number, habits, timeline_, random_.fork(), *this, *disk.oracle,
+                                                    *this, checkers_));
+      }
     }
   }
 }
 
-bool World::run_until(Micros limit, const auto& over) {
+void World::run_until(Micros limit, const auto& over) {
   const Micros end = timeline_.now() + limit;
   while (result_.checker.empty() && !over()) {
     const Micros due = std::min(gateway_->due(), timeline_.next());
-    if (due > end) return false;
+    if (due > end) return;
     timeline_.advance(std::max(due, timeline_.now()));
     if (const std::uint32_t turns = gateway_->turns(); turns > 0) {
       timeline_.spend(turn_cost_ * turns);
       system().cpu += turn_cost_ * turns;
     }
     trouble_->advance();
+    checkers_.look(*gateway_);
   }
-  return true;
 }
 
 std::uint64_t World::ios() const noexcept {
@@ -171,37 +177,54 @@ RunResult World::run() {
   if (options_.faults) trouble_->start();
   run_until(kFaultsLimit, [this] { return ios() >= options_.ios; });
   heal();
-  for (const auto& client : clients_) client->stop();
-  if (!run_until(kHealedLimit, [this] { return quiet() && !trouble_->restarting(); })) check_rest();
-  gateway_->end(kDrainLimit, false);
-  if (!run_until(kEndLimit, [this] { return gateway_->ended(); })) complain("end", "the gateway does not end");
+  end();
   result_.lasted = timeline_.now() - begin;
   collect();
-  return result_;
+  return std::move(result_);
 }
 
+/// What is wanted still is done, and nothing new is asked for.
 void World::heal() {
-  target_->heal();
+  const Micros healed_at = timeline_.now();
+  for (const auto& site : sites_) site->target().heal();
   trouble_->heal();
+  for (const auto& client : clients_) client->stop();
+  run_until(checkers_.time_to_heal(), [this] { return quiet(); });
+  result_.healed_in = timeline_.now() - healed_at;
+  check_rest();
+  checkers_.rest();
 }
 
 void World::check_rest() {
   for (const auto& client : clients_) {
     if (client->idle()) continue;
     complain("liveness", client->name() + " waits since " + std::to_string(client->waits_since()) + " us, it is " +
-                             std::to_string(timeline_.now()) + " us, and everything has healed");
+                             std::to_string(timeline_.now()) + " us, and everything has healed long ago");
   }
+}
+
+/// Ghosts have their time, too.
+void World::end() {
+  gateway_->end(kDrainLimit, false);
+  run_until(kEndLimit, [this] { return gateway_->ended(); });
+  if (!gateway_->ended()) return complain("end", "the gateway does not end");
+  result_.turns = gateway_->turns_so_far();
+  gateway_->close();
+  checkers_.end(network_);
+  if (result_.checker.empty()) timeline_.advance(timeline_.now() + kGhostLimit);
+  checkers_.look_at_disks();
 }
 
 void World::complain(const char* checker, const std::string& what) {
   if (!result_.checker.empty()) return;
   result_.checker = checker;
   result_.complaint = what;
+  result_.trace = trace_.lines();
 }
 
 void World::collect() {
   result_.events = timeline_.events();
-  result_.turns = gateway_->turns_so_far();
+  result_.figures = checkers_.figures();
   for (const auto& client : clients_) {
     result_.ios += client->done();
     result_.bytes += client->bytes();
@@ -209,14 +232,10 @@ void World::collect() {
     result_.fingerprint = result_.fingerprint * 31 + client->fingerprint();
     for (const auto& [error, count] : client->errors()) result_.errors[error] += count;
   }
-  for (const auto& [name, count] : target_->faults_seen()) result_.faults[name] += count;
-  for (const auto& [name, count] : trouble_->seen()) result_.faults[name] += count;
-}
-
-void World::on_power_loss(const Medium& medium, std::uint64_t, Micros) {
-  for (std::size_t i = 0; i < oracles_.size(); ++i) {
-    if (&target_->medium(i) == &medium) oracles_[i]->lose_power();
+  for (const auto& site : sites_) {
+    for (const auto& [name, count] : site->target().faults_seen()) result_.faults[name] += count;
   }
+  for (const auto& [name, count] : trouble_->seen()) result_.faults[name] += count;
 }
 
 void World::dial(NbdLink& link) {
@@ -229,6 +248,13 @@ void World::dial(NbdLink& link) {
 
 RunResult run_world(const RunOptions& options) {
   return World(options).run();
+}
+
+std::vector<std::string> kinds_of_faults() {
+  std::vector<std::string> kinds = Trouble::kinds();
+  for (std::size_t i = 0; i < kFaults; ++i) kinds.emplace_back(to_string(static_cast<Fault>(i)));
+  kinds.insert(kinds.end(), {kJitter, kPieces});
+  return kinds;
 }
 
 }  // namespace nbdgw::sim

@@ -11,15 +11,16 @@ constexpr std::uint32_t kLarge = 64 << 10;
 
 }  // namespace
 
-Client::Client(std::string name, const ClientHabits& habits, Timeline& timeline, Random random, Dialler& dialler,
-               Oracle& oracle, Complaints& complaints)
-    : name_(std::move(name)),
+Client::Client(std::uint32_t number, const ClientHabits& habits, Timeline& timeline, Random random, Dialler& dialler,
+               Oracle& oracle, Complaints& complaints, ClientObserver& observer)
+    : number_(number),
       habits_(habits),
       timeline_(timeline),
       random_(random),
       dialler_(dialler),
       oracle_(oracle),
       complaints_(complaints),
+      observer_(observer),
       ops_(habits.depth) {}
 
 void Client::start() {
@@ -33,7 +34,7 @@ void Client::connect() {
 }
 
 void Client::wrong(const std::string& what) {
-  complaints_.complain("client", name_ + ": " + what);
+  complaints_.complain("client", name() + ": " + what);
 }
 
 void Client::mix(std::uint64_t value) noexcept {
@@ -55,6 +56,7 @@ void Client::on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags)
     return wrong("the export has " + std::to_string(size) + " bytes, its disk " +
                  std::to_string(oracle_.cells() * Oracle::kCell));
   }
+  observer_.on_attached(*this, link);
   export_flags_ = flags;
   for (Op& op : ops_) {
     if (op.busy && op.link == nullptr) send(op, link);
@@ -65,6 +67,7 @@ void Client::on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags)
 void Client::on_lost(NbdLink& link, const std::string& why, bool) {
   ++losses_;
   mix(why.size());
+  observer_.on_lost(*this, link, why);
   for (Op& op : ops_) {
     if (op.busy && op.link == &link) op.link = nullptr;
   }
@@ -115,7 +118,7 @@ void Client::give_up(NbdLink& link, NbdLink::Goodbye how, const std::string& why
 
 bool Client::lose_a_link(NbdLink::Goodbye how, bool in_the_middle) {
   NbdLink* const link = free_link();
-  if (link == nullptr || stopped_) return false;
+  if (link == nullptr || stopped_ || habits_.spared) return false;
   if (in_the_middle) send_half_a_write(*link);
   give_up(*link, how, "a sudden end");
   return true;
@@ -138,12 +141,12 @@ void Client::send_half_a_write(NbdLink& link) {
 
 bool Client::stall_a_link(Micros time, bool unread) {
   NbdLink* const link = free_link();
-  if (link == nullptr || stopped_) return false;
-  const std::uint64_t id = link->wire()->id();
+  if (link == nullptr || stopped_ || habits_.spared) return false;
+  const std::uint64_t id = link->id();
   unread ? link->wire()->read(false) : link->wire()->stall(true);
   timeline_.after(time, [this, id, unread] {
     for (const auto& each : links_) {
-      if (each->wire() == nullptr || each->wire()->id() != id) continue;
+      if (each->wire() == nullptr || each->id() != id) continue;
       unread ? each->wire()->read(true) : each->wire()->stall(false);
     }
   });
@@ -218,9 +221,22 @@ std::uint64_t Client::cookie_of(const Op& op) const noexcept {
   return (std::uint64_t{op.generation} << 16) | static_cast<std::uint64_t>(&op - ops_.data());
 }
 
+AskedRequest Client::asked(const Op& op) const noexcept {
+  return {.command = op.command,
+          .flags = op.flags,
+          .cell = op.cell,
+          .cells = op.cells,
+          .cookie = cookie_of(op),
+          .link = op.link->id(),
+          .asked_at = op.asked_at,
+          .sent_at = op.sent_at};
+}
+
 void Client::send(Op& op, NbdLink& link) {
   op.link = &link;
+  op.sent_at = timeline_.now();
   op.filled = 0;
+  observer_.on_request(*this, asked(op));
   std::span<const std::uint8_t> payload;
   if (op.command == NbdCommand::write) {
     payload_.resize(std::size_t{op.cells} * Oracle::kCell);
@@ -275,6 +291,7 @@ void Client::on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error) 
 
 void Client::finish(Op& op, std::uint32_t error) {
   mix(cookie_of(op) ^ (std::uint64_t{error} << 48) ^ static_cast<std::uint64_t>(timeline_.now()));
+  observer_.on_reply(*this, asked(op), error);
   op.busy = false;
   op.link = nullptr;
   --in_flight_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/client/client_observer.hpp"
 #include "tests/sim/client/nbd_link.hpp"
 #include "tests/sim/oracle.hpp"
 #include "tests/sim/random.hpp"
@@ -34,14 +35,15 @@ struct ClientHabits {
   std::uint32_t most = 1 << 20;      // bytes of a request
   double fua = 0.05;
   Micros patience = 0;  // 0: waits for ever; else a link whose request has no answer is given up
+  bool spared = false;  // nothing happens to its links
 };
 
 /// A host that uses one export as the kernel's client does: its requests go over several connections; what was on one
 /// that is lost is sent again over another one. It knows what may come back, and complains of everything else.
 class Client final : public LinkOwner {
  public:
-  Client(std::string name, const ClientHabits& habits, Timeline& timeline, Random random, Dialler& dialler,
-         Oracle& oracle, Complaints& complaints);
+  Client(std::uint32_t number, const ClientHabits& habits, Timeline& timeline, Random random, Dialler& dialler,
+         Oracle& oracle, Complaints& complaints, ClientObserver& observer);
 
   void start();
   /// What becomes of clients. False: there is no link to which it could happen.
@@ -55,7 +57,11 @@ class Client final : public LinkOwner {
   bool idle() const noexcept { return in_flight_ == 0; }
   /// Since when its oldest request waits; kNever: none does.
   Micros waits_since() const noexcept;
-  const std::string& name() const noexcept { return name_; }
+  std::uint32_t number() const noexcept { return number_; }
+  std::string name() const { return "client " + std::to_string(number_) + " of " + habits_.exported; }
+  const ClientHabits& habits() const noexcept { return habits_; }
+  /// Of its disk.
+  const Oracle& oracle() const noexcept { return oracle_; }
 
   std::uint64_t done() const noexcept { return done_; }
   std::uint64_t bytes() const noexcept { return bytes_; }
@@ -84,6 +90,7 @@ class Client final : public LinkOwner {
     Oracle::WriteId write = 0;
     Micros begun = 0;  // of a read, for the oracle
     Micros asked_at = 0;
+    Micros sent_at = 0;        // over its link
     NbdLink* link = nullptr;   // that carries it; null: it waits for one
     std::uint32_t filled = 0;  // bytes of data that have come
     std::vector<std::uint8_t> data;
@@ -95,6 +102,7 @@ class Client final : public LinkOwner {
   void begin(Op& op);
   void draw(Op& op);
   void send(Op& op, NbdLink& link);
+  AskedRequest asked(const Op& op) const noexcept;
   void finish(Op& op, std::uint32_t error);
   Op* find(NbdLink& link, std::uint64_t cookie);
   NbdLink* free_link();
@@ -105,15 +113,15 @@ class Client final : public LinkOwner {
   void wrong(const std::string& what);
   void mix(std::uint64_t value) noexcept;
 
-  const std::string name_;
+  const std::uint32_t number_;
   const ClientHabits habits_;
   Timeline& timeline_;
   Random random_;
   Dialler& dialler_;
   Oracle& oracle_;
   Complaints& complaints_;
+  ClientObserver& observer_;
   std::vector<std::unique_ptr<NbdLink>> links_;
-  std::uint32_t connecting_ = 0;
   std::vector<Op> ops_;
   std::uint32_t in_flight_ = 0;
   std::uint16_t export_flags_ = 0;

@@ -63,7 +63,12 @@ class NbdLink final : public Peer {
 
   NbdLink(LinkOwner& owner, LinkWishes wishes) : owner_(owner), wishes_(std::move(wishes)) {}
   /// Its end of the connection, right after it was made.
-  void set_wire(Wire& wire) noexcept { wire_ = &wire; }
+  void set_wire(Wire& wire) noexcept {
+    wire_ = &wire;
+    id_ = wire.id();
+  }
+  /// A number that no other connection has.
+  std::uint64_t id() const noexcept { return id_; }
 
   State state() const noexcept { return state_; }
   /// Null once it is lost.
@@ -97,6 +102,7 @@ class NbdLink final : public Peer {
   LinkOwner& owner_;
   const LinkWishes wishes_;
   Wire* wire_ = nullptr;
+  std::uint64_t id_ = 0;
   State state_ = State::greeting;
 
   std::vector<std::uint8_t> header_;  // what has come of the next header, or small body

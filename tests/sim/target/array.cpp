@@ -8,7 +8,7 @@ Array::Array(Timeline& line, Random source, const TargetOptions& setup)
     : timeline(line),
       random(source),
       options(setup),
-      faults(setup.faults, random.fork()),
+      faults(setup.faults, random.fork(), setup.observer),
       checker(setup.complaints),
       executor(*this),
       functions(*this),

@@ -55,6 +55,7 @@ struct TargetCommand {
   bool executed = false;  // only its answer hangs
   bool of_hung_unit = false;
   bool ghost = false;                      // it has outlived its session
+  bool told = false;                       // to whoever watches
   TargetSession* session = nullptr;        // null: it has outlived it
   TargetConnection* connection = nullptr;  // where it came from; null: gone
   LogicalUnit* unit = nullptr;             // null: there is none of that number
@@ -74,6 +75,8 @@ struct TargetCommand {
   std::uint32_t r2t_count = 0;
 
   std::optional<Verdict> early;  // decided before it could run
+  const Medium* lost = nullptr;  // its answer tells that this disk's cache has lost something,
+  Micros lost_at = 0;            // then
   Fault twist = Fault::none;     // what goes wrong when it is executed
   RunningFunction* ended_by = nullptr;
   std::uint32_t timer = 0;  // only a timer of this number counts

@@ -59,12 +59,9 @@ void Executor::enter(TargetCommand& command) {
   if (command.unit != nullptr) {
     command.medium = command.unit->medium();
     command.origin.warned = command.unit->warned(command.origin.session, command.origin.cmd_sn);
-    CommandRecord& record = array_.commands.record(command.origin.record);
-    record.medium = command.medium;
-    if (command.block.kind == scsi::BlockCommand::Kind::unmap && command.data.size() >= 24) {
-      record.lba = be64(command.data.data() + 8);
-      record.blocks = be32(command.data.data() + 16);
-    }
+    command.origin.home = command.unit->home();
+    array_.commands.record(command.origin.record).medium = command.medium;
+    note_unmapped(command);
   }
   if (command.writes) command.wanted = std::min(command.expected, needed(command));
   if (command.unit != nullptr && command.unit->hangs()) {
@@ -76,7 +73,25 @@ void Executor::enter(TargetCommand& command) {
   }
   if (!command.early && !command.of_hung_unit) draw_faults(command);
   command.requested = static_cast<std::uint32_t>(command.data.size());
+  tell_of_writer(command);
   proceed(command);
+}
+
+/// Where an UNMAP does something is in its data: of the first range.
+void Executor::note_unmapped(TargetCommand& command) {
+  if (command.block.kind != scsi::BlockCommand::Kind::unmap || command.data.size() < 24) return;
+  CommandRecord& record = array_.commands.record(command.origin.record);
+  record.lba = be64(command.data.data() + 8);
+  record.blocks = be32(command.data.data() + 16);
+}
+
+/// Once, as soon as it is known where it writes.
+void Executor::tell_of_writer(TargetCommand& command) {
+  TargetObserver* const observer = array_.options.observer;
+  if (observer == nullptr || command.told || !command.block.writes() || command.medium == nullptr) return;
+  if (command.early || array_.commands.record(command.origin.record).blocks == 0) return;
+  command.told = true;
+  observer->on_writer(array_.commands, command);
 }
 
 /// Goes on with a command that has got something: it runs once all is there that it wants.
@@ -114,6 +129,8 @@ void Executor::ask(TargetCommand& command) {
 
 void Executor::run(TargetCommand& command) {
   if (command.origin.fate == Fate::waiting) array_.commands.set_fate(command, Fate::running);
+  note_unmapped(command);
+  tell_of_writer(command);
   if (command.of_hung_unit || command.twist == Fault::hung_command) {
     command.state = TargetCommand::State::hung;
     return;

@@ -42,6 +42,8 @@ class Executor {
   void take_unsolicited(TargetCommand& command, TargetConnection& connection, const pdu::Request& request);
   void take_solicited(TargetCommand& command, TargetConnection& connection, const pdu::Request& request);
   TargetCommand* find_detached(const TargetConnection& connection, const pdu::Request& request) const noexcept;
+  void note_unmapped(TargetCommand& command);
+  void tell_of_writer(TargetCommand& command);
   void proceed(TargetCommand& command);
   void ask(TargetCommand& command);
   void run(TargetCommand& command);
@@ -50,9 +52,11 @@ class Executor {
   Ending execute(TargetCommand& command);
   Reply perform(TargetCommand& command, std::size_t data_length);
   Ending fail(TargetCommand& command);
+  void lose_cache(TargetCommand& command, Random& random);
   void twist(const TargetCommand& command, Ending& ending);
   void answer(TargetCommand& command, const Ending& ending);
   void lose(TargetCommand& command);
+  bool may_outlive(const TargetCommand& command) const noexcept;
   void release(TargetCommand& command);
   /// The same for all that are in question; what is done with one may end it, but no other.
   template <typename Question, typename Action>

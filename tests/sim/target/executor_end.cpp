@@ -72,12 +72,18 @@ void Executor::end_everything() {
   for_each([](const TargetCommand&) { return true; }, [&](TargetCommand& command) { end(command, Fate::lost); });
 }
 
+/// Not one for which only a part of its data was asked: that a target writes nothing before it has all of it is what
+/// initiators go by (ARCHITECTURE.md, "When the session is lost").
+bool Executor::may_outlive(const TargetCommand& command) const noexcept {
+  return command.state == TargetCommand::State::running && !command.executed && command.twist != Fault::short_write &&
+         ghosts_ < kMostGhosts;
+}
+
 /// Nobody is there to be answered. It may be executed all the same, if it has all that it takes.
 void Executor::lose(TargetCommand& command) {
   FaultDesk& faults = array_.faults;
-  const bool may_go_on = command.state == TargetCommand::State::running && !command.executed && ghosts_ < kMostGhosts;
   const bool finished_by_function = command.ended_by != nullptr;
-  if (!may_go_on || finished_by_function || command.ghost || !faults.strikes(Fault::outlives_session)) {
+  if (!may_outlive(command) || finished_by_function || command.ghost || !faults.strikes(Fault::outlives_session)) {
     return end(command, command.origin.fate == Fate::aborted ? Fate::aborted : Fate::lost);
   }
   array_.commands.set_fate(command, Fate::lost);
@@ -97,7 +103,7 @@ void Executor::on_connection_leaving(TargetConnection& connection) {
   for_each([&](const TargetCommand& each) { return each.connection == &connection; },
            [&](TargetCommand& command) {
              command.mute = true;
-             const bool runs = command.state == TargetCommand::State::running;
+             const bool runs = command.state == TargetCommand::State::running && command.twist != Fault::short_write;
              if (!runs || !array_.habits().lingers) return lose(command);
              array_.commands.set_fate(command, Fate::lost);
            });

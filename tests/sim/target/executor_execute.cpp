@@ -66,7 +66,7 @@ bool Executor::draw_refusal(TargetCommand& command) {
   if (faults.strikes(Fault::deferred_error)) {
     // An earlier write was not done well: what was in the cache may be gone with it.
     Random& random = faults.random(Fault::deferred_error);
-    if (random.chance(0.5)) command.medium->lose_power(random, array_.now());
+    if (random.chance(0.5)) lose_cache(command, random);
     return refuse(scsi::kCheckCondition, {.key = 3, .asc = 0x0c, .ascq = 0, .deferred = true});
   }
   return false;
@@ -121,6 +121,12 @@ Ending Executor::execute(TargetCommand& command) {
   return ending;
 }
 
+void Executor::lose_cache(TargetCommand& command, Random& random) {
+  command.medium->lose_power(random, array_.now());
+  command.lost = command.medium;
+  command.lost_at = array_.now();
+}
+
 /// It comes to nothing, or to a part of what it was for.
 Ending Executor::fail(TargetCommand& command) {
   FaultDesk& faults = array_.faults;
@@ -128,7 +134,7 @@ Ending Executor::fail(TargetCommand& command) {
   Ending ending;
   switch (command.twist) {
     case Fault::synchronize_fails:
-      if (random.chance(0.5)) command.medium->lose_power(random, array_.now());
+      if (random.chance(0.5)) lose_cache(command, random);
       ending.verdict = {scsi::kCheckCondition, {3, 0x0c, 0}};
       return ending;
     case Fault::task_aborted:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tests/sim/target/observer.hpp"
+
 namespace nbdgw::sim {
 namespace {
 
@@ -121,11 +123,16 @@ TargetFaults TargetFaults::draw(Random& random) {
   return faults;
 }
 
-FaultDesk::FaultDesk(const TargetFaults& faults, Random random) : faults_(faults) {
+FaultDesk::FaultDesk(const TargetFaults& faults, Random random, TargetObserver* observer)
+    : faults_(faults), observer_(observer) {
   for (std::size_t i = 0; i < kFaults; ++i) {
     streams_[i].random = random.fork();
     streams_[i].rate = faults.rate[i];
   }
+}
+
+void FaultDesk::tell(Fault fault) {
+  observer_->on_fault(fault);
 }
 
 std::map<std::string, std::uint64_t> FaultDesk::seen() const {

@@ -11,6 +11,8 @@
 
 namespace nbdgw::sim {
 
+class TargetObserver;
+
 /// What can go wrong at a target. faults.cpp has their names and how often each is drawn.
 enum class Fault : std::uint8_t {
   // A SCSI command.
@@ -118,13 +120,15 @@ struct TargetFaults {
 /// other.
 class FaultDesk {
  public:
-  FaultDesk(const TargetFaults& faults, Random random);
+  /// `observer`: of each that strikes; null: nobody.
+  FaultDesk(const TargetFaults& faults, Random random, TargetObserver* observer);
 
   /// There is an occasion for it.
   bool strikes(Fault fault) noexcept {
     Stream& stream = streams_[static_cast<std::size_t>(fault)];
     if (stream.rate <= 0 || healed_ || !stream.allowed || !stream.random.chance(stream.rate)) return false;
     ++stream.count;
+    if (observer_ != nullptr) tell(fault);
     return true;
   }
   /// For what is drawn about a fault that has struck.
@@ -148,8 +152,11 @@ class FaultDesk {
     bool allowed = true;
     std::uint64_t count = 0;
   };
+  void tell(Fault fault);
+
   TargetFaults faults_;
   std::array<Stream, kFaults> streams_;
+  TargetObserver* observer_;
   bool healed_ = false;
 };
 

@@ -25,8 +25,9 @@ void LogicalUnit::map(Medium* medium) noexcept {
   ++change_;
 }
 
-void LogicalUnit::power_lost() {
+void LogicalUnit::power_lost(Micros now) {
   ++power_losses_;
+  power_lost_at_ = now;
   raise(scsi::kPowerOn);
 }
 
@@ -109,11 +110,18 @@ std::optional<Verdict> LogicalUnit::refuse(const TargetCommand& command, AccessS
 News LogicalUnit::news_of(const TargetCommand& command, const Verdict& verdict) const noexcept {
   if (verdict.status == scsi::kCheckCondition && tells_of_change(verdict.sense)) {
     const bool power = verdict.sense == scsi::kPowerOn;
-    return {const_cast<LogicalUnit*>(this), change_, power ? power_losses_ : 0};
+    News news{.unit = const_cast<LogicalUnit*>(this), .change = change_};
+    if (!power) return news;
+    news.power_loss = power_losses_;
+    news.lost = home_;
+    news.lost_at = power_lost_at_;
+    return news;
   }
   const bool identity = command.cdb[0] == scsi::kInquiry && (command.cdb[1] & 1) != 0 &&
                         (command.cdb[2] == 0x80 || command.cdb[2] == 0x83);
-  if (identity && verdict.status == scsi::kGood) return {const_cast<LogicalUnit*>(this), change_, 0};
+  if (identity && verdict.status == scsi::kGood) {
+    return {.unit = const_cast<LogicalUnit*>(this), .change = change_};
+  }
   return {};
 }
 

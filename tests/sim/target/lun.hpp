@@ -17,6 +17,8 @@ struct News {
   LogicalUnit* unit = nullptr;
   std::uint32_t change = 0;      // of the disk behind the number
   std::uint32_t power_loss = 0;  // 0: not told
+  const Medium* lost = nullptr;  // whose cache has lost something,
+  Micros lost_at = 0;            // then
 };
 
 /// What a command comes to.
@@ -35,6 +37,8 @@ class LogicalUnit {
   /// Null: not mapped now.
   Medium* medium() const noexcept { return medium_; }
   Medium* home() const noexcept { return home_; }
+  /// Some initiator has read or written its blocks.
+  bool was_used() const noexcept { return used_; }
 
   // ---- what happens to it ----
 
@@ -45,7 +49,7 @@ class LogicalUnit {
   void set_write_protected(bool yes) noexcept { write_protected_ = yes; }
   bool write_protected() const noexcept { return write_protected_; }
   void set_identity_readable(bool yes) noexcept { identity_readable_ = yes; }
-  void power_lost();
+  void power_lost(Micros now);
   /// While it hangs no command ends. A function of this kind or above it (abort, unit reset, target reset, end of the
   /// session) lets it go on; kOnlyTime: none does.
   void hang(std::uint8_t cure) noexcept { cure_ = cure; }
@@ -110,8 +114,10 @@ class LogicalUnit {
   Medium* medium_;
   std::uint32_t change_ = 0;
   std::uint32_t power_losses_ = 0;
+  Micros power_lost_at_ = 0;
   bool write_protected_ = false;
   bool identity_readable_ = true;
+  bool used_ = false;
   std::uint8_t cure_ = kHangsNot;
   std::vector<Nexus> nexuses_;
   std::vector<Initiator> initiators_;

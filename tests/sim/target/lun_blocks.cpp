@@ -59,13 +59,14 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
   if (block.sixteen && !options.sixteen) return check_condition(scsi::kInvalidOperation);
   if (!medium.contains(block.lba, block.blocks)) return check_condition(scsi::kOutOfRange);
   const bool moves = block.kind == BlockKind::read || block.kind == BlockKind::write;
+  used_ = true;
   if (moves && options.most_blocks != 0 && block.blocks > options.most_blocks)
     return check_condition(scsi::kInvalidField);
   const bool fua = (command.cdb[1] & kFuaBit) != 0;
   if (moves && fua && !options.fua) return check_condition(scsi::kInvalidField);
   switch (block.kind) {
     case BlockKind::read:
-      return {.data = medium.view(block.lba, block.blocks)};
+      return {.data = medium.read(block.lba, block.blocks, command.origin)};
     case BlockKind::write: {
       const std::size_t length = std::min<std::size_t>(data_length, block.blocks * options.block_size);
       const std::size_t whole = length - length % options.block_size;

@@ -72,6 +72,11 @@ void Medium::tell(std::uint64_t lba, std::uint64_t blocks, WriteEvent::Kind kind
                        .origin = origin});
 }
 
+Bytes Medium::read(std::uint64_t lba, std::uint64_t blocks, const Origin& origin) const {
+  if (observer_ != nullptr) observer_->on_read(*this, lba, blocks, origin);
+  return view(lba, blocks);
+}
+
 void Medium::write(std::uint64_t lba, Bytes data, bool fua, Micros at, const Origin& origin) {
   const std::uint64_t blocks = data.size() / options_.block_size;
   if (blocks == 0) return;
@@ -133,6 +138,7 @@ void Medium::lose_power(Random& random, Micros at) {
       const std::size_t place = lba * options_.block_size;
       std::memcpy(&current_[place], &durable_[place], options_.block_size);
       ++reverted;
+      if (observer_ != nullptr) observer_->on_block_lost(*this, lba);
     }
   }
   runs_.clear();

@@ -21,6 +21,8 @@ enum class Fate : std::uint8_t {
 };
 const char* to_string(Fate fate) noexcept;
 
+class Medium;
+
 /// Whose command it is.
 struct Origin {
   std::uint32_t record = 0;   // its place in the table of commands
@@ -29,13 +31,12 @@ struct Origin {
   std::uint16_t cid = 0;
   std::uint32_t itt = 0;
   std::uint32_t cmd_sn = 0;
+  const Medium* home = nullptr;  // the disk that its LUN has when nobody meddles; null: not known (yet)
   Fate fate = Fate::waiting;
   /// Its initiator knew, when it sent this, of the last change of the disk behind the LUN: it had received, and
   /// acknowledged, a unit attention, an error or INQUIRY data that tells of it.
   bool warned = true;
 };
-
-class Medium;
 
 /// A write that has taken effect: medium.block(lba) is what is there now.
 struct WriteEvent {
@@ -53,8 +54,12 @@ struct WriteEvent {
 class MediumObserver {
  public:
   virtual void on_write(const WriteEvent&) {}
+  /// Is about to be sent to an initiator.
+  virtual void on_read(const Medium&, std::uint64_t /*lba*/, std::uint64_t /*blocks*/, const Origin&) {}
   /// What the range had in the volatile cache is durable now.
   virtual void on_sync(const Medium&, std::uint64_t /*lba*/, std::uint64_t /*blocks*/, Micros, const Origin&) {}
+  /// The block is what it was when it was last durable; on_power_loss() follows when all are.
+  virtual void on_block_lost(const Medium&, std::uint64_t /*lba*/) {}
   /// So many blocks are what they were when they were last durable.
   virtual void on_power_loss(const Medium&, std::uint64_t /*blocks*/, Micros) {}
 
@@ -104,6 +109,7 @@ class Medium {
   std::uint64_t dirty_blocks() const noexcept { return dirty_count_; }
 
   // The range is within contains().
+  Bytes read(std::uint64_t lba, std::uint64_t blocks, const Origin& origin) const;
   void write(std::uint64_t lba, Bytes data, bool fua, Micros at, const Origin& origin);
   /// The same block again and again.
   void write_same(std::uint64_t lba, std::uint64_t blocks, Bytes block, Micros at, const Origin& origin);

@@ -84,7 +84,8 @@ Medium* Mischief::spare_medium() {
 /// told.
 void Mischief::remap(LogicalUnit& unit) {
   Medium* const other = spare_medium();
-  if (other == nullptr) return;
+  // Before the right one was seen nobody can tell that this is another one.
+  if (other == nullptr || !unit.was_used()) return;
   FaultDesk& faults = array_.faults;
   Random& random = faults.random(Fault::unit_remapped);
   const bool at_once = random.chance(0.4);

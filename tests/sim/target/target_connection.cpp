@@ -168,10 +168,13 @@ void TargetConnection::half_close() {
 }
 
 void TargetConnection::stall(bool yes) {
+  stalled_ = yes;
+  disturbed_at_ = array_.now();
   if (!dead()) line_->stall(yes);
 }
 
 void TargetConnection::read(bool on) {
+  disturbed_at_ = array_.now();
   if (!dead()) line_->read(on);
 }
 

@@ -70,6 +70,10 @@ class TargetConnection {
   void half_close();
   void stall(bool yes);
   void read(bool on);
+  /// It stands still: what the initiator does cannot be seen here.
+  bool disturbed() const noexcept { return stalled_ || controller_.is_frozen(); }
+  /// When that has begun or ended, last; 0: never.
+  Micros disturbed_at() const noexcept { return disturbed_at_; }
   /// A command that came over it is over.
   void command_over();
   void command_came() noexcept { ++commands_; }
@@ -131,6 +135,8 @@ class TargetConnection {
   std::array<std::uint32_t, 256> answered_;
   std::size_t next_answered_ = 0;
   std::uint32_t commands_ = 0;
+  Micros disturbed_at_ = 0;
+  bool stalled_ = false;
   bool dirty_ = false;
   bool leaving_ = false;  // the initiator sends no more
 };

@@ -143,8 +143,12 @@ Bytes TargetConnection::sense_data(const scsi::Sense& sense) {
 
 void TargetConnection::note_news(TargetCommand& command, const Verdict& verdict) {
   if (command.unit == nullptr) return;
-  const News news = command.unit->news_of(command, verdict);
-  if (news.unit != nullptr) session_->told(news, *this, stat_sn_);
+  News news = command.unit->news_of(command, verdict);
+  if (command.lost != nullptr) {
+    news.lost = command.lost;
+    news.lost_at = command.lost_at;
+  }
+  if (news.unit != nullptr || news.lost != nullptr) session_->told(news, *this, stat_sn_);
 }
 
 void TargetConnection::request_data(TargetCommand& command, const OpenR2t& r2t) {

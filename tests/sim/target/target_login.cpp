@@ -65,6 +65,7 @@ bool TargetLogin::check_header(const pdu::Request& request) {
     cid_ = cid;
     cmd_sn_ = request.cmd_sn();
     std::copy_n(request.bhs + 8, identity_.isid.size(), identity_.isid.begin());
+    if (array_.options.observer != nullptr) array_.options.observer->on_login(leading());
   } else {
     if (request.exp_stat_sn() != connection_.next_stat_sn()) wrong("a wrong ExpStatSN");
     if (tsih != tsih_ || cid != cid_ || !std::equal(identity_.isid.begin(), identity_.isid.end(), request.bhs + 8)) {
@@ -185,6 +186,7 @@ void TargetLogin::refuse_with_redirect(bool for_good) {
   const auto& addresses = controller.options().addresses;
   add("TargetAddress",
       addresses[random.below(addresses.size())] + "," + std::to_string(controller.options().group_tag));
+  if (array_.options.observer != nullptr) array_.options.observer->on_redirect();
   respond(for_good ? 0x0102 : 0x0101, false);
   connection_.drop(Cut::close);
 }

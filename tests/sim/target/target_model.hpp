@@ -13,6 +13,7 @@
 #include "tests/sim/target/faults.hpp"
 #include "tests/sim/target/habits.hpp"
 #include "tests/sim/target/medium.hpp"
+#include "tests/sim/target/observer.hpp"
 #include "tests/sim/target/protocol_checker.hpp"
 #include "tests/sim/timeline.hpp"
 
@@ -31,7 +32,7 @@ struct TargetOptions {
   TargetHabits habits;
   TargetFaults faults;
   ProtocolComplaints* complaints = nullptr;
-  MediumObserver* observer = nullptr;
+  TargetObserver* observer = nullptr;
 };
 
 /// A model of an iSCSI array, written from the standards and from what real targets do (RFC 7143, SPC, SBC): several

@@ -207,7 +207,10 @@ void TargetSession::take_acknowledgement(TargetConnection& connection, const pdu
   if (told_.empty() || request.opcode() == pdu::kDataOut) return;
   std::erase_if(told_, [&](const Told& each) {
     if (each.connection != connection.number() || !comes_before(each.stat_sn, request.exp_stat_sn())) return false;
-    each.news.unit->acknowledged(each.news, number_, request.cmd_sn());
+    const News& news = each.news;
+    if (news.unit != nullptr) news.unit->acknowledged(news, number_, request.cmd_sn());
+    TargetObserver* const observer = array_.options.observer;
+    if (news.lost != nullptr && observer != nullptr) observer->on_loss_known(*news.lost, news.lost_at);
     return true;
   });
 }

@@ -9,7 +9,7 @@
 namespace nbdgw::sim {
 
 /// Keeps what the target complains about, and whose writes took effect.
-class Ears final : public ProtocolComplaints, public MediumObserver {
+class Ears final : public ProtocolComplaints, public TargetObserver {
  public:
   void on_violation(const std::string& what) override { complaints.push_back(what); }
   void on_write(const WriteEvent& event) override { writes.push_back(event.origin); }

@@ -1,0 +1,195 @@
+#include "tests/sim/checkers/checkers.hpp"
+
+#include <algorithm>
+#include <type_traits>
+#include <variant>
+
+#include "gateway/shard/event_text.hpp"
+
+namespace nbdgw::sim {
+namespace {
+
+/// How often who has to look by himself does so.
+constexpr Micros kLookEvery = 500 * proto::kMillisecond;
+
+const char* word_for(NbdCommand command) noexcept {
+  switch (command) {
+    case NbdCommand::read:
+      return "READ";
+    case NbdCommand::write:
+      return "WRITE";
+    case NbdCommand::disc:
+      return "DISC";
+    case NbdCommand::flush:
+      return "FLUSH";
+    case NbdCommand::trim:
+      return "TRIM";
+    case NbdCommand::cache:
+      return "CACHE";
+    case NbdCommand::write_zeroes:
+      return "WRITE_ZEROES";
+  }
+  return "?";
+}
+
+/// As the log has it.
+std::string text_of(const shard::EventRecord& record) {
+  return std::visit(
+      [&](const auto& event) {
+        using Event = std::decay_t<decltype(event)>;
+        if constexpr (std::is_same_v<Event, initiator::RecoveryEvent> || std::is_same_v<Event, shard::RungBegun>) {
+          return shard::describe(record.target, event);
+        } else {
+          return shard::describe(record.target, record.exported, event);
+        }
+      },
+      record.event);
+}
+
+}  // namespace
+
+Checkers::Checkers(const Timeline& timeline, Complaints& complaints, Trace& trace)
+    : timeline_(timeline),
+      complaints_(complaints),
+      trace_(trace),
+      disk_checker_(complaints, disks_),
+      debts_(complaints, timeline),
+      service_(complaints, timeline),
+      sums_(complaints) {}
+
+SiteWatch& Checkers::add_site() {
+  return *watches_.emplace_back(std::make_unique<SiteWatch>(timeline_, complaints_, trace_, disk_checker_, debts_));
+}
+
+void Checkers::begin(const std::vector<std::unique_ptr<Site>>& sites, const GatewaySetup& setup) {
+  sites_ = &sites;
+  setup_ = &setup;
+  limits_ = std::make_unique<LimitChecker>(complaints_, setup);
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    watches_[i]->begin(*sites[i], setup.targets[i]);
+    for (const Disk& disk : sites[i]->disks()) {
+      disks_.push_back(&disk);
+      site_of_.push_back(i);
+    }
+  }
+}
+
+void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts) {
+  if (restarts) return;
+  for (std::size_t i = 0; i < sites_->size(); ++i) {
+    const Site& site = *(*sites_)[i];
+    if (!site.healthy()) continue;
+    std::vector<const Client*> neighbours;
+    for (const auto& client : clients) {
+      if (site_of_[client->oracle().disk()] == i) neighbours.push_back(client.get());
+    }
+    for (const Client* client : neighbours) {
+      if (client->habits().spared) service_.watch(*client, site, neighbours, links, setup_->shard.memory);
+    }
+  }
+}
+
+SiteWatch* Checkers::watch_of(const std::string& target) {
+  for (std::size_t i = 0; i < watches_.size(); ++i) {
+    if (setup_->targets[i].settings.label == target) return watches_[i].get();
+  }
+  return nullptr;
+}
+
+void Checkers::look(const Gateway& gateway) {
+  const Micros now = timeline_.now();
+  if (now < look_at_) return;
+  look_at_ = now + kLookEvery;
+  limits_->look(gateway.workers(), now);
+  service_.look();
+  for (std::size_t i = 0; i < watches_.size(); ++i) {
+    watches_[i]->ladder().look((*sites_)[i]->target().commands());
+  }
+}
+
+Micros Checkers::time_to_heal() const {
+  Micros longest = 0;
+  for (std::size_t i = 0; i < watches_.size(); ++i) {
+    const Target& target = (*sites_)[i]->target();
+    longest = std::max(longest, watches_[i]->ladder().time_to_heal(target.controllers() > 1));
+  }
+  return longest;
+}
+
+void Checkers::end(const Network& network) {
+  limits_->on_last_end(network);
+  sums_.check();
+}
+
+void Checkers::look_at_disks() {
+  for (const auto& watch : watches_) watch->look_at_disks();
+}
+
+std::vector<std::pair<std::string, double>> Checkers::figures() const {
+  Micros silence = 0;
+  double share = 0;
+  for (const auto& watch : watches_) {
+    const LadderChecker& ladder = watch->ladder();
+    silence = std::max(silence, ladder.longest_seen());
+    share =
+        std::max(share, static_cast<double>(ladder.longest_seen()) / static_cast<double>(ladder.longest_silence()));
+  }
+  return {{"longest wait for the ladder, s", static_cast<double>(silence) / proto::kSecond},
+          {"the same, of its bound", share},
+          {"longest wait of a good client, of its bound", service_.longest_seen()},
+          {"FLUSHes that have paid a debt", static_cast<double>(debts_.paid())},
+          {"commands that have met another disk unwarned", static_cast<double>(disk_checker_.strays())}};
+}
+
+// ---- clients ----
+
+void Checkers::on_attached(const Client& client, const NbdLink& link) {
+  trace_.note("client {0}: connection {1} is attached", {client.number(), link.id()});
+  debts_.on_attached(client.oracle().disk(), link.id());
+}
+
+void Checkers::on_request(const Client& client, const AskedRequest& request) {
+  trace_.note("client {0}: {6} of cells {1} and {2} more, flags {3}, cookie {4:x}, over connection {5}",
+              {client.number(), request.cell, request.cells, request.flags, request.cookie, request.link},
+              word_for(request.command));
+}
+
+void Checkers::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
+  trace_.note("client {0}: {6} {4:x} is answered, error {1}, over connection {2}",
+              {client.number(), error, request.link, 0, request.cookie}, word_for(request.command));
+  const std::uint32_t disk = client.oracle().disk();
+  debts_.on_reply(request, error);
+  service_.on_reply(client, request, error);
+  sums_.on_reply(client.habits().exported, error);
+  const std::size_t site = site_of_[disk];
+  watches_[site]->ladder().on_reply(disk - (*sites_)[site]->disks().front().number);
+}
+
+void Checkers::on_lost(const Client& client, const NbdLink& link, const std::string& why) {
+  trace_.note("client {0}: connection {1} is no more: {6}", {client.number(), link.id()}, why);
+  debts_.on_lost(link.id());
+  sums_.on_lost(client.habits().exported);
+}
+
+// ---- the gateway ----
+
+void Checkers::on_process_begins() {
+  trace_.note("the gateway begins", {});
+  for (const auto& watch : watches_) watch->logins().on_process_begins();
+}
+
+void Checkers::on_event(const shard::EventRecord& record) {
+  sums_.on_event(record);
+  trace_.note("gateway: {6}", {}, text_of(record));
+  const auto* const rung = std::get_if<initiator::RecoveryEvent>(&record.event);
+  SiteWatch* const watch = watch_of(record.target);
+  if (rung != nullptr && watch != nullptr) watch->ladder().on_rung(*rung);
+}
+
+void Checkers::on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) {
+  trace_.note("the gateway has ended", {});
+  if (at_rest_) limits_->on_end(workers);
+  sums_.on_process_ends(workers);
+}
+
+}  // namespace nbdgw::sim

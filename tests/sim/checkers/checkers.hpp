@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/sim/checkers/limit_checker.hpp"
+#include "tests/sim/checkers/service_checker.hpp"
+#include "tests/sim/checkers/site_watch.hpp"
+#include "tests/sim/checkers/sum_checker.hpp"
+
+namespace nbdgw::sim {
+
+/// All who watch a world. Each rule is in a file of its own; here is only who is told what.
+class Checkers final : public ClientObserver, public GatewayObserver {
+ public:
+  Checkers(const Timeline& timeline, Complaints& complaints, Trace& trace);
+
+  /// The watch of a target that is about to be made.
+  SiteWatch& add_site();
+  /// All targets are there, and nothing has begun. Both must stay.
+  void begin(const std::vector<std::unique_ptr<Site>>& sites, const GatewaySetup& setup);
+  /// The clients are there. Of a gateway that is started again and again nobody is judged by how long it takes.
+  void begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts);
+
+  /// After each step of the world.
+  void look(const Gateway& gateway);
+  /// How long it may take until all is at rest.
+  Micros time_to_heal() const;
+  /// All is at rest now: nothing is in flight, and nobody is started again.
+  void rest() noexcept { at_rest_ = true; }
+  /// The gateway has ended for good.
+  void end(const Network& network);
+  /// Nothing is left at the targets either.
+  void look_at_disks();
+
+  /// What is worth knowing of a good run, by name.
+  std::vector<std::pair<std::string, double>> figures() const;
+
+  void on_attached(const Client& client, const NbdLink& link) override;
+  void on_request(const Client& client, const AskedRequest& request) override;
+  void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) override;
+  void on_lost(const Client& client, const NbdLink& link, const std::string& why) override;
+  void on_process_begins() override;
+  void on_event(const shard::EventRecord& record) override;
+  void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) override;
+
+ private:
+  SiteWatch* watch_of(const std::string& target);
+
+  const Timeline& timeline_;
+  Complaints& complaints_;
+  Trace& trace_;
+  std::vector<const Disk*> disks_;    // by number
+  std::vector<std::size_t> site_of_;  // by number of the disk
+  DiskChecker disk_checker_;
+  DebtChecker debts_;
+  ServiceChecker service_;
+  SumChecker sums_;
+  std::vector<std::unique_ptr<SiteWatch>> watches_;
+  const std::vector<std::unique_ptr<Site>>* sites_ = nullptr;
+  const GatewaySetup* setup_ = nullptr;
+  std::unique_ptr<LimitChecker> limits_;
+  Micros look_at_ = 0;
+  bool at_rest_ = false;
+};
+
+}  // namespace nbdgw::sim

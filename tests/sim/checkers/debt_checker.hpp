@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "tests/sim/client/client_observer.hpp"
+#include "tests/sim/oracle.hpp"
+
+namespace nbdgw::sim {
+
+/// Whoever could rely on what a cache has lost is told of it, once, before it is told again that all is on the disk.
+///
+/// The rule. When a power loss, or a SYNCHRONIZE CACHE or write that has failed in the cache, takes what was
+/// acknowledged and neither flushed nor made with FUA, each connection that was attached to the disk then is owed a
+/// failing FLUSH (ARCHITECTURE.md, "The life of a write"). It may not be told that a FLUSH has succeeded before that.
+///
+/// From when on: a FLUSH that was sent once the gateway knew. It knows when the target has its acknowledgement of the
+/// answer that tells of the loss; an answer that is on its way when a FLUSH is answered is known too late, and no
+/// gateway could do better. A loss whose answer never arrives (its connection ends, and the command succeeds when it
+/// is sent again) is never known.
+///
+/// For what: a FLUSH that has failed speaks for all writes before it, and those are never told twice to the same
+/// connection. So a loss is owed to a connection only if some of what is lost was sent after its last failing FLUSH
+/// was answered.
+///
+/// Not judged: what becomes of the debt of a connection that ends untold. When the gateway lets go of a connection
+/// that its client has left cannot be seen from outside.
+///
+/// That what was flushed, or written with FUA, is there after a loss is the oracle's matter: Oracle::look_at_loss().
+class DebtChecker {
+ public:
+  DebtChecker(Complaints& complaints, const Timeline& timeline) : complaints_(complaints), timeline_(timeline) {}
+
+  void on_attached(std::uint32_t disk, std::uint64_t link) { links_[link] = {.disk = disk}; }
+  void on_lost(std::uint64_t link) { links_.erase(link); }
+  void on_reply(const AskedRequest& request, std::uint32_t error);
+  /// Acknowledged writes are lost, the last of which was begun then.
+  void on_loss(std::uint32_t disk, Micros begun);
+  /// The gateway knows of what was lost then.
+  void on_loss_known(std::uint32_t disk, Micros lost_at);
+
+  /// FLUSHes that were owed and have failed.
+  std::uint64_t paid() const noexcept { return paid_; }
+
+ private:
+  struct Debt {
+    Micros lost_at;
+    Micros known_at = proto::kNever;
+  };
+  struct Link {
+    std::uint32_t disk = 0;
+    Micros told_at = -1;  // its last FLUSH that has failed was answered; -1: none was
+    std::vector<Debt> debts{};
+  };
+
+  Complaints& complaints_;
+  const Timeline& timeline_;
+  std::map<std::uint64_t, Link> links_;  // that are attached
+  std::uint64_t paid_ = 0;
+};
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <vector>
+
+#include "tests/sim/oracle.hpp"
+#include "tests/sim/site.hpp"
+
+namespace nbdgw::sim {
+
+/// No byte goes to a disk of another identity than the one that the export was attached to first, and none comes from
+/// there, once the gateway has been told that another one may be there.
+///
+/// The first disk of an export is its LUN's home: the model leads to another one only after the home was used. Told
+/// is whoever has acknowledged an answer that tells of the last change: a unit attention, "no such unit", or the
+/// identity itself; and whoever has logged in since, for a login may lead anywhere (Origin::warned).
+///
+/// What was under way at the change may meet the other disk, and nobody can keep it from that (ARCHITECTURE.md, "The
+/// right disk": "What cannot"). If such a command was answered before the sign came, even its end was believed. So
+/// the oracle forgets the cells that it was about: they may hold anything from then on.
+class DiskChecker {
+ public:
+  DiskChecker(Complaints& complaints, const std::vector<const Disk*>& disks)
+      : complaints_(complaints), disks_(disks) {}
+
+  void on_write(const CommandTable& table, const WriteEvent& event);
+  void on_read(const CommandTable& table, const Medium& medium, const Origin& origin);
+  void on_sync(const Medium& medium, const Origin& origin);
+  /// Commands that have met another disk, by no fault of the gateway.
+  std::uint64_t strays() const noexcept { return strays_; }
+
+ private:
+  const Disk* disk_of(const Medium* home) const noexcept;
+  bool is_home(const Medium& medium) const noexcept { return disk_of(&medium) != nullptr; }
+  void met(const CommandTable& table, const Origin& origin, const char* what);
+
+  Complaints& complaints_;
+  const std::vector<const Disk*>& disks_;
+  std::uint64_t strays_ = 0;
+};
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,129 @@
+#include "tests/sim/checkers/ladder_checker.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/bridge/path_choice.hpp"
+#include "gateway/initiator/held_commands.hpp"
+#include "gateway/initiator/ladder_memory.hpp"
+#include "gateway/shard/portal_socket.hpp"
+#include "tests/sim/checkers/login_checker.hpp"
+#include "tests/sim/target/target_connection.hpp"
+#include "tests/sim/target/target_session.hpp"
+#include "tests/sim/trouble.hpp"
+
+namespace nbdgw::sim {
+
+using initiator::LadderMemory;
+using initiator::RecoveryEvent;
+using initiator::Rung;
+using initiator::RungOutcome;
+
+namespace {
+
+constexpr Micros kPaceWindow = 10 * proto::kSecond;
+/// As session_life.cpp has it: the longest pause between logins.
+constexpr Micros kLongestBackoff = 5 * proto::kSecond;
+
+std::string milliseconds(Micros time) {
+  return std::to_string(time / proto::kMillisecond) + " ms";
+}
+
+}  // namespace
+
+LadderChecker::LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
+                             std::vector<bridge::ExportConfig> exports)
+    : complaints_(complaints), timeline_(timeline), settings_(std::move(settings)), exports_(std::move(exports)) {}
+
+/// How long a command may be silent before it is a matter for the ladder.
+Micros LadderChecker::filter() const noexcept {
+  return std::max(settings_.command_timeout, settings_.slow_command_timeout) + settings_.nop_timeout;
+}
+
+/// All rungs, each with the round ahead of it, its answer, and the look at what it has come to.
+Micros LadderChecker::one_climb() const noexcept {
+  const initiator::SessionSettings& s = settings_;
+  return s.abort_timeout + s.lu_reset_timeout + s.target_reset_timeout + 3 * (s.nop_timeout + s.abort_timeout);
+}
+
+/// The filter begins anew as long as older commands move, each of which has its own time: a few of them. One rung at
+/// a time is climbed in a session, so all that other LUNs need may come first.
+Micros LadderChecker::longest_silence() const noexcept {
+  const Micros one_abort = settings_.abort_timeout + settings_.nop_timeout + settings_.abort_timeout;
+  const auto luns = static_cast<Micros>(exports_.size());
+  return 4 * filter() + luns * (one_climb() + LadderMemory::kMaxTimes * one_abort) + LadderMemory::kLongestPause +
+         kPaceWindow;
+}
+
+Micros LadderChecker::time_to_heal(bool portals) const noexcept {
+  const auto luns = static_cast<Micros>(exports_.size());
+  const Micros pauses = shard::kGoodbyeAnswered + Trouble::kLongestStall + initiator::HeldCommands::kErrandPause +
+                        LadderMemory::kLongestPause + kLongestBackoff;
+  const Micros logins = 2 * settings_.login_timeout + settings_.logout_timeout;
+  const Micros other_portal = portals ? bridge::PathChoice::kLongestPause : 0;
+  return 2 * (pauses + logins + 2 * filter() + luns * one_climb()) + other_portal;
+}
+
+void LadderChecker::on_rung(const RecoveryEvent& rung) {
+  check_row(rung);
+  check_pace(rung);
+}
+
+void LadderChecker::on_reply(std::size_t export_index) {
+  rows_.erase(exports_[export_index].lun);
+  rows_.erase(RecoveryEvent::kNoLun);  // of rungs that are about all LUNs
+}
+
+void LadderChecker::check_row(const RecoveryEvent& rung) {
+  if (rung.scope == initiator::RungScope::session) return rows_.clear();
+  if (rung.rung == Rung::timeout || rung.outcome != RungOutcome::success) return;
+  Row& row = rows_[rung.lun];
+  row.times = row.rung == rung.rung ? row.times + 1 : 1;
+  row.rung = rung.rung;
+  const auto exported = std::ranges::find(exports_, rung.lun, &bridge::ExportConfig::lun);
+  std::uint32_t most = LadderMemory::kMaxTimes + 1;
+  if (rung.rung == Rung::abort_task && exported != exports_.end())
+    most += exported->queue_depth * (exported->retries + 1U);
+  if (row.times <= most) return;
+  complaints_.complain("ladder", std::string(initiator::to_string(rung.rung)) + " has succeeded " +
+                                     std::to_string(row.times) + " times in a row for LUN " +
+                                     std::to_string(rung.lun >> 48) +
+                                     ", and no request has ended meanwhile; the last one: " + rung.cause);
+}
+
+void LadderChecker::check_pace(const RecoveryEvent& rung) {
+  if (rung.rung == Rung::timeout || rung.rung == Rung::relogin) return;
+  std::deque<Micros>& times = recent_[rung.rung];
+  const Micros now = timeline_.now();
+  while (!times.empty() && times.front() < now - kPaceWindow) times.pop_front();
+  times.push_back(now);
+  const Micros pace = std::min({settings_.command_timeout, proto::kSecond, settings_.lu_reset_timeout});
+  const auto rounds = static_cast<std::size_t>(kPaceWindow / pace) + 2;
+  // A new session resets what the one before has left; and its commands are the first that can become old.
+  const std::size_t logins = 2 * LoginChecker::most_sessions();
+  const std::size_t each = rung.rung == Rung::abort_task ? settings_.queue_depth + 1U : exports_.size() + 1;
+  if (times.size() <= each * (rounds + logins)) return;
+  complaints_.complain("ladder", std::to_string(times.size()) + " times " + initiator::to_string(rung.rung) +
+                                     " in 10 s; the last one: " + rung.cause);
+}
+
+void LadderChecker::look(const CommandTable& table) {
+  const Micros now = timeline_.now();
+  for (const TargetCommand* command = table.first(); command != nullptr; command = command->behind) {
+    const TargetConnection* const connection = command->connection;
+    if (command->session == nullptr || command->session->ended() || connection == nullptr) continue;
+    if (connection->dead() || connection->leaving() || connection->disturbed()) continue;
+    const CommandRecord& record = table.records()[command->origin.record];
+    const Micros silent = now - std::max(record.at, connection->disturbed_at());
+    longest_seen_ = std::max(longest_seen_, silent);
+    if (silent <= longest_silence()) continue;
+    return complaints_.complain("ladder", "session " + std::to_string(record.session) + ", CmdSN " +
+                                              std::to_string(record.cmd_sn) + " (operation " +
+                                              std::to_string(record.operation) + ", " + to_string(record.fate) +
+                                              ") has no answer for " + milliseconds(silent) +
+                                              ", and nobody has done anything about it; it should " +
+                                              "have been over after " + milliseconds(longest_silence()));
+  }
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gateway/bridge/export_config.hpp"
+#include "gateway/initiator/recovery_event.hpp"
+#include "gateway/initiator/settings.hpp"
+#include "tests/sim/oracle.hpp"
+#include "tests/sim/target/commands.hpp"
+
+namespace nbdgw::sim {
+
+/// Of one target: the ladder ends. Three rules.
+///
+/// No command is left alone. A command that its target does not answer, over a connection on which bytes flow, is
+/// ended by a function or with its session within longest_silence(): the deadline filter, the climbs of others before
+/// it, and all rungs once, each for as long as the settings allow. Whatever the functions come to: a rung that is not
+/// answered, refused, or cures nothing leads to the next one, and the last one needs nobody's answer.
+///
+/// No rung is climbed for ever. While no request of the LUN's clients ends, well or with an error, the same rung does
+/// not succeed more often in a row than LadderMemory lets it: kMaxTimes, and one abort more for each of the tries of
+/// each command of a LUN that is left alone.
+///
+/// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
+/// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
+/// could have become old in that time.
+class LadderChecker {
+ public:
+  LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
+                std::vector<bridge::ExportConfig> exports);
+
+  void on_rung(const initiator::RecoveryEvent& rung);
+  /// A request of a client of this export was answered.
+  void on_reply(std::size_t export_index);
+  /// Now and then.
+  void look(const CommandTable& table);
+
+  Micros longest_silence() const noexcept;
+  /// After everything has healed, all that waits ends within this time. `portals`: some are in standby.
+  Micros time_to_heal(bool portals) const noexcept;
+  /// The longest time that a command has waited for the ladder.
+  Micros longest_seen() const noexcept { return longest_seen_; }
+
+ private:
+  struct Row {
+    initiator::Rung rung{};
+    std::uint32_t times = 0;
+  };
+  Micros filter() const noexcept;
+  Micros one_climb() const noexcept;
+  void check_row(const initiator::RecoveryEvent& rung);
+  void check_pace(const initiator::RecoveryEvent& rung);
+
+  Complaints& complaints_;
+  const Timeline& timeline_;
+  const initiator::SessionSettings settings_;
+  const std::vector<bridge::ExportConfig> exports_;
+  std::map<std::uint64_t, Row> rows_;  // by LUN
+  std::map<initiator::Rung, std::deque<Micros>> recent_;
+  Micros longest_seen_ = 0;
+};
+
+}  // namespace nbdgw::sim

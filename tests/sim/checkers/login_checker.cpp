@@ -1,0 +1,77 @@
+#include "tests/sim/checkers/login_checker.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace nbdgw::sim {
+namespace {
+
+constexpr Micros kLoginWindow = 10 * proto::kSecond;
+
+// As session_life.cpp and held_commands.hpp have them.
+constexpr Micros kFirstLoginPause = 100 * proto::kMillisecond;
+constexpr Micros kLongestLoginPause = 5 * proto::kSecond;
+constexpr Micros kSessionLived = 500 * proto::kMillisecond;
+constexpr Micros kJoinPause = 2 * proto::kSecond;
+constexpr Micros kLeastErrandPause = proto::kSecond;
+
+/// From a session that was lost to the login that is the `number`th after that, at the earliest.
+constexpr Micros least_pause(int number) {
+  Micros total = 0;
+  Micros pause = kFirstLoginPause;
+  for (int i = 1; i < number; ++i) {
+    total += pause - pause / 4;
+    pause = std::min(2 * pause, kLongestLoginPause);
+  }
+  return total;
+}
+
+/// A target that wants many logins lets each `number`th one live just long enough for the pauses to begin anew. One
+/// of these rounds may be cut at either end of the window.
+constexpr std::size_t most_of_a_session() {
+  std::size_t most = 0;
+  for (int number = 1; number <= 8; ++number) {
+    const auto rounds = static_cast<std::size_t>(kLoginWindow / (kSessionLived + least_pause(number)));
+    most = std::max(most, (rounds + 2) * static_cast<std::size_t>(number));
+  }
+  return most;
+}
+
+/// A process that has never had a session.
+constexpr std::size_t most_at_first() {
+  int number = 1;
+  while (least_pause(number) < kLoginWindow) ++number;
+  return static_cast<std::size_t>(number);
+}
+
+}  // namespace
+
+std::size_t LoginChecker::most_sessions() {
+  return most_of_a_session();
+}
+
+void LoginChecker::note(Times& times) const {
+  const Micros now = timeline_.now();
+  while (!times.empty() && times.front() < now - kLoginWindow) times.pop_front();
+  times.push_back(now);
+}
+
+void LoginChecker::on_login(bool leading) {
+  note(leading ? leading_ : joining_);
+  const auto recent = [now = timeline_.now()](const Times& times) {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(times, [now](Micros each) { return each >= now - 2 * kLoginWindow; }));
+  };
+  const std::size_t errands = controllers_ > 1 ? kLoginWindow / kLeastErrandPause + 1 : 0;
+  const std::size_t sessions =
+      most_of_a_session() + recent(redirects_) + recent(processes_) * most_at_first() + errands;
+  const std::size_t joins = (leading_.size() + 1 + kLoginWindow / kJoinPause + recent(processes_)) * (connections_ - 1);
+  const Times& times = leading ? leading_ : joining_;
+  const std::size_t most = leading ? sessions : joins;
+  if (times.size() <= most) return;
+  complaints_.complain("logins", std::to_string(times.size()) + " logins in 10 s" +
+                                     (leading ? "" : " of further connections") + ", and there should be " +
+                                     std::to_string(most) + " at most");
+}
+
+}  // namespace nbdgw::sim

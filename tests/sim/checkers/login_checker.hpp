@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+#include "tests/sim/oracle.hpp"
+
+namespace nbdgw::sim {
+
+/// Of one target: it is not stormed with logins, whatever it does to them and to the sessions.
+///
+/// The bounds hold in any ten seconds. They follow from the pauses of gateway/initiator/session_life.cpp: the first
+/// login after a loss comes at once, the next after 100 ms, then twice as long each time, up to 5 s, a quarter of it
+/// taken off at random; and the pauses begin anew only when a session has lived for half a second. What a redirect
+/// costs the target it has asked for itself, so as many more logins are allowed as it has sent elsewhere. A new
+/// process of the gateway does not know of the pauses of the one before. Logins on the side, for commands that are
+/// held for another portal group, come a second after each other at the earliest. A further connection that could not
+/// join is tried again after 2 s, and each new session brings a first attempt.
+class LoginChecker {
+ public:
+  /// `connections`: of a session, as configured. `controllers`: of the target.
+  LoginChecker(Complaints& complaints, const Timeline& timeline, std::uint32_t connections, std::size_t controllers)
+      : complaints_(complaints), timeline_(timeline), connections_(connections), controllers_(controllers) {}
+
+  void on_login(bool leading);
+  void on_redirect() { note(redirects_); }
+  void on_process_begins() { note(processes_); }
+
+  /// Logins that begin a session, in any ten seconds, if none is redirected.
+  static std::size_t most_sessions();
+
+ private:
+  using Times = std::deque<Micros>;
+  void note(Times& times) const;
+
+  Complaints& complaints_;
+  const Timeline& timeline_;
+  const std::uint32_t connections_;
+  const std::size_t controllers_;
+  // In the last ten seconds.
+  Times leading_, joining_, redirects_, processes_;
+};
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,111 @@
+#include "tests/sim/checkers/site_watch.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace nbdgw::sim {
+
+SiteWatch::SiteWatch(const Timeline& timeline, Complaints& complaints, Trace& trace, DiskChecker& disk_checker,
+                     DebtChecker& debts)
+    : complaints_(complaints),
+      trace_(trace),
+      disk_checker_(disk_checker),
+      debts_(debts),
+      timeline_(timeline),
+      ghosts_(complaints) {}
+
+void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
+  site_ = &site;
+  ladder_ = std::make_unique<LadderChecker>(complaints_, timeline_, setup.settings, setup.exports);
+  logins_ =
+      std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections, site.target().controllers());
+}
+
+const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {
+  const auto found = std::ranges::find(site_->disks(), &medium, &Disk::home);
+  return found == site_->disks().end() ? nullptr : &*found;
+}
+
+void SiteWatch::on_writer(const CommandTable& table, const TargetCommand& command) {
+  const CommandRecord& record = table.records()[command.origin.record];
+  trace_.note("target: session {0}, CmdSN {1}: operation {2}, blocks {3} and {4} more",
+              {record.session, record.cmd_sn, record.operation, record.lba, record.blocks});
+  ghosts_.on_writer(table, command);
+}
+
+void SiteWatch::on_write(const WriteEvent& event) {
+  const Origin& origin = event.origin;
+  trace_.note("target: session {0}, CmdSN {1} has written blocks {2} and {3} more ({6})",
+              {origin.session, origin.cmd_sn, event.lba, event.blocks}, to_string(origin.fate));
+  const CommandTable& table = site_->target().commands();
+  ghosts_.on_write(event);
+  disk_checker_.on_write(table, event);
+}
+
+void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, const Origin& origin) {
+  disk_checker_.on_read(site_->target().commands(), medium, origin);
+}
+
+void SiteWatch::on_sync(const Medium& medium, std::uint64_t, std::uint64_t, Micros, const Origin& origin) {
+  trace_.note("target: session {0}, CmdSN {1}: SYNCHRONIZE CACHE", {origin.session, origin.cmd_sn});
+  disk_checker_.on_sync(medium, origin);
+}
+
+void SiteWatch::on_login(bool leading) {
+  trace_.note("target: a login, {6}", {}, leading ? "of a new session" : "of a further connection");
+  logins_->on_login(leading);
+}
+
+void SiteWatch::on_redirect() {
+  logins_->on_redirect();
+}
+
+void SiteWatch::on_fault(Fault fault) {
+  trace_.note("fault: {6}", {}, to_string(fault));
+}
+
+void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {
+  const Disk* const disk = disk_of(medium);
+  if (disk == nullptr) return;
+  const std::uint64_t cells = medium.block_size() / Oracle::kCell;
+  for (std::uint64_t i = 0; i < cells; ++i) {
+    const std::uint64_t cell = lba * cells + i;
+    if (cell >= disk->oracle->cells()) return;
+    const Oracle::Loss loss = disk->oracle->look_at_loss(cell, medium.block(lba) + i * Oracle::kCell);
+    if (!loss.wrong.empty()) complaints_.complain("durability", disk->exported + ": " + loss.wrong);
+    lost_ = std::max(lost_, loss.begun);
+  }
+}
+
+void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros) {
+  const Micros lost = std::exchange(lost_, Oracle::Loss::kNothing);
+  const Disk* const disk = disk_of(medium);
+  if (disk == nullptr) return;
+  trace_.note("target: disk {0} has lost {1} blocks of its cache", {disk->number, blocks});
+  if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost);
+  disk->oracle->lose_power();
+}
+
+void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
+  const Disk* const disk = disk_of(medium);
+  if (disk == nullptr) return;
+  trace_.note("target: the gateway knows of the loss of disk {0} at {1} us",
+              {disk->number, static_cast<std::uint64_t>(lost_at)});
+  debts_.on_loss_known(disk->number, lost_at);
+}
+
+void SiteWatch::on_violation(const std::string& what) {
+  complaints_.complain("protocol", what);
+}
+
+void SiteWatch::look_at_disks() {
+  for (const Disk& disk : site_->disks()) {
+    const std::uint8_t* data = disk.home->block(0);
+    for (std::uint64_t cell = 0; cell < disk.oracle->cells(); ++cell, data += Oracle::kCell) {
+      const std::string wrong = disk.oracle->look(cell, data);
+      if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", at the end: " + wrong);
+    }
+  }
+}
+
+}  // namespace nbdgw::sim

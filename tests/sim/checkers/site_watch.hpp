@@ -1,0 +1,59 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "tests/sim/checkers/debt_checker.hpp"
+#include "tests/sim/checkers/disk_checker.hpp"
+#include "tests/sim/checkers/ghost_checker.hpp"
+#include "tests/sim/checkers/ladder_checker.hpp"
+#include "tests/sim/checkers/login_checker.hpp"
+#include "tests/sim/gateway.hpp"
+#include "tests/sim/site.hpp"
+#include "tests/sim/trace.hpp"
+
+namespace nbdgw::sim {
+
+/// All that watches one target: hands on what happens there to the checkers that have to do with it.
+class SiteWatch final : public TargetObserver, public ProtocolComplaints {
+ public:
+  SiteWatch(const Timeline& timeline, Complaints& complaints, Trace& trace, DiskChecker& disk_checker,
+            DebtChecker& debts);
+
+  /// Before anything happens there.
+  void begin(const Site& site, const GatewaySetup::Target& setup);
+  LadderChecker& ladder() noexcept { return *ladder_; }
+  LoginChecker& logins() noexcept { return *logins_; }
+
+  void on_writer(const CommandTable& table, const TargetCommand& command) override;
+  void on_login(bool leading) override;
+  void on_redirect() override;
+  void on_loss_known(const Medium& medium, Micros lost_at) override;
+  void on_fault(Fault fault) override;
+  void on_write(const WriteEvent& event) override;
+  void on_read(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, const Origin& origin) override;
+  void on_sync(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, Micros at,
+               const Origin& origin) override;
+  void on_block_lost(const Medium& medium, std::uint64_t lba) override;
+  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at) override;
+  void on_violation(const std::string& what) override;
+
+  /// Everything is over: what the disks hold now they may hold. Ghosts of the last minutes are seen here.
+  void look_at_disks();
+
+ private:
+  const Disk* disk_of(const Medium& medium) const noexcept;
+
+  Complaints& complaints_;
+  Trace& trace_;
+  DiskChecker& disk_checker_;
+  DebtChecker& debts_;
+  const Timeline& timeline_;
+  GhostChecker ghosts_;
+  const Site* site_ = nullptr;
+  std::unique_ptr<LadderChecker> ladder_;
+  std::unique_ptr<LoginChecker> logins_;
+  Micros lost_ = Oracle::Loss::kNothing;  // of the disk that is losing its cache just now: see Oracle::Loss::begun
+};
+
+}  // namespace nbdgw::sim

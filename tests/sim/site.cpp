@@ -1,0 +1,57 @@
+#include "tests/sim/site.hpp"
+
+namespace nbdgw::sim {
+namespace {
+
+MediumOptions draw_medium(Random& random, std::uint32_t number, std::int64_t least, std::int64_t most) {
+  const std::int64_t bytes = random.spread(least << 20, most << 20) >> 20 << 20;
+  return MediumOptions::draw(random, number, static_cast<std::uint64_t>(bytes));
+}
+
+}  // namespace
+
+Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& network)
+    : iqn_("iqn.2026-11.io.nbdgw:array" + std::to_string(setup.number)), healthy_(!setup.faults) {
+  TargetOptions options;
+  options.names = {iqn_};
+  options.controllers.clear();
+  const std::int64_t controllers = random.chance(0.6) ? 1 : random.between(2, 3);
+  for (std::int64_t i = 1; i <= controllers; ++i) {
+    const std::string address = "10." + std::to_string(setup.number + 1) + ".0." + std::to_string(i) + ":3260";
+    options.controllers.push_back({.addresses = {address}, .group_tag = static_cast<std::uint16_t>(i)});
+  }
+  const auto disks = static_cast<std::uint32_t>(random.between(1, 3));
+  for (std::uint32_t i = 0; i < disks; ++i) {
+    options.media.push_back(draw_medium(random, setup.first_disk + i, 4, 32));
+    options.luns.push_back({.number = i, .medium = i});
+  }
+  const std::int64_t spares = random.chance(0.5) ? random.between(1, 2) : 0;
+  for (std::int64_t i = 0; i < spares; ++i) {
+    const MediumOptions spare = draw_medium(random, 100 + 10 * setup.number + static_cast<std::uint32_t>(i), 1, 8);
+    if (setup.spares) options.media.push_back(spare);
+  }
+  options.habits = habits_ = TargetHabits::draw(random);
+  options.faults = TargetFaults::draw(random);
+  if (!setup.faults) options.faults.rate = {};
+  options.complaints = setup.complaints;
+  options.observer = setup.observer;
+  target_ = std::make_unique<Target>(timeline, random.fork(), options);
+  for (std::uint32_t i = 0; i < disks; ++i) {
+    const MediumOptions& medium = options.media[i];
+    const std::uint32_t number = setup.first_disk + i;
+    disks_.push_back(
+        {.number = number,
+         .exported = "vol" + std::to_string(number),
+         .home = &target_->medium(i),
+         .oracle = std::make_unique<Oracle>(timeline, number, medium.blocks * medium.block_size / Oracle::kCell)});
+  }
+  for (std::size_t i = 0; i < target_->controllers(); ++i) {
+    controllers_.push_back(std::make_unique<WireController>(target_->controller(i)));
+    for (const std::string& address : target_->controller(i).options().addresses) {
+      network.listen(address, controllers_.back().get());
+      portals_.push_back(address);
+    }
+  }
+}
+
+}  // namespace nbdgw::sim

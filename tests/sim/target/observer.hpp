@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tests/sim/target/faults.hpp"
+#include "tests/sim/target/medium.hpp"
+
+namespace nbdgw::sim {
+
+class CommandTable;
+struct TargetCommand;
+
+/// Is told what happens at a target. It changes nothing of it.
+class TargetObserver : public MediumObserver {
+ public:
+  /// A command that writes blocks has its turn, and it is known which blocks. `command` is in the table.
+  virtual void on_writer(const CommandTable&, const TargetCommand&) {}
+  /// A login has begun: of a new session (`leading`), or of a further connection.
+  virtual void on_login(bool /*leading*/) {}
+  /// The login was sent elsewhere, and comes again at once.
+  virtual void on_redirect() {}
+  /// The initiator knows of what happened to the disk's cache then (on_power_loss()): it has acknowledged the answer
+  /// that tells it.
+  virtual void on_loss_known(const Medium&, Micros /*lost_at*/) {}
+  virtual void on_fault(Fault) {}
+
+ protected:
+  ~TargetObserver() = default;
+};
+
+}  // namespace nbdgw::sim
