@@ -67,6 +67,8 @@ class NbdLink final : public Peer {
     wire_ = &wire;
     id_ = wire.id();
   }
+  /// It has stood still: the gateway may have cut it off, in the middle of a message, too.
+  void stood_still() noexcept { stood_still_ = true; }
   /// A number that no other connection has.
   std::uint64_t id() const noexcept { return id_; }
 
@@ -103,6 +105,7 @@ class NbdLink final : public Peer {
   const LinkWishes wishes_;
   Wire* wire_ = nullptr;
   std::uint64_t id_ = 0;
+  bool stood_still_ = false;
   State state_ = State::greeting;
 
   std::vector<std::uint8_t> header_;  // what has come of the next header, or small body
