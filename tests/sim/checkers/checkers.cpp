@@ -162,7 +162,7 @@ void Checkers::on_reply(const Client& client, const AskedRequest& request, std::
   service_.on_reply(client, request, error);
   sums_.on_reply(client.habits().exported, error);
   const std::size_t site = site_of_[disk];
-  watches_[site]->ladder().on_reply(disk - (*sites_)[site]->disks().front().number);
+  watches_[site]->ladder().on_progress(disk - (*sites_)[site]->disks().front().number);
 }
 
 void Checkers::on_lost(const Client& client, const NbdLink& link, const std::string& why) {

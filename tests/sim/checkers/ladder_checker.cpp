@@ -69,7 +69,8 @@ void LadderChecker::on_rung(const RecoveryEvent& rung) {
   check_pace(rung);
 }
 
-void LadderChecker::on_reply(std::size_t export_index) {
+void LadderChecker::on_progress(std::size_t export_index) {
+  if (rows_.empty()) return;
   rows_.erase(exports_[export_index].lun);
   rows_.erase(RecoveryEvent::kNoLun);  // of rungs that are about all LUNs
 }
@@ -88,7 +89,7 @@ void LadderChecker::check_row(const RecoveryEvent& rung) {
   complaints_.complain("ladder", std::string(initiator::to_string(rung.rung)) + " has succeeded " +
                                      std::to_string(row.times) + " times in a row for LUN " +
                                      std::to_string(rung.lun >> 48) +
-                                     ", and no request has ended meanwhile; the last one: " + rung.cause);
+                                     ", and nothing of it has moved meanwhile; the last one: " + rung.cause);
 }
 
 void LadderChecker::check_pace(const RecoveryEvent& rung) {

@@ -21,9 +21,9 @@ namespace nbdgw::sim {
 /// it, and all rungs once, each for as long as the settings allow. Whatever the functions come to: a rung that is not
 /// answered, refused, or cures nothing leads to the next one, and the last one needs nobody's answer.
 ///
-/// No rung is climbed for ever. While no request of the LUN's clients ends, well or with an error, the same rung does
-/// not succeed more often in a row than LadderMemory lets it: kMaxTimes, and one abort more for each of the tries of
-/// each command of a LUN that is left alone.
+/// No rung is climbed for ever. While nothing of the LUN moves (no READ or WRITE is executed, no request of a client
+/// ends, be it with an error), the same rung does not succeed more often in a row than LadderMemory lets it: kMaxTimes,
+/// and one abort more for each of the tries of each command of a LUN that is left alone.
 ///
 /// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
 /// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
@@ -34,8 +34,8 @@ class LadderChecker {
                 std::vector<bridge::ExportConfig> exports);
 
   void on_rung(const initiator::RecoveryEvent& rung);
-  /// A request of a client of this export was answered.
-  void on_reply(std::size_t export_index);
+  /// A request of a client of this export was answered, or a READ or WRITE of it was executed.
+  void on_progress(std::size_t export_index);
   /// Now and then.
   void look(const CommandTable& table);
 

@@ -39,11 +39,18 @@ void SiteWatch::on_write(const WriteEvent& event) {
               {origin.session, origin.cmd_sn, event.lba, event.blocks}, to_string(origin.fate));
   const CommandTable& table = site_->target().commands();
   ghosts_.on_write(event);
+  on_progress(origin);
   disk_checker_.on_write(table, event);
 }
 
 void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, const Origin& origin) {
   disk_checker_.on_read(site_->target().commands(), medium, origin);
+  on_progress(origin);
+}
+
+void SiteWatch::on_progress(const Origin& origin) {
+  const Disk* const disk = origin.home != nullptr ? disk_of(*origin.home) : nullptr;
+  if (disk != nullptr) ladder_->on_progress(disk->number - site_->disks().front().number);
 }
 
 void SiteWatch::on_sync(const Medium& medium, std::uint64_t, std::uint64_t, Micros, const Origin& origin) {

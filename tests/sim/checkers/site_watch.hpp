@@ -43,6 +43,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
 
  private:
   const Disk* disk_of(const Medium& medium) const noexcept;
+  void on_progress(const Origin& origin);
 
   Complaints& complaints_;
   Trace& trace_;
