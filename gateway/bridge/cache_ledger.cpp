@@ -1,5 +1,7 @@
 #include "gateway/bridge/cache_ledger.hpp"
 
+#include "proto/mutant.hpp"
+
 namespace nbdgw::bridge {
 
 using nbd::LossStanding;
@@ -64,6 +66,7 @@ void CacheLedger::attach(CacheObserver& observer, LossStanding standing) noexcep
 
 void CacheLedger::detach(CacheObserver& observer) noexcept {
   observers_.erase(observers_.iterator_to(observer));
+  if (NBDGW_MUTANT(debts_die_with_connections)) return;
   if (observer.owed() || observer.unheard_) numbers_.leave_debt(std::max<std::uint64_t>(observer.doubtful(), 1));
   for (; observer.passed_ > 0; --observer.passed_) numbers_.leave_debt(1);
 }
@@ -92,6 +95,7 @@ void CacheLedger::begin_telling(CacheObserver& observer, LossTold why, std::uint
 
 void CacheLedger::end_telling() noexcept {
   for (CacheObserver& observer : observers_) {
+    if (NBDGW_MUTANT(first_flush_pays_for_all)) observer.from_ = observer.to_;
     if (!observer.telling()) continue;
     observer.told_from_ = 0;
     observer.told_to_ = std::max(observer.told_to_, observer.telling_);

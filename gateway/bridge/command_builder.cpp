@@ -5,6 +5,7 @@
 
 #include "proto/assert.hpp"
 #include "proto/bytes/iovecs.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/cdb.hpp"
 #include "proto/scsi/unmap.hpp"
 
@@ -87,7 +88,11 @@ void prepare_edge_read(Segment& segment, const Abilities& can, bool head) noexce
   const std::span<iovec> view(segment.view);
   std::size_t n = 0;
   if (from > 0) n += proto::slice(segment.memory_list(), base, from, view);
-  n += proto::slice(segment.discard_list(), 0, to - from, view.subspan(n));
+  if (NBDGW_MUTANT(edge_read_overwrites_payload)) {
+    n += proto::slice(segment.memory_list(), base + from, to - from, view.subspan(n));
+  } else {
+    n += proto::slice(segment.discard_list(), 0, to - from, view.subspan(n));
+  }
   if (to < block) n += proto::slice(segment.memory_list(), base + to, block - to, view.subspan(n));
   segment.command_blocks = 1;
   begin(segment, can, build({.lba = segment.lba + (head ? 0 : segment.blocks - 1), .blocks = 1}, can));

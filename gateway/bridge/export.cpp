@@ -6,6 +6,7 @@
 #include "gateway/bridge/command_builder.hpp"
 #include "gateway/bridge/errors.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// The way of a request, from the protocol engine through the fence and the commands to the reply.
 namespace nbdgw::bridge {
@@ -116,6 +117,10 @@ void Export::abandon(nbd::Request& nbd_request) {
     segment->done_hook.unlink();
   }
   drop_unsent(request);
+  if (NBDGW_MUTANT(abandoned_leaves_fence)) {
+    for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling)
+      leave_fence(segment->fence);
+  }
   conclude(request);
 }
 
@@ -178,7 +183,7 @@ void Export::launch(Segment& segment, Operation operation) {
   segment.begin_anew();
   ++segment.request->active;
   queue_.push_back(segment);
-  bell_.ring();
+  if (!NBDGW_MUTANT(launch_rings_no_bell)) bell_.ring();
 }
 
 /// A segment's commands have come to their end: all of it is done, or (not good) no more will be.

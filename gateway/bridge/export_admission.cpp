@@ -3,6 +3,7 @@
 #include "gateway/bridge/command_builder.hpp"
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// What a request needs, taken before it or a part of it begins, and given back at its end. In the way of every
 /// request, so what is used here alone is inline.
@@ -327,7 +328,7 @@ inline Need Export::take_apart(IoRequest& request) noexcept {
     Segment* const next = segment->sibling;
     NBDGW_ASSERT(segment->place == DiskCommand::Place::none, "a segment whose command runs is not freed");
     if (segment->source == Source::shared) {
-      shared.memory += segment->cost;
+      if (!request.abandoned || !NBDGW_MUTANT(abandoned_memory_leaks)) shared.memory += segment->cost;
       ++shared.segments;
     } else {
       share_.give_back(request.stake, Source::reserved, {.segments = 1});

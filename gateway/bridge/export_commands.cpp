@@ -2,6 +2,7 @@
 #include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// Sending commands, and what their ends lead to.
 namespace nbdgw::bridge {
@@ -58,7 +59,7 @@ void Export::pump(proto::Micros now) {
 
 /// True: the LUN is asked which disk it is, and the end of that calls pump().
 bool Export::looks_first(proto::Micros now) {
-  looking_ = unit_.confirm_identity(now);
+  looking_ = !NBDGW_MUTANT(silence_trusted) && unit_.confirm_identity(now);
   if (looking_) ++counters_.looks;
   return looking_;
 }
@@ -79,7 +80,7 @@ void Export::send(DiskCommand& command, proto::Micros now) {
     prepare_flush(command, can_);
   } else {
     Segment& segment = static_cast<Segment&>(command);
-    prepare(segment, can_, segment.request->fua_bit);
+    prepare(segment, can_, segment.request->fua_bit && !NBDGW_MUTANT(fua_bit_lost));
   }
   ++counters_.commands;
   transport_.queuecommand(command, now);
@@ -89,7 +90,7 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
   DiskCommand& command = static_cast<DiskCommand&>(done);
   queue_.returned(command);
   command.attempts.attentions_expected = power_on_.expected();
-  const bool believed = command.doubts == doubts_;
+  const bool believed = command.doubts == doubts_ || NBDGW_MUTANT(answers_of_before_believed);
   if (command.outcome == initiator::Outcome::completed) heard_at_ = now;
   note_loss(command, now);
   device::Disposition disposition;
@@ -141,7 +142,7 @@ void Export::note_loss(DiskCommand& command, proto::Micros now) noexcept {
   if (command.outcome != initiator::Outcome::transport_disrupted || !command.proof->was_sent()) return;
   if (command.lost_at == proto::kNever) command.lost_at = now;
   command.attempts.lost_for = now - command.lost_at;
-  if (command.attempts.losses > 0) queue_.begin_carefully();
+  if (command.attempts.losses > 0 && !NBDGW_MUTANT(brings_others_down)) queue_.begin_carefully();
 }
 
 /// Another disk may have come while the command was under way, so nobody knows which one has answered: it is sent
@@ -160,7 +161,7 @@ void Export::disbelieve(DiskCommand& command, device::Disposition& disposition) 
 
 /// A command has moved less than it should. What it has moved for sure is not sent again, if it is whole blocks.
 void Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
-  if (bytes == 0 || bytes % can_.block != 0) return;
+  if (bytes == 0 || bytes % can_.block != 0 || NBDGW_MUTANT(shortfall_sends_all_again)) return;
   note_cached(segment);
   segment.blocks_done += bytes / can_.block;
   NBDGW_ASSERT(segment.blocks_done < segment.blocks, "a shortfall leaves something to do");

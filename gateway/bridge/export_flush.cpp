@@ -5,6 +5,7 @@
 #include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
 #include "gateway/nbd/connection.hpp"
+#include "proto/mutant.hpp"
 
 /// FLUSH, and FUA by SYNCHRONIZE CACHE.
 namespace nbdgw::bridge {
@@ -68,6 +69,8 @@ void Export::leave_flush(IoRequest& request) {
 
 /// The command has ended, or will not be sent. A lost cache comes before any other error, so that it is told as such.
 void Export::flush_over(Error error, const char* text, const DiskCommand* command) {
+  if (NBDGW_MUTANT(flush_joins_the_running)) flush_.cover_all(disk_->cache);
+  if (NBDGW_MUTANT(failed_sync_is_success)) error = Error::none;
   if (error == Error::none) disk_->cache.flush_succeeds(flush_.covers());
   CacheEvent told;
   while (IoRequest* const request = flush_.take_covered()) {
@@ -92,7 +95,7 @@ void Export::flush_over(Error error, const char* text, const DiskCommand* comman
 
 /// Whoever is attached will hear of it: who has asked right now, the others by their next FLUSH.
 void Export::note_failed_flush(const DiskCommand& command) {
-  if (!may_have_lost_cache(command)) return;
+  if (!may_have_lost_cache(command) || NBDGW_MUTANT(failed_sync_is_harmless)) return;
   ++counters_.cache_loss_reports;
   disk_->cache_report = device::explain(command) + ", to a SYNCHRONIZE CACHE";
   tell_doubt(disk_->cache.flush_loses(flush_.covers()));
@@ -122,10 +125,12 @@ bool Export::fails_for_loss(IoRequest& request, CacheEvent& told) {
   if (request.header.command != Command::flush) {
     // FUA speaks for its own write alone: what was lost of others is for a FLUSH to tell.
     if (!cache.lost_since(request.cached_at)) return false;
+    if (NBDGW_MUTANT(fua_takes_the_blame))
+      cache.begin_telling(observer_of(request), LossTold::own, cache.acknowledged());
   } else {
     Attached& observer = observer_of(request);
     request.telling = cache.must_tell(observer, request.acknowledged_before);
-    if (request.telling == LossTold::no) return false;
+    if (request.telling == LossTold::no || NBDGW_MUTANT(flush_hides_loss)) return false;
     told.writes = std::max(told.writes, cache.doubtful());
     cache.begin_telling(observer, request.telling, request.acknowledged_before);
   }
@@ -153,12 +158,13 @@ void Export::note_cached(const Segment& segment) noexcept {
   const bool reads = segment.operation == Operation::read || segment.operation == Operation::head_read ||
                      segment.operation == Operation::tail_read || segment.operation == Operation::edge_read;
   if (reads || request.fua_bit || !can_.cache) return;
+  if (segment.operation == Operation::write_same && NBDGW_MUTANT(write_same_not_noted)) return;
   request.cached_at = std::min(request.cached_at, segment.known.reports);
 }
 
 /// All of a write-like request is done, and some of it is in the cache.
 void Export::conclude_cached_write(IoRequest& request) {
-  if (request.fua) {
+  if (request.fua && !NBDGW_MUTANT(fua_without_flush)) {
     if (!disk_->cache.lost_since(request.cached_at)) return join_flush(request);
     fail_for_lost_cache(request);
     tell(CacheEvent::Kind::told, 0, 1);

@@ -4,6 +4,7 @@
 #include "gateway/bridge/attached.hpp"
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// The path to the LUN, and the LUN itself: whether requests run, are held or fail.
 namespace nbdgw::bridge {
@@ -86,7 +87,7 @@ CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {
 
 void Export::inherit(const CacheLegacy& legacy) noexcept {
   NBDGW_ASSERT(!session_up_ && !known_, "an inheritance comes before the first session");
-  disk_->cache.restore(legacy.cache);
+  if (!NBDGW_MUTANT(ledger_not_inherited)) disk_->cache.restore(legacy.cache);
   disk_->cache_report = "that was reported before the export was made anew, or the gateway restarted";
   known_when_online_ = disk_->cache.known();
   inherited_from_ = legacy.seen_at;
@@ -168,7 +169,7 @@ bool Export::enter_directory(const device::Facts& facts, proto::Micros now) {
           now);
     return false;
   }
-  if (others.disk != nullptr && others.disk != disk_) {
+  if (others.disk != nullptr && others.disk != disk_ && !NBDGW_MUTANT(one_disk_two_fences)) {
     // What is under way stays in the fence where it is; and a fence counts in blocks.
     if (requests_.used() == 0 && others.disk->block == facts.block_length) {
       share(std::move(others.disk));
@@ -242,7 +243,7 @@ void Export::take_notes(const device::Notes& notes, const initiator::ScsiCommand
 /// The unit looks again at what one of our commands has told may have changed; requests wait meanwhile, for it might
 /// be another disk now.
 void Export::look_again(const device::Notes& notes, const initiator::ScsiCommand& command, proto::Micros now) {
-  if (notes.identity_in_doubt) {
+  if (notes.identity_in_doubt && !NBDGW_MUTANT(change_of_disk_unheard)) {
     news_ = std::max(news_, UnitNews::unit);
     return doubt_identity(device::explain(command), now);
   }
@@ -281,7 +282,7 @@ void Export::doubt_identity(const std::string& why, proto::Micros now) {
 void Export::begin_doubt(const std::string& why, proto::Micros now) {
   ++doubts_;
   ++counters_.identity_doubts;
-  transport_.recall(config_.lun);
+  if (!NBDGW_MUTANT(waiting_commands_not_recalled)) transport_.recall(config_.lun);
   if (state_ != ExportState::online) return;
   in_question_ = true;
   tell(CacheEvent::Kind::in_question, why);
@@ -359,8 +360,8 @@ void Export::hold_over(proto::Micros now) {
 }
 
 proto::Micros Export::next_deadline() const noexcept {
-  return std::min(
-      {queue_.next_due(), recheck_at_, stuck_at_, unit_.next_deadline(), hold_expiry(), failures_.next_deadline()});
+  const proto::Micros due = NBDGW_MUTANT(delayed_commands_overslept) ? proto::kNever : queue_.next_due();
+  return std::min({due, recheck_at_, stuck_at_, unit_.next_deadline(), hold_expiry(), failures_.next_deadline()});
 }
 
 void Export::on_deadline(proto::Micros now) {

@@ -4,6 +4,7 @@
 #include "gateway/bridge/errors.hpp"
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// The steps of a segment: what follows when one of its commands has ended well, and what else to try when the LUN
 /// does not know the command.
@@ -107,7 +108,7 @@ bool Export::falls_back(Segment& segment, proto::Micros now) {
     case Operation::edge_write:
     case Operation::write_zeroes:
       if (forgoes_16_bytes(segment, now)) return true;
-      if (!device::has_fua(segment)) return false;
+      if (!device::has_fua(segment) || NBDGW_MUTANT(fua_refusal_is_final)) return false;
       refused_.fua = true;
       refresh_abilities();
       segment.request->fua_bit = false;  // so that a SYNCHRONIZE CACHE follows
@@ -123,7 +124,7 @@ bool Export::falls_back(Segment& segment, proto::Micros now) {
 bool Export::forgoes_16_bytes(const Segment& segment, proto::Micros now) {
   // "Invalid field" speaks of the operation code only with a LUN that did not know READ CAPACITY(16) either.
   const bool unknown = unknown_command(segment) || (invalid_field(segment) && !unit_.facts().capacity_16);
-  if (!is_of_16_bytes(segment) || !unknown) return false;
+  if (!is_of_16_bytes(segment) || !unknown || NBDGW_MUTANT(short_forms_not_tried)) return false;
   refused_.transfer_16 = true;
   if (!out_of_reach(unit_.facts(), refused_)) {
     refresh_abilities();

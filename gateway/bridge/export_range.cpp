@@ -2,6 +2,7 @@
 
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// TRIM and WRITE_ZEROES: up to 4 GiB in one request, cut into slices as the segments come free.
 namespace nbdgw::bridge {
@@ -11,7 +12,8 @@ using proto::nbd::Error;
 
 /// What of a TRIM can be unmapped: whole blocks in whole granules. May be empty.
 BlockRange Export::trim_range(std::uint64_t offset, std::uint64_t length) const noexcept {
-  const BlockRange whole = narrow(offset, length, can_.block);
+  const BlockRange whole =
+      NBDGW_MUTANT(trim_beyond_its_range) ? widen(offset, length, can_.block) : narrow(offset, length, can_.block);
   const device::BlockRange granules = device::whole_granules(unit_.facts(), {whole.first, whole.count()});
   return {granules.lba, granules.lba + granules.blocks};
 }

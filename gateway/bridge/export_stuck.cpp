@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "gateway/bridge/export.hpp"
+#include "proto/mutant.hpp"
 
 /// Requests whose commands the session holds, for want of a proof that the target does not run them any more, and
 /// those that wait behind them in the fence. Nobody knows how long that takes, so after the hold timeout the clients
@@ -110,6 +111,10 @@ void Export::answer_early(IoRequest& request) {
   fail(request, Error::eio, kNoProof);
   request.early = true;
   drop_unsent(request);
+  if (NBDGW_MUTANT(early_answer_leaves_fence)) {
+    for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling)
+      leave_fence(segment->fence);
+  }
   conclude(request);
 }
 

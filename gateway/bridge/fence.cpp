@@ -1,6 +1,7 @@
 #include "gateway/bridge/fence.hpp"
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::bridge {
 
@@ -21,9 +22,9 @@ bool Fence::enter(Entry& entry, std::uint64_t first, std::uint64_t end) noexcept
   NBDGW_ASSERT(entry.state_ == State::outside, "an entry enters the fence once");
   NBDGW_ASSERT(first < end, "a fenced range has a length");
   entry.first_ = first;
-  entry.end_ = end;
+  entry.end_ = NBDGW_MUTANT(fence_one_block_short) && end - first > 1 ? end - 1 : end;
   entry.stuck_ = entry.behind_stuck_ = false;
-  entry.blockers_ = count_overlapping_active(first, end);
+  entry.blockers_ = count_overlapping_active(first, entry.end_);
   for (const Entry& earlier : waiting_) {
     if (overlap(earlier, entry)) ++entry.blockers_;
   }

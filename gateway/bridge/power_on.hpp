@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "gateway/bridge/limits.hpp"
+#include "proto/mutant.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::bridge {
@@ -65,6 +66,7 @@ class PowerOnJudge {
   bool expected() const noexcept { return login_ != Return::none || reset_ != Return::none; }
   bool explained() const noexcept {
     if (policy_ == PowerOnPolicy::always || power_cycle_possible_) return false;
+    if (NBDGW_MUTANT(short_outage_explains)) return login_ != Return::none || reset_ != Return::none;
     return (login_ != Return::none && !learnt_.login_is_silent) ||
            (reset_ != Return::none && !learnt_.reset_is_silent);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/bridge/limits.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::bridge {
 
@@ -25,7 +26,7 @@ std::uint64_t Shares::most() const noexcept {
 
 /// Another number of exports: the floors are others, and so is what each has above its own.
 void Shares::divide() noexcept {
-  floor_ = exports_ == 0 ? 0 : std::min(largest_, shared() / (2 * exports_));
+  floor_ = exports_ == 0 || NBDGW_MUTANT(no_floor) ? 0 : std::min(largest_, shared() / (2 * exports_));
   common_out_ = 0;
   for (const Share* member : members_) common_out_ += member->above_floor(member->memory_);
   for (const Share* member : members_) {
@@ -64,7 +65,7 @@ bool Share::has_memory(const nbd::Stake& stake, const Need& need, bool held) con
 }
 
 bool Share::has_reserve(const nbd::Stake& stake, const Need& need) const noexcept {
-  if (need.segments > 1 || need.memory > shares_.reserved_bytes_) return false;
+  if (need.segments > 1 || need.memory > shares_.reserved_bytes_ || NBDGW_MUTANT(no_reserve)) return false;
   if (need.requests > 0 && (stake.reserved_request || reserved_requests_ >= shares_.reserved_clients_)) return false;
   return need.segments == 0 || (!stake.reserved_memory && shares_.reserved_out_ < shares_.reserved_clients_);
 }
@@ -105,7 +106,7 @@ void Share::take_reserve(nbd::Stake& stake, const Need& need) noexcept {
 void Share::give_back_reserve(nbd::Stake* stake, const Need& need) noexcept {
   if (need.requests > 0) {
     --reserved_requests_;
-    if (stake != nullptr) stake->reserved_request = false;
+    if (stake != nullptr && !NBDGW_MUTANT(reserved_request_leaks)) stake->reserved_request = false;
   }
   if (need.segments > 0) {
     --shares_.reserved_out_;

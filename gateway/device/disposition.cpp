@@ -5,6 +5,7 @@
 #include <span>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/sense.hpp"
 
 namespace nbdgw::device {
@@ -167,7 +168,9 @@ Transfer transfer_of(const ScsiCommand& command, CommandKind kind) noexcept {
     // More than we asked for is nonsense where the length follows from the CDB.
     return {.complete = command.residual_overflow == 0, .moved = 0};
   }
+  if (missing == 0 && NBDGW_MUTANT(untold_shortfall_is_done)) return {};
   if (missing == 0 || command.residual_overflow != 0) return {.complete = false, .moved = 0};
+  if (kind == CommandKind::write && NBDGW_MUTANT(short_write_is_done)) return {};
   // A write may have sent more than the target took: its immediate data goes unasked.
   const std::uint32_t told = command.data_length - missing;
   const bool plain = kind == CommandKind::read ? command.transferred == told : command.transferred >= told;
@@ -217,7 +220,7 @@ Disposition hold(const ScsiCommand& command, Attempts& attempts, std::uint8_t re
     if (attempts.errors >= retries) return error(Error::io, {});
     ++attempts.errors;
   }
-  if (command.proof.has_value() && command.proof->was_sent()) {
+  if (command.proof.has_value() && command.proof->was_sent() && !NBDGW_MUTANT(losses_not_counted)) {
     if (attempts.losses >= retries && attempts.lost_for >= kLossPatience) return error(Error::io, {});
     attempts.losses = static_cast<std::uint8_t>(std::min(attempts.losses + 1, 255));
   }
@@ -241,7 +244,8 @@ Disposition retry_after_attention(Notes notes, Attempts& attempts) noexcept {
 /// The unit's owner looks at it before the retry, so that this waits for as long as there is none. Counted all the
 /// same: a unit that is there for the probe only would never come to an end. A probe's own command fails.
 Disposition retry_when_back(const Notes& notes, CommandKind kind, Attempts& attempts) noexcept {
-  if (kind == CommandKind::other || attempts.unit_attentions >= kMaxUnitAttentions) return error(Error::io, notes);
+  if (kind == CommandKind::other || NBDGW_MUTANT(unmapped_is_an_error)) return error(Error::io, notes);
+  if (attempts.unit_attentions >= kMaxUnitAttentions) return error(Error::io, notes);
   ++attempts.unit_attentions;
   return retry_now(notes);
 }
@@ -259,7 +263,7 @@ Disposition apply(const Judgement& judgement, CommandKind kind, Attempts& attemp
       return retry_after_error(notes, attempts, retries);
     case Meaning::unready:
       // A probe's own command fails: that is told, and asked again in a while, and requests are held meanwhile.
-      if (kind == CommandKind::other) return error(Error::io, notes);
+      if (kind == CommandKind::other || NBDGW_MUTANT(failover_is_an_error)) return error(Error::io, notes);
       return wait(notes, attempts);
     case Meaning::wait:
       return wait(notes, attempts);
@@ -288,7 +292,8 @@ Disposition decide_answered(const ScsiCommand& command, CommandKind kind, Attemp
                             std::uint8_t retries) noexcept {
   Judgement judgement = judge_status(command, kind);
   const Transfer transfer = transfer_of(command, kind);
-  const bool short_transfer = judgement.meaning == Meaning::done && !transfer.complete;
+  const bool believed = NBDGW_MUTANT(recovered_error_moves_all) && command.status != 0;
+  const bool short_transfer = judgement.meaning == Meaning::done && !transfer.complete && !believed;
   if (short_transfer) judgement.meaning = Meaning::retry;
   Disposition disposition = apply(judgement, kind, attempts, retries);
   disposition.short_transfer = short_transfer;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::device {
 namespace {
@@ -40,7 +41,8 @@ std::uint32_t max_write_same_blocks(const Facts& facts) noexcept {
   if (facts.max_write_same != 0) return static_cast<std::uint32_t>(std::min(own, facts.max_write_same));
   // The assumed limit is odd, and a command that ends inside a physical block costs the unit a read and a write more.
   const std::uint32_t physical = std::max<std::uint32_t>(facts.physical_block_length / facts.block_length, 1);
-  const std::uint32_t assumed = kAssumedWriteSameBlocks - kAssumedWriteSameBlocks % physical;
+  const std::uint32_t known = kAssumedWriteSameBlocks + (NBDGW_MUTANT(write_same_beyond_16_bits) ? 1 : 0);
+  const std::uint32_t assumed = known - known % physical;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(own, assumed > 0 ? assumed : kAssumedWriteSameBlocks));
 }
 

@@ -4,6 +4,7 @@
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
 #include "proto/bytes/endian.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 namespace {
@@ -35,7 +36,9 @@ void Connection::prep_scsi_cmd_pdu(Task& task) {
   std::uint32_t unsolicited = 0;
   if (write) {
     const std::uint32_t burst = std::min(session.first_burst_length, command.data_length);
-    if (session.immediate_data) immediate = std::min(burst, parameters_.peer_max_recv_data_segment_length);
+    if (session.immediate_data || NBDGW_MUTANT(immediate_data_unasked)) {
+      immediate = std::min(burst, parameters_.peer_max_recv_data_segment_length);
+    }
     const bool more = burst > immediate && !session.initial_r2t;
     if (more && session_.next_comes_in_order(*this)) unsolicited = burst - immediate;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/initiator/session.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -12,7 +13,9 @@ void Connection::prep_data_out_pdu(Task& task, DataOutSequence& sequence) {
   pdu.task = &task;
   pdu.data_offset = sequence.offset;
   pdu.data_length = length;
-  proto::iscsi::DataOut{.final = length == sequence.remaining,
+  const bool more_to_come =
+      NBDGW_MUTANT(final_flag_at_the_end_only) && sequence.offset + length < task.command->data_length;
+  proto::iscsi::DataOut{.final = length == sequence.remaining && !more_to_come,
                         .data_length = length,
                         .lun = task.command->lun,
                         .itt = task.itt,

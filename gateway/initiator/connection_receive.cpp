@@ -4,6 +4,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/bytes/endian.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -75,6 +76,7 @@ Placement Connection::place_data_in(const proto::iscsi::Bhs& bhs) {
   Task* task = nullptr;
   const ConnectionError error = check_data_in(pdu, task);
   if (error != ConnectionError::none) return {.error = error};
+  if (NBDGW_MUTANT(receives_into_freed_memory)) return {.list = task->command->data, .offset = pdu.buffer_offset};
   // The memory must not go away while bytes come in, even if the task ends meanwhile.
   receiving_ = task;
   ++task->references;
@@ -212,6 +214,7 @@ ConnectionError Connection::r2t_rsp(const ReceivedPdu& received, proto::Micros n
   task->last_transfer_at = now;
   const auto slot = static_cast<std::uint8_t>((task->first_sequence + task->sequence_count) % Task::kMaxR2ts);
   task->sequences[slot] = {.ttt = pdu.ttt, .offset = pdu.buffer_offset, .remaining = pdu.desired_length};
+  if (NBDGW_MUTANT(data_sn_from_one)) task->sequences[slot].data_sn = 1;
   ++task->sequence_count;
   requeue_task(*task);
   return ConnectionError::none;

@@ -6,6 +6,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/cdb.hpp"
 #include "proto/serial.hpp"
 
@@ -259,7 +260,9 @@ void Escalation::tmf_done(proto::Micros now) {
     climb.request_id = 0;  // its event has been told
     return eh_session_reset(std::move(climb), now);
   }
-  if (state == TmfState::success) return tmf_succeeded(std::move(climb), now);
+  if (state == TmfState::success || (state == TmfState::not_found && NBDGW_MUTANT(denied_abort_proves))) {
+    return tmf_succeeded(std::move(climb), now);
+  }
   tmf_ = {};
   if (climb.rung == Rung::abort_task && is_over(climb)) return tell(climb, RungOutcome::success, 0, now);
   const bool not_found = state == TmfState::not_found;

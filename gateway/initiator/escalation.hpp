@@ -14,6 +14,7 @@
 #include "gateway/initiator/settings.hpp"
 #include "gateway/initiator/tmf.hpp"
 #include "proto/iscsi/pdu.hpp"
+#include "proto/mutant.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::initiator {
@@ -109,7 +110,8 @@ class Escalation final : private CommandSink {
   const HeldCommands& held() const noexcept { return held_; }
   /// How long the target may take for it without a sign.
   proto::Micros time_for(const ScsiCommand& command, const SessionSettings& settings) const noexcept {
-    return may_be_slow(command) ? settings.slow_command_timeout : settings.command_timeout;
+    return may_be_slow(command) && !NBDGW_MUTANT(slow_commands_hurried) ? settings.slow_command_timeout
+                                                                        : settings.command_timeout;
   }
   /// The connection has answered a ping: those commands of it that had been silent for too long are overdue now.
   void on_sign_of_life(const Connection& connection, proto::Micros now) noexcept;

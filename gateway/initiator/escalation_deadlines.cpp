@@ -3,6 +3,7 @@
 #include <string>
 
 #include "gateway/initiator/session.hpp"
+#include "proto/mutant.hpp"
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
@@ -21,7 +22,8 @@ std::string seconds(proto::Micros duration) {
 proto::Micros Escalation::next_deadline() const noexcept {
   if (session_.state_ != SessionState::logged_in) return proto::kNever;
   // Pairs: this is asked in every turn, and a list is a loop.
-  const proto::Micros rung = std::min(tmf_.deadline, std::min(verify_deadline_, resume_at_));
+  const proto::Micros function = NBDGW_MUTANT(function_without_deadline) ? proto::kNever : tmf_.deadline;
+  const proto::Micros rung = std::min(function, std::min(verify_deadline_, resume_at_));
   proto::Micros deadline = std::min(rung, std::min(window_deadline_, hole_deadline_));
   if (const Task* task = session_.running_.front()) deadline = std::min(deadline, task->deadline);
   return deadline;
@@ -43,7 +45,7 @@ void Escalation::on_deadline(proto::Micros now) {
 /// What is rejected is not received (RFC 7143 section 7.3), so the target may wait for its CmdSN, and everything
 /// behind it would die by deadline. Others take the number for used. What is true, ExpCmdSN tells.
 void Escalation::on_rejected(std::uint32_t cmd_sn, proto::Micros now) noexcept {
-  if (proto::serial_less(cmd_sn, session_.exp_cmd_sn_)) return;
+  if (proto::serial_less(cmd_sn, session_.exp_cmd_sn_) || NBDGW_MUTANT(hole_not_noticed)) return;
   if (hole_deadline_ != proto::kNever && proto::serial_less(hole_, cmd_sn)) return;  // the first one decides
   hole_ = cmd_sn;
   if (hole_deadline_ == proto::kNever) hole_deadline_ = now + kHolePatience;
@@ -80,6 +82,7 @@ std::optional<proto::Micros> Escalation::eh_cmd_timed_out(Task& task, proto::Mic
 }
 
 void Escalation::on_sign_of_life(const Connection& connection, proto::Micros now) noexcept {
+  if (NBDGW_MUTANT(pong_waits_its_time_out)) return;
   Task* next = nullptr;
   for (Task* task = session_.running_.front(); task != nullptr && !task->overdue; task = next) {
     next = task->list_next;

@@ -4,6 +4,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
@@ -57,6 +58,7 @@ bool Escalation::would_send_data(const Task& task) const noexcept {
 /// Notes as well that data flows, which is about to be queued if it may.
 bool Escalation::restricted_may_send_data(const Task& task) noexcept {
   if (!would_send_data(task)) return false;
+  if (NBDGW_MUTANT(data_flows_and_proves) || NBDGW_MUTANT(aborted_task_gets_data)) return true;
   if (in_scope(task)) tmf_.data_flowed = true;
   return true;
 }
@@ -181,6 +183,7 @@ std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
   for (const Task* task = session_.running_.front(); task != nullptr; task = task->list_next) {
     const Connection& other = *task->connection;
     if (&other == &way || proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) continue;
+    if (NBDGW_MUTANT(reset_covers_all_sent)) continue;
     const bool asked = believe_pings && other.round_ == tmf_.round && other.round_ping_ == nullptr;
     if (asked && proto::serial_less(task->cmd_sn, other.round_below_)) continue;
     if (proto::serial_less(task->cmd_sn, below)) below = task->cmd_sn;
@@ -197,7 +200,7 @@ void Escalation::send_tmf(proto::Micros now) {
   if (tmf_.function != TaskManagementFunction::abort_task) {
     const auto elsewhere = [&](const auto& other) { return other.get() != connection && carries_scope(*other); };
     if (may_ask()) {
-      if (!round_is_over(now)) return;
+      if (!NBDGW_MUTANT(reset_without_round) && !round_is_over(now)) return;
     } else if (std::any_of(session_.connections_.begin(), session_.connections_.end(), elsewhere)) {
       tmf_.unasked = true;
       if (climb_->request_id == 0) return drop_instead(now);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "gateway/initiator/session.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/sense.hpp"
 #include "proto/serial.hpp"
 
@@ -18,7 +19,7 @@ constexpr proto::Micros kDoomedPatience = proto::kSecond;
 /// READY, or to whatever else was sent after the rung.
 void Escalation::verify(Climb climb, proto::Micros now) {
   if (climb.request_id != 0 || climb.for_held || climb.for_lun == RecoveryEvent::kNoLun) return;
-  if (memory_.left_alone(climb.for_lun)) return;
+  if (memory_.left_alone(climb.for_lun) || NBDGW_MUTANT(rung_not_looked_at)) return;
   if (verification_lent_ && verification_.lun != climb.for_lun) return;  // another LUN has not answered it yet
   verify_deadline_ = now + session_.settings_.abort_timeout;
   verify_since_ = session_.cmd_sn_;
@@ -79,6 +80,7 @@ void Escalation::on_answer(const Task& task, Outcome outcome) noexcept {
 }
 
 void Escalation::remember(const Climb& climb) {
+  if (NBDGW_MUTANT(rungs_forgotten)) return;
   if (climb.request_id != 0 || climb.for_held || climb.slow || climb.for_lun == RecoveryEvent::kNoLun) return;
   memory_.tried(climb.for_lun, climb.rung, session_.cmd_sn_);
 }
@@ -94,6 +96,7 @@ void Escalation::on_sense(const Task& task, proto::Micros now) {
 /// Somebody has reset the LUN, or has ended commands of ours. It proves nothing of any of them, but those that were
 /// sent before the one that was told so need not be waited for.
 void Escalation::on_reset_by_others(const Task& task, proto::Micros now) {
+  if (NBDGW_MUTANT(reset_by_others_unheard)) return;
   bool any = false;
   Task* next = nullptr;
   for (Task* other = session_.running_.front(); other != nullptr && !other->overdue; other = next) {

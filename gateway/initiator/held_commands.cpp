@@ -4,6 +4,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -23,7 +24,7 @@ void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Kn
 std::optional<Proof> HeldCommands::proof_of_reinstatement(Held& held) const noexcept {
   const std::int32_t group = groups_[held.group].number();
   if (!held.all_data_sent) return Proof(Proof::Kind::reinstated, group);
-  if (session_.settings().after_reinstatement == AfterReinstatement::trust) {
+  if (session_.settings().after_reinstatement == AfterReinstatement::trust || NBDGW_MUTANT(relogin_proves_all)) {
     return Proof(Proof::Kind::reinstated_trusted, group);
   }
   // From now on nothing of it can enter any more, for its session is no more: what is left of it is inside SCSI,
@@ -35,10 +36,10 @@ std::optional<Proof> HeldCommands::proof_of_reinstatement(Held& held) const noex
 /// What a login into `group` proves of the command; nothing: what it needs beside the login is noted in it.
 std::optional<Proof> HeldCommands::proof_of_login(Held& held, const PortalGroup& group) const noexcept {
   if (same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
-  if (session_.settings().other_group == OtherGroup::trust)
+  if (session_.settings().other_group == OtherGroup::trust || NBDGW_MUTANT(other_group_trusted))
     return Proof(Proof::Kind::elsewhere_trusted, group.number());
   // What the old controller has not acknowledged may still lie in its socket, and would enter after the reset.
-  held.awaits_reset = held.acknowledged;
+  held.awaits_reset = held.acknowledged || NBDGW_MUTANT(unacknowledged_reset_elsewhere);
   return std::nullopt;
 }
 
@@ -106,14 +107,15 @@ std::uint32_t HeldCommands::on_reset(std::uint64_t lun, proto::iscsi::TaskManage
                                      std::string& text) {
   const std::int32_t group = session_.group().number();
   const auto proven = [&](const Held& held) -> std::optional<Proof> {
-    if (!held.awaits_reset || (lun != RecoveryEvent::kNoLun && held.command->lun != lun)) return std::nullopt;
+    const bool covered = lun == RecoveryEvent::kNoLun || held.command->lun == lun || NBDGW_MUTANT(one_reset_for_all);
+    if (!held.awaits_reset || !covered) return std::nullopt;
     return Proof(held.reinstated ? Proof::Kind::reinstated_and_reset : Proof::Kind::reset_elsewhere, group, function);
   };
   return awaiting_ > 0 ? hand_back(proven, text) : 0;
 }
 
 proto::Micros HeldCommands::errand_due() const noexcept {
-  if (on_errand_ || count_elsewhere() == 0) return proto::kNever;
+  if (on_errand_ || count_elsewhere() == 0 || NBDGW_MUTANT(no_errand)) return proto::kNever;
   // Without the tag nobody could tell whether it leads there, or replaces the session that is there now.
   return elsewhere().tag && session_.group().tag ? errand_at_ : proto::kNever;
 }

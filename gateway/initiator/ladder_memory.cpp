@@ -5,6 +5,7 @@
 #include "gateway/initiator/scsi_command.hpp"
 #include "gateway/initiator/task.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
@@ -107,7 +108,7 @@ void LadderMemory::on_reset_by_others(std::uint64_t lun, proto::Micros now) {
 
 bool LadderMemory::must_pause(std::uint64_t lun, proto::RandomSource& random, proto::Micros now) {
   Lun* const entry = find(lun);
-  if (entry == nullptr || entry->reset_by_others_at == proto::kNever) return false;
+  if (entry == nullptr || entry->reset_by_others_at == proto::kNever || NBDGW_MUTANT(reset_for_reset)) return false;
   if (entry->paused) {
     if (now < entry->paused_until) return true;
     entry->paused = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -40,7 +41,7 @@ ScsiCommand& PendingCommands::take() noexcept {
   NBDGW_ASSERT(front_ != nullptr, "there is one to take");
   ScsiCommand& command = pop(*front_);
   if (front_->first != nullptr) {
-    turn();
+    if (!NBDGW_MUTANT(luns_take_no_turns)) turn();
   } else {
     front_ = front_->behind;
     if (front_ == nullptr) back_ = nullptr;

@@ -5,6 +5,7 @@
 
 #include "gateway/initiator/portal_group.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -56,7 +57,7 @@ void PortalChoice::on_login_failed(bool answered, const std::string& why) {
 }
 
 bool PortalChoice::redirect(const Portal& portal, bool permanent) {
-  if (redirects_ == kMaxRedirects) {
+  if (redirects_ == kMaxRedirects && !NBDGW_MUTANT(redirects_without_end)) {
     redirects_ = 0;
     redirect_.reset();
     return false;

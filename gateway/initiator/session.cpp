@@ -5,6 +5,7 @@
 
 #include "proto/assert.hpp"
 #include "proto/bytes/endian.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/sense.hpp"
 #include "proto/serial.hpp"
 
@@ -224,6 +225,7 @@ void Session::note_how_far_tasks_went() noexcept {
   for (Task* task = running_.front(); task != nullptr; task = task->list_next) {
     const bool write = task->command->direction == Direction::write;
     task->all_data_left = task->references == 0 && (!write || task->bytes_sent >= task->command->data_length);
+    if (NBDGW_MUTANT(sent_data_not_noted)) task->all_data_left = false;
   }
   for (const auto& connection : connections_) {
     connection->stream_.send_queue().for_each_unsent_command([](Task& task) { task.left = false; });
@@ -233,7 +235,7 @@ void Session::note_how_far_tasks_went() noexcept {
 /// Its connection is gone. What could still do harm at the target is held until there is a proof that it cannot.
 void Session::lose_scsi_task(Task& task, proto::Micros now) {
   ScsiCommand& command = *task.command;
-  if (!task.left || writes_nothing(command)) {
+  if (!task.left || writes_nothing(command) || NBDGW_MUTANT(lost_writes_go_at_once)) {
     command.proof = Proof(task.left ? Proof::Kind::harmless : Proof::Kind::never_sent);
     return complete_scsi_task(task, Outcome::transport_disrupted);
   }

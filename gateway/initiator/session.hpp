@@ -24,6 +24,7 @@
 #include "proto/bell.hpp"
 #include "proto/iscsi/negotiation.hpp"
 #include "proto/iscsi/pdu.hpp"
+#include "proto/mutant.hpp"
 #include "proto/random.hpp"
 #include "proto/time.hpp"
 
@@ -240,7 +241,9 @@ class Session final : public CommandTransport {
   void connection_free(proto::Micros now);
   void recover(proto::Micros now);
   void back_off(proto::Micros now);
-  void wait_before_reopen(proto::Micros length) noexcept { time2wait_ = std::min(length, kMaxTime2Wait); }
+  void wait_before_reopen(proto::Micros length) noexcept {
+    if (!NBDGW_MUTANT(asked_pause_ignored)) time2wait_ = std::min(length, kMaxTime2Wait);
+  }
   void begin_logout(proto::Micros now);
   void logged_out(proto::Micros now);
   void abort_scsi_task(Task& task, const Proof& proof);

@@ -4,6 +4,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -222,6 +223,7 @@ void Session::back_off(proto::Micros now) {
   // through it, waits longer each time.
   const proto::Micros lived = logged_in_at_ == proto::kNever ? 0 : now - std::exchange(logged_in_at_, proto::kNever);
   if ((progress_ && lived >= kLived) || lived >= kLongLife) backoff_ = 0;
+  if (NBDGW_MUTANT(no_pause_between_logins) || (lived > 0 && NBDGW_MUTANT(any_login_is_success))) backoff_ = 0;
   reopen_at_ = now + backoff_;
   if (backoff_ > 0) reopen_at_ -= proto::random_below(random_, static_cast<std::uint32_t>(backoff_ / 4));
   backoff_ = backoff_ == 0 ? kFirstBackoff : std::min(2 * backoff_, kMaxBackoff);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "gateway/initiator/session.hpp"
+#include "proto/mutant.hpp"
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
@@ -28,7 +29,7 @@ void Session::update_cmdsn(const proto::iscsi::TargetSequence& sequence) noexcep
 }
 
 bool Session::window_open() const noexcept {
-  return proto::serial_less_equal(cmd_sn_, max_cmd_sn_);
+  return proto::serial_less_equal(cmd_sn_, max_cmd_sn_ + (NBDGW_MUTANT(window_one_too_wide) ? 1 : 0));
 }
 
 Connection* Session::pick_connection() const noexcept {

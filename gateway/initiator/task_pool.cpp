@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
 
@@ -83,12 +84,13 @@ Task* TaskPool::itt_to_task(std::uint32_t itt) noexcept {
   const std::uint32_t index = itt & kIndexMask;
   if (index >= tasks_.size()) return nullptr;
   Task& task = tasks_[index];
-  return task.state == TaskState::running && task.itt == itt ? &task : nullptr;
+  const bool same = task.itt == itt || NBDGW_MUTANT(answers_by_index_alone);
+  return task.state == TaskState::running && same ? &task : nullptr;
 }
 
 bool TaskPool::is_late_answer(std::uint32_t itt) const noexcept {
   const std::uint32_t index = itt & kIndexMask;
-  if (index >= late_itt_.size() || late_itt_[index] != itt) return false;
+  if (index >= late_itt_.size() || late_itt_[index] != itt || NBDGW_MUTANT(answers_by_index_alone)) return false;
   // The generations go round: if the tag is in use again, the answer is to that use.
   return tasks_[index].state != TaskState::running || tasks_[index].itt != itt;
 }

@@ -1,6 +1,8 @@
 // What a task management function holds back (iscsi_check_tmf_restrictions).
 #include "gateway/initiator/tmf.hpp"
 
+#include "proto/mutant.hpp"
+
 namespace nbdgw::initiator {
 
 using proto::iscsi::Opcode;
@@ -32,7 +34,7 @@ bool check_tmf_restrictions(const TaskManagement& tmf, bool withhold, Opcode abo
     case TaskManagementFunction::abort_task:
       // Whatever is asked for: a target that has answered "task does not exist" may still execute the write once it
       // has its data.
-      return !(data && itt == tmf.referenced_itt);
+      return !(data && itt == tmf.referenced_itt) || NBDGW_MUTANT(aborted_task_gets_data);
     case TaskManagementFunction::logical_unit_reset:
     case TaskManagementFunction::abort_task_set:
     case TaskManagementFunction::clear_task_set:

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::nbd {
 
@@ -97,6 +98,7 @@ void Connection::on_sent(std::size_t length, proto::Micros now) {
     replies_.on_sent(length, *backend_, in_flight_, counters_);
     if (replies_.empty()) reply_debt_.interrupt();
   }
+  if (NBDGW_MUTANT(sent_replies_free_nobody)) return;
   advance(now);  // it may have waited for a reply slot, or for the in-flight limit
 }
 
@@ -313,7 +315,7 @@ void Connection::finish(Request& request, Error error, const char* text) {
     blocked_ = false;
     take_discard();
   }
-  bell_.ring();
+  if (!NBDGW_MUTANT(reply_rings_no_bell)) bell_.ring();
 }
 
 }  // namespace nbdgw::nbd

@@ -4,6 +4,7 @@
 
 #include "gateway/nbd/connection.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::nbd {
 
@@ -38,7 +39,8 @@ void Connection::begin_handover(proto::Micros now) {
 }
 
 bool Connection::parked() const noexcept {
-  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && !wants_tx();
+  const bool quiet = !wants_tx() || NBDGW_MUTANT(parks_with_replies_unsent);
+  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && quiet;
 }
 
 KeptConnection Connection::kept() const {
@@ -48,7 +50,7 @@ KeptConnection Connection::kept() const {
     again.standing = standing();
     return again;
   }
-  const auto unread = staging_.bytes();
+  const auto unread = staging_.bytes().first(NBDGW_MUTANT(handover_forgets_unread) ? 0 : staging_.size());
   return {.info = backend_->info(),
           .structured = structured_,
           .standing = standing(),

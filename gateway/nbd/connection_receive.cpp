@@ -6,6 +6,7 @@
 #include "gateway/nbd/validate.hpp"
 #include "proto/assert.hpp"
 #include "proto/bytes/iovecs.hpp"
+#include "proto/mutant.hpp"
 #include "proto/nbd/messages.hpp"
 
 namespace nbdgw::nbd {
@@ -199,7 +200,7 @@ bool Connection::take_request(const RequestHeader& header, proto::Micros now) {
   }
   const bool first_look = header_seen_at_ < 0;
   if (first_look) header_seen_at_ = now;
-  if (in_flight_.size() >= options_.max_in_flight) {
+  if (in_flight_.size() >= options_.max_in_flight && !NBDGW_MUTANT(in_flight_without_limit)) {
     if (first_look) ++counters_.in_flight_stops;
     blocked_ = true;
     return false;
@@ -237,7 +238,7 @@ bool Connection::answer_at_once(const RequestHeader& header, Error error, const 
     enter(Phase::closing, CloseReason::payload_too_long);
     return false;
   }
-  const bool discards = header.command == Command::write && header.length > 0;
+  const bool discards = header.command == Command::write && header.length > 0 && !NBDGW_MUTANT(refused_payload_stays);
   if (error != Error::none && (discards || !replies_.full())) backend_->refused(header, error, text);
   if (discards) {
     header_taken(header);
@@ -271,7 +272,8 @@ bool Connection::take_payload(proto::Micros now) {
       rx_ = Rx::discard;
       return true;
     }
-    if (staging_.size() == 0) return false;  // who has sent nothing gets no memory
+    if (staging_.size() == 0 && !NBDGW_MUTANT(memory_for_announced_payload))
+      return false;  // who has sent nothing gets no memory
     rx_segment_ = backend_->next_write_segment(*rx_request_);
     rx_filled_ = 0;
     if (rx_segment_ == nullptr) {

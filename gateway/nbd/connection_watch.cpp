@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "gateway/nbd/connection.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::nbd {
 
@@ -51,7 +52,7 @@ void Connection::keep_watch(proto::Micros now) {
 
 /// It holds what others wait for, and has had its time. Immediate replies hold nothing.
 bool Connection::stalls_others(proto::Micros now) const noexcept {
-  return in_flight_.size() > 0 &&
+  return in_flight_.size() > 0 && !NBDGW_MUTANT(stalled_never_closed) &&
          (payload_debt_.age(now) >= stall_timeout_ || reply_debt_.age(now) >= stall_timeout_) &&
          backend_->others_wait(stake_);
 }

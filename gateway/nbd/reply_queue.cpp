@@ -6,6 +6,7 @@
 #include "proto/assert.hpp"
 #include "proto/bytes/endian.hpp"
 #include "proto/bytes/iovecs.hpp"
+#include "proto/mutant.hpp"
 #include "proto/nbd/messages.hpp"
 
 namespace nbdgw::nbd {
@@ -174,7 +175,7 @@ void ReplyQueue::encode_first_ready(Counters& counters) {
     if (marks.done_first == nullptr) marks.done_last = nullptr;
     marks.answering = true;
     // The last chunk says so only if nothing can go wrong any more.
-    const bool last = marks.finished && marks.done_first == nullptr;
+    const bool last = (marks.finished || NBDGW_MUTANT(done_flag_before_the_end)) && marks.done_first == nullptr;
     if (last) ++counters.replies[Counters::index_of(Error::none)];
     encode_segment(request, segment, last);
     if (marks.done_first == nullptr) unqueue_first();

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::net {
 
@@ -39,6 +40,7 @@ void StreamSocket::set_interest(std::uint32_t events) noexcept {
 }
 
 void StreamSocket::expect(std::size_t bytes) noexcept {
+  if (bytes < kMinLowWater && NBDGW_MUTANT(low_water_stays)) return;
   const int wanted = bytes < kMinLowWater ? 1 : static_cast<int>(std::min(bytes, kMaxLowWater));
   if (wanted == low_water_) return;
   low_water_ = wanted;

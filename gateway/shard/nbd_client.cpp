@@ -10,6 +10,7 @@
 #include "gateway/shard/export_slot.hpp"
 #include "gateway/shard/shard.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::shard {
 
@@ -141,7 +142,9 @@ void NbdClient::serve(proto::Micros now) {
 bool NbdClient::wants_turn() const noexcept {
   if (state_ == State::lingering) return ended_;
   if (state_ != State::open) return false;
-  if (engine_.wants_close() || engine_.parked() || (engine_.stalled() && !stalled_)) return true;
+  if (engine_.wants_close() || engine_.parked() ||
+      (engine_.stalled() && !stalled_ && !NBDGW_MUTANT(stall_seen_before_send)))
+    return true;
   if (waits_for_export_ ? export_has_come() : engine_.wants_export().has_value()) return true;
   if (ended_ && !engine_.input_ended()) return true;
   if (gone_) return !engine_.peer_gone() || engine_.wants_tx() || (!ended_ && engine_.wants_rx());
@@ -153,8 +156,9 @@ void NbdClient::look(proto::Micros now) {
   if (state_ != State::open) return;
   if (!settle_export(now)) return;  // on its way to another shard
   if (gone_ || ended_) do_the_rest(now);
+  const bool stalled_before = engine_.stalled();
   if (!gone_) send(now);
-  if (engine_.stalled() && !stalled_) {
+  if (engine_.stalled() && !stalled_ && (stalled_before || !NBDGW_MUTANT(stall_seen_before_send))) {
     stalled_ = true;
     shard_->stall(*this);
   }
@@ -260,7 +264,7 @@ void NbdClient::send(proto::Micros now) {
 }
 
 void NbdClient::look_at_peer(proto::Micros now) {
-  if (gone_ || !watch_.look(socket_.native(), now)) return;
+  if (gone_ || !watch_.look(socket_.native(), now) || NBDGW_MUTANT(dead_hosts_kept)) return;
   gone_ = true;
   engine_.on_peer_dead(now);
 }

@@ -11,6 +11,7 @@
 
 #include "gateway/net/tcp_options.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::shard {
 
@@ -173,7 +174,7 @@ void PortalSocket::drop_attempts() noexcept {
 
 void PortalSocket::on_deadline(proto::Micros now) {
   if (state_ != State::connecting || failed() || now < next_attempt_at_) return;
-  racing_ = racing_ || waiting_.empty();
+  racing_ = racing_ || (waiting_.empty() && !NBDGW_MUTANT(silent_portal_alone));
   begin_next(now);
 }
 
@@ -214,7 +215,7 @@ bool PortalSocket::left(proto::Micros now) noexcept {
   if (peer_left_) return true;
   if (now < leave_check_) return false;
   if (now >= leave_end_ || !goodbye_has_arrived(socket_.native())) {
-    reset_at_close();
+    if (!NBDGW_MUTANT(old_socket_closed_softly)) reset_at_close();
     return true;
   }
   leave_check_ = leave_end_;

@@ -7,6 +7,7 @@
 #include "gateway/shard/errand.hpp"
 #include "gateway/shard/shard.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 namespace nbdgw::shard {
 
@@ -318,6 +319,7 @@ void SessionDriver::note_export_changes(proto::Micros now) {
 /// A port in standby, or a LUN that is mapped elsewhere: the next portal may do.
 void SessionDriver::consider_leaving(proto::Micros now) {
   if (std::ranges::none_of(exports_, [](const bridge::Export* each) { return each->path_unusable(); })) return;
+  if (NBDGW_MUTANT(passive_portal_kept)) return;
   const std::string why = path_choice_.reason_to_leave(exports_, now);
   if (!why.empty()) session_.leave_portal(why, now);
 }

@@ -1,5 +1,6 @@
 // nbdgw-sim: the gateway in a world that is made from a seed.
 #include <fmt/format.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "gateway/net/log.hpp"
+#include "tests/sim/mutants.hpp"
 #include "tests/sim/report.hpp"
 #include "tests/sim/shrink.hpp"
 #include "tests/sim/world.hpp"
@@ -27,9 +29,14 @@ struct Totals {
   std::map<std::string, double> figures;  // the largest of each
 };
 
+/// A run that has taken so long, in seconds, goes round in circles.
+constexpr unsigned kLongestRun = 120;
+
 RunResult run(const RunOptions& options, Totals& totals) {
   nbdgw::sim::tell_if_it_crashes(options);
+  ::alarm(kLongestRun);
   RunResult result = nbdgw::sim::run_world(options);
+  ::alarm(0);
   ++totals.seeds;
   totals.ios += result.ios;
   totals.bytes += result.bytes;
@@ -82,7 +89,7 @@ int main(int argc, char** argv) try {
   CLI::App app("Runs the gateway in a simulated world. The same seed gives the same run.", "nbdgw-sim");
   RunOptions options;
   std::string seeds, kept;
-  bool verbose = false, healthy = false, shrinks = false;
+  bool verbose = false, healthy = false, shrinks = false, until_found = false, mutants = false;
   app.add_option("--seed", options.seed, "one run, told whole");
   app.add_option("--seeds", seeds, "runs of the seeds A-B");
   app.add_option("--kept", kept, "runs of the seeds in that file");
@@ -93,7 +100,15 @@ int main(int argc, char** argv) try {
   app.add_flag("--trace", options.traced, "with all that happens");
   app.add_flag("--verbose", verbose, "with the gateway's log");
   app.add_flag("--healthy", healthy, "targets without faults");
+  app.add_option("--mutant", options.mutant, "with this bug planted in the gateway");
+  app.add_flag("--until-found", until_found, "ends at the first seed that fails");
+  app.add_flag("--mutants", mutants, "shows the bugs that can be planted");
   CLI11_PARSE(app, argc, argv);
+  if (mutants) return nbdgw::sim::print_mutants(), 0;
+  if (!options.mutant.empty() && !nbdgw::sim::plant_mutant(options.mutant)) {
+    fmt::print(stderr, "there is no mutant {}; --mutants shows those that there are\n", options.mutant);
+    return 2;
+  }
   nbdgw::net::log::set_level(verbose ? nbdgw::net::log::Level::debug : nbdgw::net::log::Level::error);
   options.faults = !healthy;
 
@@ -107,7 +122,10 @@ int main(int argc, char** argv) try {
   if (single) {
     print_whole(options, run(options, totals));
   } else {
-    for (const RunOptions& each : runs) run(each, totals);
+    for (const RunOptions& each : runs) {
+      run(each, totals);
+      if (until_found && totals.failed > 0) break;
+    }
   }
   const double lasted = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_totals(totals, lasted, !single);

@@ -17,8 +17,9 @@ namespace {
 std::array<char, 4096> last_words;
 std::size_t last_words_length = 0;
 
+/// The gateway's own assertions find something, too.
 void on_crash(int signal) {
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, last_words.data(), last_words_length);
+  [[maybe_unused]] const auto written = ::write(STDOUT_FILENO, last_words.data(), last_words_length);
   std::signal(signal, SIG_DFL);
   std::raise(signal);
 }
@@ -33,6 +34,7 @@ std::string headline(const RunOptions& options, const std::string& what) {
 std::string command_for(const RunOptions& options) {
   std::string command = fmt::format("nbdgw-sim --seed {} --ios {}", options.seed, options.ios);
   if (!options.faults) command += " --healthy";
+  if (!options.mutant.empty()) command += " --mutant " + options.mutant;
   for (const std::string& kind : options.left_out) command += " --leave-out " + kind;
   return command;
 }
@@ -53,10 +55,10 @@ void print_whole(const RunOptions& options, const RunResult& result) {
 }
 
 void tell_if_it_crashes(const RunOptions& options) {
-  const std::string words = headline(options, "the gateway has crashed");
+  const std::string words = headline(options, "checker crash: an assertion, a crash, or a run without an end");
   last_words_length = std::min(words.size(), last_words.size());
   std::copy_n(words.begin(), last_words_length, last_words.begin());
-  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, on_crash);
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM}) std::signal(signal, on_crash);
 }
 
 }  // namespace nbdgw::sim

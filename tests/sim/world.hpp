@@ -15,6 +15,7 @@ struct RunOptions {
   std::uint64_t seed = 1;
   std::uint64_t ios = 2000;  // requests of clients, all together, before everything heals
   bool faults = true;
+  std::string mutant{};                 // the bug that is planted in the gateway; empty: none
   bool traced = false;                  // all that happens is printed
   std::vector<std::string> left_out{};  // kinds of faults that do not happen; all else is drawn as with them
 };
