@@ -23,6 +23,7 @@ using nbdgw::sim::system;
 extern "C" {
 
 int __real_close(int fd);
+int __real_poll(pollfd* fds, nfds_t count, int timeout);
 ssize_t __real_read(int fd, void* buffer, size_t size);
 ssize_t __real_write(int fd, const void* buffer, size_t size);
 int __real_clock_gettime(clockid_t clock, timespec* time);
@@ -98,7 +99,8 @@ int __wrap_getpeername(int fd, sockaddr* address, socklen_t* length) {
   return system().network->name_of(fd, true, address, length);
 }
 
-int __wrap_poll(pollfd* fds, nfds_t, int) {
+int __wrap_poll(pollfd* fds, nfds_t count, int timeout) {
+  if (!Network::owns(fds->fd)) return __real_poll(fds, count, timeout);
   fds->revents = POLLOUT;
   return system().network->poll_writable(fds->fd);
 }
