@@ -29,7 +29,8 @@ struct OpenR2t {
   std::uint32_t data_sn = 0;
 };
 
-struct Verdict {
+/// How a command ends: status and, with CHECK CONDITION, sense (SAM-5 5.3).
+struct Completion {
   std::uint8_t status = scsi::kGood;
   scsi::Sense sense{};
 };
@@ -74,10 +75,10 @@ struct TargetCommand {
   std::array<OpenR2t, 8> r2ts;
   std::uint32_t r2t_count = 0;
 
-  std::optional<Verdict> early;  // decided before it could run
-  const Medium* lost = nullptr;  // its answer tells that this disk's cache has lost something,
-  Micros lost_at = 0;            // then
-  Fault twist = Fault::none;     // what goes wrong when it is executed
+  std::optional<Completion> early;  // decided before it could run
+  const Medium* lost = nullptr;     // its answer tells that this disk's cache has lost something,
+  Micros lost_at = 0;               // then
+  Fault twist = Fault::none;        // what goes wrong when it is executed
   RunningFunction* ended_by = nullptr;
   std::uint32_t timer = 0;  // only a timer of this number counts
 

@@ -163,7 +163,7 @@ void Executor::finish(TargetCommand& command) {
   array_.commands.writes_no_more(command);
   if (hangs) {
     command.executed = true;
-    command.early = ending.verdict;
+    command.early = ending.completion;
     command.state = TargetCommand::State::hung;
     array_.commands.set_fate(command, Fate::done);
     return;
