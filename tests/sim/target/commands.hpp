@@ -70,6 +70,7 @@ struct TargetCommand {
   bool unsolicited = false;  // more of it comes unasked
   std::uint32_t unsolicited_sn = 0;
   std::uint32_t wanted = 0;     // how much of the data the command takes
+  std::uint32_t excess = 0;     // and so much that the initiator would not send
   std::uint32_t requested = 0;  // up to here it was sent unasked or asked for
   std::uint32_t data_sn = 0;    // the next of Data-In and R2T
   std::array<OpenR2t, 8> r2ts;

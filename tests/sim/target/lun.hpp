@@ -42,6 +42,9 @@ class LogicalUnit {
 
   // ---- what happens to it ----
 
+  /// Of an UNMAP's list.
+  static constexpr std::uint32_t kMostDescriptors = 16;
+
   /// Another disk, or none, is behind the number from now on.
   void map(Medium* medium) noexcept;
   /// Counts these changes.

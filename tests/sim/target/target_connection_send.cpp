@@ -65,6 +65,8 @@ void TargetConnection::respond(TargetCommand& command, const Ending& ending) {
     residual = {kOverflow, static_cast<std::uint32_t>(ending.data.size() - command.expected)};
   } else if (moved < command.expected && ending.tells_residual) {
     residual = {kUnderflow, command.expected - moved};
+  } else if (command.excess > 0 && ending.completion.status == scsi::kGood) {
+    residual = {kOverflow, command.excess};
   }
   const Bytes data = command.reads ? ending.data.first(moved) : Bytes();
   const bool plain = ending.completion.status == scsi::kGood && !ending.attaches_sense && !ending.target_failure;
