@@ -17,7 +17,7 @@ using proto::iscsi::TaskManagementFunction;
 namespace {
 
 /// Events that wait to be fetched; the shell fetches them after every turn, so few gather.
-constexpr std::size_t kEventsReserved = 64;
+constexpr std::size_t kRecoveriesReserved = 64;
 
 RungScope scope_of(Rung rung) noexcept {
   switch (rung) {
@@ -47,7 +47,7 @@ bool can_be_asked_for(const RecoveryRequest& request) noexcept {
 
 Escalation::Escalation(Session& session) noexcept : session_(session), held_(session) {
   requests_.reserve(kMaxRequests);
-  events_.reserve(kEventsReserved);
+  events_.reserve(kRecoveriesReserved);
   const proto::scsi::Cdb cdb = proto::scsi::test_unit_ready();
   std::copy_n(cdb.bytes.begin(), cdb.length, verification_.cdb.begin());
   verification_.cdb_length = cdb.length;

@@ -7,6 +7,7 @@
 
 #include "gateway/net/clock.hpp"
 #include "gateway/shard/nbd_client.hpp"
+#include "tests/sim/reload.hpp"
 
 namespace nbdgw::sim {
 namespace {
@@ -20,9 +21,15 @@ boost::asio::io_context& no_control() {
 }  // namespace
 
 Gateway::Gateway(GatewaySetup setup, Network& network, GatewayObserver& observer)
-    : setup_(std::move(setup)), network_(network), observer_(observer), resolver_(no_control()) {
+    : setup_(std::move(setup)),
+      configured_(setup_.targets),
+      network_(network),
+      observer_(observer),
+      resolver_(no_control()) {
   begin();
 }
+
+Gateway::~Gateway() = default;
 
 void Gateway::begin() {
   observer_.on_process_begins();
@@ -30,32 +37,73 @@ void Gateway::begin() {
   events_->observe([this](const shard::EventRecord& record) { observer_.on_event(record); });
   disks_ = std::make_unique<shard::DiskRegister>();
   limit_ = std::make_unique<net::ConnectionLimit>(setup_.most_clients);
-  auto directory = std::make_shared<nbd::ExportDirectory>();
-  auto places = std::make_shared<shard::ExportPlaces>();
   shard::ShardOptions options = setup_.shard;
   options.events = events_.get();
   for (std::uint32_t i = 0; i < setup_.shards; ++i) {
     workers_.push_back(std::make_unique<shard::Worker>(i, options, *disks_));
     pollers_.push_back(network_.last_epoll());
   }
-  for (std::size_t i = 0; i < setup_.targets.size(); ++i) {
-    shard::Worker& worker = *workers_[i % workers_.size()];
-    const GatewaySetup::Target& target = setup_.targets[i];
+  for (const GatewaySetup::Target& target : setup_.targets) {
+    if (target.exports.empty()) continue;
+    shard::Worker& worker = least_loaded_worker();
     shard::WorkOrder order;
-    order.new_targets.push_back({.settings = target.settings, .number = static_cast<std::uint32_t>(i + 1)});
+    order.new_targets.push_back(order_target(target));
     for (const bridge::ExportConfig& exported : target.exports) {
-      order.new_exports.push_back({.config = exported,
-                                   .target = target.settings.label,
-                                   .cache = caches_.take(target.settings.target_name, exported.lun)});
-      directory->push_back({exported.name, exported.description});
-      places->emplace(exported.name, shard::ExportPlace{&worker.shard});
+      order.new_exports.push_back(order_export(target, exported));
     }
-    worker.carry_out(std::move(order), resolver_, *events_, net::steady_now());
+    note_made(worker, carry_out(worker, std::move(order)));
   }
   caches_.settle();
+  publish_places();
+}
+
+/// The one with the fewest sessions.
+shard::Worker& Gateway::least_loaded_worker() noexcept {
+  const auto sessions = [this](const std::unique_ptr<shard::Worker>& worker) {
+    return std::ranges::count_if(targets_, [&](const auto& entry) { return entry.second.worker == worker.get(); });
+  };
+  return **std::ranges::min_element(workers_, {}, sessions);
+}
+
+shard::WorkOrder::NewTarget Gateway::order_target(const GatewaySetup::Target& target) {
+  const auto place =
+      std::ranges::find(setup_.targets, target.settings.label, [](const auto& each) { return each.settings.label; });
+  return {.settings = target.settings, .number = static_cast<std::uint32_t>(place - setup_.targets.begin() + 1)};
+}
+
+shard::WorkOrder::NewExport Gateway::order_export(const GatewaySetup::Target& target,
+                                                  const bridge::ExportConfig& exported) {
+  return {.config = exported,
+          .target = target.settings.label,
+          .cache = caches_.take(target.settings.target_name, exported.lun)};
+}
+
+shard::WorkDone Gateway::carry_out(shard::Worker& worker, shard::WorkOrder order) {
+  return worker.carry_out(std::move(order), resolver_, *events_, net::steady_now());
+}
+
+void Gateway::note_made(shard::Worker& worker, const shard::WorkDone& made) {
+  for (const auto& [label, driver] : made.targets) targets_[label] = {&worker, driver};
+  for (const auto& [name, slot] : made.exports) exports_[name] = {&worker, slot};
+}
+
+/// What new clients are told of, and where it is. What is configured and not there is being made anew.
+void Gateway::publish_places() {
+  auto directory = std::make_shared<nbd::ExportDirectory>();
+  auto places = std::make_shared<shard::ExportPlaces>();
+  for (const GatewaySetup::Target& target : setup_.targets) {
+    for (const bridge::ExportConfig& exported : target.exports) {
+      const auto home = exports_.find(exported.name);
+      directory->push_back({exported.name, exported.description});
+      places->emplace(exported.name,
+                      shard::ExportPlace{home == exports_.end() ? nullptr : &home->second.worker->shard});
+    }
+  }
   directory_ = std::move(directory);
-  for (const auto& worker : workers_) worker->shard.set_places(places);
-  places_ = std::move(places);
+  const shard::ExportPlacesPtr shared = std::move(places);
+  for (const auto& worker : workers_) {
+    worker->shard.post([&shard = worker->shard, shared](Micros) { shard.set_places(shared); });
+  }
 }
 
 void Gateway::accept(int fd) {
@@ -72,6 +120,7 @@ void Gateway::accept(int fd) {
 }
 
 Micros Gateway::due() {
+  if (!control_.empty()) return network_.timeline().now();
   Micros least = proto::kNever;
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     if (workers_[i]->shard.has_ended()) continue;
@@ -82,6 +131,7 @@ Micros Gateway::due() {
 }
 
 std::uint32_t Gateway::turns() {
+  run_control();
   std::uint32_t count = 0;
   const Micros now = network_.timeline().now();
   for (std::size_t i = 0; i < workers_.size(); ++i) {
@@ -94,57 +144,128 @@ std::uint32_t Gateway::turns() {
   return count;
 }
 
-void Gateway::end(Micros limit, bool keep_clients) {
+void Gateway::run_control() {
+  for (Step& step : std::exchange(control_, {})) step();
+}
+
+void Gateway::reload(std::vector<GatewaySetup::Target> targets, Micros limit) {
+  configured_ = targets;
+  reload_ = std::make_unique<Reload>(*this, std::move(targets), limit);
+  reload_->begin();
+}
+
+bool Gateway::has_export(const std::string& name) const {
+  return exports_.contains(name);
+}
+
+void Gateway::set_admin_state(const std::string& exported, shard::AdminState state) {
+  const auto home = exports_.find(exported);
+  if (home == exports_.end()) return;
+  shard::Worker& worker = *home->second.worker;
+  worker.shard.post([&worker, exported, state](Micros now) {
+    for (const auto& slot : worker.exports) {
+      if (slot->name() == exported && !slot->is_leaving()) worker.shard.set_admin_state(*slot, state, now);
+    }
+  });
+}
+
+void Gateway::take_clients(bool yes) {
+  for (const auto& worker : workers_) {
+    worker->shard.post([&shard = worker->shard, yes](Micros) { shard.take_clients(yes); });
+  }
+}
+
+void Gateway::end(Micros limit, End how) {
   ending_ = true;
-  for (const auto& worker : workers_) worker->shard.drain(limit, keep_clients);
+  how_ = how;
+  for (const auto& worker : workers_) worker->shard.drain(limit, how == End::hands_over);
+}
+
+bool Gateway::ended() const {
+  return std::ranges::all_of(workers_, [](const auto& worker) { return worker->shard.has_ended(); });
 }
 
 void Gateway::close() {
+  run_control();
   observer_.on_process_ends(workers_);
   workers_.clear();
   pollers_.clear();
+  control_.clear();
+  reload_.reset();
   waiting_.clear();
 }
 
 void Gateway::begin_again() {
+  run_control();  // what a reload has been told last
   observer_.on_process_ends(workers_);
-  std::vector<shard::KeptClient> clients = take_kept();
+  std::vector<shard::KeptClient> clients;
+  if (how_ == End::hands_over) {
+    clients = take_kept();
+  } else {
+    caches_ = {};
+  }
   workers_.clear();
   pollers_.clear();
+  control_.clear();
+  targets_.clear();
+  exports_.clear();
+  reload_.reset();
+  setup_.targets = configured_;
+  leave_debts(clients);
   begin();
-  for (shard::KeptClient& client : clients) {
-    net::ConnectionLimit::Ticket ticket = limit_->take();
-    const shard::ExportPlace& place = places_->at(client.connection.info.name);
-    if (!ticket || place.shard == nullptr) continue;
-    place.shard->send_here(std::make_unique<shard::NbdClient>(++last_client_, std::move(client), std::move(ticket),
-                                                              setup_.clients, net::steady_now()));
-  }
+  for (shard::KeptClient& client : clients) resume(std::move(client));
   ending_ = false;
   for (net::UniqueFd& fd : std::exchange(waiting_, {})) accept(fd.release());
+}
+
+/// Those whose export is configured no more are closed, and what they were owed is left to whoever comes.
+void Gateway::leave_debts(std::vector<shard::KeptClient>& clients) {
+  std::erase_if(clients, [this](const shard::KeptClient& client) {
+    for (const GatewaySetup::Target& target : setup_.targets) {
+      for (const bridge::ExportConfig& exported : target.exports) {
+        if (exported.name == client.connection.info.name) return false;
+      }
+    }
+    if (client.connection.standing == nbd::LossStanding::owed) caches_.leave_debt(client.iqn, client.lun);
+    return true;
+  });
+}
+
+void Gateway::resume(shard::KeptClient client) {
+  const auto home = exports_.find(client.connection.info.name);
+  net::ConnectionLimit::Ticket ticket = limit_->take();
+  if (!ticket) return;
+  home->second.worker->shard.send_here(std::make_unique<shard::NbdClient>(
+      ++last_client_, std::move(client), std::move(ticket), setup_.clients, net::steady_now()));
 }
 
 /// What the process that ends leaves for the next one.
 std::vector<shard::KeptClient> Gateway::take_kept() {
   std::vector<shard::KeptClient> clients;
-  std::set<const bridge::Disk*> told;
-  for (const auto& worker : workers_) {
-    for (const auto& client : worker->shard.clients()) {
-      if (client->parked()) clients.push_back(client->kept());
-    }
-    for (const auto& slot : worker->exports) {
-      const bridge::Export& exported = slot->exported();
-      if (!exported.cache().matters()) continue;
-      shard::ExportLegacy legacy = shard::legacy_of(*slot, net::steady_now());
-      // Of several exports of a disk one takes the debts along.
-      if (!told.insert(exported.disk().get()).second) legacy.cache.cache.drop_debts();
-      caches_.put(std::move(legacy));
-    }
-  }
+  for (const auto& worker : workers_) take_kept(*worker, clients);
   return clients;
 }
 
-bool Gateway::ended() const {
-  return std::ranges::all_of(workers_, [](const auto& worker) { return worker->shard.has_ended(); });
+void Gateway::take_kept(shard::Worker& worker, std::vector<shard::KeptClient>& clients) {
+  for (const auto& client : worker.shard.clients()) {
+    if (!client->parked()) continue;
+    shard::KeptClient kept = client->kept();
+    const shard::ExportSlot* slot = worker.shard.find_export(kept.connection.info.name);
+    const auto here = std::ranges::find_if(worker.exports, [&](const auto& each) { return each.get() == slot; });
+    if (here == worker.exports.end()) continue;  // a reload has taken it away at the last moment
+    kept.iqn = (*here)->driver().session().settings().target_name;
+    kept.lun = (*here)->exported().unit().lun();
+    clients.push_back(std::move(kept));
+  }
+  std::set<const bridge::Disk*> told;
+  for (const auto& slot : worker.exports) {
+    const bridge::Export& exported = slot->exported();
+    if (!exported.cache().matters()) continue;
+    shard::ExportLegacy legacy = shard::legacy_of(*slot, net::steady_now());
+    // Of several exports of a disk one takes the debts along.
+    if (!told.insert(exported.disk().get()).second) legacy.cache.cache.drop_debts();
+    caches_.put(std::move(legacy));
+  }
 }
 
 }  // namespace nbdgw::sim

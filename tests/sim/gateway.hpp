@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +17,8 @@
 #include "tests/sim/network.hpp"
 
 namespace nbdgw::sim {
+
+class Reload;
 
 /// What the gateway is set up with: what the control thread makes of a configuration.
 struct GatewaySetup {
@@ -35,16 +40,30 @@ class GatewayObserver {
   virtual void on_event(const shard::EventRecord&) {}
   /// Its shards have ended; what was counted there is there yet.
   virtual void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>&) {}
+  /// What was counted for this export goes with it.
+  virtual void on_export_leaves(const std::string& /*exported*/) {}
+  virtual void on_session_leaves(const std::string& /*target*/) {}
 
  protected:
   ~GatewayObserver() = default;
 };
 
 /// The production code from the shard's turn downward, and the little of its control that the world needs: where
-/// exports live, who accepts clients, restarts.
+/// exports live, who accepts clients, reloads, restarts. What control's thread does there is a step between turns
+/// here.
 class Gateway {
  public:
+  /// How the process ends.
+  enum class End : std::uint8_t {
+    for_good,
+    hands_over,     // another one goes on with the clients (systemd)
+    leaves_nothing  // another one knows nothing of them
+  };
+
   Gateway(GatewaySetup setup, Network& network, GatewayObserver& observer);
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
 
   /// A client has connected.
   void accept(int fd);
@@ -53,9 +72,19 @@ class Gateway {
   /// Whoever has something to do gets a turn. How many turns that were.
   std::uint32_t turns();
 
-  /// The process ends; ended() says when it has. With `keep_clients` another one goes on with those: begin_again().
-  /// Who connects meanwhile waits for that.
-  void end(Micros limit, bool keep_clients);
+  /// These targets and exports from now on; what stays goes on, what goes has `limit` to finish what it has. Only if
+  /// may_reload().
+  void reload(std::vector<GatewaySetup::Target> targets, Micros limit);
+  bool may_reload() const noexcept { return reload_ == nullptr && !ending_; }
+  bool has_export(const std::string& name) const;
+  /// Not in the middle of a reload.
+  void set_admin_state(const std::string& exported, shard::AdminState state);
+  /// New clients are turned away, or taken again.
+  void take_clients(bool yes);
+
+  /// The process ends; ended() says when it has. Another one comes with begin_again(), and who connects meanwhile
+  /// waits for that; `for_good`: none does.
+  void end(Micros limit, End how);
   bool ended() const;
   void begin_again();
   /// There is no other process: nothing is left of it.
@@ -66,10 +95,35 @@ class Gateway {
   std::uint64_t turns_so_far() const noexcept { return turns_; }
 
  private:
-  void begin();
-  std::vector<shard::KeptClient> take_kept();
+  friend class Reload;
 
-  const GatewaySetup setup_;
+  struct TargetHome {
+    shard::Worker* worker;
+    shard::SessionDriver* driver;
+  };
+  struct ExportHome {
+    shard::Worker* worker;
+    shard::SessionExport* slot;
+  };
+  using Step = std::function<void()>;
+
+  void begin();
+  /// A step of the control thread: soon, between two turns.
+  void on_control(Step step) { control_.push_back(std::move(step)); }
+  void run_control();
+  shard::WorkOrder::NewTarget order_target(const GatewaySetup::Target& target);
+  shard::WorkOrder::NewExport order_export(const GatewaySetup::Target& target, const bridge::ExportConfig& exported);
+  shard::Worker& least_loaded_worker() noexcept;
+  void note_made(shard::Worker& worker, const shard::WorkDone& made);
+  shard::WorkDone carry_out(shard::Worker& worker, shard::WorkOrder order);
+  void publish_places();
+  std::vector<shard::KeptClient> take_kept();
+  void take_kept(shard::Worker& worker, std::vector<shard::KeptClient>& clients);
+  void leave_debts(std::vector<shard::KeptClient>& clients);
+  void resume(shard::KeptClient client);
+
+  GatewaySetup setup_;
+  std::vector<GatewaySetup::Target> configured_;  // for the next process
   Network& network_;
   GatewayObserver& observer_;
   std::unique_ptr<shard::EventLog> events_;
@@ -78,11 +132,15 @@ class Gateway {
   std::unique_ptr<net::ConnectionLimit> limit_;
   shard::CacheMemory caches_;
   nbd::ExportDirectoryPtr directory_;
-  shard::ExportPlacesPtr places_;
+  std::map<std::string, TargetHome> targets_;  // by label
+  std::map<std::string, ExportHome> exports_;  // by name
+  std::unique_ptr<Reload> reload_;             // under way
+  std::deque<Step> control_;
   std::vector<std::unique_ptr<shard::Worker>> workers_;
   std::vector<int> pollers_;            // of the workers
   std::vector<net::UniqueFd> waiting_;  // clients, for the next process
   bool ending_ = false;
+  End how_ = End::for_good;
   std::uint64_t last_client_ = 0;
   std::uint64_t turns_ = 0;
 };

@@ -32,11 +32,12 @@ struct Totals {
 /// A run that has taken so long, in seconds, goes round in circles.
 constexpr unsigned kLongestRun = 120;
 
-RunResult run(const RunOptions& options, Totals& totals) {
+RunResult run(const RunOptions& options, Totals& totals, bool fingerprints) {
   nbdgw::sim::tell_if_it_crashes(options);
   ::alarm(kLongestRun);
   RunResult result = nbdgw::sim::run_world(options);
   ::alarm(0);
+  if (fingerprints) fmt::print("seed {}: {:016x}\n", options.seed, result.fingerprint);
   ++totals.seeds;
   totals.ios += result.ios;
   totals.bytes += result.bytes;
@@ -89,7 +90,7 @@ int main(int argc, char** argv) try {
   CLI::App app("Runs the gateway in a simulated world. The same seed gives the same run.", "nbdgw-sim");
   RunOptions options;
   std::string seeds, kept;
-  bool verbose = false, healthy = false, shrinks = false, until_found = false, mutants = false;
+  bool verbose = false, healthy = false, shrinks = false, until_found = false, mutants = false, fingerprints = false;
   app.add_option("--seed", options.seed, "one run, told whole");
   app.add_option("--seeds", seeds, "runs of the seeds A-B");
   app.add_option("--kept", kept, "runs of the seeds in that file");
@@ -102,6 +103,7 @@ int main(int argc, char** argv) try {
   app.add_flag("--healthy", healthy, "targets without faults");
   app.add_option("--mutant", options.mutant, "with this bug planted in the gateway");
   app.add_flag("--until-found", until_found, "ends at the first seed that fails");
+  app.add_flag("--fingerprints", fingerprints, "a number for each run, of all that happened in it");
   app.add_flag("--mutants", mutants, "shows the bugs that can be planted");
   CLI11_PARSE(app, argc, argv);
   if (mutants) return nbdgw::sim::print_mutants(), 0;
@@ -120,10 +122,10 @@ int main(int argc, char** argv) try {
   Totals totals;
   const auto begin = std::chrono::steady_clock::now();
   if (single) {
-    print_whole(options, run(options, totals));
+    print_whole(options, run(options, totals, fingerprints));
   } else {
     for (const RunOptions& each : runs) {
-      run(each, totals);
+      run(each, totals, fingerprints);
       if (until_found && totals.failed > 0) break;
     }
   }

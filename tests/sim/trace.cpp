@@ -12,6 +12,8 @@ Trace::Line& Trace::next(const char* format, std::initializer_list<std::uint64_t
   line.format = format;
   line.at = timeline_.now();
   std::ranges::copy(numbers, line.numbers.begin());
+  mix(static_cast<std::uint64_t>(line.at));
+  for (const std::uint64_t number : numbers) mix(number);
   return line;
 }
 
@@ -24,6 +26,7 @@ void Trace::note(const char* format, std::initializer_list<std::uint64_t> number
 
 void Trace::note(const char* format, std::initializer_list<std::uint64_t> numbers, std::string text) {
   Line& line = next(format, numbers);
+  for (const char letter : text) mix(static_cast<unsigned char>(letter));
   line.own_text = std::move(text);
   if (live_) print(line);
 }

@@ -28,6 +28,8 @@ class Trace {
 
   /// Oldest first, with the world's time in seconds.
   std::vector<std::string> lines() const;
+  /// Of all that was noted, and when.
+  std::uint64_t fingerprint() const noexcept { return fingerprint_; }
 
  private:
   struct Line {
@@ -39,12 +41,14 @@ class Trace {
   };
   static void print(const Line& line);
   static std::string text_of(const Line& line);
+  void mix(std::uint64_t value) noexcept { fingerprint_ = (fingerprint_ ^ value) * 0x9e3779b97f4a7c15; }
   Line& next(const char* format, std::initializer_list<std::uint64_t> numbers);
 
   const Timeline& timeline_;
   const bool live_;
   std::vector<Line> lines_;
   std::size_t noted_ = 0;
+  std::uint64_t fingerprint_ = 0;
 };
 
 }  // namespace nbdgw::sim

@@ -13,6 +13,7 @@ constexpr const char* kLost = "client_lost";
 constexpr const char* kStalls = "client_stalls";
 constexpr const char* kUnread = "client_reads_nothing";
 constexpr const char* kRestarts = "gateway_restarts";
+constexpr const char* kRestartsAnew = "gateway_restarts_anew";  // without its clients
 
 }  // namespace
 
@@ -36,7 +37,7 @@ Trouble::Trouble(const TroubleHabits& habits, Timeline& timeline, Random random,
       left_out_(std::move(left_out)) {}
 
 const std::vector<std::string>& Trouble::kinds() {
-  static const std::vector<std::string> all{kCut, kLost, kStalls, kUnread, kRestarts};
+  static const std::vector<std::string> all{kCut, kLost, kStalls, kUnread, kRestarts, kRestartsAnew};
   return all;
 }
 
@@ -79,10 +80,12 @@ void Trouble::stall_a_link() {
 }
 
 void Trouble::restart() {
-  if (restarting_ || !happens(kRestarts)) return;
+  const bool anew = restarts_.chance(0.3);
+  const char* const kind = anew ? kRestartsAnew : kRestarts;
+  if (restarting_ || !happens(kind)) return;
   restarting_ = true;
-  ++seen_[kRestarts];
-  gateway_.end(kRestartLimit, true);
+  ++seen_[kind];
+  gateway_.end(kRestartLimit, anew ? Gateway::End::leaves_nothing : Gateway::End::hands_over);
 }
 
 void Trouble::advance() {

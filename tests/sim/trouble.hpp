@@ -24,7 +24,7 @@ struct TroubleHabits {
 };
 
 /// Makes trouble that is not the targets': clients that go, in the middle of a request, too, or stand still, and
-/// restarts of the gateway that keep its clients.
+/// restarts of the gateway, most of which keep its clients.
 class Trouble {
  public:
   Trouble(const TroubleHabits& habits, Timeline& timeline, Random random, Gateway& gateway,

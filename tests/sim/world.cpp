@@ -11,6 +11,7 @@
 #include "tests/sim/draw.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/network.hpp"
+#include "tests/sim/operator.hpp"
 #include "tests/sim/random.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/system.hpp"
@@ -49,7 +50,8 @@ class World final : public Dialler, public Complaints {
   bool is_left_out(const char* kind) const noexcept { return std::ranges::count(options_.left_out, kind) > 0; }
   void run_until(Micros limit, const auto& over);
   bool quiet() const noexcept {
-    return !trouble_->restarting() && std::ranges::all_of(clients_, [](const auto& each) { return each->idle(); });
+    return !trouble_->restarting() && !operator_->busy() &&
+           std::ranges::all_of(clients_, [](const auto& each) { return each->idle(); });
   }
   std::uint64_t ios() const noexcept;
   void heal();
@@ -67,8 +69,12 @@ class World final : public Dialler, public Complaints {
   LinkHabits links_;
   Micros turn_cost_;
   TroubleHabits trouble_habits_;
+  Random operator_random_;  // by itself: it shifts nobody
+  OperatorHabits operator_habits_;
   std::vector<std::unique_ptr<Site>> sites_;
   GatewaySetup setup_;
+  GatewaySetup bounds_;  // of all that an operator may make of it
+  std::unique_ptr<Operator> operator_;
   std::unique_ptr<Gateway> gateway_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::unique_ptr<Trouble> trouble_;
@@ -83,7 +89,9 @@ World::World(const RunOptions& options)
       trace_(timeline_, options.traced),
       checkers_(timeline_, *this, trace_),
       turn_cost_(random_.spread(2, 40)),
-      trouble_habits_(TroubleHabits::draw(random_)) {
+      trouble_habits_(TroubleHabits::draw(random_)),
+      operator_random_(~options.seed),
+      operator_habits_(options.faults ? OperatorHabits::draw(operator_random_) : OperatorHabits{}) {
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
   draw_network();
   draw_targets();
@@ -116,12 +124,12 @@ void World::draw_targets() {
   std::uint32_t disks = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     SiteWatch& watch = checkers_.add_site();
-    // What a new process knows of a disk are its kept clients and unflushed writes: where there are none, it takes
-    // any.
+    // What a new process, or an export that is made anew, knows of a disk are kept clients and unflushed writes:
+    // where there are none, it takes any.
     const Site::Setup setup{.number = i,
                             .first_disk = disks,
                             .faults = options_.faults && i == 0,
-                            .spares = trouble_habits_.restarts == 0,
+                            .spares = trouble_habits_.restarts == 0 && !operator_habits_.makes_anew(),
                             .complaints = &watch,
                             .observer = &watch};
     sites_.push_back(std::make_unique<Site>(setup, random_, timeline_, network_));
@@ -130,7 +138,11 @@ void World::draw_targets() {
   }
   setup_ = sim::draw_gateway(random_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
-  checkers_.begin(sites_, setup_);
+  operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
+                                         options_.left_out);
+  bounds_ = operator_->bounds();
+  checkers_.begin(sites_, bounds_);
+  for (std::size_t i = 0; i < sites_.size(); ++i) checkers_.begins_early(i, operator_->least_timeout(i));
 }
 
 void World::draw_clients() {
@@ -161,6 +173,7 @@ void World::run_until(Micros limit, const auto& over) {
       system().cpu += turn_cost_ * turns;
     }
     trouble_->advance();
+    operator_->advance();
     checkers_.look(*gateway_);
   }
 }
@@ -175,6 +188,7 @@ RunResult World::run() {
   const Micros begin = timeline_.now();
   for (const auto& client : clients_) client->start();
   if (options_.faults) trouble_->start();
+  operator_->start(*gateway_);
   run_until(kFaultsLimit, [this] { return ios() >= options_.ios; });
   heal();
   end();
@@ -188,14 +202,16 @@ void World::heal() {
   const Micros healed_at = timeline_.now();
   for (const auto& site : sites_) site->target().heal();
   trouble_->heal();
+  operator_->heal();
   for (const auto& client : clients_) client->stop();
-  run_until(checkers_.time_to_heal(), [this] { return quiet(); });
+  run_until(checkers_.time_to_heal() + operator_->time_to_heal(), [this] { return quiet(); });
   result_.healed_in = timeline_.now() - healed_at;
   check_rest();
   checkers_.rest();
 }
 
 void World::check_rest() {
+  if (operator_->busy()) complain("liveness", "a reload has no end");
   for (const auto& client : clients_) {
     if (client->idle()) continue;
     complain("liveness", client->name() + " waits since " + std::to_string(client->waits_since()) + " us, it is " +
@@ -205,7 +221,7 @@ void World::check_rest() {
 
 /// Ghosts have their time, too.
 void World::end() {
-  gateway_->end(kDrainLimit, false);
+  gateway_->end(kDrainLimit, Gateway::End::for_good);
   run_until(kEndLimit, [this] { return gateway_->ended(); });
   if (!gateway_->ended()) return complain("end", "the gateway does not end");
   result_.turns = gateway_->turns_so_far();
@@ -225,6 +241,7 @@ void World::complain(const char* checker, const std::string& what) {
 void World::collect() {
   result_.events = timeline_.events();
   result_.figures = checkers_.figures();
+  result_.fingerprint = trace_.fingerprint() ^ (result_.events << 32) ^ result_.turns;
   for (const auto& client : clients_) {
     result_.ios += client->done();
     result_.bytes += client->bytes();
@@ -236,6 +253,7 @@ void World::collect() {
     for (const auto& [name, count] : site->target().faults_seen()) result_.faults[name] += count;
   }
   for (const auto& [name, count] : trouble_->seen()) result_.faults[name] += count;
+  for (const auto& [name, count] : operator_->seen()) result_.faults[name] += count;
 }
 
 void World::dial(NbdLink& link) {
@@ -252,6 +270,7 @@ RunResult run_world(const RunOptions& options) {
 
 std::vector<std::string> kinds_of_faults() {
   std::vector<std::string> kinds = Trouble::kinds();
+  kinds.insert(kinds.end(), Operator::kinds().begin(), Operator::kinds().end());
   for (std::size_t i = 0; i < kFaults; ++i) kinds.emplace_back(to_string(static_cast<Fault>(i)));
   kinds.insert(kinds.end(), {kJitter, kPieces});
   return kinds;

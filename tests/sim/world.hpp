@@ -32,7 +32,7 @@ struct RunResult {
   std::uint64_t turns = 0;
   Micros lasted = 0;                                    // of the world's time
   Micros healed_in = 0;                                 // from the last fault to rest
-  std::uint64_t fingerprint = 0;                        // of all that clients saw, and when
+  std::uint64_t fingerprint = 0;                        // of all that happened, and when
   std::map<std::uint32_t, std::uint64_t> errors;        // that clients were told
   std::map<std::string, std::uint64_t> faults;          // that happened
   std::vector<std::pair<std::string, double>> figures;  // of the checkers

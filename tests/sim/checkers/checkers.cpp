@@ -192,4 +192,17 @@ void Checkers::on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>
   sums_.on_process_ends(workers);
 }
 
+void Checkers::on_export_leaves(const std::string& exported) {
+  trace_.note("export {6} is taken away", {}, exported);
+  sums_.on_export_leaves(exported);
+}
+
+/// The next one knows of no pauses, and of no rungs that have not helped.
+void Checkers::on_session_leaves(const std::string& target) {
+  SiteWatch* const watch = watch_of(target);
+  if (watch == nullptr) return;
+  watch->logins().on_process_begins();
+  watch->ladder().on_session_leaves();
+}
+
 }  // namespace nbdgw::sim

@@ -20,6 +20,8 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   SiteWatch& add_site();
   /// All targets are there, and nothing has begun. Both must stay.
   void begin(const std::vector<std::unique_ptr<Site>>& sites, const GatewaySetup& setup);
+  /// With that target the ladder may begin, or climb on, after so short a time.
+  void begins_early(std::size_t site, Micros least_timeout) { watches_[site]->ladder().begins_early(least_timeout); }
   /// The clients are there. Of a gateway that is started again and again nobody is judged by how long it takes.
   void begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts);
 
@@ -44,6 +46,8 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_process_begins() override;
   void on_event(const shard::EventRecord& record) override;
   void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) override;
+  void on_export_leaves(const std::string& exported) override;
+  void on_session_leaves(const std::string& target) override;
 
  private:
   SiteWatch* watch_of(const std::string& target);

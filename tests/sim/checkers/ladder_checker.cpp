@@ -33,7 +33,11 @@ std::string milliseconds(Micros time) {
 
 LadderChecker::LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
                              std::vector<bridge::ExportConfig> exports)
-    : complaints_(complaints), timeline_(timeline), settings_(std::move(settings)), exports_(std::move(exports)) {}
+    : complaints_(complaints),
+      timeline_(timeline),
+      settings_(std::move(settings)),
+      exports_(std::move(exports)),
+      least_timeout_(std::min(settings_.command_timeout, settings_.lu_reset_timeout)) {}
 
 /// How long a command may be silent before it is a matter for the ladder.
 Micros LadderChecker::filter() const noexcept {
@@ -98,7 +102,7 @@ void LadderChecker::check_pace(const RecoveryEvent& rung) {
   const Micros now = timeline_.now();
   while (!times.empty() && times.front() < now - kPaceWindow) times.pop_front();
   times.push_back(now);
-  const Micros pace = std::min({settings_.command_timeout, proto::kSecond, settings_.lu_reset_timeout});
+  const Micros pace = std::min(least_timeout_, proto::kSecond);
   const auto rounds = static_cast<std::size_t>(kPaceWindow / pace) + 2;
   // A new session resets what the one before has left; and its commands are the first that can become old.
   const std::size_t logins = 2 * LoginChecker::most_sessions();

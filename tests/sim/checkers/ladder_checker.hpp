@@ -22,8 +22,8 @@ namespace nbdgw::sim {
 /// answered, refused, or cures nothing leads to the next one, and the last one needs nobody's answer.
 ///
 /// No rung is climbed for ever. While nothing of the LUN moves (no READ or WRITE is executed, no request of a client
-/// ends, be it with an error), the same rung does not succeed more often in a row than LadderMemory lets it: kMaxTimes,
-/// and one abort more for each of the tries of each command of a LUN that is left alone.
+/// ends, be it with an error), the same rung does not succeed more often in a row than LadderMemory lets it:
+/// kMaxTimes, and one abort more for each of the tries of each command of a LUN that is left alone.
 ///
 /// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
 /// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
@@ -33,7 +33,13 @@ class LadderChecker {
   LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
                 std::vector<bridge::ExportConfig> exports);
 
+  /// The settings change while the world goes on: those given first are the longest; this is the shortest of the
+  /// timeouts of commands and of resets of a LUN.
+  void begins_early(Micros least_timeout) noexcept { least_timeout_ = least_timeout; }
+
   void on_rung(const initiator::RecoveryEvent& rung);
+  /// Another one comes, which remembers nothing.
+  void on_session_leaves() { rows_.clear(); }
   /// A request of a client of this export was answered, or a READ or WRITE of it was executed.
   void on_progress(std::size_t export_index);
   /// Now and then.
@@ -61,6 +67,7 @@ class LadderChecker {
   const std::vector<bridge::ExportConfig> exports_;
   std::map<std::uint64_t, Row> rows_;  // by LUN
   std::map<initiator::Rung, std::deque<Micros>> recent_;
+  Micros least_timeout_;
   Micros longest_seen_ = 0;
 };
 

@@ -17,14 +17,14 @@ namespace nbdgw::sim {
 
 /// What operators are told adds up with what clients have met. Over all processes of the gateway, for each export:
 ///
-/// - every reply that a client got was counted, by its error; and where no connection was lost and no process ended
-/// in
-///   between, no more were counted than clients got;
+/// - every reply that a client got was counted, by its error; and where no connection was lost and no process has
+///   ended, no more were counted than clients got. An export that was made anew has counted from 0 again, and is not
+///   judged by that;
 /// - every error that a client got was told as an event (RequestFailure, folded), or as a lost cache
-/// (CacheEvent::told);
+///   (CacheEvent::told);
 /// - the failures that were counted for a lost cache are those that events have told;
 /// - every rung that was counted was told as an event. (Logins on the side are told, and not counted with the
-/// session.)
+///   session.)
 class SumChecker {
  public:
   explicit SumChecker(Complaints& complaints) : complaints_(complaints) {}
@@ -33,6 +33,8 @@ class SumChecker {
   /// Replies may be on their way, and nobody gets them.
   void on_lost(const std::string& exported) { exports_[exported].lossless = false; }
   void on_event(const shard::EventRecord& record);
+  /// What it has counted goes with it, and nobody can see any more whether that adds up.
+  void on_export_leaves(const std::string& exported) { exports_[exported].counts = false; }
   void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers);
   /// After the last process.
   void check();
@@ -46,6 +48,7 @@ class SumChecker {
     std::uint64_t lost_cache_told = 0;     // by events
     std::uint64_t lost_cache_counted = 0;  // FLUSHes and FUA writes
     bool lossless = true;
+    bool counts = true;  // all that was counted is in `counted`
   };
   using RungKey = std::pair<std::string, std::size_t>;  // target; rung and outcome in one number
 

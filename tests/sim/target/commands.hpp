@@ -29,7 +29,8 @@ struct OpenR2t {
   std::uint32_t data_sn = 0;
 };
 
-struct Verdict {
+/// How a command ends: status and, with CHECK CONDITION, sense (SAM-5 5.3).
+struct Completion {
   std::uint8_t status = scsi::kGood;
   scsi::Sense sense{};
 };
@@ -69,15 +70,16 @@ struct TargetCommand {
   bool unsolicited = false;  // more of it comes unasked
   std::uint32_t unsolicited_sn = 0;
   std::uint32_t wanted = 0;     // how much of the data the command takes
+  std::uint32_t excess = 0;     // and so much that the initiator would not send
   std::uint32_t requested = 0;  // up to here it was sent unasked or asked for
   std::uint32_t data_sn = 0;    // the next of Data-In and R2T
   std::array<OpenR2t, 8> r2ts;
   std::uint32_t r2t_count = 0;
 
-  std::optional<Verdict> early;  // decided before it could run
-  const Medium* lost = nullptr;  // its answer tells that this disk's cache has lost something,
-  Micros lost_at = 0;            // then
-  Fault twist = Fault::none;     // what goes wrong when it is executed
+  std::optional<Completion> early;  // decided before it could run
+  const Medium* lost = nullptr;     // its answer tells that this disk's cache has lost something,
+  Micros lost_at = 0;               // then
+  Fault twist = Fault::none;        // what goes wrong when it is executed
   RunningFunction* ended_by = nullptr;
   std::uint32_t timer = 0;  // only a timer of this number counts
 

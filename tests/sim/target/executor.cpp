@@ -63,7 +63,9 @@ void Executor::enter(TargetCommand& command) {
     array_.commands.record(command.origin.record).medium = command.medium;
     note_unmapped(command);
   }
-  if (command.writes) command.wanted = std::min(command.expected, needed(command));
+  const std::uint32_t need = needed(command);
+  if (command.writes) command.wanted = std::min(command.expected, need);
+  command.excess = need - command.wanted;
   if (command.unit != nullptr && command.unit->hangs()) {
     command.of_hung_unit = true;
   } else if (command.unit == nullptr) {
@@ -163,7 +165,7 @@ void Executor::finish(TargetCommand& command) {
   array_.commands.writes_no_more(command);
   if (hangs) {
     command.executed = true;
-    command.early = ending.verdict;
+    command.early = ending.completion;
     command.state = TargetCommand::State::hung;
     array_.commands.set_fate(command, Fate::done);
     return;

@@ -52,7 +52,7 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
       command.state == State::running) {
     TargetConnection& connection = *command.connection;
     leave_session(command);
-    connection.respond(command, {.verdict = {scsi::kTaskAborted, {}}, .data = {}});
+    connection.respond(command, {.completion = {scsi::kTaskAborted, {}}, .data = {}});
   }
   end(command, Fate::aborted);
   return true;
@@ -62,7 +62,7 @@ void Executor::end_all_of(const LogicalUnit& unit, bool with_status) {
   for_each([&](const TargetCommand& each) { return each.unit == &unit && !each.detached; },
            [&](TargetCommand& command) {
              if (with_status && !command.mute && command.state != TargetCommand::State::parked) {
-               return answer(command, {.verdict = {scsi::kTaskAborted, {}}, .data = {}});
+               return answer(command, {.completion = {scsi::kTaskAborted, {}}, .data = {}});
              }
              end(command, Fate::lost);
            });
@@ -113,8 +113,8 @@ void Executor::release(TargetCommand& command) {
   command.of_hung_unit = false;
   if (command.executed) {
     // Of what it has read, the present content is as good.
-    Ending ending{.verdict = *command.early, .data = {}};
-    if (command.reads && ending.verdict.status == scsi::kGood) ending.data = perform(command, 0).data;
+    Ending ending{.completion = *command.early, .data = {}};
+    if (command.reads && ending.completion.status == scsi::kGood) ending.data = perform(command, 0).data;
     return answer(command, ending);
   }
   command.twist = Fault::none;

@@ -108,14 +108,14 @@ Reply Executor::perform(TargetCommand& command, std::size_t data_length) {
 Ending Executor::execute(TargetCommand& command) {
   Ending ending;
   if (command.early) {
-    ending.verdict = *command.early;
+    ending.completion = *command.early;
     return ending;
   }
   const bool fails = command.twist == Fault::check_condition || command.twist == Fault::aborted_command ||
                      command.twist == Fault::task_aborted || command.twist == Fault::synchronize_fails;
   if (fails) return fail(command);
   const Reply reply = perform(command, std::min<std::size_t>(command.data.size(), command.wanted));
-  ending.verdict = {reply.status, reply.sense};
+  ending.completion = {reply.status, reply.sense};
   ending.data = reply.data;
   if (reply.status == scsi::kGood) twist(command, ending);
   return ending;
@@ -135,16 +135,16 @@ Ending Executor::fail(TargetCommand& command) {
   switch (command.twist) {
     case Fault::synchronize_fails:
       if (random.chance(0.5)) lose_cache(command, random);
-      ending.verdict = {scsi::kCheckCondition, {3, 0x0c, 0}};
+      ending.completion = {scsi::kCheckCondition, {3, 0x0c, 0}};
       return ending;
     case Fault::task_aborted:
-      ending.verdict = {scsi::kTaskAborted, {}};
+      ending.completion = {scsi::kTaskAborted, {}};
       break;
     case Fault::aborted_command:
-      ending.verdict = {scsi::kCheckCondition, {0xb, 0x44, 0}};
+      ending.completion = {scsi::kCheckCondition, {0xb, 0x44, 0}};
       break;
     default:
-      ending.verdict = {scsi::kCheckCondition, random.any_of(kTroubles)};
+      ending.completion = {scsi::kCheckCondition, random.any_of(kTroubles)};
   }
   const std::uint32_t block = command.medium != nullptr ? command.medium->block_size() : 1;
   const std::size_t part = random.chance(0.5) ? random.below(command.wanted / block + 1) * block : 0;
@@ -161,14 +161,14 @@ Ending Executor::fail(TargetCommand& command) {
 void Executor::twist(const TargetCommand& command, Ending& ending) {
   switch (command.twist) {
     case Fault::recovered_error:
-      ending.verdict = {scsi::kCheckCondition, {1, 0x17, 1}};
+      ending.completion = {scsi::kCheckCondition, {1, 0x17, 1}};
       break;
     case Fault::target_failure:
       ending.target_failure = true;
       break;
     case Fault::sense_with_good:
       ending.attaches_sense = true;
-      ending.verdict.sense = scsi::kNoSuchUnit;
+      ending.completion.sense = scsi::kNoSuchUnit;
       break;
     case Fault::short_read:
     case Fault::short_read_untold:

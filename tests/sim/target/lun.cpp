@@ -7,7 +7,7 @@ namespace {
 
 using scsi::Sense;
 
-Verdict sense_verdict(const Sense& sense) noexcept {
+Completion ended_with(const Sense& sense) noexcept {
   return {scsi::kCheckCondition, sense};
 }
 
@@ -84,32 +84,32 @@ bool LogicalUnit::warned(std::uint32_t session, std::uint32_t cmd_sn) const noex
   return found->known_change == change_ && !comes_before(cmd_sn, found->known_from);
 }
 
-std::optional<Verdict> LogicalUnit::refuse(const TargetCommand& command, AccessState access) {
+std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, AccessState access) {
   if (scsi::always_answered(command.cdb[0])) return std::nullopt;
-  if (medium_ == nullptr) return sense_verdict(scsi::kNoSuchUnit);
+  if (medium_ == nullptr) return ended_with(scsi::kNoSuchUnit);
   Nexus* nexus = find(command.origin.session);
   if (nexus != nullptr && !nexus->attentions.empty()) {
     const Sense attention = nexus->attentions.front();
     nexus->attentions.erase(nexus->attentions.begin());
-    return sense_verdict(attention);
+    return ended_with(attention);
   }
   switch (access) {
     case AccessState::active:
       break;
     case AccessState::standby:
-      return sense_verdict({2, 0x04, 0x0b});
+      return ended_with({2, 0x04, 0x0b});
     case AccessState::unavailable:
-      return sense_verdict({2, 0x04, 0x0c});
+      return ended_with({2, 0x04, 0x0c});
     case AccessState::transitioning:
-      return sense_verdict({2, 0x04, 0x0a});
+      return ended_with({2, 0x04, 0x0a});
   }
-  if (write_protected_ && command.block.writes()) return sense_verdict(scsi::kWriteProtected);
+  if (write_protected_ && command.block.writes()) return ended_with(scsi::kWriteProtected);
   return std::nullopt;
 }
 
-News LogicalUnit::news_of(const TargetCommand& command, const Verdict& verdict) const noexcept {
-  if (verdict.status == scsi::kCheckCondition && tells_of_change(verdict.sense)) {
-    const bool power = verdict.sense == scsi::kPowerOn;
+News LogicalUnit::news_of(const TargetCommand& command, const Completion& completion) const noexcept {
+  if (completion.status == scsi::kCheckCondition && tells_of_change(completion.sense)) {
+    const bool power = completion.sense == scsi::kPowerOn;
     News news{.unit = const_cast<LogicalUnit*>(this), .change = change_};
     if (!power) return news;
     news.power_loss = power_losses_;
@@ -119,7 +119,7 @@ News LogicalUnit::news_of(const TargetCommand& command, const Verdict& verdict) 
   }
   const bool identity = command.cdb[0] == scsi::kInquiry && (command.cdb[1] & 1) != 0 &&
                         (command.cdb[2] == 0x80 || command.cdb[2] == 0x83);
-  if (identity && verdict.status == scsi::kGood) {
+  if (identity && completion.status == scsi::kGood) {
     return {.unit = const_cast<LogicalUnit*>(this), .change = change_};
   }
   return {};

@@ -42,6 +42,9 @@ class LogicalUnit {
 
   // ---- what happens to it ----
 
+  /// Of an UNMAP's list.
+  static constexpr std::uint32_t kMostDescriptors = 16;
+
   /// Another disk, or none, is behind the number from now on.
   void map(Medium* medium) noexcept;
   /// Counts these changes.
@@ -77,11 +80,11 @@ class LogicalUnit {
   // ---- commands ----
 
   /// What it says before it even looks at the command; nothing: it may be executed.
-  std::optional<Verdict> refuse(const TargetCommand& command, AccessState access);
+  std::optional<Completion> refuse(const TargetCommand& command, AccessState access);
   /// Executes it. Of what sends data, all of that is there.
   Reply perform(TargetCommand& command, std::size_t data_length, Micros now);
   /// What this answer tells of the unit.
-  News news_of(const TargetCommand& command, const Verdict& verdict) const noexcept;
+  News news_of(const TargetCommand& command, const Completion& completion) const noexcept;
 
  private:
   struct Nexus {

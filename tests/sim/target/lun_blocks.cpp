@@ -15,6 +15,9 @@ Reply check_condition(const scsi::Sense& sense) noexcept {
 constexpr std::uint8_t kFuaBit = 0x08;
 constexpr std::uint8_t kUnmapBit = 0x08;  // of WRITE SAME
 constexpr std::uint8_t kNoDataOutBit = 0x01;
+constexpr std::uint8_t kAnchorBit = 0x10;       // of WRITE SAME
+constexpr std::uint8_t kUnmapAnchorBit = 0x01;  // of UNMAP
+constexpr std::uint8_t kProtectField = 0xe0;    // RDPROTECT, WRPROTECT
 
 }  // namespace
 
@@ -59,6 +62,9 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
   if (block.sixteen && !options.sixteen) return check_condition(scsi::kInvalidOperation);
   if (!medium.contains(block.lba, block.blocks)) return check_condition(scsi::kOutOfRange);
   const bool moves = block.kind == BlockKind::read || block.kind == BlockKind::write;
+  // Nothing is formatted with protection information (SBC-4 4.21).
+  if (block.kind != BlockKind::synchronize && (command.cdb[1] & kProtectField) != 0)
+    return check_condition(scsi::kInvalidField);
   used_ = true;
   if (moves && options.most_blocks != 0 && block.blocks > options.most_blocks)
     return check_condition(scsi::kInvalidField);
@@ -76,7 +82,7 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
     case BlockKind::write_same: {
       const bool unmaps = (command.cdb[1] & kUnmapBit) != 0;
       if (!options.write_same || (unmaps && !options.unmap)) return check_condition(scsi::kInvalidOperation);
-      if ((command.cdb[1] & kNoDataOutBit) != 0) return check_condition(scsi::kInvalidField);
+      if ((command.cdb[1] & (kNoDataOutBit | kAnchorBit)) != 0) return check_condition(scsi::kInvalidField);
       const std::uint64_t blocks = block.blocks != 0 ? block.blocks : medium.blocks() - block.lba;
       if (options.most_same != 0 && blocks > options.most_same) return check_condition(scsi::kInvalidField);
       if (data_length < options.block_size) return check_condition(scsi::kInvalidField);
@@ -95,16 +101,20 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
 
 Reply LogicalUnit::unmap(TargetCommand& command, Micros now) {
   Medium& medium = *command.medium;
+  if ((command.cdb[1] & kUnmapAnchorBit) != 0) return check_condition(scsi::kInvalidField);
   const Bytes list = command.data.view();
   if (list.empty()) return {};
   if (list.size() < 8) return check_condition({5, 0x1a, 0});
   const std::size_t descriptors = std::min<std::size_t>(be16(&list[2]), list.size() - 8) / 16;
+  if (descriptors > kMostDescriptors) return check_condition(scsi::kInvalidParameter);
+  std::uint64_t total = 0;
   for (std::size_t i = 0; i < descriptors; ++i) {
     const std::uint64_t lba = be64(&list[8 + 16 * i]);
     const std::uint64_t blocks = be32(&list[16 + 16 * i]);
     if (!medium.contains(lba, blocks)) return check_condition(scsi::kOutOfRange);
-    if (blocks > medium.options().most_unmapped) return check_condition(scsi::kInvalidParameter);
+    total += blocks;
   }
+  if (total > medium.options().most_unmapped) return check_condition(scsi::kInvalidParameter);
   for (std::size_t i = 0; i < descriptors; ++i) {
     medium.unmap(be64(&list[8 + 16 * i]), be32(&list[16 + 16 * i]), now, command.origin);
   }

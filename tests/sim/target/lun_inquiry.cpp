@@ -38,15 +38,21 @@ Reply LogicalUnit::inquiry(const TargetCommand& command) {
     Reply reply = vital_product_data(command.cdb[2]);
     return reply.status == scsi::kGood ? cut(allocated) : reply;
   }
+  if (command.cdb[2] != 0) return {scsi::kCheckCondition, scsi::kInvalidField, {}};
   reply_.append_zeroes(8);
   std::uint8_t* data = reply_.data();
   data[2] = 6;     // SPC-4
   data[3] = 2;     // the format of this
-  data[4] = 31;    // bytes behind this one
+  data[4] = 69;    // bytes behind this one
   data[7] = 0x02;  // takes several commands
   append_text(reply_, "SIMULATR", 8);
   append_text(reply_, "ARRAY", 16);
   append_text(reply_, "1", 4);
+  reply_.append_zeroes(22);
+  for (const std::uint32_t standard : {0x00a0U, 0x0460U, 0x04c0U, 0x0960U}) {  // SAM-5, SPC-4, SBC-3, iSCSI
+    put_be16(reply_.grow(2), standard);
+  }
+  reply_.append_zeroes(8);
   return cut(allocated);
 }
 
@@ -109,8 +115,8 @@ void LogicalUnit::block_limits_page() {
   put_be32(data + 8, options.most_blocks);
   if (options.unmap) {
     put_be32(data + 20, options.most_unmapped);
-    put_be32(data + 24, 16);  // descriptors in a list
-    put_be32(data + 28, 1);   // granularity
+    put_be32(data + 24, kMostDescriptors);
+    put_be32(data + 28, 1);  // granularity
   }
   if (options.write_same) put_be64(data + 36, options.most_same);
 }

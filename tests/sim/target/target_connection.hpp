@@ -24,7 +24,7 @@ struct ConnectionTerms {
 
 /// What goes into a SCSI Response or the last Data-In.
 struct Ending {
-  Verdict verdict;
+  Completion completion;
   Bytes data;                   // of a read
   bool tells_residual = true;   // else what is missing is kept quiet about
   bool attaches_sense = false;  // even to GOOD
@@ -115,7 +115,7 @@ class TargetConnection {
   void send_data_in(TargetCommand& command, Bytes data, bool with_status, const Residual& residual);
   void send_response(TargetCommand& command, const Ending& ending, const Residual& residual);
   Bytes sense_data(const scsi::Sense& sense);
-  void note_news(TargetCommand& command, const Verdict& verdict);
+  void note_news(TargetCommand& command, const Completion& completion);
   void let_go(Cut cut);
 
   Array& array_;

@@ -65,9 +65,11 @@ void TargetConnection::respond(TargetCommand& command, const Ending& ending) {
     residual = {kOverflow, static_cast<std::uint32_t>(ending.data.size() - command.expected)};
   } else if (moved < command.expected && ending.tells_residual) {
     residual = {kUnderflow, command.expected - moved};
+  } else if (command.excess > 0 && ending.completion.status == scsi::kGood) {
+    residual = {kOverflow, command.excess};
   }
   const Bytes data = command.reads ? ending.data.first(moved) : Bytes();
-  const bool plain = ending.verdict.status == scsi::kGood && !ending.attaches_sense && !ending.target_failure;
+  const bool plain = ending.completion.status == scsi::kGood && !ending.attaches_sense && !ending.target_failure;
   const bool with_status = plain && !data.empty() && array_.habits().status_with_data;
   if (!data.empty()) send_data_in(command, data, with_status, residual);
   if (!with_status) send_response(command, ending, residual);
@@ -109,13 +111,13 @@ void TargetConnection::send_response(TargetCommand& command, const Ending& endin
   pdu::Header bhs = pdu::begin(pdu::kScsiResponse, command.origin.itt);
   bhs[1] |= residual.flags;
   bhs[2] = ending.target_failure ? 1 : 0;
-  bhs[3] = ending.verdict.status;
+  bhs[3] = ending.completion.status;
   put_be32(&bhs[36], command.data_sn);
   put_be32(&bhs[44], residual.count);
-  note_news(command, ending.verdict);
+  note_news(command, ending.completion);
   stamp(bhs, true);
-  const bool sense = ending.verdict.status == scsi::kCheckCondition || ending.attaches_sense;
-  emit(bhs, sense ? sense_data(ending.verdict.sense) : Bytes());
+  const bool sense = ending.completion.status == scsi::kCheckCondition || ending.attaches_sense;
+  emit(bhs, sense ? sense_data(ending.completion.sense) : Bytes());
 }
 
 /// The length, and sense data in one of its two formats (SPC-5 4.5).
@@ -141,9 +143,9 @@ Bytes TargetConnection::sense_data(const scsi::Sense& sense) {
   return scratch_.view();
 }
 
-void TargetConnection::note_news(TargetCommand& command, const Verdict& verdict) {
+void TargetConnection::note_news(TargetCommand& command, const Completion& completion) {
   if (command.unit == nullptr) return;
-  News news = command.unit->news_of(command, verdict);
+  News news = command.unit->news_of(command, completion);
   if (command.lost != nullptr) {
     news.lost = command.lost;
     news.lost_at = command.lost_at;

@@ -38,9 +38,9 @@ TEST_CASE_FIXTURE(Bench, "target: a disk is probed, written and read") {
   CHECK(initiator.run(kTestUnitReady).what() == scsi::kPowerOnOrReset);
   CHECK(initiator.run(kTestUnitReady).good());
   const Result standard = initiator.run({scsi::kInquiry, 0, 0, 0, 255, 0}, true, 255);
-  CHECK(standard.data.size() == 36);
+  CHECK(standard.data.size() == 74);
   CHECK(standard.flags == 2);
-  CHECK(standard.residual == 255 - 36);
+  CHECK(standard.residual == 255 - 74);
   const Result serial = initiator.run(inquiry(0x80), true, 255);
   CHECK(std::string(serial.data.begin() + 4, serial.data.end()) == "0001");
   CHECK(be64(&initiator.run(inquiry(0x83), true, 255).data[8]) == 0x6001405000000001);
@@ -63,6 +63,29 @@ TEST_CASE_FIXTURE(Bench, "target: a disk is probed, written and read") {
   CHECK(world.target.medium(0).dirty_blocks() == 0);
   CHECK(ears.writes.size() == 1);
   CHECK(ears.complaints.empty());
+}
+
+TEST_CASE_FIXTURE(Bench, "target: what it has not, it refuses; what is not sent, it tells") {
+  BenchWorld world(options);
+  RawInitiator& initiator = world.initiator;
+  REQUIRE(initiator.login() == 0);
+  Buffer protected_read = block_cdb(scsi::kRead10, 0, 1);
+  protected_read[1] = 0x20;
+  CHECK(initiator.run(protected_read, true, 512).what() == scsi::kInvalidField);
+  Buffer anchored = block_cdb(scsi::kWriteSame16, 0, 1);
+  anchored[1] = 0x18;
+  CHECK(initiator.run(anchored, false, 0, Buffer(512)).what() == scsi::kInvalidField);
+  CHECK(initiator.run({scsi::kInquiry, 0, 0x83, 0, 255, 0}, true, 255).what() == scsi::kInvalidField);
+  const Result short_of_data = initiator.run(block_cdb(scsi::kWrite10, 0, 3), false, 0, pattern(1024, 1));
+  CHECK(short_of_data.good());
+  CHECK(short_of_data.flags == 4);
+  CHECK(short_of_data.residual == 512);
+  Buffer list(8 + 2 * 16);
+  put_be16(&list[2], 2 * 16);
+  put_be32(&list[16], 1 << 15);
+  put_be32(&list[32], (1 << 15) + 1);
+  Buffer unmap{scsi::kUnmap, 0, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(list.size()), 0};
+  CHECK(initiator.run(unmap, false, 0, list).what() == scsi::kInvalidParameter);
 }
 
 TEST_CASE_FIXTURE(Bench, "target: digests, in both directions") {
