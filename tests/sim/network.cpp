@@ -180,9 +180,10 @@ void Network::deliver(Socket& socket) {
     return release(socket);
   }
   socket.delivering = true;
-  while (socket.peer != nullptr && socket.reads && socket.out.arrived() > 0) {
-    const auto piece = socket.out.front();
-    socket.peer->on_bytes(*socket.wire, piece);
+  for (bool more = false; socket.peer != nullptr && (socket.reads || more) && socket.out.arrived() > 0;) {
+    const Piece piece = socket.out.front();
+    more = socket.out.front_goes_on();
+    socket.peer->on_bytes(*socket.wire, piece, more);
     socket.out.consume(piece.size());
   }
   socket.delivering = false;

@@ -6,8 +6,6 @@
 namespace nbdgw::sim {
 namespace {
 
-constexpr std::size_t kWords = Oracle::kCell / 8;
-
 // The first word of a cell's content: of which write it is, of which disk, and of which cell. The others count up
 // from there, which takes six bits.
 constexpr int kCellShift = 6;
@@ -16,10 +14,16 @@ constexpr int kDiskShift = 26;
 constexpr std::uint64_t kDiskMask = 0x3f;
 constexpr int kWriteShift = 32;
 
-bool is_content(const std::uint64_t* words, std::uint64_t base) noexcept {
+std::uint64_t word_at(const std::uint8_t* data) noexcept {
+  std::uint64_t word = 0;
+  std::memcpy(&word, data, sizeof word);
+  return word;
+}
+
+bool is_content(const std::uint8_t* data, std::size_t bytes, std::uint64_t base) noexcept {
   const std::uint64_t step = base == 0 ? 0 : 1;
   std::uint64_t differs = 0;
-  for (std::size_t i = 0; i < kWords; ++i) differs |= words[i] ^ (base + step * i);
+  for (std::size_t i = 0; i < bytes / 8; ++i) differs |= word_at(data + 8 * i) ^ (base + step * i);
   return differs == 0;
 }
 
@@ -77,9 +81,7 @@ void Oracle::lose_power() {
 
 Oracle::Loss Oracle::look_at_loss(std::uint64_t number, const std::uint8_t* data) const {
   if (!forgotten_.empty() && forgotten_[number]) return {};
-  std::uint64_t first = 0;
-  std::memcpy(&first, data, sizeof first);
-  const auto found = static_cast<WriteId>(first >> kWriteShift);
+  const auto found = static_cast<WriteId>(word_at(data) >> kWriteShift);
   const Entry* best = nullptr;
   for (const Entry& entry : cells_[number]) {
     if (content_of(entry.write) == found && (best == nullptr || entry.gone_at > best->gone_at)) best = &entry;
@@ -108,8 +110,9 @@ void Oracle::prune(Cell& cell) noexcept {
 
 std::string Oracle::end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data) {
   std::string wrong;
-  for (std::size_t i = 0; i < data.size() / kCell && wrong.empty(); ++i) {
-    wrong = wrong_cell(cells_[cell + i], cell + i, begun, data.data() + i * kCell);
+  const std::size_t kept = kept_of_payload();
+  for (std::size_t i = 0; i < data.size() / kept && wrong.empty(); ++i) {
+    wrong = wrong_cell(cells_[cell + i], cell + i, begun, data.data() + i * kept);
   }
   const auto found = reads_.find(begun);
   if (--found->second == 0) reads_.erase(found);
@@ -118,15 +121,14 @@ std::string Oracle::end_read(Micros begun, std::uint64_t cell, std::span<const s
 
 std::string Oracle::wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const {
   if (!forgotten_.empty() && forgotten_[number]) return {};
-  std::uint64_t words[kWords];
-  std::memcpy(words, data, kCell);
-  const auto found = static_cast<WriteId>(words[0] >> kWriteShift);
-  if (!is_content(words, base_of(found, number))) {
+  const std::uint64_t first = word_at(data);
+  const auto found = static_cast<WriteId>(first >> kWriteShift);
+  if (!is_content(data, kept_of_payload(), base_of(found, number))) {
     return "cell " + std::to_string(number) + " of disk " + std::to_string(disk_) +
-           " holds bytes that nobody has written there: the first word is " + std::to_string(words[0]) +
+           " holds bytes that nobody has written there: the first word is " + std::to_string(first) +
            ", as of write " + std::to_string(found) + " to cell " +
-           std::to_string((words[0] >> kCellShift) & kCellMask) + " of disk " +
-           std::to_string((words[0] >> kDiskShift) & kDiskMask);
+           std::to_string((first >> kCellShift) & kCellMask) + " of disk " +
+           std::to_string((first >> kDiskShift) & kDiskMask);
   }
   const bool allowed = std::ranges::any_of(
       cell, [&](const Entry& entry) { return content_of(entry.write) == found && entry.gone_at > begun; });
@@ -151,12 +153,14 @@ std::string Oracle::describe(const Cell& cell, std::uint64_t number, WriteId fou
 }
 
 void Oracle::fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const {
-  for (std::size_t i = 0; i < out.size() / kCell; ++i) {
-    std::uint64_t words[kWords];
+  const std::size_t kept = kept_of_payload();
+  for (std::size_t i = 0; i < out.size() / kept; ++i) {
     const std::uint64_t base = base_of(content_of(write), cell + i);
     const std::uint64_t step = base == 0 ? 0 : 1;
-    for (std::size_t w = 0; w < kWords; ++w) words[w] = base + step * w;
-    std::memcpy(out.data() + i * kCell, words, kCell);
+    for (std::size_t w = 0; w < kept / 8; ++w) {
+      const std::uint64_t word = base + step * w;
+      std::memcpy(out.data() + i * kept + 8 * w, &word, sizeof word);
+    }
   }
 }
 

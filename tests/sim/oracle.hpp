@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/piece.hpp"
 #include "tests/sim/timeline.hpp"
 
 namespace nbdgw::sim {
@@ -34,7 +35,7 @@ class Complaints {
 /// and the cell are in it, too.
 class Oracle {
  public:
-  static constexpr std::uint32_t kCell = 512;
+  static constexpr std::uint32_t kCell = kCellBytes;
   using WriteId = std::uint32_t;
   /// What the disk was filled with: zeroes.
   static constexpr WriteId kInitial = 0;
@@ -87,7 +88,7 @@ class Oracle {
     return wrong_cell(cells_[cell], cell, timeline_.now(), data);
   }
 
-  /// The bytes of a write, or of its part from that cell on.
+  /// The bytes of a write, or of its part from that cell on, as far as they are kept (piece.hpp).
   void fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const;
 
   std::uint64_t cells() const noexcept { return cells_.size(); }

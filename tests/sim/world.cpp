@@ -44,6 +44,7 @@ class World final : public Dialler, public Complaints {
  private:
   void draw_network();
   void draw_targets();
+  void choose_payload();
   void draw_clients();
   void leave_out();
   bool is_left_out(const char* kind) const noexcept { return std::ranges::count(options_.left_out, kind) > 0; }
@@ -112,6 +113,7 @@ void World::draw_network() {
 
 /// One target or, so that it can be seen whether that one harms others, a healthy one beside it.
 void World::draw_targets() {
+  keep_of_payload(kStampBytes);
   const std::uint32_t count = random_.chance(0.25) ? 2 : 1;
   std::uint32_t disks = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -130,7 +132,19 @@ void World::draw_targets() {
   }
   setup_ = sim::draw_gateway(random_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
+  choose_payload();
   checkers_.begin(sites_, setup_);
+}
+
+/// Which worlds keep all bytes of payload: piece.hpp. Nothing else depends on it.
+void World::choose_payload() {
+  const bool looked_at = std::ranges::any_of(setup_.targets, [](const GatewaySetup::Target& target) {
+    return target.settings.data_digest != initiator::DigestOffer::none;
+  });
+  keep_of_payload(looked_at || Random(~options_.seed).chance(0.125) ? kCellBytes : kStampBytes);
+  for (const auto& site : sites_) {
+    for (std::size_t i = 0; i < site->target().media(); ++i) site->target().medium(i).clear();
+  }
 }
 
 void World::draw_clients() {
