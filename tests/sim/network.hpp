@@ -150,6 +150,7 @@ class Network {
   void connect_over(Socket& socket, int error);
   Micros arrival(Socket& socket, bool inwards);
   void plan_arrivals(Socket& socket, bool inwards, std::size_t bytes);
+  void plan_pieces(Socket& socket, bool inwards, Micros when, std::size_t count);
   void on_arrival(Socket& socket, bool inwards, std::size_t bytes);
   void plan_owed(Socket& socket, bool inwards, std::size_t bytes);
   void plan_end(Socket& socket, bool inwards);

@@ -18,6 +18,7 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr std::size_t kArena = 1 << 20;  // nothing smaller is one
+constexpr std::size_t kLeastRoom = 64 << 20;
 constexpr unsigned char kRubbish = 0xa5;
 
 /// Memory for an arena. It is used again, for that of a later gateway: the system would have to clear it all.
@@ -34,16 +35,14 @@ std::vector<Arena>& arenas() {
   return all;
 }
 
-/// A file of it, in memory. Pages are copied from there when they are written to, so it costs nothing to begin with.
-int rubbish_file(std::size_t bytes) {
-  static const int file = ::memfd_create("rubbish", 0);
-  static std::size_t size = 0;
-  const std::vector<unsigned char> page(kArena, kRubbish);
-  while (size < bytes) {
-    if (::pwrite(file, page.data(), page.size(), static_cast<off_t>(size)) != static_cast<ssize_t>(page.size()))
-      std::abort();
-    size += page.size();
-  }
+/// A file of it, in memory.
+int rubbish_file() {
+  static const int file = [] {
+    const int fresh = ::memfd_create("rubbish", 0);
+    const std::vector<std::uint8_t> rubbish(kArena, kRubbish);
+    if (::pwrite(fresh, rubbish.data(), kArena, 0) != static_cast<ssize_t>(kArena)) std::abort();
+    return fresh;
+  }();
   return file;
 }
 
@@ -91,10 +90,15 @@ void* __wrap_mmap(void* address, size_t length, int protection, int flags, int f
     free->length = length;
     return free->memory;
   }
-  const std::size_t room = std::max<std::size_t>(length, 64 * kArena);
-  void* const memory = __real_mmap(nullptr, room, protection, MAP_PRIVATE | MAP_NORESERVE, rubbish_file(room), 0);
-  if (memory != MAP_FAILED)
-    arenas().push_back({.memory = static_cast<std::uint8_t*>(memory), .room = room, .length = length});
+  const std::size_t room = (std::max(length, kLeastRoom) + kArena - 1) / kArena * kArena;
+  void* const memory = __real_mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return memory;
+  // The same again and again. Pages are copied from there when they are written to.
+  for (std::size_t at = 0; at < room; at += kArena) {
+    __real_mmap(static_cast<std::uint8_t*>(memory) + at, kArena, protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
+                rubbish_file(), 0);
+  }
+  arenas().push_back({.memory = static_cast<std::uint8_t*>(memory), .room = room, .length = length});
   return memory;
 }
 

@@ -141,7 +141,7 @@ void World::choose_payload() {
   const bool looked_at = std::ranges::any_of(setup_.targets, [](const GatewaySetup::Target& target) {
     return target.settings.data_digest != initiator::DigestOffer::none;
   });
-  keep_of_payload(looked_at || Random(~options_.seed).chance(0.125) ? kCellBytes : kStampBytes);
+  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 16) ? kCellBytes : kStampBytes);
   for (const auto& site : sites_) {
     for (std::size_t i = 0; i < site->target().media(); ++i) site->target().medium(i).clear();
   }
@@ -242,6 +242,7 @@ void World::collect() {
   for (const auto& client : clients_) {
     result_.ios += client->done();
     result_.bytes += client->bytes();
+    result_.large += client->large();
     result_.losses += client->losses();
     result_.fingerprint = result_.fingerprint * 31 + client->fingerprint();
     for (const auto& [error, count] : client->errors()) result_.errors[error] += count;

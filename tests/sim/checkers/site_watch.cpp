@@ -107,11 +107,9 @@ void SiteWatch::on_violation(const std::string& what) {
 
 void SiteWatch::look_at_disks() {
   for (const Disk& disk : site_->disks()) {
-    const std::uint8_t* data = disk.home->block(0);
-    for (std::uint64_t cell = 0; cell < disk.oracle->cells(); ++cell, data += kept_of_payload()) {
-      const std::string wrong = disk.oracle->look(cell, data);
-      if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", at the end: " + wrong);
-    }
+    const Bytes data(disk.home->block(0), disk.oracle->cells() * kept_of_payload());
+    const std::string wrong = disk.oracle->look(0, data);
+    if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", at the end: " + wrong);
   }
 }
 

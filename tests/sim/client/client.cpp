@@ -303,6 +303,7 @@ void Client::finish(Op& op, std::uint32_t error) {
   --in_flight_;
   ++done_;
   bytes_ += std::uint64_t{op.cells} * Oracle::kCell;
+  if (op.cells > kLarge / Oracle::kCell) ++large_;
   if (error != 0) ++errors_[error];
   if (op.command == NbdCommand::read) {
     const std::string what = oracle_.end_read(op.begun, op.cell, error == 0 ? op.data.kept_bytes() : Bytes());

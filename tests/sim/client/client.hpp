@@ -65,6 +65,8 @@ class Client final : public LinkOwner {
 
   std::uint64_t done() const noexcept { return done_; }
   std::uint64_t bytes() const noexcept { return bytes_; }
+  /// Of those that are done, above 64 KiB.
+  std::uint64_t large() const noexcept { return large_; }
   const std::map<std::uint32_t, std::uint64_t>& errors() const noexcept { return errors_; }
   std::uint64_t losses() const noexcept { return losses_; }
   /// Takes part in the run's fingerprint.
@@ -129,6 +131,7 @@ class Client final : public LinkOwner {
   bool stopped_ = false;
   std::uint64_t done_ = 0;
   std::uint64_t bytes_ = 0;
+  std::uint64_t large_ = 0;
   std::uint64_t losses_ = 0;
   std::map<std::uint32_t, std::uint64_t> errors_;
   std::uint64_t fingerprint_ = 0;

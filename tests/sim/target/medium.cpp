@@ -38,12 +38,12 @@ Medium::Medium(MediumOptions options, MediumObserver* observer)
 
 void Medium::clear() {
   kept_ = cells_of_block() * kept_of_payload();
-  current_.assign(options_.blocks * kept_, 0);
-  durable_.assign(current_.size(), 0);
+  current_.restart(options_.blocks * kept_);
+  durable_.restart(current_.size());
 }
 
 void Medium::make_durable(std::uint64_t lba, std::uint64_t blocks) noexcept {
-  std::memcpy(&durable_[lba * kept_], &current_[lba * kept_], blocks * kept_);
+  std::memcpy(durable_.write(lba * kept_, blocks * kept_), block(lba), blocks * kept_);
 }
 
 void Medium::settle(std::uint64_t lba, std::uint64_t blocks, bool fua) {
@@ -138,7 +138,7 @@ void Medium::lose_power(Random& random, Micros at) {
         make_durable(lba, 1);
         continue;
       }
-      std::memcpy(&current_[lba * kept_], &durable_[lba * kept_], kept_);
+      std::memcpy(current_.write(lba * kept_, kept_), durable_block(lba), kept_);
       ++reverted;
       if (observer_ != nullptr) observer_->on_block_lost(*this, lba);
     }

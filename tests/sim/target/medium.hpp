@@ -8,6 +8,7 @@
 #include "tests/sim/random.hpp"
 #include "tests/sim/target/wire_bytes.hpp"
 #include "tests/sim/timeline.hpp"
+#include "tests/sim/zero_memory.hpp"
 
 namespace nbdgw::sim {
 
@@ -105,12 +106,12 @@ class Medium {
     return lba <= options_.blocks && blocks <= options_.blocks - lba;
   }
   /// Of each of its cells as much as is kept of payload.
-  const std::uint8_t* block(std::uint64_t lba) const noexcept { return &current_[lba * kept_]; }
+  const std::uint8_t* block(std::uint64_t lba) const noexcept { return current_.data() + lba * kept_; }
   Piece view(std::uint64_t lba, std::uint64_t blocks) const noexcept {
     return {block(lba), 0, blocks * options_.block_size, kept_ / cells_of_block()};
   }
   /// What a power loss would leave.
-  const std::uint8_t* durable_block(std::uint64_t lba) const noexcept { return &durable_[lba * kept_]; }
+  const std::uint8_t* durable_block(std::uint64_t lba) const noexcept { return durable_.data() + lba * kept_; }
   std::uint64_t dirty_blocks() const noexcept { return dirty_count_; }
 
   // The range is within contains().
@@ -132,7 +133,7 @@ class Medium {
   };
   std::size_t cells_of_block() const noexcept { return options_.block_size / kCellBytes; }
   Place place(std::uint64_t lba, std::uint64_t blocks) noexcept {
-    return {&current_[lba * kept_], 0, blocks * options_.block_size, kept_ / cells_of_block()};
+    return {current_.write(lba * kept_, blocks * kept_), 0, blocks * options_.block_size, kept_ / cells_of_block()};
   }
   void settle(std::uint64_t lba, std::uint64_t blocks, bool fua);
   void make_durable(std::uint64_t lba, std::uint64_t blocks) noexcept;
@@ -142,8 +143,8 @@ class Medium {
   MediumOptions options_;
   MediumObserver* observer_;
   std::size_t kept_ = 0;  // bytes of a block
-  std::vector<std::uint8_t> current_;
-  std::vector<std::uint8_t> durable_;
+  ZeroMemory current_;
+  ZeroMemory durable_;
   std::vector<std::uint8_t> dirty_;  // for each block
   std::vector<Run> runs_;            // where dirty blocks are; may overlap, and hold clean ones
   std::uint64_t dirty_count_ = 0;
