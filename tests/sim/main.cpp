@@ -1,11 +1,13 @@
 // nbdgw-sim: the gateway in a world that is made from a seed.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -24,7 +26,7 @@ using nbdgw::sim::RunOptions;
 using nbdgw::sim::RunResult;
 
 struct Totals {
-  std::uint64_t seeds = 0, ios = 0, bytes = 0, failed = 0;
+  std::uint64_t seeds = 0, ios = 0, bytes = 0, large = 0, failed = 0;
   std::map<std::string, std::uint64_t> faults;
   std::map<std::string, double> figures;  // the largest of each
 };
@@ -41,6 +43,7 @@ RunResult run(const RunOptions& options, Totals& totals, bool fingerprints) {
   ++totals.seeds;
   totals.ios += result.ios;
   totals.bytes += result.bytes;
+  totals.large += result.large;
   for (const auto& [name, count] : result.faults) totals.faults[name] += count;
   for (const auto& [name, value] : result.figures) totals.figures[name] = std::max(totals.figures[name], value);
   if (result.checker.empty()) return result;
@@ -64,8 +67,13 @@ std::vector<RunOptions> read_kept(const std::string& path) {
 }
 
 void print_totals(const Totals& totals, double seconds, bool with_faults) {
-  fmt::print("{} seeds, {} requests, {} MiB, {:.1f} s: {:.0f} requests a second\n", totals.seeds, totals.ios,
-             totals.bytes >> 20, seconds, static_cast<double>(totals.ios) / seconds);
+  const double cpu = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  const auto ios = static_cast<double>(std::max<std::uint64_t>(totals.ios, 1));
+  fmt::print(
+      "{} seeds, {} requests ({:.1f} % above 64 KiB), {} MiB, {:.1f} s: {:.0f} requests a second, {:.0f} a second "
+      "of the processor\n",
+      totals.seeds, totals.ios, static_cast<double>(totals.large) * 100 / ios, totals.bytes >> 20, seconds,
+      ios / seconds, ios / cpu);
   if (with_faults) {
     for (const auto& [name, count] : totals.faults) fmt::print("  {}: {}\n", name, count);
     for (const auto& [name, value] : totals.figures) fmt::print("  at most: {}: {:.3g}\n", name, value);
@@ -106,6 +114,10 @@ int main(int argc, char** argv) try {
   app.add_flag("--fingerprints", fingerprints, "a number for each run, of all that happened in it");
   app.add_flag("--mutants", mutants, "shows the bugs that can be planted");
   CLI11_PARSE(app, argc, argv);
+  // What one world gives back the next one takes: the system would have to clear it each time.
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  ::mallopt(M_TOP_PAD, 16 << 20);
   if (mutants) return nbdgw::sim::print_mutants(), 0;
   if (!options.mutant.empty() && !nbdgw::sim::plant_mutant(options.mutant)) {
     fmt::print(stderr, "there is no mutant {}; --mutants shows those that there are\n", options.mutant);

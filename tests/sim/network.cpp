@@ -119,16 +119,43 @@ Micros Network::arrival(Socket& socket, bool inwards) {
   return last;
 }
 
+/// Pieces break anywhere. Those that arrive at the same time are one event.
 void Network::plan_arrivals(Socket& socket, bool inwards, std::size_t bytes) {
+  std::deque<std::size_t>& pieces = inwards ? socket.in_pieces : socket.out_pieces;
+  Micros when = 0;
+  std::size_t count = 0;
   while (bytes > 0) {
     std::size_t piece = bytes;
     if (piece > socket.habits.piece) piece = 1 + random_.below(socket.habits.piece);
     bytes -= piece;
-    timeline_.at(arrival(socket, inwards), [this, id = socket.id, inwards, piece] {
-      Socket* const again = find_id(id);
-      if (again != nullptr) on_arrival(*again, inwards, piece);
-    });
+    const Micros at = arrival(socket, inwards);
+    if (count > 0 && at != when) {
+      plan_pieces(socket, inwards, when, count);
+      count = 0;
+    }
+    when = at;
+    if (count > 0 && inwards) {  // the gateway sees no difference; a model is called for each
+      pieces.back() += piece;
+      continue;
+    }
+    pieces.push_back(piece);
+    ++count;
   }
+  if (count > 0) plan_pieces(socket, inwards, when, count);
+}
+
+/// The next so many of them.
+void Network::plan_pieces(Socket& socket, bool inwards, Micros when, std::size_t count) {
+  timeline_.at(when, [this, id = socket.id, inwards, count] {
+    for (std::size_t i = 0; i < count; ++i) {
+      Socket* const again = find_id(id);
+      if (again == nullptr) return;
+      std::deque<std::size_t>& pieces = inwards ? again->in_pieces : again->out_pieces;
+      const std::size_t piece = pieces.front();
+      pieces.pop_front();
+      on_arrival(*again, inwards, piece);
+    }
+  });
 }
 
 void Network::on_arrival(Socket& socket, bool inwards, std::size_t bytes) {
@@ -180,9 +207,10 @@ void Network::deliver(Socket& socket) {
     return release(socket);
   }
   socket.delivering = true;
-  while (socket.peer != nullptr && socket.reads && socket.out.arrived() > 0) {
-    const auto piece = socket.out.front();
-    socket.peer->on_bytes(*socket.wire, piece);
+  for (bool more = false; socket.peer != nullptr && (socket.reads || more) && socket.out.arrived() > 0;) {
+    const Piece piece = socket.out.front();
+    more = socket.out.front_goes_on();
+    socket.peer->on_bytes(*socket.wire, piece, more);
     socket.out.consume(piece.size());
   }
   socket.delivering = false;
@@ -196,10 +224,8 @@ void Network::deliver(Socket& socket) {
 }
 
 void Network::plan_owed(Socket& socket, bool inwards, std::size_t bytes) {
-  timeline_.at(arrival(socket, inwards), [this, id = socket.id, inwards, bytes] {
-    Socket* const again = find_id(id);
-    if (again != nullptr) on_arrival(*again, inwards, bytes);
-  });
+  (inwards ? socket.in_pieces : socket.out_pieces).push_back(bytes);
+  plan_pieces(socket, inwards, arrival(socket, inwards), 1);
 }
 
 void Network::plan_delivery(Socket& socket) {

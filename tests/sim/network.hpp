@@ -32,8 +32,9 @@ enum class End : std::uint8_t {
 /// in the middle of a call of its own.
 class Peer {
  public:
-  /// Bytes from the gateway, in order, in pieces of any size; gone when this returns.
-  virtual void on_bytes(Wire& wire, std::span<const std::uint8_t> bytes) = 0;
+  /// Bytes from the gateway, in order, in pieces of any size; gone when this returns. `more`: what was sent together
+  /// with them, and has come with them, follows at once.
+  virtual void on_bytes(Wire& wire, const Piece& bytes, bool more) = 0;
   /// The gateway sends no more (closed: it may still read), or the connection is no more (reset).
   virtual void on_end(Wire& wire, End how) = 0;
 
@@ -58,7 +59,9 @@ class Acceptor {
 class Wire {
  public:
   /// Queues bytes for the gateway, without limit: whoever wants to push back looks at backlog().
-  void send(std::span<const std::uint8_t> bytes);
+  void send(Bytes bytes);
+  /// All of them at once.
+  void send(std::span<const Piece> pieces);
   /// Bytes that the gateway has not read yet.
   std::size_t backlog() const noexcept;
   /// While it is off, the model reads nothing: the gateway's bytes fill the room that there is, and then it waits.
@@ -147,6 +150,7 @@ class Network {
   void connect_over(Socket& socket, int error);
   Micros arrival(Socket& socket, bool inwards);
   void plan_arrivals(Socket& socket, bool inwards, std::size_t bytes);
+  void plan_pieces(Socket& socket, bool inwards, Micros when, std::size_t count);
   void on_arrival(Socket& socket, bool inwards, std::size_t bytes);
   void plan_owed(Socket& socket, bool inwards, std::size_t bytes);
   void plan_end(Socket& socket, bool inwards);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tests/sim/network.hpp"
+#include "tests/sim/rubbish.hpp"
 #include "tests/sim/socket.hpp"
 
 namespace nbdgw::sim {
@@ -119,6 +120,7 @@ int Network::hush(int fd) {
 
 ssize_t Network::receive(int fd, const iovec* buffers, std::size_t count) {
   Socket& socket = *find(fd);
+  for (std::size_t i = 0; i < count; ++i) use_memory(buffers[i].iov_base, buffers[i].iov_len);
   const std::size_t n = socket.in.take(buffers, count);
   if (n > 0) return static_cast<ssize_t>(n);
   if (const int error = std::exchange(socket.error, 0); error != 0) return fails_with(error);
@@ -146,15 +148,15 @@ ssize_t Network::send(int fd, const iovec* buffers, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) total += buffers[i].iov_len;
   total = std::min(total, room);
   if (total == 0) return fails_with(EAGAIN);
-  std::vector<std::uint8_t> bytes = socket.out.buffer();
-  bytes.resize(total);
   std::size_t done = 0;
   for (std::size_t i = 0; i < count && done < total; ++i) {
     const std::size_t n = std::min(buffers[i].iov_len, total - done);
-    std::memcpy(bytes.data() + done, buffers[i].iov_base, n);
+    const auto* const from = static_cast<const std::uint8_t*>(buffers[i].iov_base);
+    const std::size_t kept = use_memory(from, n) ? kept_of_payload() : kCellBytes;
+    socket.out.put(Bytes(from, n), kept, reinterpret_cast<std::uintptr_t>(from) % kCellBytes);
     done += n;
   }
-  socket.out.put(std::move(bytes));
+  socket.out.end_of_put();
   plan_arrivals(socket, false, total);
   return static_cast<ssize_t>(total);
 }

@@ -108,7 +108,10 @@ GatewaySetup Operator::bounds() const {
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     initiator::SessionSettings& most = bounds.targets[i].settings;
     const GatewaySetup::Target& other = plans_[i].second;
-    if (habits_.remakes > 0) at_least(most.connections, other.settings.connections);
+    if (habits_.remakes > 0) {
+      at_least(most.connections, other.settings.connections);
+      at_least(most.data_digest, other.settings.data_digest);
+    }
     if (habits_.tunes == 0) continue;
     at_least(most.queue_depth, other.settings.queue_depth);
     at_least(most.command_timeout, other.settings.command_timeout);

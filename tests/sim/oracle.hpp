@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/piece.hpp"
 #include "tests/sim/timeline.hpp"
 
 namespace nbdgw::sim {
@@ -34,7 +35,7 @@ class Complaints {
 /// and the cell are in it, too.
 class Oracle {
  public:
-  static constexpr std::uint32_t kCell = 512;
+  static constexpr std::uint32_t kCell = kCellBytes;
   using WriteId = std::uint32_t;
   /// What the disk was filled with: zeroes.
   static constexpr WriteId kInitial = 0;
@@ -82,12 +83,12 @@ class Oracle {
   void begin_read() { ++reads_[timeline_.now()]; }
   /// Its answer, or that there is none: `data` is empty then. Empty text: it is right.
   std::string end_read(Micros begun, std::uint64_t cell, std::span<const std::uint8_t> data);
-  /// Whether the disk may hold that now. Empty text: it may.
-  std::string look(std::uint64_t cell, const std::uint8_t* data) const {
-    return wrong_cell(cells_[cell], cell, timeline_.now(), data);
+  /// Whether the disk may hold that now, from that cell on. Empty text: it may.
+  std::string look(std::uint64_t cell, std::span<const std::uint8_t> data) const {
+    return wrong_cells(cell, timeline_.now(), data);
   }
 
-  /// The bytes of a write, or of its part from that cell on.
+  /// The bytes of a write, or of its part from that cell on, as far as they are kept (piece.hpp).
   void fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const;
 
   std::uint64_t cells() const noexcept { return cells_.size(); }
@@ -105,20 +106,37 @@ class Oracle {
     WriteId write;
     Micros gone_at = proto::kNever;  // overwritten, as long as there is power
     WriteId by = kInitial;           // that
+    bool operator==(const Entry&) const = default;
   };
-  using Cell = std::vector<Entry>;
+  /// What a cell may contain. Most cells share theirs with their neighbours.
+  struct History {
+    std::vector<Entry> entries;
+    std::uint64_t cells = 0;  // that have it
+    std::uint64_t step = 0;   // of the last change in which others got a changed copy of it,
+    std::uint32_t copy = 0;   // that one
+  };
+  using Entries = std::vector<Entry>;
 
+  /// Changes the histories of a range of cells.
+  template <typename Action>
+  void change(std::uint64_t cell, std::uint64_t cells, Action action);
+  std::uint32_t copy_of(std::uint32_t history);
+  void give(std::uint64_t from, std::uint64_t to, std::uint32_t history);
   WriteId content_of(WriteId write) const noexcept { return writes_[write].kind.zeroes ? kInitial : write; }
   bool is_durable(WriteId write) const noexcept { return writes_[write].kind.fua || writes_[write].end < flushed_; }
-  void prune(Cell& cell) noexcept;
+  void prune(Entries& entries) noexcept;
   std::uint64_t base_of(WriteId write, std::uint64_t cell) const noexcept;
-  std::string wrong_cell(const Cell& cell, std::uint64_t number, Micros begun, const std::uint8_t* data) const;
-  std::string describe(const Cell& cell, std::uint64_t number, WriteId found, Micros begun) const;
+  std::string wrong_cells(std::uint64_t cell, Micros begun, std::span<const std::uint8_t> data) const;
+  std::string wrong_cell(std::uint64_t number, Micros begun, const std::uint8_t* data) const;
+  std::string describe(std::uint64_t number, WriteId found, Micros begun) const;
 
   const Timeline& timeline_;
   const std::uint32_t disk_;
-  std::vector<Cell> cells_;
-  std::vector<bool> forgotten_;  // by cell; empty: none is
+  std::vector<std::uint32_t> cells_;  // the history of each
+  std::vector<History> histories_;
+  std::vector<std::uint32_t> free_;  // histories that no cell has
+  std::uint64_t step_ = 0;           // counts changes
+  std::vector<bool> forgotten_;      // by cell; empty: none is
   std::deque<Write> writes_;
   Micros flushed_ = 0;                     // what was acknowledged before is durable
   Micros astray_ = -1;                     // when a flush went to another disk, last

@@ -1,38 +1,47 @@
 #include "tests/sim/pipe.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
+#include <vector>
 
 namespace nbdgw::sim {
 namespace {
 
-/// Buffers that are kept for the next ones: the world moves gigabytes, and the system would have to clear them all.
-constexpr std::size_t kSpares = 64;
-std::vector<std::vector<std::uint8_t>>& spares() {
-  static std::vector<std::vector<std::uint8_t>> buffers;
-  return buffers;
+/// Rows that are kept for the next ones: they keep their memory.
+constexpr std::size_t kSpares = 1024;
+constexpr std::size_t kLargestSpare = 1 << 20;
+std::vector<Row>& spares() {
+  static std::vector<Row> rows;
+  return rows;
 }
 
-void give_back(std::vector<std::uint8_t> bytes) {
-  if (spares().size() >= kSpares) return;
-  bytes.clear();
-  spares().push_back(std::move(bytes));
+void give_back(Row row) {
+  if (spares().size() < kSpares && row.room() <= kLargestSpare) spares().push_back(std::move(row));
+}
+
+Row take_spare() {
+  if (spares().empty()) return {};
+  Row row = std::move(spares().back());
+  spares().pop_back();
+  return row;
 }
 
 }  // namespace
 
-std::vector<std::uint8_t> Pipe::buffer() {
-  if (spares().empty()) return {};
-  std::vector<std::uint8_t> bytes = std::move(spares().back());
-  spares().pop_back();
-  return bytes;
+void Pipe::add_chunk(std::size_t kept, std::size_t phase) {
+  Chunk& chunk = chunks_.emplace_back(Chunk{.row = take_spare(), .begin = 0, .is_further = open_});
+  chunk.row.restart(kept, kept == kCellBytes ? 0 : phase);
 }
 
-void Pipe::put(std::vector<std::uint8_t> bytes) {
-  if (bytes.empty()) return;
-  held_ += bytes.size();
-  chunks_.push_back({.bytes = std::move(bytes)});
+void Pipe::put(const Piece& piece, std::size_t kept, std::size_t phase) {
+  if (piece.empty()) return;
+  const auto fits = [&](const Row& row) {
+    return row.kept() == kept && (kept == kCellBytes || row.phase() == phase);
+  };
+  if (!open_ || !fits(chunks_.back().row)) add_chunk(kept, phase);
+  open_ = true;
+  chunks_.back().row.append(piece);
+  held_ += piece.size();
 }
 
 std::size_t Pipe::take(const iovec* buffers, std::size_t count) {
@@ -41,10 +50,10 @@ std::size_t Pipe::take(const iovec* buffers, std::size_t count) {
     auto* out = static_cast<std::uint8_t*>(buffers[i].iov_base);
     std::size_t wanted = buffers[i].iov_len;
     while (wanted > 0) {
-      const auto piece = front();
+      const Piece piece = front();
       if (piece.empty()) return total;
       const std::size_t n = std::min(wanted, piece.size());
-      std::memcpy(out, piece.data(), n);
+      move({out, 0, n, kCellBytes}, piece.first(n));
       consume(n);
       out += n;
       wanted -= n;
@@ -54,10 +63,16 @@ std::size_t Pipe::take(const iovec* buffers, std::size_t count) {
   return total;
 }
 
-std::span<const std::uint8_t> Pipe::front() const noexcept {
+Piece Pipe::front() const noexcept {
   if (arrived_ == 0) return {};
   const Chunk& chunk = chunks_.front();
-  return {chunk.bytes.data() + chunk.begin, std::min(arrived_, chunk.bytes.size() - chunk.begin)};
+  const Piece rest = chunk.row.view().subspan(chunk.begin);
+  return rest.first(std::min(arrived_, rest.size()));
+}
+
+bool Pipe::front_goes_on() const noexcept {
+  const Chunk& chunk = chunks_.front();
+  return arrived_ > chunk.row.size() - chunk.begin && chunks_.size() > 1 && chunks_[1].is_further;
 }
 
 void Pipe::consume(std::size_t n) noexcept {
@@ -65,8 +80,8 @@ void Pipe::consume(std::size_t n) noexcept {
   arrived_ -= n;
   Chunk& chunk = chunks_.front();
   chunk.begin += n;
-  if (chunk.begin < chunk.bytes.size()) return;
-  give_back(std::move(chunk.bytes));
+  if (chunk.begin < chunk.row.size()) return;
+  give_back(std::move(chunk.row));
   chunks_.pop_front();
 }
 
@@ -75,11 +90,11 @@ void Pipe::cut() noexcept {
   std::size_t whole = 0;
   for (; whole < chunks_.size() && keep > 0; ++whole) {
     Chunk& chunk = chunks_[whole];
-    const std::size_t left = chunk.bytes.size() - chunk.begin;
-    if (left > keep) chunk.bytes.resize(chunk.begin + keep);
+    const std::size_t left = chunk.row.size() - chunk.begin;
+    if (left > keep) chunk.row.shorten(chunk.begin + keep);
     keep -= std::min(left, keep);
   }
-  chunks_.resize(whole);
+  while (chunks_.size() > whole) chunks_.pop_back();
   held_ = arrived_;
 }
 

@@ -5,9 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <span>
-#include <vector>
 
+#include "tests/sim/piece.hpp"
 #include "tests/sim/timeline.hpp"
 
 namespace nbdgw::sim {
@@ -27,26 +26,35 @@ class Pipe {
   std::size_t held() const noexcept { return held_; }
   std::size_t arrived() const noexcept { return arrived_; }
 
-  void put(std::vector<std::uint8_t> bytes);
+  /// Of what is sent at once: bytes of payload begin `phase` bytes behind the beginning of a cell, and so many are
+  /// kept of each; of others all are (kCellBytes).
+  void put(const Piece& piece, std::size_t kept, std::size_t phase);
+  void put(const Piece& piece) { put(piece, piece.kept, piece.begin % kCellBytes); }
+  /// That was all.
+  void end_of_put() noexcept { open_ = false; }
   /// The next `n` of those that are on their way have arrived.
   void arrive(std::size_t n) noexcept { arrived_ += n; }
   /// Reads what has arrived, in order; returns how much that was.
   std::size_t take(const iovec* buffers, std::size_t count);
   /// The first bytes that have arrived, in one piece; empty: none have. consume() takes them away.
-  std::span<const std::uint8_t> front() const noexcept;
+  Piece front() const noexcept;
+  /// More of what was sent together with those has arrived.
+  bool front_goes_on() const noexcept;
   void consume(std::size_t n) noexcept;
   /// What has not arrived is lost.
   void cut() noexcept;
   void clear() noexcept;
-  /// A buffer that was used before, for put().
-  std::vector<std::uint8_t> buffer();
 
  private:
   struct Chunk {
-    std::vector<std::uint8_t> bytes;
-    std::size_t begin = 0;  // read so far
+    Row row;
+    std::size_t begin = 0;    // read so far
+    bool is_further = false;  // sent together with the one before
   };
+  void add_chunk(std::size_t kept, std::size_t phase);
+
   std::deque<Chunk> chunks_;
+  bool open_ = false;  // more of the same may be put
   std::size_t held_ = 0;
   std::size_t arrived_ = 0;
 };

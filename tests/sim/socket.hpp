@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -44,8 +45,9 @@ struct Socket {
   // Between them. "In" is towards the gateway.
   LinkHabits habits;
   Pipe in, out;
-  Micros in_last = 0, out_last = 0;       // when the last thing planned arrives
-  bool in_end = false, in_ended = false;  // a FIN was sent; has arrived
+  std::deque<std::size_t> in_pieces, out_pieces;  // of what is on its way, in the order in which they arrive
+  Micros in_last = 0, out_last = 0;               // when the last thing planned arrives
+  bool in_end = false, in_ended = false;          // a FIN was sent; has arrived
   bool out_end = false, out_ended = false;
   bool stalled = false;
   bool vanished = false;

@@ -1,7 +1,12 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <deque>
+#include <new>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "proto/time.hpp"
@@ -14,11 +19,34 @@ using proto::Micros;
 /// were planned.
 class Timeline {
  public:
-  using Action = std::function<void()>;
+  Timeline() = default;
+  ~Timeline();
+  Timeline(const Timeline&) = delete;
+  Timeline& operator=(const Timeline&) = delete;
 
   Micros now() const noexcept { return now_; }
-  void at(Micros when, Action action);
-  void after(Micros delay, Action action) { at(now_ + delay, std::move(action)); }
+  template <typename Action>
+  void at(Micros when, Action action) {
+    static_assert(sizeof(Action) <= kLargestAction && alignof(Action) <= alignof(std::max_align_t));
+    Slot& slot = *plan(when);
+    new (slot.memory.data()) Action(std::move(action));
+    slot.run = [](Timeline& timeline, Slot& own) {
+      auto* const planned = std::launder(reinterpret_cast<Action*>(own.memory.data()));
+      Action taken = std::move(*planned);
+      planned->~Action();
+      timeline.free_.push_back(&own);  // it may be used again by what is planned now
+      taken();
+    };
+    if constexpr (std::is_trivially_destructible_v<Action>) {
+      slot.drop = nullptr;
+    } else {
+      slot.drop = [](Slot& own) { std::launder(reinterpret_cast<Action*>(own.memory.data()))->~Action(); };
+    }
+  }
+  template <typename Action>
+  void after(Micros delay, Action action) {
+    at(now_ + delay, std::move(action));
+  }
 
   /// When the next event is due; kNever: there is none.
   Micros next() const noexcept { return heap_.empty() ? proto::kNever : heap_.front().when; }
@@ -30,19 +58,30 @@ class Timeline {
   std::uint64_t events() const noexcept { return events_; }
 
  private:
+  static constexpr std::size_t kLargestAction = 80;
+
+  /// Where an action waits.
+  struct Slot {
+    alignas(std::max_align_t) std::array<std::byte, kLargestAction> memory;
+    void (*run)(Timeline&, Slot&);
+    void (*drop)(Slot&);  // null: nothing is to be done
+  };
   struct Entry {
     Micros when;
     std::uint64_t number;
-    Action action;
+    Slot* slot;
   };
   static bool later(const Entry& a, const Entry& b) noexcept {
     return a.when != b.when ? a.when > b.when : a.number > b.number;
   }
+  Slot* plan(Micros when);
 
   Micros now_ = 1000 * proto::kSecond;  // a machine that has been up for a while
   std::uint64_t planned_ = 0;
   std::uint64_t events_ = 0;
   std::vector<Entry> heap_;
+  std::deque<Slot> slots_;
+  std::vector<Slot*> free_;
 };
 
 }  // namespace nbdgw::sim

@@ -21,17 +21,23 @@ std::size_t Wire::backlog() const noexcept {
   return socket_.in.held();
 }
 
-void Wire::send(std::span<const std::uint8_t> bytes) {
-  if (bytes.empty() || socket_.in_end || socket_.vanished) return;
+void Wire::send(Bytes bytes) {
+  const Piece piece(bytes);
+  send(std::span(&piece, 1));
+}
+
+void Wire::send(std::span<const Piece> pieces) {
+  std::size_t bytes = 0;
+  for (const Piece& piece : pieces) bytes += piece.size();
+  if (bytes == 0 || socket_.in_end || socket_.vanished) return;
   if (socket_.fd < 0) {  // the gateway has closed it: its TCP answers with a reset
     network_.plan_model_reset(socket_);
     return;
   }
   if (socket_.state == Socket::State::dead) return;
-  std::vector<std::uint8_t> buffer = socket_.in.buffer();
-  buffer.assign(bytes.begin(), bytes.end());
-  socket_.in.put(std::move(buffer));
-  network_.plan_arrivals(socket_, true, bytes.size());
+  for (const Piece& piece : pieces) socket_.in.put(piece);
+  socket_.in.end_of_put();
+  network_.plan_arrivals(socket_, true, bytes);
 }
 
 void Wire::read(bool on) {

@@ -45,6 +45,7 @@ class World final : public Dialler, public Complaints {
  private:
   void draw_network();
   void draw_targets();
+  void choose_payload();
   void draw_clients();
   void leave_out();
   bool is_left_out(const char* kind) const noexcept { return std::ranges::count(options_.left_out, kind) > 0; }
@@ -120,6 +121,7 @@ void World::draw_network() {
 
 /// One target or, so that it can be seen whether that one harms others, a healthy one beside it.
 void World::draw_targets() {
+  keep_of_payload(kStampBytes);
   const std::uint32_t count = random_.chance(0.25) ? 2 : 1;
   std::uint32_t disks = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -141,8 +143,20 @@ void World::draw_targets() {
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
                                          options_.left_out);
   bounds_ = operator_->bounds();
+  choose_payload();
   checkers_.begin(sites_, bounds_);
   for (std::size_t i = 0; i < sites_.size(); ++i) checkers_.begins_early(i, operator_->least_timeout(i));
+}
+
+/// Which worlds keep all bytes of payload: piece.hpp. Nothing else depends on it.
+void World::choose_payload() {
+  const bool looked_at = std::ranges::any_of(bounds_.targets, [](const GatewaySetup::Target& target) {
+    return target.settings.data_digest != initiator::DigestOffer::none;
+  });
+  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 16) ? kCellBytes : kStampBytes);
+  for (const auto& site : sites_) {
+    for (std::size_t i = 0; i < site->target().media(); ++i) site->target().medium(i).clear();
+  }
 }
 
 void World::draw_clients() {
@@ -245,6 +259,7 @@ void World::collect() {
   for (const auto& client : clients_) {
     result_.ios += client->done();
     result_.bytes += client->bytes();
+    result_.large += client->large();
     result_.losses += client->losses();
     result_.fingerprint = result_.fingerprint * 31 + client->fingerprint();
     for (const auto& [error, count] : client->errors()) result_.errors[error] += count;

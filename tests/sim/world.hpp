@@ -27,6 +27,7 @@ struct RunResult {
   std::vector<std::string> trace;  // the last things that happened before it, oldest first
   std::uint64_t ios = 0;
   std::uint64_t bytes = 0;
+  std::uint64_t large = 0;   // requests above 64 KiB
   std::uint64_t losses = 0;  // of clients' connections
   std::uint64_t events = 0;
   std::uint64_t turns = 0;

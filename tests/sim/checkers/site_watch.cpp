@@ -78,7 +78,7 @@ void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {
   for (std::uint64_t i = 0; i < cells; ++i) {
     const std::uint64_t cell = lba * cells + i;
     if (cell >= disk->oracle->cells()) return;
-    const Oracle::Loss loss = disk->oracle->look_at_loss(cell, medium.block(lba) + i * Oracle::kCell);
+    const Oracle::Loss loss = disk->oracle->look_at_loss(cell, medium.block(lba) + i * kept_of_payload());
     if (!loss.wrong.empty()) complaints_.complain("durability", disk->exported + ": " + loss.wrong);
     lost_ = std::max(lost_, loss.begun);
   }
@@ -107,11 +107,9 @@ void SiteWatch::on_violation(const std::string& what) {
 
 void SiteWatch::look_at_disks() {
   for (const Disk& disk : site_->disks()) {
-    const std::uint8_t* data = disk.home->block(0);
-    for (std::uint64_t cell = 0; cell < disk.oracle->cells(); ++cell, data += Oracle::kCell) {
-      const std::string wrong = disk.oracle->look(cell, data);
-      if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", at the end: " + wrong);
-    }
+    const Bytes data(disk.home->block(0), disk.oracle->cells() * kept_of_payload());
+    const std::string wrong = disk.oracle->look(0, data);
+    if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", at the end: " + wrong);
   }
 }
 

@@ -1,4 +1,5 @@
-// That checkers complain of what is wrong, and of nothing else. What is right in a whole world only nbdgw-sim can tell.
+// That checkers complain of what is wrong, and of nothing else. What is right in a whole world only nbdgw-sim can
+// tell.
 #include <doctest/doctest.h>
 
 #include <string>
@@ -213,7 +214,7 @@ TEST_CASE_FIXTURE(LossBench, "oracle: a power loss takes what was not flushed") 
   CHECK(loss.wrong.empty());
   CHECK(loss.begun == timeline.now() - 20);
   oracle.lose_power();
-  CHECK(oracle.look(0, old.data()).empty());
+  CHECK(oracle.look(0, old).empty());
 }
 
 TEST_CASE_FIXTURE(LossBench, "oracle: a power loss does not take what was flushed") {

@@ -132,11 +132,10 @@ void Client::send_half_a_write(NbdLink& link) {
   op.cell = std::min(op.cell, oracle_.cells() - op.cells);
   op.write = oracle_.begin_write(op.cell, op.cells, {});
   oracle_.may_come_late(op.write);
-  payload_.resize(std::size_t{op.cells} * Oracle::kCell);
-  oracle_.fill(op.write, op.cell, payload_);
+  fill_payload(op);
   const std::size_t sent = random_.below(payload_.size());
   link.request(NbdCommand::write, 0, ~std::uint64_t{0}, op.cell * Oracle::kCell, op.cells * Oracle::kCell,
-               std::span(payload_).first(sent));
+               payload_.view().first(sent));
 }
 
 bool Client::stall_a_link(Micros time, bool unread) {
@@ -181,7 +180,8 @@ void Client::begin(Op& op) {
   const bool reads = op.command == NbdCommand::read;
   if (reads) {
     oracle_.begin_read();
-    op.data.resize(std::size_t{op.cells} * Oracle::kCell);
+    op.data.restart(kept_of_payload());
+    op.data.grow(std::size_t{op.cells} * Oracle::kCell);
   } else if (op.command != NbdCommand::flush) {
     op.write = oracle_.begin_write(op.cell, op.cells,
                                    {.zeroes = op.command != NbdCommand::write,
@@ -238,13 +238,19 @@ void Client::send(Op& op, NbdLink& link) {
   op.sent_at = timeline_.now();
   op.filled = 0;
   observer_.on_request(*this, asked(op));
-  std::span<const std::uint8_t> payload;
+  Piece payload;
   if (op.command == NbdCommand::write) {
-    payload_.resize(std::size_t{op.cells} * Oracle::kCell);
-    oracle_.fill(op.write, op.cell, payload_);
-    payload = payload_;
+    fill_payload(op);
+    payload = payload_.view();
   }
   link.request(op.command, op.flags, cookie_of(op), op.cell * Oracle::kCell, op.cells * Oracle::kCell, payload);
+}
+
+/// What a WRITE writes.
+void Client::fill_payload(const Op& op) {
+  payload_.restart(kept_of_payload());
+  payload_.grow(std::size_t{op.cells} * Oracle::kCell);
+  oracle_.fill(op.write, op.cell, payload_.kept_bytes());
 }
 
 Client::Op* Client::find(NbdLink& link, std::uint64_t cookie) {
@@ -262,8 +268,7 @@ std::uint32_t Client::read_length(NbdLink& link, std::uint64_t cookie) {
   return op != nullptr && op->command == NbdCommand::read ? op->cells * Oracle::kCell : 0;
 }
 
-std::span<std::uint8_t> Client::data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset,
-                                        std::uint32_t length) {
+Place Client::data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) {
   Op* const op = find(link, cookie);
   if (op == nullptr) return {};
   const std::uint64_t begin = offset == kFromStart ? 0 : offset - op->cell * Oracle::kCell;
@@ -272,11 +277,11 @@ std::span<std::uint8_t> Client::data_of(NbdLink& link, std::uint64_t cookie, std
     return {};
   }
   op->filled += length;
-  return std::span(op->data).subspan(begin, length);
+  return op->data.place().subspan(begin, length);
 }
 
 void Client::on_hole(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) {
-  std::ranges::fill(data_of(link, cookie, offset, length), std::uint8_t{0});
+  clear(data_of(link, cookie, offset, length));
 }
 
 void Client::on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error) {
@@ -298,10 +303,10 @@ void Client::finish(Op& op, std::uint32_t error) {
   --in_flight_;
   ++done_;
   bytes_ += std::uint64_t{op.cells} * Oracle::kCell;
+  if (op.cells > kLarge / Oracle::kCell) ++large_;
   if (error != 0) ++errors_[error];
   if (op.command == NbdCommand::read) {
-    const std::span<const std::uint8_t> data = error == 0 ? op.data : std::span<const std::uint8_t>();
-    const std::string what = oracle_.end_read(op.begun, op.cell, data);
+    const std::string what = oracle_.end_read(op.begun, op.cell, error == 0 ? op.data.kept_bytes() : Bytes());
     if (!what.empty()) wrong(what);
   } else if (op.write != 0) {
     oracle_.end_write(op.write, error == 0);

@@ -65,14 +65,15 @@ class Client final : public LinkOwner {
 
   std::uint64_t done() const noexcept { return done_; }
   std::uint64_t bytes() const noexcept { return bytes_; }
+  /// Of those that are done, above 64 KiB.
+  std::uint64_t large() const noexcept { return large_; }
   const std::map<std::uint32_t, std::uint64_t>& errors() const noexcept { return errors_; }
   std::uint64_t losses() const noexcept { return losses_; }
   /// Takes part in the run's fingerprint.
   std::uint64_t fingerprint() const noexcept { return fingerprint_; }
 
   void on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags) override;
-  std::span<std::uint8_t> data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset,
-                                  std::uint32_t length) override;
+  Place data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) override;
   void on_hole(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) override;
   void on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error) override;
   std::uint32_t read_length(NbdLink& link, std::uint64_t cookie) override;
@@ -93,7 +94,7 @@ class Client final : public LinkOwner {
     Micros sent_at = 0;        // over its link
     NbdLink* link = nullptr;   // that carries it; null: it waits for one
     std::uint32_t filled = 0;  // bytes of data that have come
-    std::vector<std::uint8_t> data;
+    Row data;
   };
 
   void connect();
@@ -102,6 +103,7 @@ class Client final : public LinkOwner {
   void begin(Op& op);
   void draw(Op& op);
   void send(Op& op, NbdLink& link);
+  void fill_payload(const Op& op);
   AskedRequest asked(const Op& op) const noexcept;
   void finish(Op& op, std::uint32_t error);
   Op* find(NbdLink& link, std::uint64_t cookie);
@@ -129,10 +131,11 @@ class Client final : public LinkOwner {
   bool stopped_ = false;
   std::uint64_t done_ = 0;
   std::uint64_t bytes_ = 0;
+  std::uint64_t large_ = 0;
   std::uint64_t losses_ = 0;
   std::map<std::uint32_t, std::uint64_t> errors_;
   std::uint64_t fingerprint_ = 0;
-  std::vector<std::uint8_t> payload_;
+  Row payload_;
 };
 
 }  // namespace nbdgw::sim

@@ -37,7 +37,7 @@ constexpr std::size_t kLongestText = 4096 + 16;
 }  // namespace
 
 void NbdLink::request(NbdCommand command, std::uint16_t flags, std::uint64_t cookie, std::uint64_t offset,
-                      std::uint32_t length, std::span<const std::uint8_t> payload) {
+                      std::uint32_t length, const Piece& payload) {
   scratch_.clear();
   put<std::uint32_t>(scratch_, kRequest);
   put<std::uint16_t>(scratch_, flags);
@@ -46,7 +46,7 @@ void NbdLink::request(NbdCommand command, std::uint16_t flags, std::uint64_t coo
   put<std::uint64_t>(scratch_, offset);
   put<std::uint32_t>(scratch_, length);
   wire_->send(scratch_);
-  if (!payload.empty()) wire_->send(payload);
+  if (!payload.empty()) wire_->send(std::span(&payload, 1));
 }
 
 void NbdLink::drop(Goodbye how) {
@@ -81,18 +81,19 @@ void NbdLink::on_end(Wire& wire, End how) {
   if (how == End::closed) wire.close();
 }
 
-void NbdLink::on_bytes(Wire&, std::span<const std::uint8_t> bytes) {
+void NbdLink::on_bytes(Wire&, const Piece& piece, bool) {
+  Piece bytes = piece;
   while (!bytes.empty() && state_ != State::lost) {
     if (!data_.empty()) {
       const std::size_t n = std::min(data_.size(), bytes.size());
-      std::memcpy(data_.data(), bytes.data(), n);
+      move(data_, bytes.first(n));
       data_ = data_.subspan(n);
       bytes = bytes.subspan(n);
       if (data_.empty()) end_of_data();
       continue;
     }
     const std::size_t n = std::min(wanted() - header_.size(), bytes.size());
-    header_.insert(header_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n));
+    append(header_, bytes.first(n));
     bytes = bytes.subspan(n);
     if (header_.size() == wanted()) on_header();
   }
@@ -157,7 +158,8 @@ void NbdLink::on_option_reply() {
 void NbdLink::on_option_body() {
   const auto option = get<std::uint32_t>(header_.data() + 8);
   const auto kind = get<std::uint32_t>(header_.data() + 12);
-  const std::vector<std::uint8_t> body(header_.begin() + kOptionReplyHeader, header_.end());
+  const Bytes rest = header_.view().subspan(kOptionReplyHeader);
+  const std::vector<std::uint8_t> body(rest.begin(), rest.end());
   header_.clear();
   body_ = 0;
   if (option == kOptStructuredReply && kind == kRepAck) return ask_for_export();

@@ -40,8 +40,7 @@ class LinkOwner {
   /// Where the data of a READ's answer goes that is about to come: `length` bytes from that offset of the disk on, or
   /// (kFromStart) from the beginning of the request. Empty
   /// memory: nobody has asked for that.
-  virtual std::span<std::uint8_t> data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset,
-                                          std::uint32_t length) = 0;
+  virtual Place data_of(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) = 0;
   /// A READ's answer has no data (a hole): zeroes.
   virtual void on_hole(NbdLink& link, std::uint64_t cookie, std::uint64_t offset, std::uint32_t length) = 0;
   /// The answer is complete. For simple replies it is asked first how much data follows (read_length()).
@@ -77,12 +76,12 @@ class NbdLink final : public Peer {
   Wire* wire() noexcept { return wire_; }
 
   void request(NbdCommand command, std::uint16_t flags, std::uint64_t cookie, std::uint64_t offset,
-               std::uint32_t length, std::span<const std::uint8_t> payload = {});
+               std::uint32_t length, const Piece& payload = {});
   /// Ends it from here.
   enum class Goodbye : std::uint8_t { disconnect, close, reset, vanish };
   void drop(Goodbye how);
 
-  void on_bytes(Wire& wire, std::span<const std::uint8_t> bytes) override;
+  void on_bytes(Wire& wire, const Piece& bytes, bool more) override;
   void on_end(Wire& wire, End how) override;
 
  private:
@@ -108,13 +107,13 @@ class NbdLink final : public Peer {
   bool stood_still_ = false;
   State state_ = State::greeting;
 
-  std::vector<std::uint8_t> header_;  // what has come of the next header, or small body
-  std::size_t body_ = 0;              // bytes of the body that follows the header in header_
+  ByteBuffer header_;     // what has come of the next header, or small body
+  std::size_t body_ = 0;  // bytes of the body that follows the header in header_
   std::uint64_t size_ = 0;
   std::uint16_t flags_ = 0;
 
   // Of the answer that is coming in.
-  std::span<std::uint8_t> data_;  // what is left to be filled
+  Place data_;  // what is left to be filled
   std::uint64_t cookie_ = 0;
   std::uint32_t error_ = 0;
   bool last_ = true;

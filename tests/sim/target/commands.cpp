@@ -38,8 +38,7 @@ void CommandTable::remove(TargetCommand& command) noexcept {
   (command.before != nullptr ? command.before->behind : first_) = command.behind;
   (command.behind != nullptr ? command.behind->before : last_) = command.before;
   // Its buffer keeps its room, and timers that are still planned must not fit the next one.
-  ByteBuffer data = std::move(command.data);
-  data.clear();
+  Row data = std::move(command.data);
   const std::uint32_t timer = command.timer + 1;
   Executor* const executor = command.executor;
   command = TargetCommand();

@@ -66,7 +66,7 @@ struct TargetCommand {
   std::uint32_t expected = 0;  // Expected Data Transfer Length
   scsi::BlockCommand block;
 
-  ByteBuffer data;           // of a write, from its beginning
+  Row data;                  // of a write, from its beginning
   bool unsolicited = false;  // more of it comes unasked
   std::uint32_t unsolicited_sn = 0;
   std::uint32_t wanted = 0;     // how much of the data the command takes

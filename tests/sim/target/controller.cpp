@@ -18,9 +18,9 @@ ConnectionPort Controller::connect(Line& line) {
   return {array_, array_.add_connection(*this, line)};
 }
 
-void ConnectionPort::on_bytes(Bytes bytes) {
+void ConnectionPort::on_bytes(const Piece& bytes, bool more) {
   connection_->on_bytes(bytes);
-  array_->settle();
+  if (!more || connection_->dead()) array_->settle();
 }
 
 void ConnectionPort::on_end(bool reset) {

@@ -22,7 +22,8 @@ class ConnectionPort {
  public:
   ConnectionPort() = default;
   ConnectionPort(Array& array, TargetConnection& connection) : array_(&array), connection_(&connection) {}
-  void on_bytes(Bytes bytes);
+  /// `more`: what belongs to them follows at once.
+  void on_bytes(const Piece& bytes, bool more = false);
   /// The initiator sends no more; with `reset` the connection is no more.
   void on_end(bool reset);
 

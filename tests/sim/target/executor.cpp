@@ -30,6 +30,8 @@ TargetCommand& Executor::arrive(TargetSession& session, TargetConnection& connec
   command.lun = request.lun();
   command.expected = be32(request.bhs + 20);
   command.unsolicited = !request.final();
+  const bool moves = command.block.kind == scsi::BlockCommand::Kind::write;
+  command.data.restart(moves ? kept_of_payload() : kCellBytes);
   command.data.append(request.data);
   connection.command_came();
   session.add(command);
@@ -83,8 +85,8 @@ void Executor::enter(TargetCommand& command) {
 void Executor::note_unmapped(TargetCommand& command) {
   if (command.block.kind != scsi::BlockCommand::Kind::unmap || command.data.size() < 24) return;
   CommandRecord& record = array_.commands.record(command.origin.record);
-  record.lba = be64(command.data.data() + 8);
-  record.blocks = be32(command.data.data() + 16);
+  record.lba = be64(command.data.view().data() + 8);
+  record.blocks = be32(command.data.view().data() + 16);
 }
 
 /// Once, as soon as it is known where it writes.

@@ -2,14 +2,15 @@
 
 #include <cstddef>
 
-#include "tests/sim/target/wire_bytes.hpp"
+#include "tests/sim/piece.hpp"
 
 namespace nbdgw::sim {
 
 /// The target's end of a TCP connection. After close(), reset() or vanish() it is used no more.
 class Line {
  public:
-  virtual void send(Bytes bytes) = 0;
+  /// All of them at once.
+  virtual void send(std::span<const Piece> pieces) = 0;
   /// What the initiator has not read yet.
   virtual std::size_t backlog() const = 0;
   virtual void read(bool on) = 0;

@@ -25,7 +25,7 @@ struct News {
 struct Reply {
   std::uint8_t status = scsi::kGood;
   scsi::Sense sense{};
-  Bytes data{};  // of what reads; valid until the next command
+  Piece data{};  // of what reads; valid until the next command
 };
 
 /// A LUN: a number with a disk behind it, or another one, or none.

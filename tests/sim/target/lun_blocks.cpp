@@ -102,7 +102,7 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
 Reply LogicalUnit::unmap(TargetCommand& command, Micros now) {
   Medium& medium = *command.medium;
   if ((command.cdb[1] & kUnmapAnchorBit) != 0) return check_condition(scsi::kInvalidField);
-  const Bytes list = command.data.view();
+  const Bytes list = command.data.view().bytes();
   if (list.empty()) return {};
   if (list.size() < 8) return check_condition({5, 0x1a, 0});
   const std::size_t descriptors = std::min<std::size_t>(be16(&list[2]), list.size() - 8) / 16;

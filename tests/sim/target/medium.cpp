@@ -1,6 +1,7 @@
 #include "tests/sim/target/medium.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace nbdgw::sim {
@@ -31,15 +32,18 @@ MediumOptions MediumOptions::draw(Random& random, std::uint32_t number, std::uin
 }
 
 Medium::Medium(MediumOptions options, MediumObserver* observer)
-    : options_(std::move(options)),
-      observer_(observer),
-      current_(options_.blocks * options_.block_size),
-      durable_(current_.size()),
-      dirty_(options_.blocks) {}
+    : options_(std::move(options)), observer_(observer), dirty_(options_.blocks) {
+  clear();
+}
+
+void Medium::clear() {
+  kept_ = cells_of_block() * kept_of_payload();
+  current_.restart(options_.blocks * kept_);
+  durable_.restart(current_.size());
+}
 
 void Medium::make_durable(std::uint64_t lba, std::uint64_t blocks) noexcept {
-  const std::size_t at = lba * options_.block_size;
-  std::memcpy(&durable_[at], &current_[at], blocks * options_.block_size);
+  std::memcpy(durable_.write(lba * kept_, blocks * kept_), block(lba), blocks * kept_);
 }
 
 void Medium::settle(std::uint64_t lba, std::uint64_t blocks, bool fua) {
@@ -72,24 +76,23 @@ void Medium::tell(std::uint64_t lba, std::uint64_t blocks, WriteEvent::Kind kind
                        .origin = origin});
 }
 
-Bytes Medium::read(std::uint64_t lba, std::uint64_t blocks, const Origin& origin) const {
+Piece Medium::read(std::uint64_t lba, std::uint64_t blocks, const Origin& origin) const {
   if (observer_ != nullptr) observer_->on_read(*this, lba, blocks, origin);
   return view(lba, blocks);
 }
 
-void Medium::write(std::uint64_t lba, Bytes data, bool fua, Micros at, const Origin& origin) {
+void Medium::write(std::uint64_t lba, const Piece& data, bool fua, Micros at, const Origin& origin) {
   const std::uint64_t blocks = data.size() / options_.block_size;
   if (blocks == 0) return;
-  std::memcpy(&current_[lba * options_.block_size], data.data(), blocks * options_.block_size);
+  move(place(lba, blocks), data.first(blocks * options_.block_size));
   settle(lba, blocks, fua);
   tell(lba, blocks, WriteEvent::Kind::data, fua, at, origin);
 }
 
-void Medium::write_same(std::uint64_t lba, std::uint64_t blocks, Bytes block, Micros at, const Origin& origin) {
+void Medium::write_same(std::uint64_t lba, std::uint64_t blocks, const Piece& block, Micros at,
+                        const Origin& origin) {
   if (blocks == 0) return;
-  for (std::uint64_t i = 0; i < blocks; ++i) {
-    std::memcpy(&current_[(lba + i) * options_.block_size], block.data(), options_.block_size);
-  }
+  for (std::uint64_t i = 0; i < blocks; ++i) move(place(lba + i, 1), block);
   settle(lba, blocks, false);
   tell(lba, blocks, WriteEvent::Kind::same, false, at, origin);
 }
@@ -98,7 +101,7 @@ void Medium::unmap(std::uint64_t lba, std::uint64_t blocks, Micros at, const Ori
   if (blocks == 0) return;
   // Where nothing is promised for them they keep what they have: that is allowed, too.
   if (options_.unmapped_reads_zeroes) {
-    std::memset(&current_[lba * options_.block_size], 0, blocks * options_.block_size);
+    sim::clear(place(lba, blocks));
   }
   settle(lba, blocks, false);
   tell(lba, blocks, WriteEvent::Kind::unmap, false, at, origin);
@@ -135,8 +138,7 @@ void Medium::lose_power(Random& random, Micros at) {
         make_durable(lba, 1);
         continue;
       }
-      const std::size_t place = lba * options_.block_size;
-      std::memcpy(&current_[place], &durable_[place], options_.block_size);
+      std::memcpy(current_.write(lba * kept_, kept_), durable_block(lba), kept_);
       ++reverted;
       if (observer_ != nullptr) observer_->on_block_lost(*this, lba);
     }
@@ -148,7 +150,7 @@ void Medium::lose_power(Random& random, Micros at) {
 
 void Medium::grow(std::uint64_t blocks) {
   options_.blocks = std::max(options_.blocks, blocks);
-  current_.resize(options_.blocks * options_.block_size);
+  current_.resize(options_.blocks * kept_);
   durable_.resize(current_.size());
   dirty_.resize(options_.blocks);
 }

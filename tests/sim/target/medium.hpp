@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/piece.hpp"
 #include "tests/sim/random.hpp"
 #include "tests/sim/target/wire_bytes.hpp"
 #include "tests/sim/timeline.hpp"
+#include "tests/sim/zero_memory.hpp"
 
 namespace nbdgw::sim {
 
@@ -94,25 +96,29 @@ class Medium {
  public:
   explicit Medium(MediumOptions options, MediumObserver* observer = nullptr);
 
+  /// Full of zeroes, of which as much is kept as of payload in this world (piece.hpp).
+  void clear();
+
   const MediumOptions& options() const noexcept { return options_; }
   std::uint32_t block_size() const noexcept { return options_.block_size; }
   std::uint64_t blocks() const noexcept { return options_.blocks; }
   bool contains(std::uint64_t lba, std::uint64_t blocks) const noexcept {
     return lba <= options_.blocks && blocks <= options_.blocks - lba;
   }
-  const std::uint8_t* block(std::uint64_t lba) const noexcept { return &current_[lba * options_.block_size]; }
-  Bytes view(std::uint64_t lba, std::uint64_t blocks) const noexcept {
-    return {current_.data() + lba * options_.block_size, blocks * options_.block_size};
+  /// Of each of its cells as much as is kept of payload.
+  const std::uint8_t* block(std::uint64_t lba) const noexcept { return current_.data() + lba * kept_; }
+  Piece view(std::uint64_t lba, std::uint64_t blocks) const noexcept {
+    return {block(lba), 0, blocks * options_.block_size, kept_ / cells_of_block()};
   }
   /// What a power loss would leave.
-  const std::uint8_t* durable_block(std::uint64_t lba) const noexcept { return &durable_[lba * options_.block_size]; }
+  const std::uint8_t* durable_block(std::uint64_t lba) const noexcept { return durable_.data() + lba * kept_; }
   std::uint64_t dirty_blocks() const noexcept { return dirty_count_; }
 
   // The range is within contains().
-  Bytes read(std::uint64_t lba, std::uint64_t blocks, const Origin& origin) const;
-  void write(std::uint64_t lba, Bytes data, bool fua, Micros at, const Origin& origin);
+  Piece read(std::uint64_t lba, std::uint64_t blocks, const Origin& origin) const;
+  void write(std::uint64_t lba, const Piece& data, bool fua, Micros at, const Origin& origin);
   /// The same block again and again.
-  void write_same(std::uint64_t lba, std::uint64_t blocks, Bytes block, Micros at, const Origin& origin);
+  void write_same(std::uint64_t lba, std::uint64_t blocks, const Piece& block, Micros at, const Origin& origin);
   void unmap(std::uint64_t lba, std::uint64_t blocks, Micros at, const Origin& origin);
   /// `blocks` 0: to the end.
   void synchronize(std::uint64_t lba, std::uint64_t blocks, Micros at, const Origin& origin);
@@ -125,6 +131,10 @@ class Medium {
     std::uint64_t lba;
     std::uint64_t blocks;
   };
+  std::size_t cells_of_block() const noexcept { return options_.block_size / kCellBytes; }
+  Place place(std::uint64_t lba, std::uint64_t blocks) noexcept {
+    return {current_.write(lba * kept_, blocks * kept_), 0, blocks * options_.block_size, kept_ / cells_of_block()};
+  }
   void settle(std::uint64_t lba, std::uint64_t blocks, bool fua);
   void make_durable(std::uint64_t lba, std::uint64_t blocks) noexcept;
   void tell(std::uint64_t lba, std::uint64_t blocks, WriteEvent::Kind kind, bool fua, Micros at,
@@ -132,8 +142,9 @@ class Medium {
 
   MediumOptions options_;
   MediumObserver* observer_;
-  std::vector<std::uint8_t> current_;
-  std::vector<std::uint8_t> durable_;
+  std::size_t kept_ = 0;  // bytes of a block
+  ZeroMemory current_;
+  ZeroMemory durable_;
   std::vector<std::uint8_t> dirty_;  // for each block
   std::vector<Run> runs_;            // where dirty blocks are; may overlap, and hold clean ones
   std::uint64_t dirty_count_ = 0;

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "tests/sim/piece.hpp"
 #include "tests/sim/target/wire_bytes.hpp"
 
 namespace nbdgw::sim::pdu {
@@ -75,7 +76,7 @@ using Header = std::array<std::uint8_t, kHeader>;
 struct Request {
   const std::uint8_t* bhs;
   Bytes ahs;
-  Bytes data;
+  Piece data;
 
   std::uint8_t opcode() const noexcept { return bhs[0] & 0x3f; }
   bool immediate() const noexcept { return (bhs[0] & 0x40) != 0; }

@@ -26,48 +26,63 @@ std::string TargetConnection::name() const {
   return session + ", connection " + std::to_string(number_) + " (CID " + std::to_string(cid_) + ")";
 }
 
-/// How many bytes the PDU has on the wire, of which the header is there; 0: nobody can tell.
-std::size_t TargetConnection::pdu_length(const std::uint8_t* bhs) {
+/// How long the parts of the PDU are whose header is there; false: nobody can tell.
+bool TargetConnection::measure() {
+  const std::uint8_t* const bhs = head_.data();
   const std::size_t data = be24(bhs + 5);
   if (data > (session_ != nullptr ? array_.habits().segment : 8192)) {
     array_.checker.complain(*this, "a PDU with " + std::to_string(data) + " bytes of data: more than was declared");
-    return 0;
+    return false;
   }
-  const std::size_t header = pdu::kHeader + std::size_t{bhs[4]} * 4 + (terms_.header_digest ? 4 : 0);
-  return header + padded(data) + (terms_.data_digest && data > 0 ? 4 : 0);
+  wanted_head_ = pdu::kHeader + std::size_t{bhs[4]} * 4 + (terms_.header_digest ? 4 : 0);
+  wanted_data_ = data;
+  wanted_tail_ = padded(data) - data + (terms_.data_digest && data > 0 ? 4 : 0);
+  data_.restart(kCellBytes);
+  return true;
 }
 
-void TargetConnection::on_bytes(Bytes bytes) {
+void TargetConnection::take_in(ByteBuffer& to, std::size_t wanted, Piece& bytes) {
+  const std::size_t part = std::min(wanted - to.size(), bytes.size());
+  append(to, bytes.first(part));
+  bytes = bytes.subspan(part);
+}
+
+/// The data of the PDU, once it is there: where it is, if it came in one piece and nothing more is needed.
+Piece TargetConnection::take_data(Piece& bytes) {
+  const std::size_t part = std::min(wanted_data_ - data_.size(), bytes.size());
+  const Piece piece = bytes.first(part);
+  bytes = bytes.subspan(part);
+  if (part == wanted_data_ && bytes.size() >= wanted_tail_) return piece;
+  if (data_.empty()) data_.restart(piece.kept, piece.begin % kCellBytes);
+  data_.append(piece);
+  return data_.view();
+}
+
+void TargetConnection::on_bytes(Piece bytes) {
   while (!bytes.empty() && !dead() && !leaving_) {
-    if (in_.empty() && bytes.size() >= pdu::kHeader) {
-      const std::size_t length = pdu_length(bytes.data());
-      if (length == 0) return drop(Cut::reset);
-      if (bytes.size() >= length) {
-        take(bytes.data());
-        bytes = bytes.subspan(length);
-        continue;
-      }
+    if (wanted_head_ == 0) {
+      take_in(head_, pdu::kHeader, bytes);
+      if (head_.size() < pdu::kHeader) return;
+      if (!measure()) return drop(Cut::reset);
     }
-    std::size_t missing = pdu::kHeader;
-    if (in_.size() >= pdu::kHeader) {
-      missing = pdu_length(in_.data());
-      if (missing == 0) return drop(Cut::reset);
-    }
-    const std::size_t part = std::min(missing - in_.size(), bytes.size());
-    in_.append(bytes.first(part));
-    bytes = bytes.subspan(part);
-    if (in_.size() < pdu::kHeader || in_.size() < pdu_length(in_.data())) continue;
-    take(in_.data());
-    in_.clear();
+    take_in(head_, wanted_head_, bytes);
+    if (head_.size() < wanted_head_) return;
+    const Piece data = tail_.empty() ? take_data(bytes) : data_.view();
+    if (data.size() < wanted_data_) return;
+    take_in(tail_, wanted_tail_, bytes);
+    if (tail_.size() < wanted_tail_) return;
+    wanted_head_ = 0;
+    take(data);
+    head_.clear();
+    tail_.clear();
   }
 }
 
-void TargetConnection::take(const std::uint8_t* bytes) {
+void TargetConnection::take(const Piece& data) {
+  const std::uint8_t* const bytes = head_.data();
   const std::size_t ahs = std::size_t{bytes[4]} * 4;
-  const std::size_t data = pdu::kHeader + ahs + (terms_.header_digest ? 4 : 0);
-  const pdu::Request request{
-      .bhs = bytes, .ahs = {bytes + pdu::kHeader, ahs}, .data = {bytes + data, be24(bytes + 5)}};
-  if (!check_digests(request, bytes)) return;
+  const pdu::Request request{.bhs = bytes, .ahs = {bytes + pdu::kHeader, ahs}, .data = data};
+  if (!check_digests(request)) return;
   if (session_ == nullptr) {
     login_->receive(request);
   } else {
@@ -75,15 +90,15 @@ void TargetConnection::take(const std::uint8_t* bytes) {
   }
 }
 
-bool TargetConnection::check_digests(const pdu::Request& request, const std::uint8_t* bytes) {
+bool TargetConnection::check_digests(const pdu::Request& request) {
   const std::size_t header = pdu::kHeader + request.ahs.size();
-  if (terms_.header_digest && crc_of({bytes, header}) != read_digest(bytes + header)) {
+  if (terms_.header_digest && crc_of(head_.view().first(header)) != read_digest(head_.data() + header)) {
     wrong_digest(request, "header");
     return false;
   }
   if (!terms_.data_digest || request.data.empty()) return true;
-  const Bytes covered(request.data.data(), padded(request.data.size()));
-  if (crc_of(covered) == read_digest(covered.data() + covered.size())) return true;
+  const Bytes padding = tail_.view().first(tail_.size() - 4);
+  if (crc_of(padding, crc_of(request.data.bytes())) == read_digest(tail_.data() + padding.size())) return true;
   wrong_digest(request, "data");
   return false;
 }

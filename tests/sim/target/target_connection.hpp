@@ -25,7 +25,7 @@ struct ConnectionTerms {
 /// What goes into a SCSI Response or the last Data-In.
 struct Ending {
   Completion completion;
-  Bytes data;                   // of a read
+  Piece data;                   // of a read
   bool tells_residual = true;   // else what is missing is kept quiet about
   bool attaches_sense = false;  // even to GOOD
   bool target_failure = false;
@@ -39,7 +39,7 @@ class TargetConnection {
 
   // ---- from the wire ----
 
-  void on_bytes(Bytes bytes);
+  void on_bytes(Piece bytes);
   /// The initiator sends no more; with `reset` the connection is no more.
   void on_end(bool reset);
 
@@ -83,11 +83,11 @@ class TargetConnection {
   /// Sequence numbers; with `counts` the PDU uses a StatSN up.
   void stamp(pdu::Header& bhs, bool counts);
   /// Adds lengths, padding and digests. It leaves when the event is over.
-  void emit(pdu::Header& bhs, Bytes data = {});
+  void emit(pdu::Header& bhs, const Piece& data = {});
   void respond(TargetCommand& command, const Ending& ending);
   void request_data(TargetCommand& command, const OpenR2t& r2t);
   void reject(std::uint8_t reason, const std::uint8_t* bhs);
-  void nop_in(std::uint32_t itt, Bytes data);
+  void nop_in(std::uint32_t itt, const Piece& data);
   /// Wants to be answered.
   void ping();
   void on_ping_answer(const pdu::Request& request);
@@ -108,11 +108,13 @@ class TargetConnection {
     std::uint8_t flags = 0;
     std::uint32_t count = 0;
   };
-  std::size_t pdu_length(const std::uint8_t* bhs);
-  void take(const std::uint8_t* bytes);
-  bool check_digests(const pdu::Request& request, const std::uint8_t* bytes);
+  bool measure();
+  void take_in(ByteBuffer& to, std::size_t wanted, Piece& bytes);
+  Piece take_data(Piece& bytes);
+  void take(const Piece& data);
+  bool check_digests(const pdu::Request& request);
   void wrong_digest(pdu::Request request, const char* which);
-  void send_data_in(TargetCommand& command, Bytes data, bool with_status, const Residual& residual);
+  void send_data_in(TargetCommand& command, const Piece& data, bool with_status, const Residual& residual);
   void send_response(TargetCommand& command, const Ending& ending, const Residual& residual);
   Bytes sense_data(const scsi::Sense& sense);
   void note_news(TargetCommand& command, const Completion& completion);
@@ -128,8 +130,14 @@ class TargetConnection {
   ConnectionTerms terms_;
   SequenceWatch watch_;
   std::uint32_t stat_sn_;
-  ByteBuffer in_;   // a PDU that has not come whole
-  ByteBuffer out_;  // leaves when the event is over
+  // The PDU that is coming in.
+  ByteBuffer head_;              // its header, with AHS and digest
+  Row data_;                     // its data, if that comes in more than one piece
+  ByteBuffer tail_;              // padding, and digest
+  std::size_t wanted_head_ = 0;  // lengths of these; 0: not known yet
+  std::size_t wanted_data_ = 0;
+  std::size_t wanted_tail_ = 0;
+  Rows out_;  // leaves when the event is over
   ByteBuffer scratch_;
   std::vector<Ping> pings_;
   std::array<std::uint32_t, 256> answered_;

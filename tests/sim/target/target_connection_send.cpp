@@ -24,11 +24,11 @@ void TargetConnection::stamp(pdu::Header& bhs, bool counts) {
   put_be32(&bhs[32], session_->max_cmd_sn());
 }
 
-void TargetConnection::emit(pdu::Header& bhs, Bytes data) {
+void TargetConnection::emit(pdu::Header& bhs, const Piece& data) {
   if (dead()) return;
   if (!std::exchange(dirty_, true)) array_.wants_flush(*this);
   put_be24(&bhs[5], static_cast<std::uint32_t>(data.size()));
-  out_.append(bhs);
+  out_.append(Bytes(bhs));
   if (terms_.header_digest) {
     const bool wrong = array_.faults.strikes(Fault::header_digest_wrong);
     put_digest(out_.grow(4), crc_of(bhs) ^ (wrong ? 1U : 0U));
@@ -38,8 +38,8 @@ void TargetConnection::emit(pdu::Header& bhs, Bytes data) {
   out_.append_zeroes(padded(data.size()) - data.size());
   if (!terms_.data_digest) return;
   const bool wrong = array_.faults.strikes(Fault::data_digest_wrong);
-  const std::size_t covered = padded(data.size());
-  const std::uint32_t crc = crc_of(out_.view().last(covered));
+  constexpr std::uint8_t kPadding[3] = {};
+  const std::uint32_t crc = crc_of(Bytes(kPadding, padded(data.size()) - data.size()), crc_of(data.bytes()));
   put_digest(out_.grow(4), crc ^ (wrong ? 1U : 0U));
 }
 
@@ -48,11 +48,11 @@ void TargetConnection::flush() {
   if (dead() || out_.empty() || controller_.is_frozen()) return;
   if (array_.faults.strikes(Fault::pdu_cut)) {
     const std::size_t part = array_.faults.random(Fault::pdu_cut).below(out_.size());
-    line_->send(out_.view().first(part));
+    line_->send(out_.first(part));
     out_.clear();
     return drop(Cut::close);
   }
-  line_->send(out_.view());
+  line_->send(out_.first(out_.size()));
   out_.clear();
 }
 
@@ -68,7 +68,7 @@ void TargetConnection::respond(TargetCommand& command, const Ending& ending) {
   } else if (command.excess > 0 && ending.completion.status == scsi::kGood) {
     residual = {kOverflow, command.excess};
   }
-  const Bytes data = command.reads ? ending.data.first(moved) : Bytes();
+  const Piece data = command.reads ? ending.data.first(moved) : Piece();
   const bool plain = ending.completion.status == scsi::kGood && !ending.attaches_sense && !ending.target_failure;
   const bool with_status = plain && !data.empty() && array_.habits().status_with_data;
   if (!data.empty()) send_data_in(command, data, with_status, residual);
@@ -76,7 +76,8 @@ void TargetConnection::respond(TargetCommand& command, const Ending& ending) {
   remember(command.origin.itt);
 }
 
-void TargetConnection::send_data_in(TargetCommand& command, Bytes data, bool with_status, const Residual& residual) {
+void TargetConnection::send_data_in(TargetCommand& command, const Piece& data, bool with_status,
+                                    const Residual& residual) {
   const TargetHabits& habits = array_.habits();
   const std::uint32_t burst = session_->terms().max_burst;
   const std::uint32_t segment =
@@ -168,10 +169,10 @@ void TargetConnection::reject(std::uint8_t reason, const std::uint8_t* rejected)
   pdu::Header bhs = pdu::begin(pdu::kReject, pdu::kNoTag);
   bhs[2] = reason;
   stamp(bhs, true);
-  emit(bhs, {rejected, pdu::kHeader});
+  emit(bhs, Bytes(rejected, pdu::kHeader));
 }
 
-void TargetConnection::nop_in(std::uint32_t itt, Bytes data) {
+void TargetConnection::nop_in(std::uint32_t itt, const Piece& data) {
   pdu::Header bhs = pdu::begin(pdu::kNopIn, itt);
   put_be32(&bhs[20], pdu::kNoTag);
   stamp(bhs, itt != pdu::kNoTag);

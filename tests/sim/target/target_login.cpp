@@ -35,7 +35,7 @@ bool is_leading_only(std::string_view key) noexcept {
 
 void TargetLogin::receive(const pdu::Request& request) {
   if (!check_header(request)) return connection_.drop(Cut::reset);
-  in_.append(reinterpret_cast<const char*>(request.data.data()), request.data.size());
+  in_.append(reinterpret_cast<const char*>(request.data.data()), request.data.plain() ? request.data.size() : 0);
   out_.clear();
   if ((request.bhs[1] & kContinue) != 0) return respond(0, false);
   if (!read_text()) return refuse(kInitiatorError);
@@ -250,7 +250,7 @@ void TargetLogin::respond(std::uint16_t status, bool transit) {
   put_be32(&bhs[32], cmd_sn_);
   connection_.stamp(bhs, true);
   put_be16(&bhs[36], status);
-  connection_.emit(bhs, {reinterpret_cast<const std::uint8_t*>(out_.data()), out_.size()});
+  connection_.emit(bhs, Bytes(reinterpret_cast<const std::uint8_t*>(out_.data()), out_.size()));
 }
 
 }  // namespace nbdgw::sim

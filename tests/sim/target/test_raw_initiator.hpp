@@ -34,7 +34,9 @@ class RawLink final : public Line {
   RawLink(const RawLink&) = delete;
   RawLink& operator=(const RawLink&) = delete;
 
-  void send(Bytes bytes) override { in_.insert(in_.end(), bytes.begin(), bytes.end()); }
+  void send(std::span<const Piece> pieces) override {
+    for (const Piece& piece : pieces) in_.insert(in_.end(), piece.data(), piece.data() + piece.size());
+  }
   std::size_t backlog() const override { return in_.size(); }
   void read(bool on) override { reads_ = on; }
   void stall(bool) override {}
@@ -57,7 +59,7 @@ class RawLink final : public Line {
       const Buffer bytes(out_.begin() + static_cast<std::ptrdiff_t>(done),
                          out_.begin() + static_cast<std::ptrdiff_t>(done + part));
       done += part;
-      port_.on_bytes(bytes);
+      port_.on_bytes(Bytes(bytes));
     }
     out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(done));
   }

@@ -41,15 +41,15 @@ class WireController final : public Acceptor {
     void set_port(ConnectionPort port) noexcept { port_ = port; }
     bool over() const noexcept { return wire_ == nullptr; }
 
-    void on_bytes(Wire&, std::span<const std::uint8_t> bytes) override {
-      if (!over()) port_.on_bytes(bytes);
+    void on_bytes(Wire&, const Piece& bytes, bool more) override {
+      if (!over()) port_.on_bytes(bytes, more);
     }
     void on_end(Wire&, End how) override {
       if (over()) return;
       if (how == End::reset) wire_ = nullptr;
       port_.on_end(how == End::reset);
     }
-    void send(Bytes bytes) override { wire_->send(bytes); }
+    void send(std::span<const Piece> pieces) override { wire_->send(pieces); }
     std::size_t backlog() const override { return wire_->backlog(); }
     void read(bool on) override { wire_->read(on); }
     void stall(bool yes) override { wire_->stall(yes); }
