@@ -34,6 +34,10 @@ Socket& Network::add(int kind) {
   const std::uint64_t id = next_id_++;
   Socket& socket = *all_.emplace(id, std::make_unique<Socket>(id, static_cast<Socket::Kind>(kind))).first->second;
   socket.habits = habits_;
+  if (kind == Socket::tcp && habits_.uneven > 0) {
+    socket.in_delay = random_.spread(1, habits_.uneven);
+    socket.out_delay = random_.spread(1, habits_.uneven);
+  }
   socket.heard_at = timeline_.now();
   const auto free = std::ranges::find(by_fd_, nullptr);
   socket.fd = kFirstFd + static_cast<int>(free - by_fd_.begin());
@@ -115,7 +119,8 @@ void Network::connect_over(Socket& socket, int error) {
 Micros Network::arrival(Socket& socket, bool inwards) {
   Micros& last = inwards ? socket.in_last : socket.out_last;
   const Micros jitter = socket.habits.jitter == 0 ? 0 : random_.between(0, socket.habits.jitter);
-  last = std::max(last, timeline_.now() + socket.habits.delay + jitter);
+  const Micros delay = socket.habits.delay + (inwards ? socket.in_delay : socket.out_delay);
+  last = std::max(last, timeline_.now() + delay + jitter);
   return last;
 }
 

@@ -44,6 +44,7 @@ struct Socket {
   // Between them. "In" is towards the gateway.
   LinkHabits habits;
   Pipe in, out;
+  Micros in_delay = 0, out_delay = 0;     // beyond that of the habits
   Micros in_last = 0, out_last = 0;       // when the last thing planned arrives
   bool in_end = false, in_ended = false;  // a FIN was sent; has arrived
   bool out_end = false, out_ended = false;

@@ -29,6 +29,7 @@ constexpr Micros kGhostLimit = 60 * proto::kSecond;
 // Of links, the same for all of a world.
 constexpr const char* kJitter = "jitter";
 constexpr const char* kPieces = "pieces";
+constexpr const char* kUneven = "uneven";
 
 class World final : public Dialler, public Complaints {
  public:
@@ -107,6 +108,7 @@ void World::draw_network() {
   const LinkHabits plain;
   if (is_left_out(kJitter)) links_.jitter = plain.jitter;
   if (is_left_out(kPieces)) links_.piece = plain.piece;
+  if (is_left_out(kUneven)) links_.uneven = plain.uneven;
   network_.set_habits(links_);
 }
 
@@ -253,7 +255,7 @@ RunResult run_world(const RunOptions& options) {
 std::vector<std::string> kinds_of_faults() {
   std::vector<std::string> kinds = Trouble::kinds();
   for (std::size_t i = 0; i < kFaults; ++i) kinds.emplace_back(to_string(static_cast<Fault>(i)));
-  kinds.insert(kinds.end(), {kJitter, kPieces});
+  kinds.insert(kinds.end(), {kJitter, kPieces, kUneven});
   return kinds;
 }
 

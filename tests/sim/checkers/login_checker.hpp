@@ -13,7 +13,8 @@ namespace nbdgw::sim {
 /// The bounds hold in any ten seconds. They follow from the pauses of gateway/initiator/session_life.cpp: the first
 /// login after a loss comes at once, the next after 100 ms, then twice as long each time, up to 5 s, a quarter of it
 /// taken off at random; and the pauses begin anew only when a session has lived for half a second. What a redirect
-/// costs the target it has asked for itself, so as many more logins are allowed as it has sent elsewhere. A new
+/// costs the target it has asked for itself, so as many more logins are allowed as it has sent elsewhere; but it is
+/// not followed for ever: a login that is sent elsewhere again and again has failed. A new
 /// process of the gateway does not know of the pauses of the one before. Logins on the side, for commands that are
 /// held for another portal group, come a second after each other at the earliest. A further connection that could not
 /// join is tried again after 2 s, and each new session brings a first attempt.
@@ -24,7 +25,7 @@ class LoginChecker {
       : complaints_(complaints), timeline_(timeline), connections_(connections), controllers_(controllers) {}
 
   void on_login(bool leading);
-  void on_redirect() { note(redirects_); }
+  void on_redirect();
   void on_process_begins() { note(processes_); }
 
   /// Logins that begin a session, in any ten seconds, if none is redirected.
@@ -33,6 +34,10 @@ class LoginChecker {
  private:
   using Times = std::deque<Micros>;
   void note(Times& times) const;
+  std::size_t recent(const Times& times) const noexcept;
+  /// If none is redirected.
+  std::size_t sessions_at_most() const noexcept;
+  std::size_t joins_at_most(std::size_t sessions) const noexcept;
 
   Complaints& complaints_;
   const Timeline& timeline_;

@@ -17,6 +17,7 @@ SiteWatch::SiteWatch(const Timeline& timeline, Complaints& complaints, Trace& tr
 void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
   site_ = &site;
   ladder_ = std::make_unique<LadderChecker>(complaints_, timeline_, setup.settings, setup.exports);
+  if (site.habits().own_attention) ladder_->others_end_commands();
   logins_ =
       std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections, site.target().controllers());
 }
@@ -69,6 +70,11 @@ void SiteWatch::on_redirect() {
 
 void SiteWatch::on_fault(Fault fault) {
   trace_.note("fault: {6}", {}, to_string(fault));
+  ladder_->on_fault(fault);
+}
+
+void SiteWatch::on_abort(const CommandTable& table, const TargetCommand& command) {
+  ladder_->on_abort(table, command);
 }
 
 void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {

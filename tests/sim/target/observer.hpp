@@ -23,6 +23,8 @@ class TargetObserver : public MediumObserver {
   /// that tells it.
   virtual void on_loss_known(const Medium&, Micros /*lost_at*/) {}
   virtual void on_fault(Fault) {}
+  /// ABORT TASK has come for this command.
+  virtual void on_abort(const CommandTable&, const TargetCommand&) {}
 
  protected:
   ~TargetObserver() = default;
