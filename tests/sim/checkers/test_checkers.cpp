@@ -1,4 +1,5 @@
-// That checkers complain of what is wrong, and of nothing else. What is right in a whole world only nbdgw-sim can tell.
+// That checkers complain of what is wrong, and of nothing else. What is right in a whole world only nbdgw-sim can
+// tell.
 #include <doctest/doctest.h>
 
 #include <string>
@@ -63,10 +64,19 @@ TEST_CASE_FIXTURE(GhostBench, "ghosts: two that write the same block are never a
 TEST_CASE_FIXTURE(GhostBench, "ghosts: what a function has let go of may not take effect behind the next one") {
   TargetCommand& first = send(1, 100, 10, 4);
   first.detached = true;
+  first.state = TargetCommand::State::collecting;
   TargetCommand& second = send(1, 101, 10, 4);
   write(second);
   CHECK(heard.all.empty());
   write(first);
+  CHECK(heard.all.size() == 1);
+}
+
+TEST_CASE_FIXTURE(GhostBench, "ghosts: what a function has let go of counts as soon as it has its data") {
+  TargetCommand& first = send(1, 100, 10, 4);
+  first.detached = true;
+  first.state = TargetCommand::State::running;
+  send(1, 101, 10, 4);
   CHECK(heard.all.size() == 1);
 }
 
@@ -144,6 +154,18 @@ TEST_CASE("logins: the pauses of a session are kept, and a storm is none") {
   }
   CHECK(heard.all.empty());
   for (int i = 0; i < 100; ++i) logins.on_login(true);
+  CHECK(!heard.all.empty());
+}
+
+TEST_CASE("logins: redirects are not followed for ever") {
+  Heard heard;
+  Timeline timeline;
+  LoginChecker logins(heard, timeline, 1, 1);
+  for (int i = 0; i < 2000 && heard.all.empty(); ++i) {
+    timeline.advance(timeline.now() + proto::kMillisecond);
+    logins.on_login(true);
+    logins.on_redirect();
+  }
   CHECK(!heard.all.empty());
 }
 
