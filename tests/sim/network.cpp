@@ -129,7 +129,9 @@ void Network::plan_arrivals(Socket& socket, bool inwards, std::size_t bytes) {
     std::size_t piece = bytes;
     if (piece > socket.habits.piece) piece = 1 + random_.below(socket.habits.piece);
     bytes -= piece;
-    timeline_.at(arrival(socket, inwards), [this, id = socket.id, inwards, piece] {
+    Micros& last = inwards ? socket.in_last : socket.out_last;
+    last = arrival(socket, inwards) + static_cast<Micros>(piece) * socket.habits.pace / 65536;
+    timeline_.at(last, [this, id = socket.id, inwards, piece] {
       Socket* const again = find_id(id);
       if (again != nullptr) on_arrival(*again, inwards, piece);
     });

@@ -35,6 +35,8 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
     if (setup.spares) options.media.push_back(spare);
   }
   options.habits = habits_ = TargetHabits::draw(random);
+  // Nothing is as hard to prove as what such a target has kept aside.
+  if (theme_ == Theme::ladder && random.chance(0.5)) options.habits.parked_survive = habits_.parked_survive = true;
   options.faults = TargetFaults::draw(random);
   options.faults.take(theme_, random);
   if (!setup.faults) options.faults.rate = {};

@@ -30,6 +30,7 @@ constexpr Micros kGhostLimit = 60 * proto::kSecond;
 constexpr const char* kJitter = "jitter";
 constexpr const char* kPieces = "pieces";
 constexpr const char* kUneven = "uneven";
+constexpr const char* kPace = "pace";
 
 class World final : public Dialler, public Complaints {
  public:
@@ -109,6 +110,7 @@ void World::draw_network() {
   if (is_left_out(kJitter)) links_.jitter = plain.jitter;
   if (is_left_out(kPieces)) links_.piece = plain.piece;
   if (is_left_out(kUneven)) links_.uneven = plain.uneven;
+  if (is_left_out(kPace)) links_.pace = plain.pace;
   network_.set_habits(links_);
 }
 
@@ -255,7 +257,7 @@ RunResult run_world(const RunOptions& options) {
 std::vector<std::string> kinds_of_faults() {
   std::vector<std::string> kinds = Trouble::kinds();
   for (std::size_t i = 0; i < kFaults; ++i) kinds.emplace_back(to_string(static_cast<Fault>(i)));
-  kinds.insert(kinds.end(), {kJitter, kPieces, kUneven});
+  kinds.insert(kinds.end(), {kJitter, kPieces, kUneven, kPace});
   return kinds;
 }
 

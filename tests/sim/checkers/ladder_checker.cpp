@@ -115,7 +115,8 @@ void LadderChecker::on_fault(Fault fault) noexcept {
 
 void LadderChecker::set_links(const LinkHabits& links, std::uint64_t memory) noexcept {
   const Micros there_and_back = 2 * (links.delay + links.jitter + links.uneven);
-  lag_ = static_cast<Micros>(memory / links.room + 2) * there_and_back + proto::kSecond;
+  lag_ = static_cast<Micros>(memory / links.room + 2) * there_and_back +
+         static_cast<Micros>(memory >> 16) * links.pace + proto::kSecond;
 }
 
 /// As initiator/scsi_command.hpp has it: SYNCHRONIZE CACHE, WRITE SAME, UNMAP.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace nbdgw::sim {
 namespace {
@@ -16,6 +17,9 @@ constexpr Micros kJoinPause = 2 * proto::kSecond;
 constexpr Micros kLeastErrandPause = proto::kSecond;
 /// As portal_choice.hpp has it.
 constexpr std::size_t kMostRedirects = 8;
+/// As portal_socket.hpp has it.
+constexpr Micros kAttemptDelay = proto::kSecond;
+constexpr Micros kConnectSlack = 200 * proto::kMillisecond;
 
 /// From a session that was lost to the login that is the `number`th after that, at the earliest.
 constexpr Micros least_pause(int number) {
@@ -80,6 +84,22 @@ void LoginChecker::on_login(bool leading) {
   complaints_.complain("logins", std::to_string(times.size()) + " logins in 10 s" +
                                      (leading ? "" : " of further connections") + ", and there should be " +
                                      std::to_string(most) + " at most");
+}
+
+void LoginChecker::on_connect(std::uint16_t controller, bool silent, bool in_session) {
+  const Micros now = timeline_.now();
+  const Attempt last = std::exchange(attempt_, {.at = now});
+  const Micros gap = now - last.at;
+  if (last.at >= 0 && last.alone && !in_session && gap > kAttemptDelay + kConnectSlack &&
+      gap < login_timeout_ + kConnectSlack) {
+    complaints_.complain("logins", "a portal has not answered for " + std::to_string(gap / proto::kMillisecond) +
+                                       " ms before controller " + std::to_string(controller) + " was tried");
+  }
+  // Whom a redirect leads to, or an errand, gets no company; and the next one that comes may be that of an earlier
+  // one.
+  const bool first = last.at < 0 || gap > login_timeout_ + kLongestLoginPause;
+  attempt_.alone = first && silent && !in_session && controllers_ > 1 && redirects_.empty() &&
+                   login_timeout_ > kAttemptDelay + 2 * kConnectSlack;
 }
 
 void LoginChecker::on_redirect() {

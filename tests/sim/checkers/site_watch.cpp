@@ -18,8 +18,8 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
   site_ = &site;
   ladder_ = std::make_unique<LadderChecker>(complaints_, timeline_, setup.settings, setup.exports);
   if (site.habits().own_attention) ladder_->others_end_commands();
-  logins_ =
-      std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections, site.target().controllers());
+  logins_ = std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections,
+                                           setup.settings.login_timeout, site.target().controllers());
 }
 
 const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {
@@ -62,6 +62,10 @@ void SiteWatch::on_sync(const Medium& medium, std::uint64_t, std::uint64_t, Micr
 void SiteWatch::on_login(bool leading) {
   trace_.note("target: a login, {6}", {}, leading ? "of a new session" : "of a further connection");
   logins_->on_login(leading);
+}
+
+void SiteWatch::on_connect(std::uint16_t controller, bool silent, bool in_session) {
+  logins_->on_connect(controller, silent, in_session);
 }
 
 void SiteWatch::on_redirect() {

@@ -139,7 +139,7 @@ TEST_CASE_FIXTURE(DebtBench, "debts: what a FLUSH that has failed spoke for is n
 TEST_CASE("logins: the pauses of a session are kept, and a storm is none") {
   Heard heard;
   Timeline timeline;
-  LoginChecker logins(heard, timeline, 1, 1);
+  LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 1);
   // Each third login lives for half a second.
   for (int round = 0; round < 100; ++round) {
     for (const Micros pause : {500, 75, 150}) {
@@ -157,10 +157,22 @@ TEST_CASE("logins: the pauses of a session are kept, and a storm is none") {
   CHECK(!heard.all.empty());
 }
 
+TEST_CASE("logins: a portal that does not answer to TCP gets company after a second") {
+  for (const Micros pause : {proto::kSecond, 3 * proto::kSecond}) {
+    Heard heard;
+    Timeline timeline;
+    LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 2);
+    logins.on_connect(0, true, false);
+    timeline.advance(timeline.now() + pause);
+    logins.on_connect(1, false, false);
+    CHECK(heard.all.empty() == (pause == proto::kSecond));
+  }
+}
+
 TEST_CASE("logins: redirects are not followed for ever") {
   Heard heard;
   Timeline timeline;
-  LoginChecker logins(heard, timeline, 1, 1);
+  LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 1);
   for (int i = 0; i < 2000 && heard.all.empty(); ++i) {
     timeline.advance(timeline.now() + proto::kMillisecond);
     logins.on_login(true);
