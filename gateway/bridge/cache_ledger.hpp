@@ -74,8 +74,12 @@ class CacheLedger {
   /// A SYNCHRONIZE CACHE has ended well, or none was needed, when so many writes were acknowledged() before it was
   /// sent. Several may be under way, and end in any order.
   void flush_succeeds(std::uint64_t covered) noexcept { numbers_.flushed = std::max(numbers_.flushed, covered); }
-  /// It has failed, and may have cost what it covered.
-  bool flush_loses(std::uint64_t covered) noexcept { return doubt(numbers_.flushed, covered); }
+  /// It has failed, and may have cost what it covered; and what requests that are not over have put into the cache,
+  /// as a report may.
+  bool flush_loses(std::uint64_t covered) noexcept {
+    ++numbers_.reports;
+    return doubt(numbers_.flushed, covered);
+  }
 
   /// A command reports that the cache may be lost.
   bool report(const Known& when_sent) noexcept {

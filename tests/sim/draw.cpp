@@ -1,5 +1,6 @@
 #include "tests/sim/draw.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "proto/scsi/lun.hpp"
@@ -9,11 +10,23 @@ namespace nbdgw::sim {
 using proto::kMillisecond;
 using proto::kSecond;
 
+namespace {
+
+/// A login of several rounds is over within the shortest timeout that is drawn.
+constexpr std::int64_t kMostUneven = 30 * kMillisecond;
+
+}  // namespace
+
 LinkHabits draw_links(Random& random) {
   LinkHabits habits;
   habits.delay = random.spread(5, 500);
   if (random.chance(0.5)) habits.jitter = random.spread(1, 2000);
+  if (random.chance(0.5)) habits.uneven = random.spread(1000, kMostUneven);
   if (random.chance(0.5)) habits.piece = static_cast<std::size_t>(random.spread(1000, 200'000));
+  if (random.chance(0.4)) {
+    habits.pace = random.spread(20, 300);  // 3 to 0.2 GB/s
+    habits.piece = std::min<std::size_t>(habits.piece, 16 << 10);
+  }
   habits.room = static_cast<std::size_t>(random.spread(16 << 10, 4 << 20));
   return habits;
 }
@@ -29,7 +42,7 @@ GatewaySetup::Target draw_session(Random& random, const Site& site) {
     session.portals.push_back(
         {portal.substr(0, colon), static_cast<std::uint16_t>(std::stoi(portal.substr(colon + 1)))});
   }
-  session.connections = static_cast<std::uint16_t>(random.between(1, 4));
+  session.connections = static_cast<std::uint16_t>(random.between(site.theme() == Theme::ladder ? 2 : 1, 4));
   if (random.chance(0.2)) session.header_digest = initiator::DigestOffer::prefer_crc32c;
   if (random.chance(0.1)) session.data_digest = initiator::DigestOffer::prefer_crc32c;
   session.immediate_data = random.chance(0.8);
@@ -46,7 +59,8 @@ GatewaySetup::Target draw_session(Random& random, const Site& site) {
   session.fast_abort = random.chance(0.5);
   session.login_timeout = random.spread(500, 15'000) * kMillisecond;
   session.logout_timeout = random.spread(500, 5'000) * kMillisecond;
-  session.nop_interval = random.chance(0.2) ? 0 : random.spread(200, 5'000) * kMillisecond;
+  session.nop_interval =
+      random.chance(site.theme() == Theme::ladder ? 0.4 : 0.2) ? 0 : random.spread(200, 5'000) * kMillisecond;
   session.nop_timeout = random.spread(200, 5'000) * kMillisecond;
   const auto depth = static_cast<std::uint32_t>(random.spread(1, 64));
   for (const Disk& disk : site.disks()) {

@@ -29,7 +29,7 @@ done
 # SEED CHECKER of the first failure of a call of the simulator; nothing: there was none.
 failure() {
   { timeout 3000 "$NBDGW_SIM" --ios "$IOS" "$@" 2>/dev/null || true; } |
-    sed -n 's/^FAIL seed \([0-9]*\), checker \([^:]*\):.*/\1 \2/p' | head -n 1
+    sed -n 's/^FAIL seed \([0-9]*\), commit [^:]*: checker \([^:]*\):.*/\1 \2/p' | head -n 1
 }
 
 # A seed at which the world fails without the bug, too, has not found it.

@@ -34,6 +34,10 @@ Socket& Network::add(int kind) {
   const std::uint64_t id = next_id_++;
   Socket& socket = *all_.emplace(id, std::make_unique<Socket>(id, static_cast<Socket::Kind>(kind))).first->second;
   socket.habits = habits_;
+  if (kind == Socket::tcp && habits_.uneven > 0) {
+    socket.in_delay = random_.spread(1, habits_.uneven);
+    socket.out_delay = random_.spread(1, habits_.uneven);
+  }
   socket.heard_at = timeline_.now();
   const auto free = std::ranges::find(by_fd_, nullptr);
   socket.fd = kFirstFd + static_cast<int>(free - by_fd_.begin());
@@ -115,7 +119,8 @@ void Network::connect_over(Socket& socket, int error) {
 Micros Network::arrival(Socket& socket, bool inwards) {
   Micros& last = inwards ? socket.in_last : socket.out_last;
   const Micros jitter = socket.habits.jitter == 0 ? 0 : random_.between(0, socket.habits.jitter);
-  last = std::max(last, timeline_.now() + socket.habits.delay + jitter);
+  const Micros delay = socket.habits.delay + (inwards ? socket.in_delay : socket.out_delay);
+  last = std::max(last, timeline_.now() + delay + jitter);
   return last;
 }
 
@@ -128,12 +133,13 @@ void Network::plan_arrivals(Socket& socket, bool inwards, std::size_t bytes) {
     std::size_t piece = bytes;
     if (piece > socket.habits.piece) piece = 1 + random_.below(socket.habits.piece);
     bytes -= piece;
-    const Micros at = arrival(socket, inwards);
-    if (count > 0 && at != when) {
+    Micros& last = inwards ? socket.in_last : socket.out_last;
+    last = arrival(socket, inwards) + static_cast<Micros>(piece) * socket.habits.pace / 65536;
+    if (count > 0 && last != when) {
       plan_pieces(socket, inwards, when, count);
       count = 0;
     }
-    when = at;
+    when = last;
     if (count > 0 && inwards) {  // the gateway sees no difference; a model is called for each
       pieces.back() += piece;
       continue;

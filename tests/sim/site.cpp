@@ -15,14 +15,18 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
   TargetOptions options;
   options.names = {iqn_};
   options.controllers.clear();
-  const std::int64_t controllers = random.chance(0.6) ? 1 : random.between(2, 3);
+  theme_ = setup.faults ? draw_theme(random) : Theme::none;
+  const bool single = theme_ != Theme::controllers && random.chance(0.6);
+  const std::int64_t controllers = single ? 1 : random.between(2, 3);
   for (std::int64_t i = 1; i <= controllers; ++i) {
     const std::string address = "10." + std::to_string(setup.number + 1) + ".0." + std::to_string(i) + ":3260";
     options.controllers.push_back({.addresses = {address}, .group_tag = static_cast<std::uint16_t>(i)});
   }
   const auto disks = static_cast<std::uint32_t>(random.between(1, 3));
   for (std::uint32_t i = 0; i < disks; ++i) {
-    options.media.push_back(draw_medium(random, setup.first_disk + i, 4, 32));
+    // Some have more than 65,536 blocks.
+    const bool large = random.chance(0.15);
+    options.media.push_back(draw_medium(random, setup.first_disk + i, large ? 36 : 2, large ? 40 : 16));
     options.luns.push_back({.number = i, .medium = i});
   }
   const std::int64_t spares = random.chance(0.5) ? random.between(1, 2) : 0;
@@ -31,7 +35,10 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
     if (setup.spares) options.media.push_back(spare);
   }
   options.habits = habits_ = TargetHabits::draw(random);
+  // Nothing is as hard to prove as what such a target has kept aside.
+  if (theme_ == Theme::ladder && random.chance(0.5)) options.habits.parked_survive = habits_.parked_survive = true;
   options.faults = TargetFaults::draw(random);
+  options.faults.take(theme_, random);
   if (!setup.faults) options.faults.rate = {};
   options.complaints = setup.complaints;
   options.observer = setup.observer;

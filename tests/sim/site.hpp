@@ -38,6 +38,7 @@ class Site {
   Target& target() noexcept { return *target_; }
   const Target& target() const noexcept { return *target_; }
   const TargetHabits& habits() const noexcept { return habits_; }
+  Theme theme() const noexcept { return theme_; }
   const std::string& iqn() const noexcept { return iqn_; }
   const std::vector<std::string>& portals() const noexcept { return portals_; }
   const std::vector<Disk>& disks() const noexcept { return disks_; }
@@ -47,6 +48,7 @@ class Site {
  private:
   const std::string iqn_;
   const bool healthy_;
+  Theme theme_ = Theme::none;
   TargetHabits habits_;
   std::unique_ptr<Target> target_;
   std::vector<std::unique_ptr<WireController>> controllers_;

@@ -46,6 +46,7 @@ struct Socket {
   LinkHabits habits;
   Pipe in, out;
   std::deque<std::size_t> in_pieces, out_pieces;  // of what is on its way, in the order in which they arrive
+  Micros in_delay = 0, out_delay = 0;             // beyond that of the habits
   Micros in_last = 0, out_last = 0;               // when the last thing planned arrives
   bool in_end = false, in_ended = false;          // a FIN was sent; has arrived
   bool out_end = false, out_ended = false;

@@ -30,6 +30,8 @@ constexpr Micros kGhostLimit = 60 * proto::kSecond;
 // Of links, the same for all of a world.
 constexpr const char* kJitter = "jitter";
 constexpr const char* kPieces = "pieces";
+constexpr const char* kUneven = "uneven";
+constexpr const char* kPace = "pace";
 
 class World final : public Dialler, public Complaints {
  public:
@@ -116,6 +118,8 @@ void World::draw_network() {
   const LinkHabits plain;
   if (is_left_out(kJitter)) links_.jitter = plain.jitter;
   if (is_left_out(kPieces)) links_.piece = plain.piece;
+  if (is_left_out(kUneven)) links_.uneven = plain.uneven;
+  if (is_left_out(kPace)) links_.pace = plain.pace;
   network_.set_habits(links_);
 }
 
@@ -287,7 +291,7 @@ std::vector<std::string> kinds_of_faults() {
   std::vector<std::string> kinds = Trouble::kinds();
   kinds.insert(kinds.end(), Operator::kinds().begin(), Operator::kinds().end());
   for (std::size_t i = 0; i < kFaults; ++i) kinds.emplace_back(to_string(static_cast<Fault>(i)));
-  kinds.insert(kinds.end(), {kJitter, kPieces});
+  kinds.insert(kinds.end(), {kJitter, kPieces, kUneven, kPace});
   return kinds;
 }
 

@@ -75,6 +75,7 @@ void Checkers::begin(const std::vector<std::unique_ptr<Site>>& sites, const Gate
 }
 
 void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts) {
+  for (const auto& watch : watches_) watch->ladder().set_links(links, setup_->shard.memory);
   if (restarts) return;
   for (std::size_t i = 0; i < sites_->size(); ++i) {
     const Site& site = *(*sites_)[i];

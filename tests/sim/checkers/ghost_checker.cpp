@@ -27,14 +27,16 @@ void GhostChecker::on_writer(const CommandTable& table, const TargetCommand& com
 void GhostChecker::look_for_company(const CommandTable& table, const TargetCommand& command,
                                     const CommandRecord& record) {
   for (const TargetCommand* other = table.first(); other != nullptr; other = other->behind) {
-    if (other == &command || other->medium != command.medium || other->detached || other->early) continue;
+    if (other == &command || other->medium != command.medium || other->early) continue;
+    if (other->detached && other->state == TargetCommand::State::collecting) continue;
     const CommandRecord& its = table.records()[other->origin.record];
     if (!its.may_write || its.lba >= record.lba + record.blocks || record.lba >= its.lba + its.blocks) continue;
-    complaints_.complain(
-        "ghosts", command_name(record.session, record.cmd_sn) + ", writes blocks " + std::to_string(record.lba) + " to " +
-                      std::to_string(record.lba + record.blocks) + ", while " + command_name(its.session, its.cmd_sn) +
-                      " (" + to_string(its.fate) + ") may yet write blocks " + std::to_string(its.lba) + " to " +
-                      std::to_string(its.lba + its.blocks) + ": there was no proof");
+    complaints_.complain("ghosts", command_name(record.session, record.cmd_sn) + ", writes blocks " +
+                                       std::to_string(record.lba) + " to " +
+                                       std::to_string(record.lba + record.blocks) + ", while " +
+                                       command_name(its.session, its.cmd_sn) + " (" + to_string(its.fate) +
+                                       ") may yet write blocks " + std::to_string(its.lba) + " to " +
+                                       std::to_string(its.lba + its.blocks) + ": there was no proof");
     return;
   }
 }

@@ -24,7 +24,7 @@ namespace nbdgw::sim {
 ///
 /// What does not count as able to take effect: a command that is already to be answered with an error, and one that a
 /// function has let go of while its data had been asked for (tgt): it needs data that its initiator will not send any
-/// more. If that comes nevertheless, it is caught when it takes effect.
+/// more. If that comes nevertheless, it counts again.
 ///
 /// Targets that say of a command that is still running that it has ended (Fault::function_lies) break this, and no
 /// initiator could help it: that fault is never drawn.

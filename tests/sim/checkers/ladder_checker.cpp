@@ -112,8 +112,64 @@ void LadderChecker::check_pace(const RecoveryEvent& rung) {
                                      " in 10 s; the last one: " + rung.cause);
 }
 
+void LadderChecker::on_fault(Fault fault) noexcept {
+  if (fault == Fault::ping_unanswered) pings_unanswered_ = true;
+  if (fault == Fault::reset_by_others || fault == Fault::power_loss || fault == Fault::unit_attention) others_ = true;
+}
+
+void LadderChecker::set_links(const LinkHabits& links, std::uint64_t memory) noexcept {
+  const Micros there_and_back = 2 * (links.delay + links.jitter + links.uneven);
+  lag_ = static_cast<Micros>(memory / links.room + 2) * there_and_back +
+         static_cast<Micros>(memory >> 16) * links.pace + proto::kSecond;
+}
+
+/// As initiator/scsi_command.hpp has it: SYNCHRONIZE CACHE, WRITE SAME, UNMAP.
+Micros LadderChecker::time_for(std::uint8_t operation) const noexcept {
+  constexpr std::uint8_t kSlow[] = {0x35, 0x41, 0x42, 0x91, 0x93};
+  return std::ranges::count(kSlow, operation) > 0 ? settings_.slow_command_timeout : settings_.command_timeout;
+}
+
+void LadderChecker::on_abort(const CommandTable& table, const TargetCommand& command) {
+  const CommandRecord& record = table.records()[command.origin.record];
+  if (others_ || command.connection == nullptr || command.connection->disturbed_at() > 0) return;
+  const Micros age = timeline_.now() - record.at;
+  if (age + lag_ >= time_for(record.operation)) return;
+  complaints_.complain("ladder", "session " + std::to_string(record.session) + ", CmdSN " +
+                                     std::to_string(record.cmd_sn) + " (operation " +
+                                     std::to_string(record.operation) + ") is aborted after " + milliseconds(age) +
+                                     ", and has " + milliseconds(time_for(record.operation)));
+}
+
+void LadderChecker::look_at_oldest(const TargetCommand& command, const CommandRecord& record) {
+  Oldest& oldest = oldest_[command.origin.session];
+  TargetSession& session = *command.session;
+  const bool undisturbed = std::ranges::all_of(
+      session.connections(), [](const auto* each) { return each->disturbed_at() == 0 && !each->leaving(); });
+  const bool hangs = command.state == TargetCommand::State::hung && session.functions == 0 && undisturbed;
+  const Micros now = timeline_.now();
+  if (!hangs || others_ || pings_unanswered_ || oldest.record != command.origin.record || oldest.since > now) {
+    oldest = {.record = command.origin.record, .since = hangs ? now : proto::kNever};
+    return;
+  }
+  // The filter may begin anew, once, for what was before it.
+  const Micros bound = 2 * time_for(record.operation) + lag_;
+  if (now - oldest.since <= bound) return;
+  complaints_.complain(
+      "ladder", "session " + std::to_string(record.session) + ", CmdSN " + std::to_string(record.cmd_sn) +
+                    " (operation " + std::to_string(record.operation) + ") is the first one, hangs for " +
+                    milliseconds(now - oldest.since) + ", and nothing was done about it; it should have been after " +
+                    milliseconds(bound));
+}
+
 void LadderChecker::look(const CommandTable& table) {
   const Micros now = timeline_.now();
+  std::vector<std::uint32_t> sessions;
+  for (const TargetCommand* command = table.first(); command != nullptr; command = command->behind) {
+    if (command->session == nullptr || command->session->ended() || command->connection == nullptr) continue;
+    if (std::ranges::count(sessions, command->origin.session) > 0) continue;
+    sessions.push_back(command->origin.session);
+    look_at_oldest(*command, table.records()[command->origin.record]);
+  }
   for (const TargetCommand* command = table.first(); command != nullptr; command = command->behind) {
     const TargetConnection* const connection = command->connection;
     if (command->session == nullptr || command->session->ended() || connection == nullptr) continue;

@@ -10,6 +10,7 @@
 #include "gateway/initiator/recovery_event.hpp"
 #include "gateway/initiator/settings.hpp"
 #include "tests/sim/oracle.hpp"
+#include "tests/sim/pipe.hpp"
 #include "tests/sim/target/commands.hpp"
 
 namespace nbdgw::sim {
@@ -27,7 +28,12 @@ namespace nbdgw::sim {
 ///
 /// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
 /// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
-/// could have become old in that time.
+/// could have become old in that time. And none is aborted before its time: of that the target knows only when it
+/// came, so what it may have waited on its way, behind all that the gateway can have in memory, is taken off.
+///
+/// Nor does it take longer than it needs, where nothing speaks against it: a command that hangs, with none before it,
+/// in a session that has seen no function and over connections that were never disturbed, is a matter for it when its
+/// time is over and a ping was answered; not when the ping's time is over, too.
 class LadderChecker {
  public:
   LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
@@ -42,6 +48,12 @@ class LadderChecker {
   void on_session_leaves() { rows_.clear(); }
   /// A request of a client of this export was answered, or a READ or WRITE of it was executed.
   void on_progress(std::size_t export_index);
+  void on_fault(Fault fault) noexcept;
+  void on_abort(const CommandTable& table, const TargetCommand& command);
+  /// Others than the ladder end commands there, and the gateway may take it so for any: they are overdue early.
+  void others_end_commands() noexcept { others_ = true; }
+  /// `memory`: all that the gateway can have on its way, bytes.
+  void set_links(const LinkHabits& links, std::uint64_t memory) noexcept;
   /// Now and then.
   void look(const CommandTable& table);
 
@@ -56,6 +68,13 @@ class LadderChecker {
     initiator::Rung rung{};
     std::uint32_t times = 0;
   };
+  /// The first command in a session, that hangs.
+  struct Oldest {
+    std::uint32_t record = 0;
+    Micros since = proto::kNever;
+  };
+  Micros time_for(std::uint8_t operation) const noexcept;
+  void look_at_oldest(const TargetCommand& command, const CommandRecord& record);
   Micros filter() const noexcept;
   Micros one_climb() const noexcept;
   void check_row(const initiator::RecoveryEvent& rung);
@@ -68,7 +87,11 @@ class LadderChecker {
   std::map<std::uint64_t, Row> rows_;  // by LUN
   std::map<initiator::Rung, std::deque<Micros>> recent_;
   Micros least_timeout_;
+  std::map<std::uint32_t, Oldest> oldest_;  // by session
   Micros longest_seen_ = 0;
+  Micros lag_ = proto::kNever / 4;  // at most, of what is on its way
+  bool others_ = false;
+  bool pings_unanswered_ = false;
 };
 
 }  // namespace nbdgw::sim

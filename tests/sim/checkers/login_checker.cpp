@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace nbdgw::sim {
 namespace {
@@ -14,6 +15,11 @@ constexpr Micros kLongestLoginPause = 5 * proto::kSecond;
 constexpr Micros kSessionLived = 500 * proto::kMillisecond;
 constexpr Micros kJoinPause = 2 * proto::kSecond;
 constexpr Micros kLeastErrandPause = proto::kSecond;
+/// As portal_choice.hpp has it.
+constexpr std::size_t kMostRedirects = 8;
+/// As portal_socket.hpp has it.
+constexpr Micros kAttemptDelay = proto::kSecond;
+constexpr Micros kConnectSlack = 200 * proto::kMillisecond;
 
 /// From a session that was lost to the login that is the `number`th after that, at the earliest.
 constexpr Micros least_pause(int number) {
@@ -56,22 +62,54 @@ void LoginChecker::note(Times& times) const {
   times.push_back(now);
 }
 
+std::size_t LoginChecker::recent(const Times& times) const noexcept {
+  const Micros from = timeline_.now() - 2 * kLoginWindow;
+  return static_cast<std::size_t>(std::ranges::count_if(times, [from](Micros each) { return each >= from; }));
+}
+
+std::size_t LoginChecker::sessions_at_most() const noexcept {
+  const std::size_t errands = controllers_ > 1 ? kLoginWindow / kLeastErrandPause + 1 : 0;
+  return most_of_a_session() + recent(processes_) * most_at_first() + errands;
+}
+
+std::size_t LoginChecker::joins_at_most(std::size_t sessions) const noexcept {
+  return (sessions + 1 + kLoginWindow / kJoinPause + recent(processes_)) * (connections_ - 1);
+}
+
 void LoginChecker::on_login(bool leading) {
   note(leading ? leading_ : joining_);
-  const auto recent = [now = timeline_.now()](const Times& times) {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(times, [now](Micros each) { return each >= now - 2 * kLoginWindow; }));
-  };
-  const std::size_t errands = controllers_ > 1 ? kLoginWindow / kLeastErrandPause + 1 : 0;
-  const std::size_t sessions =
-      most_of_a_session() + recent(redirects_) + recent(processes_) * most_at_first() + errands;
-  const std::size_t joins = (leading_.size() + 1 + kLoginWindow / kJoinPause + recent(processes_)) * (connections_ - 1);
   const Times& times = leading ? leading_ : joining_;
-  const std::size_t most = leading ? sessions : joins;
+  const std::size_t most = leading ? sessions_at_most() + recent(redirects_) : joins_at_most(leading_.size());
   if (times.size() <= most) return;
   complaints_.complain("logins", std::to_string(times.size()) + " logins in 10 s" +
                                      (leading ? "" : " of further connections") + ", and there should be " +
                                      std::to_string(most) + " at most");
+}
+
+void LoginChecker::on_connect(std::uint16_t controller, bool silent, bool in_session) {
+  const Micros now = timeline_.now();
+  const Attempt last = std::exchange(attempt_, {.at = now});
+  const Micros gap = now - last.at;
+  if (last.at >= 0 && last.alone && !in_session && gap > kAttemptDelay + kConnectSlack &&
+      gap < login_timeout_ + kConnectSlack) {
+    complaints_.complain("logins", "a portal has not answered for " + std::to_string(gap / proto::kMillisecond) +
+                                       " ms before controller " + std::to_string(controller) + " was tried");
+  }
+  // Whom a redirect leads to, or an errand, gets no company; and the next one that comes may be that of an earlier
+  // one.
+  const bool first = last.at < 0 || gap > login_timeout_ + kLongestLoginPause;
+  attempt_.alone = first && silent && !in_session && controllers_ > 1 && redirects_.empty() &&
+                   login_timeout_ > kAttemptDelay + 2 * kConnectSlack;
+}
+
+void LoginChecker::on_redirect() {
+  note(redirects_);
+  const std::size_t sessions = sessions_at_most();
+  const std::size_t most = (kMostRedirects + 1) * (sessions + joins_at_most(sessions));
+  if (redirects_.size() <= most) return;
+  complaints_.complain("logins", std::to_string(redirects_.size()) +
+                                     " redirects were followed in 10 s, and there should be " + std::to_string(most) +
+                                     " at most");
 }
 
 }  // namespace nbdgw::sim

@@ -13,33 +13,58 @@ namespace nbdgw::sim {
 /// The bounds hold in any ten seconds. They follow from the pauses of gateway/initiator/session_life.cpp: the first
 /// login after a loss comes at once, the next after 100 ms, then twice as long each time, up to 5 s, a quarter of it
 /// taken off at random; and the pauses begin anew only when a session has lived for half a second. What a redirect
-/// costs the target it has asked for itself, so as many more logins are allowed as it has sent elsewhere. A new
+/// costs the target it has asked for itself, so as many more logins are allowed as it has sent elsewhere; but it is
+/// not followed for ever: a login that is sent elsewhere again and again has failed. A new
 /// process of the gateway does not know of the pauses of the one before. Logins on the side, for commands that are
 /// held for another portal group, come a second after each other at the earliest. A further connection that could not
 /// join is tried again after 2 s, and each new session brings a first attempt.
+///
+/// Nor does anybody wait for a portal that does not answer to TCP: where there is another one, that is tried beside
+/// it after a second (gateway/shard/portal_socket.hpp). Seen where a first attempt, long after any other, meets
+/// silence, and there is no session: what follows must come before the attempt's time is over.
 class LoginChecker {
  public:
   /// `connections`: of a session, as configured. `controllers`: of the target.
-  LoginChecker(Complaints& complaints, const Timeline& timeline, std::uint32_t connections, std::size_t controllers)
-      : complaints_(complaints), timeline_(timeline), connections_(connections), controllers_(controllers) {}
+  LoginChecker(Complaints& complaints, const Timeline& timeline, std::uint32_t connections, Micros login_timeout,
+               std::size_t controllers)
+      : complaints_(complaints),
+        timeline_(timeline),
+        connections_(connections),
+        login_timeout_(login_timeout),
+        controllers_(controllers) {}
+
+  void on_connect(std::uint16_t controller, bool silent, bool in_session);
 
   void on_login(bool leading);
-  void on_redirect() { note(redirects_); }
-  void on_process_begins() { note(processes_); }
+  void on_redirect();
+  void on_process_begins() {
+    note(processes_);
+    attempt_ = {};
+  }
 
   /// Logins that begin a session, in any ten seconds, if none is redirected.
   static std::size_t most_sessions();
 
  private:
   using Times = std::deque<Micros>;
+  struct Attempt {
+    Micros at = -1;      // the last one; -1: none
+    bool alone = false;  // the first after a while, and it has met silence
+  };
   void note(Times& times) const;
+  std::size_t recent(const Times& times) const noexcept;
+  /// If none is redirected.
+  std::size_t sessions_at_most() const noexcept;
+  std::size_t joins_at_most(std::size_t sessions) const noexcept;
 
   Complaints& complaints_;
   const Timeline& timeline_;
   const std::uint32_t connections_;
+  const Micros login_timeout_;
   const std::size_t controllers_;
   // In the last ten seconds.
   Times leading_, joining_, redirects_, processes_;
+  Attempt attempt_;
 };
 
 }  // namespace nbdgw::sim

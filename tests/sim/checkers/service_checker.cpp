@@ -18,9 +18,10 @@ std::uint64_t parts(std::uint64_t bytes, std::uint64_t of) noexcept {
 
 /// How long one request takes, if nobody else asks for anything.
 Micros alone(std::uint64_t bytes, const TargetHabits& target, const LinkHabits& links) {
-  const Micros there_and_back = 2 * (links.delay + links.jitter);
+  const Micros there_and_back = 2 * (links.delay + links.jitter + links.uneven);
   // What one direction of a connection can hold goes at once; then room is waited for.
-  const auto through = static_cast<Micros>(parts(bytes, links.room)) * there_and_back;
+  const auto through = static_cast<Micros>(parts(bytes, links.room)) * there_and_back +
+                       2 * static_cast<Micros>(parts(bytes, 65536)) * links.pace;
   const std::uint64_t asked_at_once = target.r2t_length != 0 ? target.r2t_length : target.max_burst;
   const auto asks = static_cast<Micros>(parts(bytes, asked_at_once)) * there_and_back;
   const Micros commands = static_cast<Micros>(parts(bytes, kLeastTransfer)) + kCommandsAround;

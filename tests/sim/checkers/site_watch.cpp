@@ -17,8 +17,9 @@ SiteWatch::SiteWatch(const Timeline& timeline, Complaints& complaints, Trace& tr
 void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
   site_ = &site;
   ladder_ = std::make_unique<LadderChecker>(complaints_, timeline_, setup.settings, setup.exports);
-  logins_ =
-      std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections, site.target().controllers());
+  if (site.habits().own_attention) ladder_->others_end_commands();
+  logins_ = std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections,
+                                           setup.settings.login_timeout, site.target().controllers());
 }
 
 const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {
@@ -63,12 +64,21 @@ void SiteWatch::on_login(bool leading) {
   logins_->on_login(leading);
 }
 
+void SiteWatch::on_connect(std::uint16_t controller, bool silent, bool in_session) {
+  logins_->on_connect(controller, silent, in_session);
+}
+
 void SiteWatch::on_redirect() {
   logins_->on_redirect();
 }
 
 void SiteWatch::on_fault(Fault fault) {
   trace_.note("fault: {6}", {}, to_string(fault));
+  ladder_->on_fault(fault);
+}
+
+void SiteWatch::on_abort(const CommandTable& table, const TargetCommand& command) {
+  ladder_->on_abort(table, command);
 }
 
 void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {

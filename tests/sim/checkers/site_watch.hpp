@@ -28,8 +28,10 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_writer(const CommandTable& table, const TargetCommand& command) override;
   void on_login(bool leading) override;
   void on_redirect() override;
+  void on_connect(std::uint16_t controller, bool silent, bool in_session) override;
   void on_loss_known(const Medium& medium, Micros lost_at) override;
   void on_fault(Fault fault) override;
+  void on_abort(const CommandTable& table, const TargetCommand& command) override;
   void on_write(const WriteEvent& event) override;
   void on_read(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, const Origin& origin) override;
   void on_sync(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, Micros at,

@@ -64,10 +64,19 @@ TEST_CASE_FIXTURE(GhostBench, "ghosts: two that write the same block are never a
 TEST_CASE_FIXTURE(GhostBench, "ghosts: what a function has let go of may not take effect behind the next one") {
   TargetCommand& first = send(1, 100, 10, 4);
   first.detached = true;
+  first.state = TargetCommand::State::collecting;
   TargetCommand& second = send(1, 101, 10, 4);
   write(second);
   CHECK(heard.all.empty());
   write(first);
+  CHECK(heard.all.size() == 1);
+}
+
+TEST_CASE_FIXTURE(GhostBench, "ghosts: what a function has let go of counts as soon as it has its data") {
+  TargetCommand& first = send(1, 100, 10, 4);
+  first.detached = true;
+  first.state = TargetCommand::State::running;
+  send(1, 101, 10, 4);
   CHECK(heard.all.size() == 1);
 }
 
@@ -130,7 +139,7 @@ TEST_CASE_FIXTURE(DebtBench, "debts: what a FLUSH that has failed spoke for is n
 TEST_CASE("logins: the pauses of a session are kept, and a storm is none") {
   Heard heard;
   Timeline timeline;
-  LoginChecker logins(heard, timeline, 1, 1);
+  LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 1);
   // Each third login lives for half a second.
   for (int round = 0; round < 100; ++round) {
     for (const Micros pause : {500, 75, 150}) {
@@ -145,6 +154,30 @@ TEST_CASE("logins: the pauses of a session are kept, and a storm is none") {
   }
   CHECK(heard.all.empty());
   for (int i = 0; i < 100; ++i) logins.on_login(true);
+  CHECK(!heard.all.empty());
+}
+
+TEST_CASE("logins: a portal that does not answer to TCP gets company after a second") {
+  for (const Micros pause : {proto::kSecond, 3 * proto::kSecond}) {
+    Heard heard;
+    Timeline timeline;
+    LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 2);
+    logins.on_connect(0, true, false);
+    timeline.advance(timeline.now() + pause);
+    logins.on_connect(1, false, false);
+    CHECK(heard.all.empty() == (pause == proto::kSecond));
+  }
+}
+
+TEST_CASE("logins: redirects are not followed for ever") {
+  Heard heard;
+  Timeline timeline;
+  LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 1);
+  for (int i = 0; i < 2000 && heard.all.empty(); ++i) {
+    timeline.advance(timeline.now() + proto::kMillisecond);
+    logins.on_login(true);
+    logins.on_redirect();
+  }
   CHECK(!heard.all.empty());
 }
 

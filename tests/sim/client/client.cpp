@@ -213,6 +213,9 @@ void Client::draw(Op& op) {
   const std::uint64_t most = std::min<std::uint64_t>(oracle_.cells(), habits_.most / Oracle::kCell);
   op.cells = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(most, (static_cast<std::uint64_t>(bytes) + Oracle::kCell - 1) / Oracle::kCell));
+  if (op.command == NbdCommand::write_zeroes && !habits_.spared && random_.chance(0.05)) {
+    op.cells = static_cast<std::uint32_t>(oracle_.cells());
+  }
   const std::uint64_t places = oracle_.cells() - op.cells + 1;
   op.cell = random_.below(random_.chance(0.5) ? places : std::min<std::uint64_t>(places, 256));
   if (op.command != NbdCommand::read && random_.chance(habits_.fua)) op.flags = kFua;

@@ -1,5 +1,6 @@
 #include "tests/sim/target/controller.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "tests/sim/target/array.hpp"
@@ -12,6 +13,14 @@ Controller::Controller(Array& array, ControllerOptions options, std::uint16_t in
 Controller::Answer Controller::answer() const noexcept {
   if (frozen_ || (down_ && silent_)) return Answer::silence;
   return down_ ? Answer::refuse : Answer::accept;
+}
+
+Controller::Answer Controller::on_connect() {
+  const Answer result = answer();
+  const bool in_session = std::ranges::any_of(array_.sessions, [](const auto& session) { return !session->ended(); });
+  TargetObserver* const observer = array_.options.observer;
+  if (observer != nullptr) observer->on_connect(index_, result == Answer::silence, in_session);
+  return result;
 }
 
 ConnectionPort Controller::connect(Line& line) {

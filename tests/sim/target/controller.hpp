@@ -42,8 +42,10 @@ class Controller {
   std::uint16_t index() const noexcept { return index_; }
   const ControllerOptions& options() const noexcept { return options_; }
 
-  /// To an attempt to connect.
+  /// What an attempt to connect would be answered.
   Answer answer() const noexcept;
+  /// An attempt.
+  Answer on_connect();
   /// After `accept`.
   ConnectionPort connect(Line& line);
 

@@ -144,6 +144,7 @@ void Executor::run(TargetCommand& command) {
     delay = array_.random.between(array_.habits().quickest, array_.habits().slowest);
   }
   if (array_.faults.strikes(Fault::slow_command)) delay += array_.faults.delay(Fault::slow_command);
+  if (command.detached) delay += array_.faults.ghost_life(Fault::function_late_data);
   command.state = TargetCommand::State::running;
   if (delay == 0) return finish(command);
   plan(command, delay);

@@ -57,6 +57,7 @@ class Executor {
   void answer(TargetCommand& command, const Ending& ending);
   void lose(TargetCommand& command);
   bool may_outlive(const TargetCommand& command) const noexcept;
+  bool finds_detached(TargetCommand& command, RunningFunction& function);
   void release(TargetCommand& command);
   /// The same for all that are in question; what is done with one may end it, but no other.
   template <typename Question, typename Action>

@@ -24,14 +24,20 @@ void Executor::for_each(Question question, Action action) {
 bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   using State = TargetCommand::State;
   const TargetHabits& habits = array_.habits();
-  if (command.detached) return false;
+  if (command.detached) return finds_detached(command, function);
   if (command.state == State::parked && habits.parked_survive) return false;
   function.records.push_back(command.origin.record);
   const bool has_to_go_on = command.state == State::running && !habits.ends_at_once;
+  const bool lacks_data = command.state == State::collecting && !command.unsolicited && !command.early &&
+                          !command.mute && command.data.size() < command.wanted;
   const bool has_data_coming = command.state == State::collecting && command.r2t_count > 0;
-  if (function.late_data && has_data_coming && command.session == function.session) {
+  if (function.late_data && (has_data_coming || lacks_data) && command.session == function.session) {
     // Only its data is missing: it is let go of, and nobody looks for it any more. Not that of another session: its
-    // initiator could not know which data not to send.
+    // initiator could not know which data not to send. What had not been asked for is asked for just now.
+    if (!has_data_coming) {
+      command.twist = Fault::none;
+      ask(command);
+    }
     command.detached = command.mute = true;
     leave_session(command);
     return true;
@@ -58,6 +64,16 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   return true;
 }
 
+/// One that a function has let go of. With its data it is at work again: then a reset waits for it, whoever sends
+/// that.
+bool Executor::finds_detached(TargetCommand& command, RunningFunction& function) {
+  if (command.state != TargetCommand::State::running) return false;
+  if (command.ended_by != nullptr) return end(command, Fate::aborted), true;
+  command.ended_by = &function;
+  ++function.waits_for;
+  return true;
+}
+
 void Executor::end_all_of(const LogicalUnit& unit, bool with_status) {
   for_each([&](const TargetCommand& each) { return each.unit == &unit && !each.detached; },
            [&](TargetCommand& command) {
@@ -72,18 +88,18 @@ void Executor::end_everything() {
   for_each([](const TargetCommand&) { return true; }, [&](TargetCommand& command) { end(command, Fate::lost); });
 }
 
-/// Not one for which only a part of its data was asked: that a target writes nothing before it has all of it is what
-/// initiators go by (ARCHITECTURE.md, "When the session is lost").
+/// It has all of its data, and is at work or hangs. Not one for which only a part of its data was asked: that a
+/// target writes nothing before it has all of it is what initiators go by (ARCHITECTURE.md, "When the session is
+/// lost").
 bool Executor::may_outlive(const TargetCommand& command) const noexcept {
-  return command.state == TargetCommand::State::running && !command.executed && command.twist != Fault::short_write &&
-         ghosts_ < kMostGhosts;
+  const bool at_work = command.state == TargetCommand::State::running || command.state == TargetCommand::State::hung;
+  return at_work && !command.executed && command.twist != Fault::short_write && ghosts_ < kMostGhosts;
 }
 
 /// Nobody is there to be answered. It may be executed all the same, if it has all that it takes.
 void Executor::lose(TargetCommand& command) {
   FaultDesk& faults = array_.faults;
-  const bool finished_by_function = command.ended_by != nullptr;
-  if (!may_outlive(command) || finished_by_function || command.ghost || !faults.strikes(Fault::outlives_session)) {
+  if (!may_outlive(command) || command.ghost || !faults.strikes(Fault::outlives_session)) {
     return end(command, command.origin.fate == Fate::aborted ? Fate::aborted : Fate::lost);
   }
   array_.commands.set_fate(command, Fate::lost);

@@ -113,7 +113,8 @@ TargetFaults TargetFaults::draw(Random& random) {
   TargetFaults faults;
   for (const FaultRow& row : kFaultRows) {
     const bool absent = random.chance(0.5);
-    const auto share = static_cast<double>(random.spread(1, 1000)) / 1000;
+    // What has few occasions would never strike if it were as rare as that.
+    const auto share = static_cast<double>(random.spread(row.likely < 0.1 ? 1 : 64, 1000)) / 1000;
     if (!absent) faults[row.fault] = row.likely * share;
   }
   faults.tick = random.spread(20, 500) * proto::kMillisecond;

@@ -102,6 +102,20 @@ const char* to_string(Fault fault) noexcept;
 /// Fault::none: there is none of that name.
 Fault find_fault(std::string_view name) noexcept;
 
+/// What a world is about: some faults of one kind are likely there, and most others absent.
+enum class Theme : std::uint8_t {
+  none,
+  ladder,       // commands that hang, functions that are refused
+  aborts,       // the same, and functions that are answered as nobody expects
+  losses,       // sessions that end while writes are at work
+  controllers,  // those that come and go
+  logins,
+  caches,
+  units,   // LUNs that change
+  others,  // other hosts' resets
+};
+Theme draw_theme(Random& random);
+
 /// How likely each fault is, for each occasion that there is for it; of those that need none (a power loss), in each
 /// `tick`. And how long what lasts may last.
 struct TargetFaults {
@@ -114,6 +128,7 @@ struct TargetFaults {
   double& operator[](Fault fault) noexcept { return rate[static_cast<std::size_t>(fault)]; }
   /// Each is absent in about half of the draws; what no initiator can cope with in all of them.
   static TargetFaults draw(Random& random);
+  void take(Theme theme, Random& random);
 };
 
 /// Decides when a fault strikes, and counts. Each fault has a random source of its own: leaving one out shifts no

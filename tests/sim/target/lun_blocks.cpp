@@ -83,7 +83,8 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
       const bool unmaps = (command.cdb[1] & kUnmapBit) != 0;
       if (!options.write_same || (unmaps && !options.unmap)) return check_condition(scsi::kInvalidOperation);
       if ((command.cdb[1] & (kNoDataOutBit | kAnchorBit)) != 0) return check_condition(scsi::kInvalidField);
-      const std::uint64_t blocks = block.blocks != 0 ? block.blocks : medium.blocks() - block.lba;
+      const std::uint64_t count = options.short_counts ? block.blocks & 0xffff : block.blocks;
+      const std::uint64_t blocks = count != 0 ? count : medium.blocks() - block.lba;
       if (options.most_same != 0 && blocks > options.most_same) return check_condition(scsi::kInvalidField);
       if (data_length < options.block_size) return check_condition(scsi::kInvalidField);
       medium.write_same(block.lba, blocks, command.data.view().first(options.block_size), now, command.origin);

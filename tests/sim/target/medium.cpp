@@ -27,7 +27,8 @@ MediumOptions MediumOptions::draw(Random& random, std::uint32_t number, std::uin
   if (options.block_size == 512 && random.chance(0.5)) options.physical_exponent = 3;
   if (random.chance(0.4)) options.most_blocks = static_cast<std::uint32_t>(random.spread(64, 4096));
   options.most_unmapped = static_cast<std::uint32_t>(random.spread(64, 1 << 20));
-  options.most_same = random.chance(0.2) ? 0 : static_cast<std::uint64_t>(random.spread(64, 1 << 20));
+  options.most_same = random.chance(0.3) ? 0 : static_cast<std::uint64_t>(random.spread(64, 1 << 20));
+  options.short_counts = options.most_same == 0 && random.chance(0.5);
   return options;
 }
 

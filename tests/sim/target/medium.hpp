@@ -86,6 +86,7 @@ struct MediumOptions {
   std::uint32_t most_blocks = 0;  // in a transfer; 0: no limit
   std::uint32_t most_unmapped = 1 << 16;
   std::uint64_t most_same = 1 << 16;
+  bool short_counts = false;  // of the blocks of a WRITE SAME it keeps 16 bits, and says nothing of a limit
 
   /// What arrays have, for a disk of that number and size in bytes.
   static MediumOptions draw(Random& random, std::uint32_t number, std::uint64_t bytes);

@@ -49,8 +49,11 @@ class RealLine final : public Line {
   RealLine(const RealLine&) = delete;
   RealLine& operator=(const RealLine&) = delete;
 
-  void send(Bytes bytes) override {
-    out_.insert(out_.end(), bytes.begin(), bytes.end());
+  void send(std::span<const Piece> pieces) override {
+    for (const Piece& piece : pieces) {
+      const Bytes bytes = piece.bytes();  // all are plain: main()
+      out_.insert(out_.end(), bytes.begin(), bytes.end());
+    }
     transmit();
   }
   std::size_t backlog() const override { return out_.size() - sent_; }
@@ -92,7 +95,7 @@ class RealLine final : public Line {
     static std::array<std::uint8_t, 1 << 18> room;
     const ssize_t got = ::recv(fd_, room.data(), room.size(), 0);
     if (got > 0) {
-      if (!let_go_) port_.on_bytes({room.data(), static_cast<std::size_t>(got)});
+      if (!let_go_) port_.on_bytes(Bytes(room.data(), static_cast<std::size_t>(got)));
       return;
     }
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -241,6 +244,7 @@ void serve(std::uint64_t seed) {
 
 int main(int argc, char** argv) try {
   if (argc > 2) throw std::runtime_error("usage: nbdgw-sim-target [SEED]");
+  nbdgw::sim::keep_of_payload(nbdgw::sim::kCellBytes);
   nbdgw::sim::serve(argc == 2 ? std::stoull(argv[1]) : 0);
   return 0;
 } catch (const std::exception& error) {

@@ -81,6 +81,7 @@ class TargetSession {
   /// The answer with this StatSN told that.
   void told(const News& news, const TargetConnection& connection, std::uint32_t stat_sn);
   std::uint32_t functions_out = 0;  // without an answer
+  std::uint32_t functions = 0;      // that have come
 
  private:
   struct Parked {

@@ -28,6 +28,10 @@ void TaskFunctions::receive(TargetSession& session, TargetConnection& connection
   const bool abort = code == pdu::kAbortTask;
   array_.checker.on_function(connection, request, abort ? session.find(request.ttt()) : nullptr,
                              abort ? session.record_of(referenced_sn) : nullptr);
+  ++session.functions;
+  const TargetCommand* const referenced = abort ? session.find(request.ttt()) : nullptr;
+  TargetObserver* const observer = array_.options.observer;
+  if (referenced != nullptr && observer != nullptr) observer->on_abort(array_.commands, *referenced);
   if (array_.faults.strikes(Fault::function_pdu_rejected)) {
     return connection.reject(pdu::kImmediateRejected, request.bhs);
   }

@@ -168,6 +168,7 @@ TEST_CASE_FIXTURE(Bench, "target: functions end what they are about, and nothing
 
 TEST_CASE_FIXTURE(Bench, "target: late data, as tgt takes it") {
   options.faults[Fault::function_late_data] = 1;
+  options.faults.longest_ghost = 5 * proto::kMillisecond;
   options.habits.initial_r2t = true;
   BenchWorld world(options);
   RawInitiator& initiator = world.initiator;
@@ -184,9 +185,30 @@ TEST_CASE_FIXTURE(Bench, "target: late data, as tgt takes it") {
   std::copy_n(&r2t.bhs[8], 16, &bhs[8]);
   put_be32(&bhs[40], 512);
   initiator.transmit(0, bhs, Bytes(pattern(4096, 1)).subspan(512));
-  initiator.wait(10'000);
+  SUBCASE("and it is written") {
+    initiator.wait(10'000);
+  }
+  SUBCASE("and a second reset waits for that") {
+    CHECK(initiator.function(pdu::kLunReset) == pdu::kComplete);
+  }
   REQUIRE(ears.writes.size() == 1);
   CHECK(ears.writes[0].fate == Fate::aborted);
+  CHECK(ears.complaints.empty());
+}
+
+TEST_CASE_FIXTURE(Bench, "target: data that it has not asked for it asks for when the command is being aborted") {
+  options.faults[Fault::function_late_data] = 1;
+  options.faults[Fault::no_r2t] = 1;
+  options.habits.initial_r2t = true;
+  BenchWorld world(options);
+  RawInitiator& initiator = world.initiator;
+  REQUIRE(initiator.login() == 0);
+  initiator.holds_data = true;
+  const std::uint32_t itt = initiator.begin(0, 0, block_cdb(scsi::kWrite10, 0, 8), false, 4096, pattern(4096, 1));
+  initiator.wait(1000);
+  CHECK(initiator.held.empty());
+  CHECK(initiator.function(pdu::kAbortTask, itt) == pdu::kComplete);
+  CHECK(initiator.held.size() == 1);
   CHECK(ears.complaints.empty());
 }
 

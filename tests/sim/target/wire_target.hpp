@@ -16,7 +16,7 @@ class WireController final : public Acceptor {
   explicit WireController(Controller& controller) : controller_(controller) {}
 
   Answer on_connect() override {
-    switch (controller_.answer()) {
+    switch (controller_.on_connect()) {
       case Controller::Answer::accept:
         return Answer::accept;
       case Controller::Answer::refuse:

@@ -79,6 +79,7 @@ class Story {
         return flush_over();
       case 'L':
         ledger_.flush_loses(flushes_.back().acknowledged);
+        flush_lost_ = time_;
         lose([&](const Write& write) { return write.acked < flushes_.back().begun && !safe(write, time_); });
         return flush_over();
       case 'x':
@@ -101,7 +102,7 @@ class Story {
   /// For each FLUSH that is over: '-' where it must fail for a lost cache, '+' else. By the ledger, and by the judge.
   std::string ledger_says;
   std::string judge_says;
-  /// A write was acknowledged after a report that it may be older than.
+  /// A write was acknowledged after a report, or a flush that has cost something, that it may be older than.
   bool late_write = false;
   CacheLedger& ledger() { return ledger_; }
 
@@ -162,7 +163,9 @@ class Story {
   void acknowledge(Write& write) {
     write.acked = time_;
     ledger_.count_write(write.known);
-    if (std::ranges::none_of(reports_, [&](const Report& r) { return r.told != 0 && write.sent < r.told; })) return;
+    const bool reported =
+        std::ranges::any_of(reports_, [&](const Report& r) { return r.told != 0 && write.sent < r.told; });
+    if (!reported && write.sent >= flush_lost_) return;
     late_write = true;
     lose_all({next_ack_ - 1});
   }
@@ -214,6 +217,7 @@ class Story {
   std::array<Seat, 2> seats_;
   Set doubted_;
   int debts_ = 0;
+  int flush_lost_ = 0;  // the last that has cost something
   std::size_t next_ack_ = 0;
   std::size_t next_report_ = 0;
   std::size_t asks_ = 0;
@@ -295,6 +299,8 @@ TEST_CASE("cache ledger: the orders of write, flush and report") {
       {"one that fails without a loss is the asker's business", "bwWfEgFfF", "+++"},
       {"the loss that a failed flush was is not told again by a late report", "bwWxfLgFXfFgF", "--++"},
       {"what a failed flush did not cover is not lost with it", "bwWfwWLgFfF", "--+"},
+      {"sent before a flush that fails for good, acknowledged after it", "wfLWfFfF", "+-+"},
+      {"sent after it", "fLwWfF", "++"},
       {"who comes later hears nothing", "wWxXbgFfF", "+-"},
       {"who comes before the loss hears of it, whoever has written", "wWbxXgFfF", "--"},
       {"what A has not heard is told to the next that comes", "wWxXabgFgF", "-+"},

@@ -392,6 +392,23 @@ TEST_CASE("lost cache: FUA by SYNCHRONIZE CACHE speaks for its own write alone")
     CHECK(flush(bench) == Error::none);  // nothing else was acknowledged
     bench.check_idle();
   }
+  SUBCASE("a part of it, by another's FLUSH that has failed") {
+    Bench bench({.blocks = 16384, .dpofua = false}, {.queue_depth = 8});
+    bench.connect();
+    Reply* const fua = bench.write(0, 2 * 1024 * 1024, 1, kCmdFlagFua);
+    REQUIRE(bench.lun.waiting.size() == 2);
+    bench.lun.complete(0, bench.now);  // the first part is in the cache
+    Reply* const other = bench.flush();
+    bench.deliver();
+    REQUIRE(bench.lun.waiting.size() == 2);
+    bench.lun.refuse(1, make_sense(SenseKey::medium_error, 0x0c), bench.now);
+    bench.run();
+    CHECK(other->error == Error::eio);
+    CHECK(fua->error == Error::eio);
+    CHECK(fua->text == kLostItself);
+    CHECK(flush(bench) == Error::none);  // nothing was acknowledged
+    bench.check_idle();
+  }
   SUBCASE("with the bit it needs no flush") {
     Bench bench;
     bench.connect();
