@@ -272,6 +272,9 @@ class Session final : public CommandTransport {
   void complete_task(Task& task, TaskState state);
   void put_task(Task& task);
   void free_task(Task& task);
+  bool awaits_others(const ScsiCommand& command, const Connection& way, std::uint32_t below) const noexcept;
+  void tell_last_ends();
+  void forget_last_ends(Outcome outcome);
   void done(ScsiCommand& command);
   void count_end(const ScsiCommand& command, proto::Micros now) noexcept;
 
@@ -300,6 +303,13 @@ class Session final : public CommandTransport {
   PendingCommands pending_;
   ScsiCommand* done_first_ = nullptr;
   ScsiCommand* done_last_ = nullptr;
+  /// A command that ScsiCommand::ends_last is about, and those that it waits for.
+  struct LastEnd {
+    ScsiCommand* command = nullptr;
+    const Connection* way = nullptr;  // not what came over this one
+    std::uint32_t below = 0;          // a CmdSN: what was sent later is none of its business
+  };
+  std::vector<LastEnd> last_ends_;
 
   // Finding the way back (session_life.cpp).
   PortalChoice portals_{settings_.portals};
