@@ -129,6 +129,12 @@ class CommandTransport {
   /// nothing to do.
   virtual void recall(std::uint64_t lun) { static_cast<void>(lun); }
 
+  /// The process before this one has ended while it had commands with the target that write to this LUN: nothing goes
+  /// there before it is proven that they will not run any more.
+  virtual void suspect(std::uint64_t lun) { static_cast<void>(lun); }
+  /// That is still to be proven.
+  virtual bool suspects(std::uint64_t lun) const noexcept { return static_cast<void>(lun), false; }
+
  protected:
   ~CommandTransport() = default;
 };

@@ -133,7 +133,7 @@ std::vector<shard::KeptClient> Gateway::take_kept() {
     }
     for (const auto& slot : worker->exports) {
       const bridge::Export& exported = slot->exported();
-      if (!exported.cache().matters()) continue;
+      if (!exported.cache().matters() && !exported.leaves_writes()) continue;
       shard::ExportLegacy legacy = shard::legacy_of(*slot, net::steady_now());
       // Of several exports of a disk one takes the debts along.
       if (!told.insert(exported.disk().get()).second) legacy.cache.cache.drop_debts();

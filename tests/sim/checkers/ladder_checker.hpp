@@ -22,17 +22,20 @@ namespace nbdgw::sim {
 /// answered, refused, or cures nothing leads to the next one, and the last one needs nobody's answer.
 ///
 /// No rung is climbed for ever. While nothing of the LUN moves (no READ or WRITE is executed, no request of a client
-/// ends, be it with an error), the same rung does not succeed more often in a row than LadderMemory lets it: kMaxTimes,
-/// and one abort more for each of the tries of each command of a LUN that is left alone.
+/// ends, be it with an error), the same rung does not succeed more often in a row than LadderMemory lets it:
+/// kMaxTimes, and one abort more for each of the tries of each command of a LUN that is left alone.
 ///
 /// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
 /// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
-/// could have become old in that time.
+/// could have become old in that time. A process that begins may reset each LUN once more.
 class LadderChecker {
  public:
   LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
                 std::vector<bridge::ExportConfig> exports);
 
+  /// It knows of no rung that was climbed before, and resets the LUNs to which the one before it may have left
+  /// writes.
+  void on_process_begins();
   void on_rung(const initiator::RecoveryEvent& rung);
   /// A request of a client of this export was answered, or a READ or WRITE of it was executed.
   void on_progress(std::size_t export_index);
@@ -61,6 +64,7 @@ class LadderChecker {
   const std::vector<bridge::ExportConfig> exports_;
   std::map<std::uint64_t, Row> rows_;  // by LUN
   std::map<initiator::Rung, std::deque<Micros>> recent_;
+  std::deque<Micros> processes_;  // that have begun lately
   Micros longest_seen_ = 0;
 };
 
