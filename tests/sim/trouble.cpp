@@ -7,6 +7,8 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr Micros kRestartLimit = 5 * proto::kSecond;
+/// Where restarts come faster than anything gets done between them, the world would go on for ever.
+constexpr std::uint64_t kMostRestarts = 100;
 
 constexpr const char* kCut = "client_cut";  // in the middle of a payload
 constexpr const char* kLost = "client_lost";
@@ -79,9 +81,10 @@ void Trouble::stall_a_link() {
 }
 
 void Trouble::restart() {
-  if (restarting_ || !happens(kRestarts)) return;
+  std::uint64_t& restarts = seen_[kRestarts];
+  if (restarting_ || !happens(kRestarts) || restarts == kMostRestarts) return;
   restarting_ = true;
-  ++seen_[kRestarts];
+  ++restarts;
   gateway_.end(kRestartLimit, true);
 }
 
