@@ -14,7 +14,7 @@ namespace json = boost::json;
 namespace {
 
 /// Of the format. What another version has written is not guessed at.
-constexpr std::int64_t kVersion = 3;
+constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
     {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
@@ -59,6 +59,7 @@ json::object to_json(const bridge::CacheLegacy& legacy) {
           {"doubted_to", numbers.doubted_to},
           {"debts", numbers.debts},
           {"debt_writes", numbers.debt_writes},
+          {"writes_left", legacy.writes_left},
           {"gap", legacy.gap},
           {"disk", to_json(legacy.disk)},
           {"path_was_up", legacy.path_was_up},
@@ -109,6 +110,7 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
           .disk = parse_disk(text.at("disk").as_object()),
           .power_on = {.login_is_silent = get<bool>(text, "login_is_silent"),
                        .reset_is_silent = get<bool>(text, "reset_is_silent")},
+          .writes_left = get<bool>(text, "writes_left"),
           .gap = get<bool>(text, "gap")};
 }
 

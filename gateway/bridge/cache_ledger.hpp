@@ -11,8 +11,9 @@ namespace nbdgw::bridge {
 /// What was acknowledged but is only in the LUN's volatile cache, what of it may be gone, and who has to be told.
 ///
 /// Acknowledged write-like requests are numbered. A SYNCHRONIZE CACHE brings all numbers given before it was sent to
-/// stable storage. A report that the cache may be lost, or a SYNCHRONIZE CACHE that fails in a way that may have cost
-/// what it covered, puts in doubt what is acknowledged and not there: a loss.
+/// stable storage. A report that the cache may be lost puts in doubt what is acknowledged and not there: a loss. So
+/// does a SYNCHRONIZE CACHE that fails in a way that may have cost what was in the cache, which is more than what it
+/// covered: what was done before it, and acknowledged while it ran, was there, too.
 ///
 /// Each connection that is attached then (an observer) is owed a failing FLUSH, whoever else has had one: the first
 /// that came after a number in doubt was given fails, whatever its SYNCHRONIZE CACHE came to. These numbers are then
@@ -74,14 +75,8 @@ class CacheLedger {
   /// A SYNCHRONIZE CACHE has ended well, or none was needed, when so many writes were acknowledged() before it was
   /// sent. Several may be under way, and end in any order.
   void flush_succeeds(std::uint64_t covered) noexcept { numbers_.flushed = std::max(numbers_.flushed, covered); }
-  /// It has failed, and may have cost what it covered; and what requests that are not over have put into the cache,
-  /// as a report may.
-  bool flush_loses(std::uint64_t covered) noexcept {
-    ++numbers_.reports;
-    return doubt(numbers_.flushed, covered);
-  }
 
-  /// A command reports that the cache may be lost.
+  /// A command reports that the cache may be lost, or is a SYNCHRONIZE CACHE that has failed and may have cost it.
   bool report(const Known& when_sent) noexcept {
     ++numbers_.reports;
     return doubt(when_sent.flushed, numbers_.acknowledged);

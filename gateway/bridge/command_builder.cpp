@@ -163,6 +163,7 @@ void prepare(Segment& segment, const Abilities& can, bool fua) noexcept {
 void prepare_flush(DiskCommand& command, const Abilities& can) noexcept {
   const proto::scsi::SynchronizeCache whole_lun{};
   begin(command, can, can.synchronize_16 ? whole_lun.build() : whole_lun.build10());
+  command.ends_last = true;  // what it says of the cache another command may have been told otherwise before
 }
 
 void place_payload(Segment& segment, std::size_t skew, std::uint32_t length) noexcept {

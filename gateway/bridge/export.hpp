@@ -48,6 +48,8 @@ struct CacheLegacy {
   bool path_was_up = false;    // at the end: it was given up by us, and not lost
   proto::DiskIdentity disk{};  // as far as known
   PowerOnJudge::Learnt power_on{};
+  /// Commands that write were with the target at the end, and nothing proves that it will not run them any more.
+  bool writes_left = false;
   /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
   bool gap = false;
 };
@@ -177,8 +179,12 @@ class Export final : public nbd::Backend,
   void retune(const ExportConfig& config, proto::Micros now);
 
   CacheLegacy cache_legacy(proto::Micros now) const noexcept;
+  /// See CacheLegacy::writes_left.
+  bool leaves_writes() const noexcept {
+    return writes_left_ || queue_.lent() > 0 || transport_.suspects(config_.lun);
+  }
   /// Before the first session: this export stands in the place of another one of the same LUN.
-  void inherit(const CacheLegacy& legacy) noexcept;
+  void inherit(const CacheLegacy& legacy);
 
   /// Names of other exports of the same disk whose writes are not kept apart from those of this one; empty: none.
   const std::string& same_disk() const noexcept { return same_disk_; }
@@ -383,6 +389,7 @@ class Export final : public nbd::Backend,
   proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough
   proto::Micros recheck_at_ = proto::kNever;
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
+  bool writes_left_ = false;                      // CacheLegacy::writes_left, of its own commands
   bool inherited_path_ = false;                   // CacheLegacy::path_was_up
   proto::DiskIdentity heir_of_;  // whose inheritance is for this disk alone, if it is the one behind the LUN
 };

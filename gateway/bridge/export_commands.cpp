@@ -92,6 +92,9 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
   command.attempts.attentions_expected = power_on_.expected();
   const bool believed = command.doubts == doubts_ || NBDGW_MUTANT(answers_of_before_believed);
   if (command.outcome == initiator::Outcome::completed) heard_at_ = now;
+  if (command.outcome == initiator::Outcome::path_lost && command.started_at != initiator::ScsiCommand::kNotStarted) {
+    writes_left_ = writes_left_ || !initiator::writes_nothing(command);
+  }
   note_loss(command, now);
   device::Disposition disposition;
   if (!device::went_well(command)) {

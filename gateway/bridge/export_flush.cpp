@@ -93,12 +93,11 @@ void Export::flush_over(Error error, const char* text, const DiskCommand* comman
   queue_flush();
 }
 
-/// Whoever is attached will hear of it: who has asked right now, the others by their next FLUSH.
+/// Whoever is attached will hear of it: who has asked right now, the others by their next FLUSH. It was about all
+/// that was in the cache when it was executed, and that may be more than what was acknowledged when it was sent.
 void Export::note_failed_flush(const DiskCommand& command) {
   if (!may_have_lost_cache(command) || NBDGW_MUTANT(failed_sync_is_harmless)) return;
-  ++counters_.cache_loss_reports;
-  disk_->cache_report = device::explain(command) + ", to a SYNCHRONIZE CACHE";
-  tell_doubt(disk_->cache.flush_loses(flush_.covers()));
+  cache_may_be_lost(command.known, device::explain(command) + ", to a SYNCHRONIZE CACHE");
 }
 
 /// The LUN refuses SYNCHRONIZE CACHE(16): the 10-byte form is tried. If it does not know that one either, it cannot

@@ -82,10 +82,11 @@ CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {
           .path_was_up = session_up_ && known_,
           .disk = unit_.identity(),
           .power_on = power_on_.learnt(),
+          .writes_left = leaves_writes(),
           .gap = false};
 }
 
-void Export::inherit(const CacheLegacy& legacy) noexcept {
+void Export::inherit(const CacheLegacy& legacy) {
   NBDGW_ASSERT(!session_up_ && !known_, "an inheritance comes before the first session");
   if (!NBDGW_MUTANT(ledger_not_inherited)) disk_->cache.restore(legacy.cache);
   disk_->cache_report = "that was reported before the export was made anew, or the gateway restarted";
@@ -98,6 +99,7 @@ void Export::inherit(const CacheLegacy& legacy) noexcept {
     unit_.expect(legacy.disk);
   }
   power_on_.restore(legacy.power_on);
+  if (legacy.writes_left) transport_.suspect(config_.lun);
 }
 
 void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login) {

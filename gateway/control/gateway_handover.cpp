@@ -80,7 +80,7 @@ void Gateway::take_kept(shard::Worker& worker, shard::KeptState& state) {
   std::set<const bridge::Disk*> told;
   for (const auto& slot : worker.exports) {
     const bridge::Export& exported = slot->exported();
-    if (!exported.cache().matters()) continue;
+    if (!exported.cache().matters() && !exported.leaves_writes()) continue;
     state.exports.push_back(shard::legacy_of(*slot, net::steady_now()));
     // Of several exports of a disk one takes the debts along.
     if (!told.insert(exported.disk().get()).second) state.exports.back().cache.cache.drop_debts();

@@ -97,6 +97,7 @@ class Connection final : private PduHandler {
   ConnectionError complete_pdu(const ReceivedPdu& pdu, proto::Micros now) override;
   Placement place_data_in(const proto::iscsi::Bhs& bhs);
   bool is_late(std::uint32_t itt) const noexcept;
+  void hear_late_sense(std::uint32_t itt, std::span<const std::uint8_t> data);
   ConnectionError late_answer(std::uint32_t itt, const proto::iscsi::TargetSequence& sequence,
                               bool has_status) noexcept;
   ConnectionError check_data_in(const proto::iscsi::DataIn& pdu, Task*& task) noexcept;

@@ -5,6 +5,7 @@
 #include "gateway/initiator/session.hpp"
 #include "proto/bytes/endian.hpp"
 #include "proto/mutant.hpp"
+#include "proto/scsi/sense.hpp"
 
 namespace nbdgw::initiator {
 
@@ -94,6 +95,19 @@ ConnectionError Connection::late_answer(std::uint32_t itt, const proto::iscsi::T
   return ConnectionError::none;
 }
 
+/// What it says of its command nobody wants to know any more. But a unit attention and a deferred error are about the
+/// LUN, and are told to no other command.
+void Connection::hear_late_sense(std::uint32_t itt, std::span<const std::uint8_t> data) {
+  ScsiCommand answer;
+  answer.lun = session_.tasks_.late_lun(itt);
+  answer.outcome = Outcome::completed;
+  answer.status = kStatusCheckCondition;
+  if (!take_sense(data, answer)) return;
+  const auto sense = proto::scsi::parse_sense(std::span(answer.sense).first(answer.sense_length));
+  if (!sense || (sense->key != proto::scsi::SenseKey::unit_attention && !sense->deferred)) return;
+  session_.tell_unit_answer(answer);
+}
+
 ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros now) {
   const Opcode opcode = stream_.count_received(pdu);
   if (state_ == ConnectionState::login) return login_response(pdu, now);
@@ -125,7 +139,10 @@ ConnectionError Connection::complete_pdu(const ReceivedPdu& pdu, proto::Micros n
 
 ConnectionError Connection::scsi_cmd_rsp(const ReceivedPdu& received, proto::Micros now) {
   const auto pdu = proto::iscsi::ScsiResponse::decode(received.bhs);
-  if (is_late(pdu.itt)) return late_answer(pdu.itt, pdu.sequence, true);
+  if (is_late(pdu.itt)) {
+    if (pdu.status.status == kStatusCheckCondition) hear_late_sense(pdu.itt, received.data);
+    return late_answer(pdu.itt, pdu.sequence, true);
+  }
   Task* task = session_.tasks_.itt_to_ctask(pdu.itt);
   if (task == nullptr) return ConnectionError::bad_itt;
   if (task->connection != this) return ConnectionError::wrong_connection;

@@ -20,6 +20,13 @@ void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Kn
                    .all_data_sent = known.all_data_sent});
 }
 
+void HeldCommands::hold_legacy(ScsiCommand& command, bool now_due) {
+  hold(command, session_.group(), {.acknowledged = true, .all_data_sent = true}, session_.turned_at());
+  held_.back().legacy = true;
+  held_.back().reinstated = held_.back().awaits_reset = now_due;
+  if (now_due) ++awaiting_;
+}
+
 /// What the end of its session proves of the command; nothing: it needs a reset beside, through any group.
 std::optional<Proof> HeldCommands::proof_of_reinstatement(Held& held) const noexcept {
   const std::int32_t group = groups_[held.group].number();
@@ -35,7 +42,7 @@ std::optional<Proof> HeldCommands::proof_of_reinstatement(Held& held) const noex
 
 /// What a login into `group` proves of the command; nothing: what it needs beside the login is noted in it.
 std::optional<Proof> HeldCommands::proof_of_login(Held& held, const PortalGroup& group) const noexcept {
-  if (same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
+  if (held.legacy || same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
   if (session_.settings().other_group == OtherGroup::trust || NBDGW_MUTANT(other_group_trusted))
     return Proof(Proof::Kind::elsewhere_trusted, group.number());
   // What the old controller has not acknowledged may still lie in its socket, and would enter after the reset.

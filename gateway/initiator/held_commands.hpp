@@ -26,6 +26,9 @@ class HeldCommands {
     bool all_data_sent = false;  // the target may have had all that it would write, and so be at work on it
   };
   void hold(ScsiCommand& command, const PortalGroup& group, const Known& known, proto::Micros now);
+  /// In place of all that a process before this one may have left with the target: every login ends its session, and
+  /// a reset of the LUN what is inside SCSI. `now_due`: in the session that is there.
+  void hold_legacy(ScsiCommand& command, bool now_due);
 
   /// There is a session again, in this group. Hands back what that proves; `text` tells the proofs. Of the rest some
   /// await a reset of their LUN in the new session: awaits_reset() tells which.
@@ -75,6 +78,7 @@ class HeldCommands {
     bool all_data_sent = false;
     bool awaits_reset = false;
     bool reinstated = false;  // a login into its group has ended its session
+    bool legacy = false;      // hold_legacy()
   };
 
   std::optional<Proof> proof_of_reinstatement(Held& held) const noexcept;

@@ -63,6 +63,10 @@ struct ScsiCommand {
   CommandSink* sink = nullptr;
   /// It is sent to look at the LUN: no work of clients, so that it succeeds proves little.
   bool looks = false;
+  /// Of one that writes nothing. Its good end is told only when all commands of the LUN are over that were with the
+  /// target then over other connections. One of them may have been told before of what the good end hides, as a unit
+  /// attention or a deferred error is told once; and only on one connection do answers come in their order.
+  bool ends_last = false;
   /// How often the ladder was climbed for its sake. For its owner to clear when it becomes another command.
   std::uint8_t climbs = 0;
 
@@ -124,6 +128,12 @@ class CommandTransport {
   /// Outcome::recalled. What has its CmdSN cannot be taken back any more. A transport in which nothing waits has
   /// nothing to do.
   virtual void recall(std::uint64_t lun) { static_cast<void>(lun); }
+
+  /// The process before this one has ended while it had commands with the target that write to this LUN: nothing goes
+  /// there before it is proven that they will not run any more.
+  virtual void suspect(std::uint64_t lun) { static_cast<void>(lun); }
+  /// That is still to be proven.
+  virtual bool suspects(std::uint64_t lun) const noexcept { return static_cast<void>(lun), false; }
 
  protected:
   ~CommandTransport() = default;

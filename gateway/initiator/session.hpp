@@ -130,6 +130,8 @@ class Session final : public CommandTransport {
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
   void recall(std::uint64_t lun) override;
+  void suspect(std::uint64_t lun) override;
+  bool suspects(std::uint64_t lun) const noexcept override;
 
   /// Takes over what may change while the session lives: the timeouts, the switches of recovery, the CHAP secrets
   /// (for the next login), and a larger queue_depth (a smaller one is not). What is under way keeps the deadline that
@@ -272,6 +274,9 @@ class Session final : public CommandTransport {
   void complete_task(Task& task, TaskState state);
   void put_task(Task& task);
   void free_task(Task& task);
+  bool awaits_others(const ScsiCommand& command, const Connection& way, std::uint32_t below) const noexcept;
+  void tell_last_ends();
+  void forget_last_ends(Outcome outcome);
   void done(ScsiCommand& command);
   void count_end(const ScsiCommand& command, proto::Micros now) noexcept;
 
@@ -300,6 +305,19 @@ class Session final : public CommandTransport {
   PendingCommands pending_;
   ScsiCommand* done_first_ = nullptr;
   ScsiCommand* done_last_ = nullptr;
+  /// A command that ScsiCommand::ends_last is about, and those that it waits for.
+  struct LastEnd {
+    ScsiCommand* command = nullptr;
+    const Connection* way = nullptr;  // not what came over this one
+    std::uint32_t below = 0;          // a CmdSN: what was sent later is none of its business
+  };
+  std::vector<LastEnd> last_ends_;
+  /// In place of what a process before this one may have left with the target, until that is proven to be over.
+  struct Suspicion final : ScsiCommand, CommandSink {
+    void on_command_done(ScsiCommand& command, proto::Micros now) override;
+    bool over = false;
+  };
+  std::vector<std::unique_ptr<Suspicion>> suspicions_;
 
   // Finding the way back (session_life.cpp).
   PortalChoice portals_{settings_.portals};

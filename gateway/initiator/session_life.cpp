@@ -207,6 +207,7 @@ void Session::recover(proto::Micros now) {
   }
   const std::uint32_t tasks = scsi_tasks_running();
   suspend_queue();
+  forget_last_ends(Outcome::transport_disrupted);
   note_how_far_tasks_went();
   for (const auto& connection : connections_) connection->stop(now);
   lose_scsi_tasks(now);
@@ -262,6 +263,7 @@ void Session::logged_out(proto::Micros now) {
     return;
   }
   escalation_.on_session_lost(trouble_, scsi_tasks_running(), now);
+  forget_last_ends(Outcome::path_lost);
   for (const auto& connection : connections_) connection->stop(now);
   give_up_commands();
 }

@@ -4,6 +4,7 @@
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
 #include "proto/scsi/sense.hpp"
+#include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
 
@@ -44,8 +45,43 @@ void Session::put_task(Task& task) {
 
 void Session::free_task(Task& task) {
   ScsiCommand* command = task.command;
+  const Connection* const way = task.connection;
   tasks_.free(task);
-  if (command != nullptr) done(*command);
+  if (command != nullptr) {
+    const bool good = command->outcome == Outcome::completed && command->status == 0;
+    if (good && command->ends_last && awaits_others(*command, *way, cmd_sn_)) {
+      last_ends_.push_back({command, way, cmd_sn_});
+    } else {
+      done(*command);
+    }
+  }
+  if (!last_ends_.empty()) tell_last_ends();
+}
+
+/// Also one that is answered, but not handed back yet.
+bool Session::awaits_others(const ScsiCommand& command, const Connection& way, std::uint32_t below) const noexcept {
+  return tasks_.any_of([&](const Task& other) {
+    return other.kind == TaskKind::scsi && other.command != nullptr && other.command->lun == command.lun &&
+           other.connection != &way && proto::serial_less(other.cmd_sn, below);
+  });
+}
+
+void Session::tell_last_ends() {
+  std::erase_if(last_ends_, [this](const LastEnd& end) {
+    if (awaits_others(*end.command, *end.way, end.below)) return false;
+    done(*end.command);
+    return true;
+  });
+}
+
+/// What others would have told nobody will know any more.
+void Session::forget_last_ends(Outcome outcome) {
+  for (const LastEnd& end : last_ends_) {
+    end.command->outcome = outcome;
+    if (outcome == Outcome::transport_disrupted) end.command->proof = Proof(Proof::Kind::harmless);
+    done(*end.command);
+  }
+  last_ends_.clear();
 }
 
 /// The one place where a command is handed back, for whatever reason.

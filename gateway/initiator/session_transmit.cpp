@@ -1,5 +1,6 @@
 // What is sent next, and where (iscsi_data_xmit, and the command window).
 #include <algorithm>
+#include <memory>
 
 #include "gateway/initiator/session.hpp"
 #include "proto/mutant.hpp"
@@ -133,6 +134,24 @@ void Session::recall(std::uint64_t lun) {
     command->proof = Proof(Proof::Kind::never_sent);
     done(*command);
   }
+}
+
+void Session::suspect(std::uint64_t lun) {
+  if (suspects(lun)) return;
+  Suspicion& suspicion = *suspicions_.emplace_back(std::make_unique<Suspicion>());
+  suspicion.lun = lun;
+  suspicion.direction = Direction::write;
+  suspicion.sink = &suspicion;
+  escalation_.held().hold_legacy(suspicion, state_ == SessionState::logged_in);
+  bell_.ring();
+}
+
+bool Session::suspects(std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(suspicions_, [lun](const auto& each) { return each->lun == lun && !each->over; });
+}
+
+void Session::Suspicion::on_command_done(ScsiCommand& command, proto::Micros) {
+  over = command.outcome != Outcome::path_lost;
 }
 
 void Session::deliver(proto::Micros now) {

@@ -26,6 +26,7 @@ void TaskPool::add_tasks(std::size_t count) {
   tasks_.resize(first + count);
   generation_.resize(tasks_.size(), 0);
   late_itt_.resize(tasks_.size(), proto::iscsi::kReservedTag);
+  late_lun_.resize(tasks_.size(), 0);
   for (std::size_t i = tasks_.size(); i-- > first;) {
     tasks_[i].index = static_cast<std::uint16_t>(i);
     tasks_[i].next = free_;

@@ -40,6 +40,12 @@ class TaskPool {
   bool scsi_available() const noexcept { return free_count_ > management_tasks_; }
   /// The same for a management task.
   bool management_available() const noexcept { return free_count_ > 0; }
+  /// Whether this is so of any task that is out.
+  template <typename Question>
+  bool any_of(Question question) const noexcept {
+    return std::ranges::any_of(tasks_,
+                               [&](const Task& task) { return task.state != TaskState::free && question(task); });
+  }
   /// Back to the pool (iscsi_free_task).
   void free(Task& task) noexcept;
 
@@ -50,9 +56,14 @@ class TaskPool {
 
   /// A running task is ended without its answer, which may still come: in this age of the session it is to be ignored
   /// then, not to be taken for nonsense.
-  void expect_late_answer(const Task& task) noexcept { late_itt_[task.index] = task.itt; }
+  void expect_late_answer(const Task& task) noexcept {
+    late_itt_[task.index] = task.itt;
+    late_lun_[task.index] = task.command != nullptr ? task.command->lun : 0;
+  }
   /// Whether an answer with this tag is such a late one.
   bool is_late_answer(std::uint32_t itt) const noexcept;
+  /// Of which LUN it is.
+  std::uint64_t late_lun(std::uint32_t itt) const noexcept { return late_lun_[itt & kIndexMask]; }
   /// Its status has come: nothing more may follow.
   void late_answer_came(std::uint32_t itt) noexcept { late_itt_[itt & kIndexMask] = proto::iscsi::kReservedTag; }
 
@@ -71,6 +82,7 @@ class TaskPool {
   std::vector<Task> tasks_;  // of the largest capacity from the start: tasks are pointed to, and must not move
   std::vector<std::uint16_t> generation_;
   std::vector<std::uint32_t> late_itt_;  // for each index, of its last task that was ended without an answer
+  std::vector<std::uint64_t> late_lun_;  // for each index, that task's
   Task* free_ = nullptr;                 // last freed first: still in the cache
   std::uint16_t free_count_ = 0;
   std::uint32_t age_ = 0;

@@ -20,7 +20,10 @@ void CacheMemory::put(ExportLegacy legacy) {
     return;
   }
   // Another export of the LUN has gone before. What it left is forgotten if it was taken, by this one maybe.
-  if (!known->taken) legacy.cache.cache.absorb(known->legacy.cache.cache);
+  if (!known->taken) {
+    legacy.cache.cache.absorb(known->legacy.cache.cache);
+    legacy.cache.writes_left = legacy.cache.writes_left || known->legacy.cache.writes_left;
+  }
   *known = {.legacy = std::move(legacy)};
 }
 
@@ -38,7 +41,10 @@ void CacheMemory::leave_debt(const std::string& iqn, std::uint64_t lun) {
 }
 
 void CacheMemory::settle() {
-  std::erase_if(entries_, [](const Entry& entry) { return entry.taken || !entry.legacy.cache.cache.matters(); });
+  std::erase_if(entries_, [](const Entry& entry) {
+    const bridge::CacheLegacy& legacy = entry.legacy.cache;
+    return entry.taken || (!legacy.cache.matters() && !legacy.writes_left);
+  });
   for (Entry& entry : entries_) entry.legacy.cache.gap = true;
   while (entries_.size() > kMost) {
     const ExportLegacy& oldest = entries_.front().legacy;

@@ -356,6 +356,14 @@ void SessionDriver::begin_drain(proto::Micros) {
   for (bridge::Export* exported : exports_) exported->drain();
 }
 
+/// The session may have ended in this turn, or not at all in the time that it was given.
+void SessionDriver::last_words(proto::Micros now) {
+  session_.deliver(now);
+  serve_events(now);
+  for (bridge::Export* exported : exports_) exported->tell_failures(now);
+  tell_events(now);
+}
+
 bool SessionDriver::idle() const noexcept {
   return std::ranges::all_of(exports_, [](const bridge::Export* exported) { return exported->in_flight() == 0; });
 }

@@ -56,6 +56,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   proto::Micros next_deadline() const noexcept override;
   void on_deadline(proto::Micros now) override;
   void begin_drain(proto::Micros now) override;
+  void last_words(proto::Micros now) override;
   bool idle() const noexcept override;
   std::uint32_t load() const noexcept override { return session_.tasks_in_use(); }
 

@@ -380,7 +380,9 @@ void Shard::advance_drain(proto::Micros now) {
   }
   // By the deadline of this stage: that the one before took all of its time does not cut the logout short.
   const bool over = now >= stage_deadline_ || (host_.removed() && clients_at_work() == 0);
-  if (stage_ == Stage::closing && over) stage_ = Stage::ended;
+  if (stage_ != Stage::closing || !over) return;
+  for (Station* station : stations_) station->last_words(now);
+  stage_ = Stage::ended;
 }
 
 }  // namespace nbdgw::shard

@@ -38,6 +38,8 @@ class Station {
 
   /// Shutdown: takes no new work, and finishes what it has.
   virtual void begin_drain(proto::Micros now) = 0;
+  /// The shard ends with this turn: what was to be told later is told now.
+  virtual void last_words(proto::Micros) {}
   /// Nothing is in flight.
   virtual bool idle() const noexcept = 0;
   /// Commands that are with the target, more or less.

@@ -7,6 +7,8 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr Micros kRestartLimit = 5 * proto::kSecond;
+/// Where restarts come faster than anything gets done between them, the world would go on for ever.
+constexpr std::uint64_t kMostRestarts = 100;
 
 constexpr const char* kCut = "client_cut";  // in the middle of a payload
 constexpr const char* kLost = "client_lost";
@@ -82,7 +84,7 @@ void Trouble::stall_a_link() {
 void Trouble::restart() {
   const bool anew = restarts_.chance(0.3);
   const char* const kind = anew ? kRestartsAnew : kRestarts;
-  if (restarting_ || !happens(kind)) return;
+  if (restarting_ || !happens(kind) || seen_[kRestarts] + seen_[kRestartsAnew] >= kMostRestarts) return;
   restarting_ = true;
   ++seen_[kind];
   gateway_.end(kRestartLimit, anew ? Gateway::End::leaves_nothing : Gateway::End::hands_over);

@@ -10,6 +10,8 @@ namespace {
 /// When TCP gives up a host that has vanished: after its keepalives, or after sending the same data again and again.
 constexpr Micros kKeepAliveLimit = 120 * proto::kSecond;
 constexpr Micros kRetransmitLimit = 924 * proto::kSecond;
+/// What a model leaves behind on a path that stands still arrives when that goes on.
+constexpr Micros kStallLeft = 10 * proto::kSecond;
 
 }  // namespace
 
@@ -54,6 +56,12 @@ void Wire::close() {
   half_close();
   Socket& socket = socket_;  // this goes with it
   socket.peer = nullptr;
+  if (socket.stalled) {
+    network_.timeline_.after(kStallLeft, [&network = network_, id = socket.id] {
+      Socket* const again = network.find_id(id);
+      if (again != nullptr) again->wire->stall(false);
+    });
+  }
   network_.deliver(socket);
 }
 

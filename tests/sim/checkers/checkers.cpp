@@ -176,7 +176,10 @@ void Checkers::on_lost(const Client& client, const NbdLink& link, const std::str
 
 void Checkers::on_process_begins() {
   trace_.note("the gateway begins", {});
-  for (const auto& watch : watches_) watch->logins().on_process_begins();
+  for (const auto& watch : watches_) {
+    watch->logins().on_process_begins();
+    watch->ladder().on_process_begins();
+  }
 }
 
 void Checkers::on_event(const shard::EventRecord& record) {

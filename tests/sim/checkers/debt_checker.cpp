@@ -19,7 +19,9 @@ void DebtChecker::on_loss_known(std::uint32_t disk, Micros lost_at) {
   for (auto& [id, link] : links_) {
     if (link.disk != disk) continue;
     for (Debt& debt : link.debts) {
-      if (debt.lost_at == lost_at && debt.known_at == proto::kNever) debt.known_at = timeline_.now();
+      if (debt.lost_at != lost_at || debt.known) continue;
+      debt.known = true;
+      judge(id, link, debt);
     }
   }
 }
@@ -35,15 +37,19 @@ void DebtChecker::on_reply(const AskedRequest& request, std::uint32_t error) {
     return;
   }
   if (error != 0) return;
-  for (const Debt& debt : link.debts) {
-    if (debt.known_at >= request.sent_at) continue;
-    return complaints_.complain(
-        "debts", "connection " + std::to_string(request.link) + " of disk " + std::to_string(link.disk) +
-                     ": a FLUSH sent at " + std::to_string(request.sent_at) +
-                     " us succeeds, and none has failed since acknowledged writes were lost at " +
-                     std::to_string(debt.lost_at) + " us, which the gateway knew at " +
-                     std::to_string(debt.known_at) + " us");
+  for (Debt& debt : link.debts) {
+    if (request.sent_at <= debt.lost_at) continue;
+    debt.trusted_at = request.sent_at;
+    judge(request.link, link, debt);
   }
+}
+
+void DebtChecker::judge(std::uint64_t id, const Link& link, const Debt& debt) {
+  if (!debt.known || debt.trusted_at < 0) return;
+  complaints_.complain("debts", "connection " + std::to_string(id) + " of disk " + std::to_string(link.disk) +
+                                    ": a FLUSH sent at " + std::to_string(debt.trusted_at) +
+                                    " us has succeeded, and none has failed since acknowledged writes were lost at " +
+                                    std::to_string(debt.lost_at) + " us, which the gateway knows");
 }
 
 }  // namespace nbdgw::sim

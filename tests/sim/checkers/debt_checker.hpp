@@ -15,10 +15,12 @@ namespace nbdgw::sim {
 /// acknowledged and neither flushed nor made with FUA, each connection that was attached to the disk then is owed a
 /// failing FLUSH (ARCHITECTURE.md, "The life of a write"). It may not be told that a FLUSH has succeeded before that.
 ///
-/// From when on: a FLUSH that was sent once the gateway knew. It knows when the target has its acknowledgement of the
-/// answer that tells of the loss; an answer that is on its way when a FLUSH is answered is known too late, and no
-/// gateway could do better. A loss whose answer never arrives (its connection ends, and the command succeeds when it
-/// is sent again) is never known.
+/// From when on: a FLUSH that was sent after the loss. Its SYNCHRONIZE CACHE comes to the target after that, too, and
+/// ends well only if the loss was told to another command before. The answer of that one may be on its way yet, over
+/// another connection; but the gateway can wait for it, and a database that has been told that all is on the disk
+/// throws its log away. So this is judged once the gateway has been told, whenever that is: when the target has its
+/// acknowledgement of the answer. A loss whose answer never arrives (its connection ends, and the command succeeds
+/// when it is sent again) is never known.
 ///
 /// For what: a FLUSH that has failed speaks for all writes before it, and those are never told twice to the same
 /// connection. So a loss is owed to a connection only if some of what is lost was sent after its last failing FLUSH
@@ -46,13 +48,16 @@ class DebtChecker {
  private:
   struct Debt {
     Micros lost_at;
-    Micros known_at = proto::kNever;
+    bool known = false;
+    Micros trusted_at = -1;  // a FLUSH that was sent then has succeeded; -1: none has
   };
   struct Link {
     std::uint32_t disk = 0;
     Micros told_at = -1;  // its last FLUSH that has failed was answered; -1: none was
     std::vector<Debt> debts{};
   };
+
+  void judge(std::uint64_t id, const Link& link, const Debt& debt);
 
   Complaints& complaints_;
   const Timeline& timeline_;

@@ -68,6 +68,11 @@ Micros LadderChecker::time_to_heal(bool portals) const noexcept {
   return 2 * (pauses + logins + 2 * filter() + luns * one_climb()) + other_portal;
 }
 
+void LadderChecker::on_process_begins() {
+  rows_.clear();
+  processes_.push_back(timeline_.now());
+}
+
 void LadderChecker::on_rung(const RecoveryEvent& rung) {
   check_row(rung);
   check_pace(rung);
@@ -105,7 +110,8 @@ void LadderChecker::check_pace(const RecoveryEvent& rung) {
   const Micros pace = std::min(least_timeout_, proto::kSecond);
   const auto rounds = static_cast<std::size_t>(kPaceWindow / pace) + 2;
   // A new session resets what the one before has left; and its commands are the first that can become old.
-  const std::size_t logins = 2 * LoginChecker::most_sessions();
+  while (!processes_.empty() && processes_.front() < now - kPaceWindow) processes_.pop_front();
+  const std::size_t logins = 2 * (LoginChecker::most_sessions() + processes_.size());
   const std::size_t each = rung.rung == Rung::abort_task ? settings_.queue_depth + 1U : exports_.size() + 1;
   if (times.size() <= each * (rounds + logins)) return;
   complaints_.complain("ladder", std::to_string(times.size()) + " times " + initiator::to_string(rung.rung) +

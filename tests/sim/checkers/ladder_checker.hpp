@@ -28,8 +28,9 @@ namespace nbdgw::sim {
 ///
 /// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
 /// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
-/// could have become old in that time. And none is aborted before its time: of that the target knows only when it
-/// came, so what it may have waited on its way, behind all that the gateway can have in memory, is taken off.
+/// could have become old in that time. A process that begins may reset each LUN once more. And none is aborted before
+/// its time: of that the target knows only when it came, so what it may have waited on its way, behind all that the
+/// gateway can have in memory, is taken off.
 ///
 /// Nor does it take longer than it needs, where nothing speaks against it: a command that hangs, with none before it,
 /// in a session that has seen no function and over connections that were never disturbed, is a matter for it when its
@@ -43,6 +44,9 @@ class LadderChecker {
   /// timeouts of commands and of resets of a LUN.
   void begins_early(Micros least_timeout) noexcept { least_timeout_ = least_timeout; }
 
+  /// It knows of no rung that was climbed before, and resets the LUNs to which the one before it may have left
+  /// writes.
+  void on_process_begins();
   void on_rung(const initiator::RecoveryEvent& rung);
   /// Another one comes, which remembers nothing.
   void on_session_leaves() { rows_.clear(); }
@@ -88,6 +92,7 @@ class LadderChecker {
   std::map<initiator::Rung, std::deque<Micros>> recent_;
   Micros least_timeout_;
   std::map<std::uint32_t, Oldest> oldest_;  // by session
+  std::deque<Micros> processes_;  // that have begun lately
   Micros longest_seen_ = 0;
   Micros lag_ = proto::kNever / 4;  // at most, of what is on its way
   bool others_ = false;

@@ -108,7 +108,7 @@ TEST_CASE_FIXTURE(DebtBench, "debts: each that was attached hears of a loss befo
   at(20);
   debts.on_loss_known(0, start + 10);
   at(30);
-  answer(1, start + 15, 0);  // it was sent before the gateway knew
+  answer(1, start + 9, 0);  // it was sent before the loss
   answer(1, start + 25, 5);
   answer(1, start + 26, 0);
   answer(3, start + 25, 0);
@@ -116,6 +116,20 @@ TEST_CASE_FIXTURE(DebtBench, "debts: each that was attached hears of a loss befo
   CHECK(heard.all.empty());
   CHECK(debts.paid() == 1);
   answer(2, start + 25, 0);
+  CHECK(heard.all.size() == 1);
+}
+
+TEST_CASE_FIXTURE(DebtBench, "debts: a FLUSH does not overtake the answer that tells of the loss") {
+  debts.on_attached(0, 1);
+  debts.on_attached(0, 2);
+  at(10);
+  debts.on_loss(0, start + 5);
+  at(20);
+  answer(1, start + 15, 0);
+  answer(2, start + 15, 0);
+  answer(2, start + 16, 5);
+  CHECK(heard.all.empty());  // nobody may ever be told
+  debts.on_loss_known(0, start + 10);
   CHECK(heard.all.size() == 1);
 }
 

@@ -37,6 +37,7 @@ shard::KeptState a_state() {
                         .doubted_to = 8,
                         .debts = 2,
                         .debt_writes = 7};
+  legacy.cache.writes_left = true;
   legacy.cache.gap = true;
   return state;
 }
@@ -78,6 +79,7 @@ TEST_CASE("kept state: there and back") {
   CHECK(after.exports[0].cache.cache.debts == 2);
   CHECK(after.exports[0].cache.cache.debt_writes == 7);
   CHECK(after.exports[0].cache.gap);
+  CHECK(after.exports[0].cache.writes_left);
   CHECK(app::kept_state_text(after) == app::kept_state_text(before));
 }
 

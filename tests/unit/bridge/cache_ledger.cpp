@@ -22,9 +22,8 @@ namespace {
 /// A story of writes, flushes, reports and observers, one letter each:
 ///   w  a write is sent                     W  the oldest one out is acknowledged
 ///   f  a FLUSH by A comes and its command goes; g: by B
-///   F  it ends well   E  it ends with an error that costs nothing   L  it ends with one that costs what it covered
-///   x  a command is sent that will report  X  the oldest one of them reports
-///   a  A comes, or goes                    b  B does
+///   F  it ends well   E  it ends with an error that costs nothing   L  it ends with one that costs what is in the
+///   cache x  a command is sent that will report  X  the oldest one of them reports a  A comes, or goes b  B does
 /// A is there from the beginning. Plays it to the ledger, and judges it itself, with sets of writes.
 class Story {
  public:
@@ -69,7 +68,7 @@ class Story {
       case 'g':
         flushing_ = true;
         asks_ = event == 'g' ? 1 : 0;
-        flushes_.push_back({.begun = time_, .acknowledged = ledger_.acknowledged()});
+        flushes_.push_back({.begun = time_, .acknowledged = ledger_.acknowledged(), .known = ledger_.known()});
         return;
       case 'F':
         ledger_.flush_succeeds(flushes_.back().acknowledged);
@@ -78,16 +77,16 @@ class Story {
       case 'E':
         return flush_over();
       case 'L':
-        ledger_.flush_loses(flushes_.back().acknowledged);
-        flush_lost_ = time_;
-        lose([&](const Write& write) { return write.acked < flushes_.back().begun && !safe(write, time_); });
+        reports_told_.push_back(time_);
+        ledger_.report(flushes_.back().known);
+        lose([&](const Write& write) { return !safe(write, flushes_.back().begun); });
         return flush_over();
       case 'x':
         reports_.push_back({.sent = time_, .known = ledger_.known()});
         return;
       case 'X': {
-        Report& report = reports_[next_report_++];
-        report.told = time_;
+        const Report& report = reports_[next_report_++];
+        reports_told_.push_back(time_);
         ledger_.report(report.known);
         return lose([&](const Write& write) { return !safe(write, report.sent); });
       }
@@ -116,12 +115,12 @@ class Story {
   struct Flush {
     int begun = 0;
     std::uint64_t acknowledged = 0;
+    CacheLedger::Known known{};
     int good = 0;
   };
   struct Report {
     int sent = 0;
     CacheLedger::Known known{};
-    int told = 0;
   };
   struct Seat {
     std::optional<CacheObserver> observer;  // is there
@@ -163,9 +162,7 @@ class Story {
   void acknowledge(Write& write) {
     write.acked = time_;
     ledger_.count_write(write.known);
-    const bool reported =
-        std::ranges::any_of(reports_, [&](const Report& r) { return r.told != 0 && write.sent < r.told; });
-    if (!reported && write.sent >= flush_lost_) return;
+    if (std::ranges::none_of(reports_told_, [&](int told) { return write.sent < told; })) return;
     late_write = true;
     lose_all({next_ack_ - 1});
   }
@@ -214,10 +211,10 @@ class Story {
   std::vector<Write> writes_;
   std::vector<Flush> flushes_;
   std::vector<Report> reports_;
+  std::vector<int> reports_told_;
   std::array<Seat, 2> seats_;
   Set doubted_;
   int debts_ = 0;
-  int flush_lost_ = 0;  // the last that has cost something
   std::size_t next_ack_ = 0;
   std::size_t next_report_ = 0;
   std::size_t asks_ = 0;
@@ -295,12 +292,13 @@ TEST_CASE("cache ledger: the orders of write, flush and report") {
       {"two losses before a flush", "wWxXwWxXfFfF", "-+"},
       {"B is told, too, whoever asks first", "bwWxXfFgFfFgF", "--++"},
       {"the same, with B first", "bwWxXgFfFgFfF", "--++"},
-      {"a flush that fails for good is a loss of what it covered, for both", "bwWfLgFfFgF", "--++"},
+      {"a flush that fails for good is a loss, for both", "bwWfLgFfFgF", "--++"},
       {"one that fails without a loss is the asker's business", "bwWfEgFfF", "+++"},
       {"the loss that a failed flush was is not told again by a late report", "bwWxfLgFXfFgF", "--++"},
-      {"what a failed flush did not cover is not lost with it", "bwWfwWLgFfF", "--+"},
-      {"sent before a flush that fails for good, acknowledged after it", "wfLWfFfF", "+-+"},
-      {"sent after it", "fLwWfF", "++"},
+      {"what was acknowledged while it ran is lost with it, and for the next to tell", "bwWfwWLgFfFgF", "---+"},
+      {"so is what was sent before it failed, and is acknowledged later", "bwWfwLWgFfFgF", "---+"},
+      {"with nothing to cover, too", "bfwWLgFfFgF", "+--+"},
+      {"what is sent after it is not", "fLwWfF", "++"},
       {"who comes later hears nothing", "wWxXbgFfF", "+-"},
       {"who comes before the loss hears of it, whoever has written", "wWbxXgFfF", "--"},
       {"what A has not heard is told to the next that comes", "wWxXabgFgF", "-+"},

@@ -364,6 +364,43 @@ TEST_CASE("lost cache: every FLUSH that came before the failure was told fails; 
   bench.check_idle();
 }
 
+TEST_CASE("lost cache: a SYNCHRONIZE CACHE that fails may have lost what was acknowledged while it ran") {
+  const auto medium_error = make_sense(SenseKey::medium_error, 0x0c);
+  SUBCASE("the next FLUSH tells of it, and none succeeds before") {
+    Bench bench({}, {.queue_depth = 8});
+    bench.connect();
+    Reply* const running = bench.flush();
+    Reply* const write = bench.write(0, 512, 1);
+    REQUIRE(bench.lun.waiting.size() == 2);
+    bench.lun.complete(1, bench.now);
+    bench.deliver();
+    REQUIRE(write->finished);
+    REQUIRE_FALSE(running->finished);
+    bench.lun.refuse(0, medium_error, bench.now);
+    bench.run();
+    CHECK(running->error == Error::eio);
+    CHECK(bench.events().size() == 1);
+    CHECK(flush(bench) == Error::eio);
+    CHECK(flush(bench) == Error::none);
+    bench.check_idle();
+  }
+  SUBCASE("a FUA write that waits for the next SYNCHRONIZE CACHE fails, though that one ends well") {
+    Bench bench({.dpofua = false}, {.queue_depth = 8});
+    bench.connect();
+    Reply* const running = bench.flush();
+    Reply* const fua = bench.write(0, 512, 1, kCmdFlagFua);
+    REQUIRE(bench.lun.waiting.size() == 2);
+    bench.lun.complete(1, bench.now);
+    bench.lun.refuse(0, medium_error, bench.now);
+    bench.run();
+    CHECK(running->error == Error::eio);
+    CHECK(fua->error == Error::eio);
+    CHECK(fua->text == kLostItself);
+    CHECK(flush(bench) == Error::none);
+    bench.check_idle();
+  }
+}
+
 TEST_CASE("lost cache: FUA by SYNCHRONIZE CACHE speaks for its own write alone") {
   SUBCASE("lost before it was written") {
     Bench bench({.dpofua = false});

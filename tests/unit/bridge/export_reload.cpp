@@ -156,3 +156,22 @@ TEST_CASE("heir: writes that were not flushed before it stay in question") {
     CHECK(old.target->cache_legacy(lost_at + 60 * kSecond).seen_at == lost_at);
   }
 }
+
+TEST_CASE("heir: of commands that write and were with the target at the end it tells the session") {
+  for (const bool writes : {true, false}) {
+    CAPTURE(writes);
+    Bench old;
+    old.connect();
+    Reply* const reply = writes ? old.write(0, 512, 1) : old.read(0, 512);
+    REQUIRE(old.lun.waiting.size() == 1);
+    CHECK(old.target->leaves_writes());  // not over, and nobody knows what it will come to
+    old.lun.waiting[0]->started_at = old.now;
+    old.lun.lose_path(old.now);
+    old.deliver();
+    CHECK(reply->error == Error::eio);
+    CHECK(old.target->leaves_writes() == writes);
+    Bench heir;
+    heir.target->inherit(old.target->cache_legacy(old.now));
+    CHECK(heir.lun.suspected.size() == (writes ? 1 : 0));
+  }
+}

@@ -65,6 +65,8 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   /// What was queued while `window_closed` comes back with give_back(); in a real session that is a later step, too.
   void recall(std::uint64_t lun) override;
   void give_back(nbdgw::proto::Micros now);
+  void suspect(std::uint64_t lun) override { suspected.push_back(lun); }
+  std::vector<std::uint64_t> suspected;
   bool window_closed = false;
   std::vector<Command*> unsent;  // without a CmdSN
 

@@ -256,6 +256,27 @@ TEST_CASE("views during I/O: counters only grow, and fit what the clients have s
   CHECK(exported.clients_total == 2);
 }
 
+TEST_CASE("a gateway that ends without a session tells of the failures that it has only counted") {
+  Target target("t");
+  config::Config config = config_for({&target});
+  config.targets[0].timeouts.replacement = 50'000;  // microseconds
+  control::Gateway gateway(std::move(config));
+  gateway.start();
+  constexpr std::uint64_t kReads = 10;
+  {
+    TestClient client = attach(gateway, "vol-t");
+    std::vector<std::uint8_t> back(512);
+    REQUIRE(client.read_at(0, back));
+    target.server.reset();
+    for (std::uint64_t i = 0; i < kReads; ++i) REQUIRE_FALSE(client.read_at(0, back));
+  }
+  gateway.drain();
+  gateway.wait();
+  std::uint64_t told = 0;
+  for (const auto& failure : events_of<bridge::RequestFailure>(gateway)) told += failure.count;
+  CHECK(told == kReads);
+}
+
 TEST_CASE("everything asked for while the gateway ends is answered once or let go of, and nothing is kept") {
   constexpr std::size_t kVerbs = 7;
   for (int round = 0; round < 10; ++round) {

@@ -291,3 +291,43 @@ TEST_CASE("held: where the login is trusted, nothing is reset") {
   CHECK(peer.last_told().proof.find("trusted") != std::string::npos);
   CHECK(peer.silent());
 }
+
+TEST_CASE("held: where a process before this one may have left writes, the LUN is reset before anything goes there") {
+  Losing peer;
+  peer.session.suspect(kLun1);
+  peer.session.suspect(kLun1);
+  CHECK(peer.session.held_commands() == 1);
+  CHECK(peer.session.suspects(kLun1));
+  CHECK_FALSE(peer.session.suspects(kLun2));
+  peer.pump();
+  auto request = peer.tmf(Function::logical_unit_reset);
+  CHECK(request.lun == kLun1);
+  Job& waits = peer.queue(Direction::none, 0, kLun1);
+  peer.serve(peer.queue(Direction::none, 0, kLun2));
+  CHECK(waits.finished == 0);
+  CHECK(peer.silent());
+  SUBCASE("it is") {
+    peer.answer(request, Result::complete);
+    peer.serve(waits);
+  }
+  SUBCASE("the session is lost before that: by the next one, in any group") {
+    for (const char* group : {"1", "2"}) {
+      CAPTURE(group);
+      peer.lose();
+      peer.relogin_to(group);
+      request = peer.tmf(Function::logical_unit_reset);
+      CHECK(request.lun == kLun1);
+    }
+    peer.answer(request, Result::complete);
+  }
+  SUBCASE("the gateway ends before that: it is for the next process to do") {
+    peer.session.teardown(peer.now);
+    peer.pump();
+    peer.disconnect(0);
+    peer.pump();
+    CHECK(peer.session.suspects(kLun1));
+    return;
+  }
+  CHECK_FALSE(peer.session.suspects(kLun1));
+  CHECK(peer.session.held_commands() == 0);
+}

@@ -48,6 +48,13 @@ TEST_CASE("cache memory: for whoever comes in the same change, all of it; later,
   memory.settle();
   CHECK_FALSE(memory.take(kIqn, 2));
   CHECK(memory.all().size() == 1);
+  shard::ExportLegacy left = gone(4, kNothing);
+  left.cache.writes_left = true;
+  memory.put(left);
+  memory.settle();
+  const auto reset_first = memory.take(kIqn, 4);
+  REQUIRE(reset_first);
+  CHECK(reset_first->writes_left);
 }
 
 TEST_CASE("cache memory: of several exports of a LUN the first has the debts, all have what is unflushed") {
