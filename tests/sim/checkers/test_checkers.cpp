@@ -184,8 +184,8 @@ TEST_CASE_FIXTURE(DiskBench, "disk: whoever was told writes nothing to another d
   CHECK(heard.all.empty());
   CHECK(disk_checker.strays() == 1);
   std::vector<std::uint8_t> rubbish(Oracle::kCell, 0xa5);
-  CHECK(disk.oracle->look(11, rubbish.data()).empty());  // it is forgotten
-  CHECK(!disk.oracle->look(12, rubbish.data()).empty());
+  CHECK(disk.oracle->look(11, rubbish).empty());  // it is forgotten
+  CHECK(!disk.oracle->look(12, rubbish).empty());
   write(other, true);
   CHECK(heard.all.size() == 1);
 }
