@@ -1,6 +1,7 @@
 #include "tests/sim/oracle.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace nbdgw::sim {
@@ -180,6 +181,18 @@ std::string Oracle::wrong_cells(std::uint64_t cell, Micros begun, std::span<cons
     if (!forgotten_.empty()) continue;
     history = cells_[number];
     allowed = found;
+  }
+  return {};
+}
+
+std::string Oracle::look_at_zeroes(std::uint64_t cell, std::uint64_t cells) const {
+  static constexpr std::array<std::uint8_t, kCell> kZeroes{};
+  std::uint32_t history = ~0U;
+  for (std::uint64_t number = cell; number < cell + cells; ++number) {
+    if (cells_[number] == history) continue;
+    std::string wrong = wrong_cell(number, timeline_.now(), kZeroes.data());
+    if (!wrong.empty()) return wrong;
+    if (forgotten_.empty()) history = cells_[number];
   }
   return {};
 }

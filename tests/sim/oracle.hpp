@@ -88,6 +88,9 @@ class Oracle {
     return wrong_cells(cell, timeline_.now(), data);
   }
 
+  /// The same, of so many cells of zeroes.
+  std::string look_at_zeroes(std::uint64_t cell, std::uint64_t cells) const;
+
   /// The bytes of a write, or of its part from that cell on, as far as they are kept (piece.hpp).
   void fill(WriteId write, std::uint64_t cell, std::span<std::uint8_t> out) const;
 

@@ -3,11 +3,9 @@
 #include "tests/sim/rubbish.hpp"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -33,17 +31,6 @@ struct Arena {
 std::vector<Arena>& arenas() {
   static std::vector<Arena> all;
   return all;
-}
-
-/// A file of it, in memory.
-int rubbish_file() {
-  static const int file = [] {
-    const int fresh = ::memfd_create("rubbish", 0);
-    const std::vector<std::uint8_t> rubbish(kArena, kRubbish);
-    if (::pwrite(fresh, rubbish.data(), kArena, 0) != static_cast<ssize_t>(kArena)) std::abort();
-    return fresh;
-  }();
-  return file;
 }
 
 /// As if it were new. Memory is given out from its beginning, the block that was freed last first; the blocks behind
@@ -90,14 +77,11 @@ void* __wrap_mmap(void* address, size_t length, int protection, int flags, int f
     free->length = length;
     return free->memory;
   }
-  const std::size_t room = (std::max(length, kLeastRoom) + kArena - 1) / kArena * kArena;
-  void* const memory = __real_mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const std::size_t room = std::max(length, kLeastRoom);
+  void* const memory = __real_mmap(nullptr, room, protection, flags, -1, 0);
   if (memory == MAP_FAILED) return memory;
-  // The same again and again. Pages are copied from there when they are written to.
-  for (std::size_t at = 0; at < room; at += kArena) {
-    __real_mmap(static_cast<std::uint8_t*>(memory) + at, kArena, protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
-                rubbish_file(), 0);
-  }
+  ::madvise(memory, room, MADV_HUGEPAGE);
+  std::memset(memory, kRubbish, room);
   arenas().push_back({.memory = static_cast<std::uint8_t*>(memory), .room = room, .length = length});
   return memory;
 }

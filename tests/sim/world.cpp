@@ -157,7 +157,7 @@ void World::choose_payload() {
   const bool looked_at = std::ranges::any_of(bounds_.targets, [](const GatewaySetup::Target& target) {
     return target.settings.data_digest != initiator::DigestOffer::none;
   });
-  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 16) ? kCellBytes : kStampBytes);
+  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 32) ? kCellBytes : kStampBytes);
   for (const auto& site : sites_) {
     for (std::size_t i = 0; i < site->target().media(); ++i) site->target().medium(i).clear();
   }

@@ -1,8 +1,9 @@
 #include "tests/sim/zero_memory.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -25,9 +26,12 @@ std::uint8_t* take_memory(std::size_t room) {
     spares.pop_back();
     return memory;
   }
-  // The system has zeroes, and gives them away only when they are touched.
-  void* const memory = std::calloc(room, 1);
-  if (memory == nullptr) throw std::bad_alloc();
+  // The system has zeroes, and gives them away only when they are touched. (This is not the mmap() that the gateway's
+  // arena comes from: rubbish.cpp.)
+  void* const memory =
+      ::mmap64(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  ::madvise(memory, room, MADV_HUGEPAGE);
   return static_cast<std::uint8_t*>(memory);
 }
 

@@ -25,6 +25,12 @@ class ZeroMemory {
     }
     return memory_ + at;
   }
+  /// How many bytes from there on, up to `most`, have surely never been written to: they are zero.
+  std::size_t untouched(std::size_t at, std::size_t most) const noexcept {
+    std::size_t end = at;
+    while (end < at + most && written_[end / kPart] == 0) end = (end / kPart + 1) * kPart;
+    return end < at + most ? end - at : most;
+  }
   /// What is there stays, and what is new is zero.
   void resize(std::size_t size);
   /// Zeroes again, so many of them.

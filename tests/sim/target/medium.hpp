@@ -111,6 +111,11 @@ class Medium {
   Piece view(std::uint64_t lba, std::uint64_t blocks) const noexcept {
     return {block(lba), 0, blocks * options_.block_size, kept_ / cells_of_block()};
   }
+  /// How many cells from there on, up to `most`, have never been written to.
+  std::uint64_t untouched(std::uint64_t cell, std::uint64_t most) const noexcept {
+    const std::size_t kept = kept_ / cells_of_block();
+    return current_.untouched(cell * kept, most * kept) / kept;
+  }
   /// What a power loss would leave.
   const std::uint8_t* durable_block(std::uint64_t lba) const noexcept { return durable_.data() + lba * kept_; }
   std::uint64_t dirty_blocks() const noexcept { return dirty_count_; }
