@@ -131,16 +131,20 @@ GatewaySetup Operator::bounds() const {
   return bounds;
 }
 
-Micros Operator::least_timeout(std::size_t target) const noexcept {
-  const auto least = [](const GatewaySetup::Target& each) {
-    return std::min(each.settings.command_timeout, each.settings.lu_reset_timeout);
-  };
+initiator::SessionSettings Operator::least(std::size_t target) const {
   const Plan& plan = plans_[target];
-  return habits_.tunes > 0 ? std::min(least(plan.first), least(plan.second)) : least(plan.first);
+  initiator::SessionSettings least = plan.first.settings;
+  if (habits_.tunes == 0) return least;
+  const initiator::SessionSettings& other = plan.second.settings;
+  least.command_timeout = std::min(least.command_timeout, other.command_timeout);
+  least.slow_command_timeout = std::min(least.slow_command_timeout, other.slow_command_timeout);
+  least.lu_reset_timeout = std::min(least.lu_reset_timeout, other.lu_reset_timeout);
+  return least;
 }
 
-void Operator::start(Gateway& gateway) {
+void Operator::start(Gateway& gateway, const std::vector<std::unique_ptr<Client>>& clients) {
   gateway_ = &gateway;
+  clients_ = &clients;
   plan(habits_.tunes, tunes_, &Operator::tune);
   plan(habits_.remakes, remakes_, &Operator::remake);
   plan(habits_.removes, removes_, &Operator::remove);
@@ -169,6 +173,11 @@ std::vector<GatewaySetup::Target> Operator::configuration() const {
 
 void Operator::reload(const char* kind, Random& random) {
   trace_.note("operator: {6}", {}, kind);
+  const auto& moved = plans_.front().first.exports;
+  for (const auto& client : *clients_) {
+    const bool is_of_it = std::ranges::count(moved, client->habits().exported, &bridge::ExportConfig::name) > 0;
+    if (std::string_view(kind) != kTunes && is_of_it) client->is_sent_away();
+  }
   gateway_->reload(configuration(), random.between(kLeastLeave, kMostLeave));
 }
 

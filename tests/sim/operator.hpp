@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/client/client.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/random.hpp"
 #include "tests/sim/site.hpp"
@@ -40,10 +41,10 @@ class Operator {
 
   /// The longest and largest of what is ever configured: what checkers may hold against the gateway.
   GatewaySetup bounds() const;
-  /// The shortest time after which the ladder may begin, or climb on, with that target.
-  Micros least_timeout(std::size_t target) const noexcept;
+  /// With the shortest times after which the ladder may begin, or climb on, with that target.
+  initiator::SessionSettings least(std::size_t target) const;
 
-  void start(Gateway& gateway);
+  void start(Gateway& gateway, const std::vector<std::unique_ptr<Client>>& clients);
   /// From now on everything is to be there, for everybody.
   void heal() noexcept { healed_ = true; }
   /// After each step of the world.
@@ -89,6 +90,7 @@ class Operator {
   std::vector<Plan> plans_;  // by target
   const std::vector<std::string> left_out_;
   Gateway* gateway_ = nullptr;
+  const std::vector<std::unique_ptr<Client>>* clients_ = nullptr;
   bool healed_ = false;
   bool whole_ = true;          // no export is away, or to come back
   std::uint32_t drained_ = 0;  // so many things take no clients now

@@ -18,7 +18,8 @@ FIRST, SEEDS, IOS = 1_000_000, 400, 1000  # fewer seeds than a hunt by hand has,
 CHUNK = 10  # seeds that one process runs
 CHUNK_TIMEOUT_S = 600
 
-SUMMARY = re.compile(r"^(\d+) seeds, (\d+) requests, (\d+) MiB, ([\d.]+) s")
+SUMMARY = re.compile(r"^(\d+) seeds, (\d+) requests \(([\d.]+) % above 64 KiB\), (\d+) MiB, ([\d.]+) s: \d+ requests a second, "
+                     r"(\d+) a second of the processor")
 FAULT = re.compile(r"^  ([^:]+): (\d+)$")
 FIGURE = re.compile(r"^  at most: ([^:]+): (\S+)$")
 FAILURE = re.compile(r"^FAIL seed (\d+)")
@@ -31,7 +32,8 @@ class Simulated:
     seeds: int = 0
     requests: int = 0
     mebibytes: int = 0
-    seconds: float = 0
+    large: float = 0  # requests above 64 KiB
+    seconds: float = 0  # of the processor
     failed: int = 0
     faults: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     figures: dict = dataclasses.field(default_factory=dict)
@@ -40,8 +42,9 @@ class Simulated:
         if found := SUMMARY.match(line):
             self.seeds += int(found[1])
             self.requests += int(found[2])
-            self.mebibytes += int(found[3])
-            self.seconds += float(found[4])
+            self.large += int(found[2]) * float(found[3]) / 100
+            self.mebibytes += int(found[4])
+            self.seconds += int(found[2]) / max(int(found[6]), 1)
         elif found := FIGURE.match(line):
             self.figures[found[1]] = max(self.figures.get(found[1], 0), float(found[2]))
         elif found := FAULT.match(line):
@@ -50,8 +53,9 @@ class Simulated:
             self.failed += 1
 
     def show(self):
-        print(f"{self.seeds} seeds, {self.requests} requests, {self.mebibytes} MiB,"
-              f" {self.requests / max(self.seconds, 0.1):.0f} requests a second in each process")
+        print(f"{self.seeds} seeds, {self.requests} requests ({100 * self.large / max(self.requests, 1):.1f} % above"
+              f" 64 KiB), {self.mebibytes} MiB, {self.requests / max(self.seconds, 0.1):.0f} requests a second of the"
+              f" processor")
         for name, count in sorted(self.faults.items()):
             print(f"  {name}: {count}")
         for name, value in sorted(self.figures.items()):

@@ -149,7 +149,7 @@ void World::draw_targets() {
   bounds_ = operator_->bounds();
   choose_payload();
   checkers_.begin(sites_, bounds_);
-  for (std::size_t i = 0; i < sites_.size(); ++i) checkers_.begins_early(i, operator_->least_timeout(i));
+  for (std::size_t i = 0; i < sites_.size(); ++i) checkers_.begins_early(i, operator_->least(i));
 }
 
 /// Which worlds keep all bytes of payload: piece.hpp. Nothing else depends on it.
@@ -206,7 +206,7 @@ RunResult World::run() {
   const Micros begin = timeline_.now();
   for (const auto& client : clients_) client->start();
   if (options_.faults) trouble_->start();
-  operator_->start(*gateway_);
+  operator_->start(*gateway_, clients_);
   run_until(kFaultsLimit, [this] { return ios() >= options_.ios; });
   heal();
   end();

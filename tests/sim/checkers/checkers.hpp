@@ -21,7 +21,9 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   /// All targets are there, and nothing has begun. Both must stay.
   void begin(const std::vector<std::unique_ptr<Site>>& sites, const GatewaySetup& setup);
   /// With that target the ladder may begin, or climb on, after so short a time.
-  void begins_early(std::size_t site, Micros least_timeout) { watches_[site]->ladder().begins_early(least_timeout); }
+  void begins_early(std::size_t site, const initiator::SessionSettings& least) {
+    watches_[site]->ladder().begins_early(least);
+  }
   /// The clients are there. Of a gateway that is started again and again nobody is judged by how long it takes.
   void begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts);
 

@@ -36,8 +36,8 @@ LadderChecker::LadderChecker(Complaints& complaints, const Timeline& timeline, i
     : complaints_(complaints),
       timeline_(timeline),
       settings_(std::move(settings)),
-      exports_(std::move(exports)),
-      least_timeout_(std::min(settings_.command_timeout, settings_.lu_reset_timeout)) {}
+      least_(settings_),
+      exports_(std::move(exports)) {}
 
 /// How long a command may be silent before it is a matter for the ladder.
 Micros LadderChecker::filter() const noexcept {
@@ -107,7 +107,7 @@ void LadderChecker::check_pace(const RecoveryEvent& rung) {
   const Micros now = timeline_.now();
   while (!times.empty() && times.front() < now - kPaceWindow) times.pop_front();
   times.push_back(now);
-  const Micros pace = std::min(least_timeout_, proto::kSecond);
+  const Micros pace = std::min({least_.command_timeout, least_.lu_reset_timeout, proto::kSecond});
   const auto rounds = static_cast<std::size_t>(kPaceWindow / pace) + 2;
   // A new session resets what the one before has left; and its commands are the first that can become old.
   while (!processes_.empty() && processes_.front() < now - kPaceWindow) processes_.pop_front();
@@ -130,20 +130,21 @@ void LadderChecker::set_links(const LinkHabits& links, std::uint64_t memory) noe
 }
 
 /// As initiator/scsi_command.hpp has it: SYNCHRONIZE CACHE, WRITE SAME, UNMAP.
-Micros LadderChecker::time_for(std::uint8_t operation) const noexcept {
+Micros LadderChecker::time_for(std::uint8_t operation, const initiator::SessionSettings& settings) noexcept {
   constexpr std::uint8_t kSlow[] = {0x35, 0x41, 0x42, 0x91, 0x93};
-  return std::ranges::count(kSlow, operation) > 0 ? settings_.slow_command_timeout : settings_.command_timeout;
+  return std::ranges::count(kSlow, operation) > 0 ? settings.slow_command_timeout : settings.command_timeout;
 }
 
 void LadderChecker::on_abort(const CommandTable& table, const TargetCommand& command) {
   const CommandRecord& record = table.records()[command.origin.record];
   if (others_ || command.connection == nullptr || command.connection->disturbed_at() > 0) return;
   const Micros age = timeline_.now() - record.at;
-  if (age + lag_ >= time_for(record.operation)) return;
+  const Micros time = time_for(record.operation, least_);
+  if (age + lag_ >= time) return;
   complaints_.complain("ladder", "session " + std::to_string(record.session) + ", CmdSN " +
                                      std::to_string(record.cmd_sn) + " (operation " +
                                      std::to_string(record.operation) + ") is aborted after " + milliseconds(age) +
-                                     ", and has " + milliseconds(time_for(record.operation)));
+                                     ", and has " + milliseconds(time));
 }
 
 void LadderChecker::look_at_oldest(const TargetCommand& command, const CommandRecord& record) {
@@ -158,7 +159,7 @@ void LadderChecker::look_at_oldest(const TargetCommand& command, const CommandRe
     return;
   }
   // The filter may begin anew, once, for what was before it.
-  const Micros bound = 2 * time_for(record.operation) + lag_;
+  const Micros bound = 2 * time_for(record.operation, settings_) + lag_;
   if (now - oldest.since <= bound) return;
   complaints_.complain(
       "ladder", "session " + std::to_string(record.session) + ", CmdSN " + std::to_string(record.cmd_sn) +

@@ -40,9 +40,8 @@ class LadderChecker {
   LadderChecker(Complaints& complaints, const Timeline& timeline, initiator::SessionSettings settings,
                 std::vector<bridge::ExportConfig> exports);
 
-  /// The settings change while the world goes on: those given first are the longest; this is the shortest of the
-  /// timeouts of commands and of resets of a LUN.
-  void begins_early(Micros least_timeout) noexcept { least_timeout_ = least_timeout; }
+  /// The settings change while the world goes on: those given first have the longest timeouts, these the shortest.
+  void begins_early(const initiator::SessionSettings& least) { least_ = least; }
 
   /// It knows of no rung that was climbed before, and resets the LUNs to which the one before it may have left
   /// writes.
@@ -77,7 +76,7 @@ class LadderChecker {
     std::uint32_t record = 0;
     Micros since = proto::kNever;
   };
-  Micros time_for(std::uint8_t operation) const noexcept;
+  static Micros time_for(std::uint8_t operation, const initiator::SessionSettings& settings) noexcept;
   void look_at_oldest(const TargetCommand& command, const CommandRecord& record);
   Micros filter() const noexcept;
   Micros one_climb() const noexcept;
@@ -87,12 +86,12 @@ class LadderChecker {
   Complaints& complaints_;
   const Timeline& timeline_;
   const initiator::SessionSettings settings_;
+  initiator::SessionSettings least_;
   const std::vector<bridge::ExportConfig> exports_;
   std::map<std::uint64_t, Row> rows_;  // by LUN
   std::map<initiator::Rung, std::deque<Micros>> recent_;
-  Micros least_timeout_;
   std::map<std::uint32_t, Oldest> oldest_;  // by session
-  std::deque<Micros> processes_;  // that have begun lately
+  std::deque<Micros> processes_;            // that have begun lately
   Micros longest_seen_ = 0;
   Micros lag_ = proto::kNever / 4;  // at most, of what is on its way
   bool others_ = false;

@@ -142,7 +142,7 @@ bool Client::stall_a_link(Micros time, bool unread) {
   NbdLink* const link = free_link();
   if (link == nullptr || stopped_ || habits_.spared) return false;
   const std::uint64_t id = link->id();
-  link->stood_still();
+  link->may_be_cut_off();
   unread ? link->wire()->read(false) : link->wire()->stall(true);
   timeline_.after(time, [this, id, unread] {
     for (const auto& each : links_) {

@@ -52,6 +52,11 @@ class Client final : public LinkOwner {
   /// One stands still for so long, or (`unread`) its replies are not read.
   bool stall_a_link(Micros time, bool unread);
 
+  /// Its export goes, within a time that may be too short for what is on its way to it.
+  void is_sent_away() noexcept {
+    for (const auto& link : links_) link->may_be_cut_off();
+  }
+
   /// Begins nothing new.
   void stop() noexcept { stopped_ = true; }
   bool idle() const noexcept { return in_flight_ == 0; }

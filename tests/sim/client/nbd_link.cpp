@@ -75,7 +75,8 @@ void NbdLink::nonsense(const std::string& what) {
 void NbdLink::on_end(Wire& wire, End how) {
   if (state_ == State::lost) return;
   if (!header_.empty() || !data_.empty()) {
-    if (how == End::closed && !stood_still_) owner_.on_nonsense(*this, "the stream ends in the middle of a message");
+    if (how == End::closed && !may_be_cut_off_)
+      owner_.on_nonsense(*this, "the stream ends in the middle of a message");
   }
   lose(how == End::closed ? "closed by the gateway" : "reset", how == End::closed);
   if (how == End::closed) wire.close();

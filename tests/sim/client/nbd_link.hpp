@@ -67,7 +67,7 @@ class NbdLink final : public Peer {
     id_ = wire.id();
   }
   /// It has stood still: the gateway may have cut it off, in the middle of a message, too.
-  void stood_still() noexcept { stood_still_ = true; }
+  void may_be_cut_off() noexcept { may_be_cut_off_ = true; }
   /// A number that no other connection has.
   std::uint64_t id() const noexcept { return id_; }
 
@@ -104,7 +104,7 @@ class NbdLink final : public Peer {
   const LinkWishes wishes_;
   Wire* wire_ = nullptr;
   std::uint64_t id_ = 0;
-  bool stood_still_ = false;
+  bool may_be_cut_off_ = false;
   State state_ = State::greeting;
 
   ByteBuffer header_;     // what has come of the next header, or small body
