@@ -198,12 +198,8 @@ void Gateway::close() {
 void Gateway::begin_again() {
   run_control();  // what a reload has been told last
   observer_.on_process_ends(workers_);
-  std::vector<shard::KeptClient> clients;
-  if (how_ == End::hands_over) {
-    clients = take_kept();
-  } else {
-    caches_ = {};
-  }
+  std::vector<shard::KeptClient> clients = take_kept();
+  if (how_ == End::leaves_nothing) forget_all_but_writes_left();
   workers_.clear();
   pollers_.clear();
   control_.clear();
@@ -237,6 +233,21 @@ void Gateway::resume(shard::KeptClient client) {
   if (!ticket) return;
   home->second.worker->shard.send_here(std::make_unique<shard::NbdClient>(
       ++last_client_, std::move(client), std::move(ticket), setup_.clients, net::steady_now()));
+}
+
+/// The next process knows nothing. But what was left with the target it is told all the same: nothing could make that
+/// good that knows of nothing (ARCHITECTURE.md says so), and it is not what this kind of restart is about.
+void Gateway::forget_all_but_writes_left() {
+  shard::CacheMemory left;
+  for (shard::ExportLegacy& legacy : caches_.all()) {
+    if (!legacy.cache.writes_left) continue;
+    const proto::DiskIdentity disk = legacy.cache.disk;
+    legacy.cache = {};
+    legacy.cache.disk = disk;
+    legacy.cache.writes_left = true;
+    left.put(std::move(legacy));
+  }
+  caches_ = std::move(left);
 }
 
 /// What the process that ends leaves for the next one.

@@ -97,6 +97,8 @@ NbdLink* Client::free_link() {
 /// As the kernel's client: a connection with a request that has no answer for so long is given up, and all on it goes
 /// over the others.
 void Client::look_at_patience() {
+  // In the end it waits: whoever comes again and again before it can have been served never is.
+  if (stopped_) return;
   timeline_.after(habits_.patience / 4, [this] { look_at_patience(); });
   for (const Op& op : ops_) {
     if (!op.busy || op.link == nullptr || timeline_.now() - op.asked_at < habits_.patience) continue;

@@ -57,7 +57,7 @@ class Client final : public LinkOwner {
     for (const auto& link : links_) link->may_be_cut_off();
   }
 
-  /// Begins nothing new.
+  /// Begins nothing new, and waits for what it has begun.
   void stop() noexcept { stopped_ = true; }
   bool idle() const noexcept { return in_flight_ == 0; }
   /// Since when its oldest request waits; kNever: none does.
