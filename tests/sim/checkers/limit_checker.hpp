@@ -13,8 +13,8 @@ namespace nbdgw::sim {
 
 /// Every limit is kept, as far as the views tell: payload memory (ShardOptions::memory), requests and commands of an
 /// export, tasks and connections of a session, clients. And when the gateway has been at rest and has ended, it holds
-/// nothing any more: no memory, no request, no descriptor. What is never given back would be missing some day. (A process
-/// that ends with requests in flight leaves them as they are: the system takes their memory.)
+/// nothing any more: no memory, no request, no descriptor. What is never given back would be missing some day. (A
+/// process that ends with requests in flight leaves them as they are: the system takes their memory.)
 ///
 /// That a target has no more commands than its window allows is the protocol checker's rule.
 class LimitChecker {
