@@ -128,7 +128,6 @@ def main():
     if not arguments.fresh_only:
         results.append(run_counted("seeds that once failed", [PROGRAM, "--kept", HERE / "seeds.txt"]))
         results.append(run_counted("planted bugs", [HERE / "mutants.sh", "--quick"]))
-        results.append(run_counted("the same runs by other compilers", [HERE / "determinism.py"]))
     results.append(run_fresh(arguments.first, arguments.seeds, arguments.ios, arguments.jobs))
     passed, failed, skipped = (sum(column) for column in zip(*results))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
