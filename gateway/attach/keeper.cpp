@@ -69,9 +69,13 @@ asio::awaitable<void> Keeper::wait_for_death() {
     co_await (news_.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable) ||
               death.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable) || sleep_until(again));
     const bool told = control_.take_news(device_.index());
-    if (link_.dead() || told) {
+    const proto::Micros now = net::steady_now();
+    if (link_.dead()) {
       known_dead_ = true;
-    } else if (net::steady_now() >= again) {
+    } else if (told) {
+      // Of the connection before, or of one that we do not know: if it was that, ours was not taken yet.
+      offers_.begin(now);
+    } else if (now >= again) {
       offers_.on_offered();
       hand_over(link_.native(), 0);
     }
