@@ -120,7 +120,7 @@ TEST_CASE("kept state: what is not ours is refused") {
   refused("[]");
   refused("{}");
   for (std::size_t length = 1; length < good.size(); length += 7) refused(good.substr(0, length));
-  refused(with(good, "\"version\":3", "\"version\":2"));
+  refused(with(good, "\"version\":4", "\"version\":3"));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":\"owes\""));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":2"));
   refused(with(good, "\"debts\":2", "\"debts\":-1"));
