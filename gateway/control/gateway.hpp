@@ -161,7 +161,6 @@ class Gateway {
   std::vector<Resumed> take_over(shard::KeptState& kept);
   net::ConnectionLimit::Ticket take_over(const shard::KeptClient& client);
   void resume(std::vector<Resumed> clients);
-  static void take_kept(shard::Worker& worker, shard::KeptState& state);
   void take_client(net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
   void tell_refusals_later();
   void tell_drain(bool on);

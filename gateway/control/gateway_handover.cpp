@@ -1,7 +1,6 @@
 // What passes from a gateway that ends to the one that comes in its place.
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "gateway/control/gateway.hpp"
@@ -62,29 +61,8 @@ void Gateway::resume(std::vector<Resumed> clients) {
 shard::KeptState Gateway::take_kept() {
   shard::KeptState state;
   state.exports = caches_.all();
-  for (const auto& worker : workers_) take_kept(*worker, state);
+  for (const auto& worker : workers_) worker->take_kept(state);
   return state;
-}
-
-void Gateway::take_kept(shard::Worker& worker, shard::KeptState& state) {
-  for (const auto& client : worker.shard.clients()) {
-    if (!client->parked()) continue;
-    shard::KeptClient kept = client->kept();
-    const shard::ExportSlot* slot = worker.shard.find_export(kept.connection.info.name);
-    const auto here = std::ranges::find_if(worker.exports, [&](const auto& each) { return each.get() == slot; });
-    if (here == worker.exports.end()) continue;  // a reload has taken it away at the last moment
-    kept.iqn = (*here)->driver().session().settings().target_name;
-    kept.lun = (*here)->exported().unit().lun();
-    state.clients.push_back(std::move(kept));
-  }
-  std::set<const bridge::Disk*> told;
-  for (const auto& slot : worker.exports) {
-    const bridge::Export& exported = slot->exported();
-    if (!exported.cache().matters() && !exported.leaves_writes()) continue;
-    state.exports.push_back(shard::legacy_of(*slot, net::steady_now()));
-    // Of several exports of a disk one takes the debts along.
-    if (!told.insert(exported.disk().get()).second) state.exports.back().cache.cache.drop_debts();
-  }
 }
 
 }  // namespace nbdgw::control

@@ -1,7 +1,11 @@
 #include "gateway/shard/worker.hpp"
 
 #include <algorithm>
+#include <set>
 
+#include "gateway/net/clock.hpp"
+#include "gateway/shard/kept_state.hpp"
+#include "gateway/shard/nbd_client.hpp"
 #include "gateway/shard/view_parts.hpp"
 #include "proto/assert.hpp"
 
@@ -34,6 +38,27 @@ ShardView Worker::view(const ViewOptions& options, proto::Micros now) const {
   for (const auto& slot : exports) parts.exports.push_back(slot.get());
   for (const auto& driver : drivers) parts.drivers.push_back(driver.get());
   return view_of(parts, options.clients, now);
+}
+
+void Worker::take_kept(KeptState& state) {
+  for (const auto& client : shard.clients()) {
+    if (!client->parked()) continue;
+    KeptClient kept = client->kept();
+    const ExportSlot* slot = shard.find_export(kept.connection.info.name);
+    const auto here = std::ranges::find_if(exports, [&](const auto& each) { return each.get() == slot; });
+    if (here == exports.end()) continue;  // a reload has taken it away at the last moment
+    kept.iqn = (*here)->driver().session().settings().target_name;
+    kept.lun = (*here)->exported().unit().lun();
+    state.clients.push_back(std::move(kept));
+  }
+  std::set<const bridge::Disk*> told;
+  for (const auto& slot : exports) {
+    const bridge::Export& exported = slot->exported();
+    if (!exported.cache().matters() && !exported.leaves_writes()) continue;
+    state.exports.push_back(legacy_of(*slot, net::steady_now()));
+    // Of several exports of a disk one takes the debts along.
+    if (!told.insert(exported.disk().get()).second) state.exports.back().cache.cache.drop_debts();
+  }
 }
 
 SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {

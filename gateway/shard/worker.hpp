@@ -18,6 +18,8 @@
 
 namespace nbdgw::shard {
 
+struct KeptState;
+
 /// What a shard is to make, and to tune, all in one turn.
 struct WorkOrder {
   struct TunedTarget {
@@ -61,6 +63,8 @@ struct Worker {
 
   WorkDone carry_out(WorkOrder order, net::Resolver& resolver, EventLog& events, proto::Micros now);
   ShardView view(const ViewOptions& options, proto::Micros now) const;
+  /// Adds what passes from here to the next process. When the shard has ended.
+  void take_kept(KeptState& state);
 
   ShardDisks disks;  // before all that has exports
   Shard shard;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
-#include <set>
 #include <utility>
 
 #include "gateway/net/clock.hpp"
@@ -252,31 +251,10 @@ void Gateway::forget_all_but_writes_left() {
 
 /// What the process that ends leaves for the next one.
 std::vector<shard::KeptClient> Gateway::take_kept() {
-  std::vector<shard::KeptClient> clients;
-  for (const auto& worker : workers_) take_kept(*worker, clients);
-  return clients;
-}
-
-void Gateway::take_kept(shard::Worker& worker, std::vector<shard::KeptClient>& clients) {
-  for (const auto& client : worker.shard.clients()) {
-    if (!client->parked()) continue;
-    shard::KeptClient kept = client->kept();
-    const shard::ExportSlot* slot = worker.shard.find_export(kept.connection.info.name);
-    const auto here = std::ranges::find_if(worker.exports, [&](const auto& each) { return each.get() == slot; });
-    if (here == worker.exports.end()) continue;  // a reload has taken it away at the last moment
-    kept.iqn = (*here)->driver().session().settings().target_name;
-    kept.lun = (*here)->exported().unit().lun();
-    clients.push_back(std::move(kept));
-  }
-  std::set<const bridge::Disk*> told;
-  for (const auto& slot : worker.exports) {
-    const bridge::Export& exported = slot->exported();
-    if (!exported.cache().matters() && !exported.leaves_writes()) continue;
-    shard::ExportLegacy legacy = shard::legacy_of(*slot, net::steady_now());
-    // Of several exports of a disk one takes the debts along.
-    if (!told.insert(exported.disk().get()).second) legacy.cache.cache.drop_debts();
-    caches_.put(std::move(legacy));
-  }
+  shard::KeptState state;
+  for (const auto& worker : workers_) worker->take_kept(state);
+  for (shard::ExportLegacy& legacy : state.exports) caches_.put(std::move(legacy));
+  return std::move(state.clients);
 }
 
 }  // namespace nbdgw::sim

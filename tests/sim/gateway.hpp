@@ -119,7 +119,6 @@ class Gateway {
   void publish_places();
   std::vector<shard::KeptClient> take_kept();
   void forget_all_but_writes_left();
-  void take_kept(shard::Worker& worker, std::vector<shard::KeptClient>& clients);
   void leave_debts(std::vector<shard::KeptClient>& clients);
   void resume(shard::KeptClient client);
 
