@@ -82,13 +82,13 @@ Operator::Operator(const OperatorHabits& habits, Timeline& timeline, Random rand
                    std::vector<std::string> left_out)
     : habits_(habits),
       timeline_(timeline),
+      occasions_(timeline, std::move(left_out)),
       trace_(trace),
       tunes_(random.fork()),
       remakes_(random.fork()),
       removes_(random.fork()),
       drains_(random.fork()),
-      setup_(setup),
-      left_out_(std::move(left_out)) {
+      setup_(setup) {
   for (std::size_t i = 0; i < sites.size(); ++i) {
     plans_.push_back({.first = setup.targets[i], .second = draw_session(random, *sites[i])});
   }
@@ -97,10 +97,6 @@ Operator::Operator(const OperatorHabits& habits, Timeline& timeline, Random rand
 const std::vector<std::string>& Operator::kinds() {
   static const std::vector<std::string> all{kTunes, kRemakes, kRemoves, kDrains};
   return all;
-}
-
-bool Operator::happens(const char* kind) const noexcept {
-  return std::ranges::count(left_out_, kind) == 0;
 }
 
 GatewaySetup Operator::bounds() const {
@@ -145,19 +141,10 @@ initiator::SessionSettings Operator::least(std::size_t target) const {
 void Operator::start(Gateway& gateway, const std::vector<std::unique_ptr<Client>>& clients) {
   gateway_ = &gateway;
   clients_ = &clients;
-  plan(habits_.tunes, tunes_, &Operator::tune);
-  plan(habits_.remakes, remakes_, &Operator::remake);
-  plan(habits_.removes, removes_, &Operator::remove);
-  plan(habits_.drains, drains_, &Operator::drain);
-}
-
-void Operator::plan(Micros mean, Random& random, void (Operator::*what)()) {
-  if (mean == 0) return;
-  timeline_.after(random.between(1, 2 * mean), [this, mean, &random, what] {
-    if (healed_) return;
-    (this->*what)();
-    plan(mean, random, what);
-  });
+  occasions_.plan(*this, habits_.tunes, tunes_, &Operator::tune);
+  occasions_.plan(*this, habits_.remakes, remakes_, &Operator::remake);
+  occasions_.plan(*this, habits_.removes, removes_, &Operator::remove);
+  occasions_.plan(*this, habits_.drains, drains_, &Operator::drain);
 }
 
 std::vector<GatewaySetup::Target> Operator::configuration() const {
@@ -185,14 +172,14 @@ void Operator::tune() {
   Plan& plan = tunes_.any_of(plans_);
   if (!may_reload(kTunes)) return;
   plan.tuned = !plan.tuned;
-  ++seen_[kTunes];
+  ++occasions_.seen(kTunes);
   reload(kTunes, tunes_);
 }
 
 void Operator::remake() {
   if (!may_reload(kRemakes)) return;
   plans_.front().remade = !plans_.front().remade;
-  ++seen_[kRemakes];
+  ++occasions_.seen(kRemakes);
   reload(kRemakes, remakes_);
 }
 
@@ -203,7 +190,7 @@ void Operator::remove() {
   if (!may_reload(kRemoves) || !whole_) return;
   plan.removed.insert(name);
   whole_ = false;
-  ++seen_[kRemoves];
+  ++occasions_.seen(kRemoves);
   reload(kRemoves, removes_);
   // advance() brings it back.
   timeline_.after(away, [&plan] { plan.removed.clear(); });
@@ -213,8 +200,8 @@ void Operator::drain() {
   const std::string name = drains_.chance(0.3) ? kEverything : drains_.any_of(plans_.front().first.exports).name;
   const auto state = drains_.pick({shard::AdminState::drain, shard::AdminState::maint});
   const Micros away = drains_.spread(kLeastAway, kMostAway);
-  if (!happens(kDrains)) return;
-  ++seen_[kDrains];
+  if (!occasions_.happens(kDrains)) return;
+  ++occasions_.seen(kDrains);
   ++drained_;
   trace_.note("operator: {6} takes no clients", {}, name.empty() ? std::string("the gateway") : name);
   if (name.empty()) {

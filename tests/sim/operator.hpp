@@ -9,6 +9,7 @@
 
 #include "tests/sim/client/client.hpp"
 #include "tests/sim/gateway.hpp"
+#include "tests/sim/occasions.hpp"
 #include "tests/sim/random.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/timeline.hpp"
@@ -46,14 +47,14 @@ class Operator {
 
   void start(Gateway& gateway, const std::vector<std::unique_ptr<Client>>& clients);
   /// From now on everything is to be there, for everybody.
-  void heal() noexcept { healed_ = true; }
+  void heal() noexcept { occasions_.heal(); }
   /// After each step of the world.
   void advance();
   /// Not everything is there yet.
   bool busy() const noexcept;
   /// How long that may take.
   Micros time_to_heal() const noexcept;
-  const std::map<std::string, std::uint64_t>& seen() const noexcept { return seen_; }
+  const std::map<std::string, std::uint64_t>& seen() const noexcept { return occasions_.seen(); }
 
  private:
   /// What is configured of a target.
@@ -65,21 +66,20 @@ class Operator {
     std::set<std::string> removed{};
   };
 
-  void plan(Micros mean, Random& random, void (Operator::*what)());
   void tune();
   void remake();
   void remove();
   void drain();
   void undrain(const std::string& exported);
-  bool happens(const char* kind) const noexcept;
   /// If nothing is in its way.
-  bool may_reload(const char* kind) const noexcept { return happens(kind) && gateway_->may_reload(); }
+  bool may_reload(const char* kind) const noexcept { return occasions_.happens(kind) && gateway_->may_reload(); }
   void reload(const char* kind, Random& random);
   std::vector<GatewaySetup::Target> configuration() const;
   bool anything_removed() const noexcept;
 
   const OperatorHabits habits_;
   Timeline& timeline_;
+  Occasions occasions_;
   Trace& trace_;
   // One for each kind: to leave one out shifts no other.
   Random tunes_;
@@ -88,13 +88,10 @@ class Operator {
   Random drains_;
   const GatewaySetup setup_;
   std::vector<Plan> plans_;  // by target
-  const std::vector<std::string> left_out_;
   Gateway* gateway_ = nullptr;
   const std::vector<std::unique_ptr<Client>>* clients_ = nullptr;
-  bool healed_ = false;
   bool whole_ = true;          // no export is away, or to come back
   std::uint32_t drained_ = 0;  // so many things take no clients now
-  std::map<std::string, std::uint64_t> seen_;
 };
 
 }  // namespace nbdgw::sim

@@ -30,36 +30,22 @@ TroubleHabits TroubleHabits::draw(Random& random) {
 Trouble::Trouble(const TroubleHabits& habits, Timeline& timeline, Random random, Gateway& gateway,
                  std::vector<std::unique_ptr<Client>>& clients, std::vector<std::string> left_out)
     : habits_(habits),
-      timeline_(timeline),
+      occasions_(timeline, std::move(left_out)),
       lost_links_(random.fork()),
       stalled_links_(random.fork()),
       restarts_(random.fork()),
       gateway_(gateway),
-      clients_(clients),
-      left_out_(std::move(left_out)) {}
+      clients_(clients) {}
 
 const std::vector<std::string>& Trouble::kinds() {
   static const std::vector<std::string> all{kCut, kLost, kStalls, kUnread, kRestarts, kRestartsAnew};
   return all;
 }
 
-bool Trouble::happens(const char* kind) const noexcept {
-  return std::ranges::count(left_out_, kind) == 0;
-}
-
 void Trouble::start() {
-  plan(habits_.lost_links, lost_links_, &Trouble::lose_a_link);
-  plan(habits_.stalled_links, stalled_links_, &Trouble::stall_a_link);
-  plan(habits_.restarts, restarts_, &Trouble::restart);
-}
-
-void Trouble::plan(Micros mean, Random& random, void (Trouble::*what)()) {
-  if (mean == 0) return;
-  timeline_.after(random.between(1, 2 * mean), [this, mean, &random, what] {
-    if (healed_) return;
-    (this->*what)();
-    plan(mean, random, what);
-  });
+  occasions_.plan(*this, habits_.lost_links, lost_links_, &Trouble::lose_a_link);
+  occasions_.plan(*this, habits_.stalled_links, stalled_links_, &Trouble::stall_a_link);
+  occasions_.plan(*this, habits_.restarts, restarts_, &Trouble::restart);
 }
 
 void Trouble::lose_a_link() {
@@ -69,7 +55,7 @@ void Trouble::lose_a_link() {
   const bool in_the_middle = how != Goodbye::disconnect && random.chance(0.3);
   const char* const kind = in_the_middle ? kCut : kLost;
   Client& client = *random.any_of(clients_);
-  if (happens(kind) && client.lose_a_link(how, in_the_middle)) ++seen_[kind];
+  if (occasions_.happens(kind) && client.lose_a_link(how, in_the_middle)) ++occasions_.seen(kind);
 }
 
 void Trouble::stall_a_link() {
@@ -78,15 +64,17 @@ void Trouble::stall_a_link() {
   const Micros time = random.spread(1, kLongestStall / proto::kMillisecond) * proto::kMillisecond;
   const char* const kind = unread ? kUnread : kStalls;
   Client& client = *random.any_of(clients_);
-  if (happens(kind) && client.stall_a_link(time, unread)) ++seen_[kind];
+  if (occasions_.happens(kind) && client.stall_a_link(time, unread)) ++occasions_.seen(kind);
 }
 
 void Trouble::restart() {
   const bool anew = restarts_.chance(0.3);
   const char* const kind = anew ? kRestartsAnew : kRestarts;
-  if (restarting_ || !happens(kind) || seen_[kRestarts] + seen_[kRestartsAnew] >= kMostRestarts) return;
+  if (restarting_ || !occasions_.happens(kind) ||
+      occasions_.seen(kRestarts) + occasions_.seen(kRestartsAnew) >= kMostRestarts)
+    return;
   restarting_ = true;
-  ++seen_[kind];
+  ++occasions_.seen(kind);
   gateway_.end(kRestartLimit, anew ? Gateway::End::leaves_nothing : Gateway::End::hands_over);
 }
 

@@ -9,6 +9,7 @@
 
 #include "tests/sim/client/client.hpp"
 #include "tests/sim/gateway.hpp"
+#include "tests/sim/occasions.hpp"
 #include "tests/sim/random.hpp"
 #include "tests/sim/timeline.hpp"
 
@@ -34,7 +35,7 @@ class Trouble {
 
   void start();
   /// No more of it, but a restart that has begun goes on.
-  void heal() noexcept { healed_ = true; }
+  void heal() noexcept { occasions_.heal(); }
   /// After each step of the world.
   void advance();
   bool restarting() const noexcept { return restarting_; }
@@ -42,27 +43,22 @@ class Trouble {
   bool restarts() const noexcept { return habits_.restarts > 0; }
   /// A client's link stands still no longer.
   static constexpr Micros kLongestStall = 20 * proto::kSecond;
-  const std::map<std::string, std::uint64_t>& seen() const noexcept { return seen_; }
+  const std::map<std::string, std::uint64_t>& seen() const noexcept { return occasions_.seen(); }
 
  private:
-  void plan(Micros mean, Random& random, void (Trouble::*what)());
   void lose_a_link();
   void stall_a_link();
   void restart();
-  bool happens(const char* kind) const noexcept;
 
   const TroubleHabits habits_;
-  Timeline& timeline_;
+  Occasions occasions_;
   // One for each kind: to leave one out shifts no other.
   Random lost_links_;
   Random stalled_links_;
   Random restarts_;
   Gateway& gateway_;
   std::vector<std::unique_ptr<Client>>& clients_;
-  const std::vector<std::string> left_out_;
-  bool healed_ = false;
   bool restarting_ = false;
-  std::map<std::string, std::uint64_t> seen_;
 };
 
 }  // namespace nbdgw::sim
