@@ -265,8 +265,9 @@ class FaultsFelt(InteropCase):
         tasks = []
 
         def hung():
-            tasks[:] = [task for session in self.target.sessions() for task in session["tasks"]]
-            return len(tasks) == 1
+            # the gateway's own INQUIRY and REPORT LUNS may be under way beside the write
+            tasks[:] = [task for session in self.target.sessions() for task in session["tasks"] if task["opcode"] == 0x8A]
+            return len(tasks) == 1 and tasks[0]["state"] == "ready"
         self.target.child.wait_until(hung, "holding the write")
         self.assertEqual({k: tasks[0][k] for k in ("lun", "opcode", "state")},
                          {"lun": 1, "opcode": 0x8A, "state": "ready"})
