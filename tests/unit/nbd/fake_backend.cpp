@@ -22,11 +22,12 @@ FakeAttachment::~FakeAttachment() {
 }
 
 FakeBackend::FakeBackend(std::uint64_t size, std::size_t segment_length, std::size_t requests, std::size_t segments)
-    : disk(static_cast<std::byte*>(std::calloc(size, 1))),
+    : disk(std::make_unique_for_overwrite<std::byte[]>(size)),
       segment_length_(segment_length),
-      arena_(static_cast<std::byte*>(std::calloc(segments, segment_length))),
+      arena_(std::make_unique_for_overwrite<std::byte[]>(segments * segment_length)),
       requests_(requests),
       segments_(segments) {
+  std::memset(disk.get(), 0, size);
   info_.name = "vol0";
   info_.description = "a disk";
   info_.size = size;

@@ -14,12 +14,6 @@
 
 namespace nbdgw::test {
 
-/// Zeroed memory that costs nothing until it is touched: tests make thousands of backends.
-struct Free {
-  void operator()(std::byte* memory) const noexcept { std::free(memory); }
-};
-using LazyMemory = std::unique_ptr<std::byte[], Free>;
-
 struct FakeSegment : nbd::Segment {
   std::byte* memory = nullptr;
   std::array<iovec, 3> pieces{};  // the memory, cut unevenly
@@ -79,7 +73,7 @@ class FakeBackend final : public nbd::Backend {
   void complete_all();
 
   nbd::ExportInfo info_;
-  LazyMemory disk;
+  std::unique_ptr<std::byte[]> disk;
   std::function<bool()> no_room = [] { return false; };    // asked before anything is given out
   proto::nbd::Error next_error = proto::nbd::Error::none;  // of complete_all()
   const char* next_text = nullptr;
@@ -98,7 +92,7 @@ class FakeBackend final : public nbd::Backend {
   void stop_running(FakeRequest& request);
 
   std::size_t segment_length_;
-  LazyMemory arena_;
+  std::unique_ptr<std::byte[]> arena_;
   std::vector<FakeRequest> requests_;
   std::vector<FakeSegment> segments_;
   std::vector<FakeRequest*> running_;
