@@ -77,6 +77,8 @@ class Wire {
   /// Both directions stand still, or go on. Nothing is lost.
   void stall(bool yes);
   std::uint64_t id() const noexcept;
+  /// How it stands, for people.
+  std::string state() const;
 
  private:
   friend class Network;
@@ -163,6 +165,7 @@ class Network {
   void reset_model(Socket& socket);
   void changed(Socket& socket);
   void release(Socket& socket);
+  void let_go_of_all(int epoll_fd, const std::vector<std::uint64_t>& listed);
   int collect(int epoll_fd, epoll_event* events, int most);
   std::uint32_t events_of(const Socket& socket) const noexcept;
 

@@ -168,6 +168,19 @@ int Network::shutdown_write(int fd) {
   return 0;
 }
 
+/// A poller is closed: what it watched nobody does, and what is watched by another one since then is that one's.
+void Network::let_go_of_all(int epoll_fd, const std::vector<std::uint64_t>& listed) {
+  for (Socket* const each : by_fd_) {
+    if (each != nullptr && each->poll_set == epoll_fd) each->poll_set = -1;
+  }
+  for (const std::uint64_t id : listed) {
+    Socket* const each = find_id(id);
+    if (each == nullptr) continue;
+    each->listed = false;
+    changed(*each);
+  }
+}
+
 /// What was sent before still arrives, however late, unless it is a reset: by SO_LINGER, or as there is input that
 /// nobody has read.
 int Network::close(int fd) {
@@ -175,6 +188,7 @@ int Network::close(int fd) {
   by_fd_[static_cast<std::size_t>(fd - kFirstFd)] = nullptr;
   socket.fd = -1;
   socket.poll_set = -1;
+  if (socket.kind == Socket::poller) let_go_of_all(fd, socket.listed_ids);
   if (socket.kind != Socket::tcp) {
     all_.erase(socket.id);
     return 0;

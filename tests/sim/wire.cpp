@@ -15,6 +15,18 @@ constexpr Micros kStallLeft = 10 * proto::kSecond;
 
 }  // namespace
 
+std::string Wire::state() const {
+  std::string text = "connection " + std::to_string(id()) + (socket_.fd < 0 ? ", which the gateway has closed" : "");
+  text += ", " + std::to_string(socket_.in.held()) + " bytes to the gateway (" +
+          std::to_string(socket_.in.arrived()) + " there, of " + std::to_string(socket_.low_water) + " wanted), " +
+          std::to_string(socket_.out.held()) + " from it";
+  if (socket_.fd >= 0 && (socket_.interest & EPOLLIN) == 0) text += ", from which the gateway reads nothing";
+  if (!socket_.reads) text += ", from which the client reads nothing";
+  if (socket_.stalled) text += ", stands still";
+  if (socket_.vanished) text += ", vanished";
+  return text;
+}
+
 std::uint64_t Wire::id() const noexcept {
   return socket_.id;
 }

@@ -233,7 +233,8 @@ void World::check_rest() {
   for (const auto& client : clients_) {
     if (client->idle()) continue;
     complain("liveness", client->name() + " waits since " + std::to_string(client->waits_since()) + " us, it is " +
-                             std::to_string(timeline_.now()) + " us, and everything has healed long ago");
+                             std::to_string(timeline_.now()) + " us, and everything has healed long ago (" +
+                             client->waits_on() + ")");
   }
 }
 

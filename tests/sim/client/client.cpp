@@ -41,6 +41,14 @@ void Client::mix(std::uint64_t value) noexcept {
   fingerprint_ = (fingerprint_ ^ value) * 0x100000001b3;
 }
 
+std::string Client::waits_on() const {
+  std::string text;
+  for (const auto& link : links_) {
+    if (link->wire() != nullptr) text += (text.empty() ? "" : "; ") + link->wire()->state();
+  }
+  return text.empty() ? "no connection" : text;
+}
+
 Micros Client::waits_since() const noexcept {
   Micros oldest = proto::kNever;
   for (const Op& op : ops_) {

@@ -62,6 +62,8 @@ class Client final : public LinkOwner {
   bool idle() const noexcept { return in_flight_ == 0; }
   /// Since when its oldest request waits; kNever: none does.
   Micros waits_since() const noexcept;
+  /// What its requests in flight wait on, for people.
+  std::string waits_on() const;
   std::uint32_t number() const noexcept { return number_; }
   std::string name() const { return "client " + std::to_string(number_) + " of " + habits_.exported; }
   const ClientHabits& habits() const noexcept { return habits_; }
