@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <variant>
 
+#include "gateway/initiator/error.hpp"
 #include "gateway/shard/event_text.hpp"
 
 namespace nbdgw::sim {
@@ -188,6 +189,11 @@ void Checkers::on_event(const shard::EventRecord& record) {
   const auto* const rung = std::get_if<initiator::RecoveryEvent>(&record.event);
   SiteWatch* const watch = watch_of(record.target);
   if (rung != nullptr && watch != nullptr) watch->ladder().on_rung(*rung);
+  const auto* const state = std::get_if<shard::StateEvent>(&record.event);
+  const bool lost = state != nullptr && state->kind == shard::StateEvent::Kind::session_lost;
+  if (lost && watch != nullptr &&
+      state->text.find(describe(initiator::ConnectionError::portal_left)) != std::string::npos)
+    watch->logins().on_portal_left();
 }
 
 void Checkers::on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) {

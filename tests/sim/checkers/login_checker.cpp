@@ -98,7 +98,8 @@ void LoginChecker::on_connect(std::uint16_t controller, bool silent, bool in_ses
   // Whom a redirect leads to, or an errand, gets no company; and the next one that comes may be that of an earlier
   // one.
   const bool first = last.at < 0 || gap > login_timeout_ + kLongestLoginPause;
-  attempt_.alone = first && silent && !in_session && controllers_ > 1 && redirects_.empty() &&
+  const bool left = now - left_at_ < kLoginWindow;
+  attempt_.alone = first && silent && !in_session && !left && controllers_ > 1 && redirects_.empty() &&
                    login_timeout_ > kAttemptDelay + 2 * kConnectSlack;
 }
 

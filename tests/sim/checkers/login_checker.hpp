@@ -37,6 +37,8 @@ class LoginChecker {
 
   void on_login(bool leading);
   void on_redirect();
+  /// For the sake of its LUNs, which nobody can use there now: it is no company.
+  void on_portal_left() noexcept { left_at_ = timeline_.now(); }
   void on_process_begins() {
     note(processes_);
     attempt_ = {};
@@ -65,6 +67,7 @@ class LoginChecker {
   // In the last ten seconds.
   Times leading_, joining_, redirects_, processes_;
   Attempt attempt_;
+  Micros left_at_ = -proto::kNever / 2;
 };
 
 }  // namespace nbdgw::sim
