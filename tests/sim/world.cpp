@@ -149,7 +149,9 @@ void World::draw_targets() {
   bounds_ = operator_->bounds();
   choose_payload();
   checkers_.begin(sites_, bounds_);
-  for (std::size_t i = 0; i < sites_.size(); ++i) checkers_.begins_early(i, operator_->least(i));
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    checkers_.begins_early(i, operator_->least(i), trouble_habits_.restarts > 0 || operator_habits_.makes_anew());
+  }
 }
 
 /// Which worlds keep all bytes of payload: piece.hpp. Nothing else depends on it.
@@ -157,7 +159,7 @@ void World::choose_payload() {
   const bool looked_at = std::ranges::any_of(bounds_.targets, [](const GatewaySetup::Target& target) {
     return target.settings.data_digest != initiator::DigestOffer::none;
   });
-  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 32) ? kCellBytes : kStampBytes);
+  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 64) ? kCellBytes : kStampBytes);
   for (const auto& site : sites_) {
     for (std::size_t i = 0; i < site->target().media(); ++i) site->target().medium(i).clear();
   }
