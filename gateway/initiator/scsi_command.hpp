@@ -64,8 +64,8 @@ struct ScsiCommand {
   /// It is sent to look at the LUN: no work of clients, so that it succeeds proves little.
   bool looks = false;
   /// Of one that writes nothing. Its good end is told only when all commands of the LUN are over that were with the
-  /// target then over other connections. One of them may have been told before of what the good end hides, as a unit
-  /// attention or a deferred error is told once; and only on one connection do answers come in their order.
+  /// target then. One of them may have been told before of what the good end hides, as a unit attention or a deferred
+  /// error is told once; and whose answer is sent first is up to the target, also on one connection.
   bool ends_last = false;
   /// How often the ladder was climbed for its sake. For its owner to clear when it becomes another command.
   std::uint8_t climbs = 0;

@@ -274,7 +274,7 @@ class Session final : public CommandTransport {
   void complete_task(Task& task, TaskState state);
   void put_task(Task& task);
   void free_task(Task& task);
-  bool awaits_others(const ScsiCommand& command, const Connection& way, std::uint32_t below) const noexcept;
+  bool awaits_others(const ScsiCommand& command, std::uint32_t below) const noexcept;
   void tell_last_ends();
   void forget_last_ends(Outcome outcome);
   void done(ScsiCommand& command);
@@ -308,8 +308,7 @@ class Session final : public CommandTransport {
   /// A command that ScsiCommand::ends_last is about, and those that it waits for.
   struct LastEnd {
     ScsiCommand* command = nullptr;
-    const Connection* way = nullptr;  // not what came over this one
-    std::uint32_t below = 0;          // a CmdSN: what was sent later is none of its business
+    std::uint32_t below = 0;  // a CmdSN: what was sent later is none of its business
   };
   std::vector<LastEnd> last_ends_;
   /// In place of what a process before this one may have left with the target, until that is proven to be over.

@@ -45,12 +45,11 @@ void Session::put_task(Task& task) {
 
 void Session::free_task(Task& task) {
   ScsiCommand* command = task.command;
-  const Connection* const way = task.connection;
   tasks_.free(task);
   if (command != nullptr) {
     const bool good = command->outcome == Outcome::completed && command->status == 0;
-    if (good && command->ends_last && awaits_others(*command, *way, cmd_sn_)) {
-      last_ends_.push_back({command, way, cmd_sn_});
+    if (good && command->ends_last && awaits_others(*command, cmd_sn_)) {
+      last_ends_.push_back({command, cmd_sn_});
     } else {
       done(*command);
     }
@@ -59,16 +58,16 @@ void Session::free_task(Task& task) {
 }
 
 /// Also one that is answered, but not handed back yet.
-bool Session::awaits_others(const ScsiCommand& command, const Connection& way, std::uint32_t below) const noexcept {
+bool Session::awaits_others(const ScsiCommand& command, std::uint32_t below) const noexcept {
   return tasks_.any_of([&](const Task& other) {
     return other.kind == TaskKind::scsi && other.command != nullptr && other.command->lun == command.lun &&
-           other.connection != &way && proto::serial_less(other.cmd_sn, below);
+           proto::serial_less(other.cmd_sn, below);
   });
 }
 
 void Session::tell_last_ends() {
   std::erase_if(last_ends_, [this](const LastEnd& end) {
-    if (awaits_others(*end.command, *end.way, end.below)) return false;
+    if (awaits_others(*end.command, end.below)) return false;
     done(*end.command);
     return true;
   });
