@@ -144,6 +144,7 @@ std::uint32_t Gateway::turns() {
 }
 
 void Gateway::run_control() {
+  if (control_.empty()) return;  // at nearly every turn
   for (Step& step : std::exchange(control_, {})) step();
 }
 

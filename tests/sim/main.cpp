@@ -115,7 +115,7 @@ int main(int argc, char** argv) try {
   app.add_flag("--mutants", mutants, "shows the bugs that can be planted");
   CLI11_PARSE(app, argc, argv);
   // What one world gives back the next one takes: the system would have to clear it each time.
-  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_MMAP_MAX, 0);
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   ::mallopt(M_TOP_PAD, 16 << 20);
   if (mutants) return nbdgw::sim::print_mutants(), 0;

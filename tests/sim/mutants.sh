@@ -9,6 +9,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 export NBDGW_SIM=${NBDGW_SIM:-$here/../../build/release/nbdgw-sim}
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 kept=$here/mutants.txt
 export SEEDS=2000 IOS=1000
 jobs=$(nproc)

@@ -127,14 +127,19 @@ GatewaySetup Operator::bounds() const {
   return bounds;
 }
 
-initiator::SessionSettings Operator::least(std::size_t target) const {
+GatewaySetup::Target Operator::least(std::size_t target) const {
   const Plan& plan = plans_[target];
-  initiator::SessionSettings least = plan.first.settings;
+  GatewaySetup::Target least = plan.first;
   if (habits_.tunes == 0) return least;
   const initiator::SessionSettings& other = plan.second.settings;
-  least.command_timeout = std::min(least.command_timeout, other.command_timeout);
-  least.slow_command_timeout = std::min(least.slow_command_timeout, other.slow_command_timeout);
-  least.lu_reset_timeout = std::min(least.lu_reset_timeout, other.lu_reset_timeout);
+  least.settings.command_timeout = std::min(least.settings.command_timeout, other.command_timeout);
+  least.settings.slow_command_timeout = std::min(least.settings.slow_command_timeout, other.slow_command_timeout);
+  least.settings.lu_reset_timeout = std::min(least.settings.lu_reset_timeout, other.lu_reset_timeout);
+  for (std::size_t i = 0; i < least.exports.size(); ++i) {
+    bridge::ExportConfig& exported = least.exports[i];
+    exported.hold_timeout = std::min(exported.hold_timeout, plan.second.exports[i].hold_timeout);
+    exported.retries = std::min(exported.retries, plan.second.exports[i].retries);
+  }
   return least;
 }
 

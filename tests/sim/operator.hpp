@@ -42,8 +42,9 @@ class Operator {
 
   /// The longest and largest of what is ever configured: what checkers may hold against the gateway.
   GatewaySetup bounds() const;
-  /// With the shortest times after which the ladder may begin, or climb on, with that target.
-  initiator::SessionSettings least(std::size_t target) const;
+  /// With the shortest times after which the ladder may begin, or climb on, with that target, and the shortest that
+  /// its exports hold requests, with the fewest retries.
+  GatewaySetup::Target least(std::size_t target) const;
 
   void start(Gateway& gateway, const std::vector<std::unique_ptr<Client>>& clients);
   /// From now on everything is to be there, for everybody.

@@ -22,6 +22,9 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr Micros kFaultsLimit = 3600 * proto::kSecond;
+/// A world of which each request takes so many events on the average (bytes that come one by one, commands that are done
+/// again and again) shows what it has to show with fewer requests, and takes no time from a hundred others.
+constexpr std::uint64_t kEventsPerRequest = 150;
 constexpr Micros kDrainLimit = 10 * proto::kSecond;
 constexpr Micros kEndLimit = 120 * proto::kSecond;
 /// Longer than any command outlives its session (TargetFaults::draw).
@@ -149,7 +152,9 @@ void World::draw_targets() {
   bounds_ = operator_->bounds();
   choose_payload();
   checkers_.begin(sites_, bounds_);
-  for (std::size_t i = 0; i < sites_.size(); ++i) checkers_.begins_early(i, operator_->least(i));
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    checkers_.begins_early(i, operator_->least(i), trouble_habits_.restarts > 0 || operator_habits_.makes_anew());
+  }
 }
 
 /// Which worlds keep all bytes of payload: piece.hpp. Nothing else depends on it.
@@ -157,7 +162,7 @@ void World::choose_payload() {
   const bool looked_at = std::ranges::any_of(bounds_.targets, [](const GatewaySetup::Target& target) {
     return target.settings.data_digest != initiator::DigestOffer::none;
   });
-  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 32) ? kCellBytes : kStampBytes);
+  keep_of_payload(looked_at || Random(~options_.seed).chance(1.0 / 64) ? kCellBytes : kStampBytes);
   for (const auto& site : sites_) {
     for (std::size_t i = 0; i < site->target().media(); ++i) site->target().medium(i).clear();
   }
@@ -207,7 +212,8 @@ RunResult World::run() {
   for (const auto& client : clients_) client->start();
   if (options_.faults) trouble_->start();
   operator_->start(*gateway_, clients_);
-  run_until(kFaultsLimit, [this] { return ios() >= options_.ios; });
+  const std::uint64_t events_limit = options_.ios * kEventsPerRequest;
+  run_until(kFaultsLimit, [&] { return ios() >= options_.ios || timeline_.events() >= events_limit; });
   heal();
   end();
   result_.lasted = timeline_.now() - begin;

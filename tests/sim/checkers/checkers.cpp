@@ -165,6 +165,7 @@ void Checkers::on_reply(const Client& client, const AskedRequest& request, std::
   sums_.on_reply(client.habits().exported, error);
   const std::size_t site = site_of_[disk];
   watches_[site]->ladder().on_progress(disk - (*sites_)[site]->disks().front().number);
+  watches_[site]->patience().on_reply(client, request, error);
 }
 
 void Checkers::on_lost(const Client& client, const NbdLink& link, const std::string& why) {
@@ -191,8 +192,9 @@ void Checkers::on_event(const shard::EventRecord& record) {
   if (rung != nullptr && watch != nullptr) watch->ladder().on_rung(*rung);
   const auto* const state = std::get_if<shard::StateEvent>(&record.event);
   const bool lost = state != nullptr && state->kind == shard::StateEvent::Kind::session_lost;
-  if (lost && watch != nullptr &&
-      state->text.find(describe(initiator::ConnectionError::portal_left)) != std::string::npos)
+  if (!lost || watch == nullptr) return;
+  watch->on_session_lost();
+  if (state->text.find(describe(initiator::ConnectionError::portal_left)) != std::string::npos)
     watch->logins().on_portal_left();
 }
 

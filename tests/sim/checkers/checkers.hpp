@@ -20,9 +20,15 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   SiteWatch& add_site();
   /// All targets are there, and nothing has begun. Both must stay.
   void begin(const std::vector<std::unique_ptr<Site>>& sites, const GatewaySetup& setup);
-  /// With that target the ladder may begin, or climb on, after so short a time.
-  void begins_early(std::size_t site, const initiator::SessionSettings& least) {
-    watches_[site]->ladder().begins_early(least);
+  /// With that target the ladder may begin, or climb on, after so short a time, and exports hold requests for so
+  /// long. `anew`: exports, or the gateway, are ended and made anew.
+  void begins_early(std::size_t site, const GatewaySetup::Target& least, bool anew) {
+    watches_[site]->ladder().begins_early(least.settings);
+    if (anew) {
+      watches_[site]->logins().forgets_pauses();
+    } else {
+      watches_[site]->patience().begin(least);
+    }
   }
   /// The clients are there. Of a gateway that is started again and again nobody is judged by how long it takes.
   void begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts);

@@ -76,7 +76,16 @@ std::size_t LoginChecker::joins_at_most(std::size_t sessions) const noexcept {
   return (sessions + 1 + kLoginWindow / kJoinPause + recent(processes_)) * (connections_ - 1);
 }
 
+void LoginChecker::check_pause() {
+  const Micros lost_at = std::exchange(lost_at_, -1);
+  if (lost_at < 0 || controllers_ > 1 || other_pause_ || timeline_.now() >= lost_at + pause_) return;
+  complaints_.complain("logins", "a login came " + std::to_string((timeline_.now() - lost_at) / proto::kMillisecond) +
+                                     " ms after the session was lost, and the target wants a pause of " +
+                                     std::to_string(pause_ / proto::kMillisecond) + " ms");
+}
+
 void LoginChecker::on_login(bool leading) {
+  if (leading) check_pause();
   note(leading ? leading_ : joining_);
   const Times& times = leading ? leading_ : joining_;
   const std::size_t most = leading ? sessions_at_most() + recent(redirects_) : joins_at_most(leading_.size());

@@ -19,6 +19,10 @@ namespace nbdgw::sim {
 /// held for another portal group, come a second after each other at the earliest. A further connection that could not
 /// join is tried again after 2 s, and each new session brings a first attempt.
 ///
+/// Where the pause that the target asks for is kept (SessionSettings::time2wait), no login follows the loss of a
+/// session earlier. Not judged where others may be meant by that login, or another pause was asked for: with several
+/// portal groups, where sessions are made anew, and where the target has said that they end, or how.
+///
 /// Nor does anybody wait for a portal that does not answer to TCP: where there is another one, that is tried beside
 /// it after a second (gateway/shard/portal_socket.hpp). Seen where a first attempt, long after any other, meets
 /// silence, and there is no session: what follows must come before the attempt's time is over.
@@ -36,12 +40,20 @@ class LoginChecker {
   void on_connect(std::uint16_t controller, bool silent, bool in_session);
 
   void on_login(bool leading);
+  /// The gateway knows that its session is gone. `pause`: that the target wants before the next login.
+  void on_session_lost(Micros pause) noexcept {
+    lost_at_ = timeline_.now();
+    pause_ = pause;
+  }
+  /// The target has asked for another pause, or may have; or sessions are made anew, and the next one knows of none.
+  void forgets_pauses() noexcept { other_pause_ = true; }
   void on_redirect();
   /// For the sake of its LUNs, which nobody can use there now: it is no company.
   void on_portal_left() noexcept { left_at_ = timeline_.now(); }
   void on_process_begins() {
     note(processes_);
     attempt_ = {};
+    lost_at_ = -1;
   }
 
   /// Logins that begin a session, in any ten seconds, if none is redirected.
@@ -54,6 +66,7 @@ class LoginChecker {
     bool alone = false;  // the first after a while, and it has met silence
   };
   void note(Times& times) const;
+  void check_pause();
   std::size_t recent(const Times& times) const noexcept;
   /// If none is redirected.
   std::size_t sessions_at_most() const noexcept;
@@ -68,6 +81,9 @@ class LoginChecker {
   Times leading_, joining_, redirects_, processes_;
   Attempt attempt_;
   Micros left_at_ = -proto::kNever / 2;
+  Micros lost_at_ = -1;  // the session; -1: there is one, or there was none
+  Micros pause_ = 0;
+  bool other_pause_ = false;
 };
 
 }  // namespace nbdgw::sim

@@ -25,6 +25,8 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
   if (site.habits().own_attention) ladder_->others_end_commands();
   logins_ = std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections,
                                            setup.settings.login_timeout, site.target().controllers());
+  pause_ = setup.settings.time2wait == initiator::Time2Wait::negotiated ? kTime2Wait * proto::kSecond : 0;
+  patience_ = std::make_unique<PatienceChecker>(complaints_, site);
 }
 
 const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {
@@ -80,6 +82,10 @@ void SiteWatch::on_redirect() {
 void SiteWatch::on_fault(Fault fault) {
   trace_.note("fault: {6}", {}, to_string(fault));
   ladder_->on_fault(fault);
+  patience_->on_fault(fault);
+  const bool ends_told = fault == Fault::logout_requested || fault == Fault::drop_announced ||
+                         fault == Fault::session_drop_announced || fault == Fault::parameters_requested;
+  if (ends_told) logins_->forgets_pauses();
 }
 
 void SiteWatch::on_abort(const CommandTable& table, const TargetCommand& command) {

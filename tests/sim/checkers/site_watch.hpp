@@ -8,6 +8,7 @@
 #include "tests/sim/checkers/ghost_checker.hpp"
 #include "tests/sim/checkers/ladder_checker.hpp"
 #include "tests/sim/checkers/login_checker.hpp"
+#include "tests/sim/checkers/patience_checker.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/trace.hpp"
@@ -24,6 +25,10 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void begin(const Site& site, const GatewaySetup::Target& setup);
   LadderChecker& ladder() noexcept { return *ladder_; }
   LoginChecker& logins() noexcept { return *logins_; }
+  PatienceChecker& patience() noexcept { return *patience_; }
+
+  /// The gateway says so.
+  void on_session_lost() noexcept { logins_->on_session_lost(pause_); }
 
   void on_writer(const CommandTable& table, const TargetCommand& command) override;
   void on_login(bool leading) override;
@@ -54,8 +59,10 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   const Timeline& timeline_;
   GhostChecker ghosts_;
   const Site* site_ = nullptr;
+  Micros pause_ = 0;  // that is kept between the loss of a session and a login
   std::unique_ptr<LadderChecker> ladder_;
   std::unique_ptr<LoginChecker> logins_;
+  std::unique_ptr<PatienceChecker> patience_;
   Micros lost_ = Oracle::Loss::kNothing;  // of the disk that is losing its cache just now: see Oracle::Loss::begun
 };
 

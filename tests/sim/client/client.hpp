@@ -31,7 +31,7 @@ struct ClientHabits {
   bool structured = false;
   Micros think = 0;                  // between an answer and the next request, up to so much
   double reads = 0.5, writes = 0.4;  // of requests; of the rest flushes, trims and zeroes
-  double large = 0.25;               // of reads and writes: above 64 KiB
+  double large = 0.3;                // of reads and writes: above 64 KiB
   std::uint32_t most = 1 << 20;      // bytes of a request
   double fua = 0.05;
   Micros patience = 0;  // 0: waits for ever; else a link whose request has no answer is given up

@@ -8,6 +8,9 @@
 namespace nbdgw::sim {
 
 /// What targets may do in one way or another, and do. None of it is a fault.
+/// The pause that every target asks for between the loss of a session and the next login, seconds (DefaultTime2Wait).
+inline constexpr std::uint32_t kTime2Wait = 2;
+
 struct TargetHabits {
   // What it wants in a login.
   std::uint32_t max_connections = 8;

@@ -91,7 +91,7 @@ bool TargetLogin::negotiate_session(const Pair& pair) {
   if (pair.key == "DefaultTime2Retain") return least(ignored, 20, 0, 3600);
   if (pair.key == "ErrorRecoveryLevel") return least(ignored, 0, 0, 2);
   if (pair.key == "DefaultTime2Wait") {
-    add(pair.key, std::max(number_of(pair, 0, 3600), 2U));
+    add(pair.key, std::max(number_of(pair, 0, 3600), kTime2Wait));
     return true;
   }
   if (pair.key == "InitialR2T") return logical(session_.initial_r2t, yes(pair) || habits.initial_r2t);

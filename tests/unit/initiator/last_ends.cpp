@@ -1,6 +1,7 @@
 // A command that ends last (ScsiCommand::ends_last), and what a late answer tells of its LUN.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <vector>
 
 #include "proto/scsi/sense.hpp"
@@ -56,7 +57,7 @@ using Done = std::vector<const ScsiCommand*>;
 }  // namespace
 
 TEST_CASE("ends last: its good end waits for what was with the target, over whatever connection") {
-  for (const std::uint16_t way : {0, 1}) {
+  for (const std::uint16_t way : std::to_array<std::uint16_t>({0, 1})) {
     Overtaken peer(way);
     peer.respond(way, peer.last_itt);
     CHECK(peer.order.done.empty());

@@ -1,0 +1,82 @@
+#include "tests/sim/checkers/patience_checker.hpp"
+
+namespace nbdgw::sim {
+namespace {
+
+enum class Reason : std::uint8_t {
+  none,   // it passes by itself, or does no harm at all
+  tried,  // a command may come back for it, once
+  good,   // an error may be all that there is to say
+};
+
+Reason reason_in(Fault fault) noexcept {
+  switch (fault) {
+    case Fault::recovered_error:
+    case Fault::odd_r2t:
+    case Fault::sense_with_good:
+    case Fault::close_unanswered:
+    case Fault::login_refused:
+    case Fault::login_redirected:
+    case Fault::login_moved:
+    case Fault::login_hangs:
+    case Fault::login_drops:
+    case Fault::login_long:
+    case Fault::ping:
+    case Fault::vendor_event:
+    case Fault::failover:
+    case Fault::unit_unmapped:
+    case Fault::identity_unreadable:
+    case Fault::capacity_grown:
+    case Fault::thin_threshold:
+    case Fault::inquiry_changed:
+      return Reason::none;
+    case Fault::short_read:
+    case Fault::short_read_untold:
+    case Fault::short_write:
+    case Fault::busy:
+    case Fault::task_set_full:
+    case Fault::aborted_command:
+    case Fault::task_aborted:
+    case Fault::target_failure:
+    case Fault::unit_attention:
+    case Fault::reject_counted:
+    case Fault::connection_dropped:
+    case Fault::connection_reset:
+    case Fault::half_closed:
+    case Fault::logout_requested:
+    case Fault::drop_announced:
+    case Fault::session_drop_announced:
+    case Fault::parameters_requested:
+    case Fault::reset_by_others:
+      return Reason::tried;
+    default:
+      return Reason::good;
+  }
+}
+
+}  // namespace
+
+void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
+  for (const bridge::ExportConfig& each : hastiest.exports) {
+    if (each.hold_timeout == proto::kNever) retries_[each.name] = each.retries;
+  }
+}
+
+void PatienceChecker::on_fault(Fault fault) noexcept {
+  const Reason reason = reason_in(fault);
+  ended_ += reason == Reason::tried ? 1 : 0;
+  lasts_ = lasts_ || reason == Reason::good;
+}
+
+void PatienceChecker::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
+  if (error == 0 || lasts_) return;
+  const auto judged = retries_.find(client.habits().exported);
+  if (judged == retries_.end() || ended_ > judged->second) return;
+  complaints_.complain("patience", client.name() + " is told error " + std::to_string(error) +
+                                       " for a request of cell " + std::to_string(request.cell) +
+                                       ", and all that has struck at " + site_.iqn() +
+                                       " passes, or was to be tried again (" + std::to_string(ended_) + " of " +
+                                       std::to_string(judged->second) + " times)");
+}
+
+}  // namespace nbdgw::sim

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "tests/sim/client/client.hpp"
+#include "tests/sim/gateway.hpp"
+#include "tests/sim/site.hpp"
+
+namespace nbdgw::sim {
+
+/// What passes is waited for: nobody is told an error for it.
+///
+/// Judged is a target while all that has struck there passes: a LUN that is away or not ready for a while, logins
+/// that are refused, windows that stand still. What ends a command or its session, too, may strike as often as each
+/// command is sent again (ExportConfig::retries). After anything else an error may have its reason, and the target is
+/// not judged any more. Nor are exports that wait for a time only, and worlds in which exports are made anew or the
+/// gateway is started again: who is sent away is told so.
+class PatienceChecker {
+ public:
+  PatienceChecker(Complaints& complaints, const Site& site) : complaints_(complaints), site_(site) {}
+
+  /// `hastiest`: with the fewest retries and the shortest time that the exports ever have.
+  void begin(const GatewaySetup::Target& hastiest);
+  void on_fault(Fault fault) noexcept;
+  void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
+
+ private:
+  Complaints& complaints_;
+  const Site& site_;
+  std::map<std::string, std::uint32_t> retries_;  // of the exports that are judged
+  std::uint32_t ended_ = 0;                       // commands or sessions, so often
+  bool lasts_ = false;                            // something that has struck
+};
+
+}  // namespace nbdgw::sim
