@@ -49,6 +49,7 @@
   /* Caches */ \
   X(short_outage_explains, "proofs 9", "29/00 after a short outage is explained, whatever was learnt of the target") \
   X(flush_joins_the_running, "", "a FLUSH is answered by a SYNCHRONIZE CACHE that left before it came") \
+  X(last_end_comes_first, "", "a FLUSH is answered before what was with the target then") \
   X(failed_sync_is_success, "", "a FLUSH succeeds whatever its SYNCHRONIZE CACHE came to") \
   X(flush_hides_loss, "shares 5", "a FLUSH succeeds though writes before it are in doubt") \
   X(failed_sync_is_harmless, "shares 5", "a SYNCHRONIZE CACHE that fails puts nothing in doubt") \

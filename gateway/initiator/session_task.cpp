@@ -3,6 +3,7 @@
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/sense.hpp"
 #include "proto/serial.hpp"
 
@@ -59,6 +60,7 @@ void Session::free_task(Task& task) {
 
 /// Also one that is answered, but not handed back yet.
 bool Session::awaits_others(const ScsiCommand& command, std::uint32_t below) const noexcept {
+  if (NBDGW_MUTANT(last_end_comes_first)) return false;
   return tasks_.any_of([&](const Task& other) {
     return other.kind == TaskKind::scsi && other.command != nullptr && other.command->lun == command.lun &&
            proto::serial_less(other.cmd_sn, below);

@@ -20,7 +20,7 @@ namespace nbdgw::sim {
 //
 // This finds all that is misplaced, by a multiple of 512 bytes (another cell's stamp) or by less (no stamp at all),
 // stale, torn, of another disk or somebody else, or was never written. What it cannot see is a byte that is wrong in
-// the rest of a cell, though the first 16 bytes are right. Hence all bytes are kept in one world of thirty-two, and
+// the rest of a cell, though the first 16 bytes are right. Hence all bytes are kept in one world of sixty-four, and
 // where the gateway looks at payload itself (data digests).
 
 inline constexpr std::size_t kCellBytes = 512;
