@@ -54,6 +54,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_process_begins() override;
   void on_event(const shard::EventRecord& record) override;
   void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) override;
+  void on_all_forgotten() override { debts_.on_all_forgotten(); }
   void on_export_leaves(const std::string& exported) override;
   void on_session_leaves(const std::string& target) override;
 
