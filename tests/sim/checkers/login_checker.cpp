@@ -140,8 +140,9 @@ void LoginChecker::on_redirect() {
   begins_anew();
   const Micros now = timeline_.now();
   const Micros last = std::exchange(last_redirect_, now);
-  redirects_in_a_row_ = last >= 0 && now - last < kBetweenRedirects ? redirects_in_a_row_ + 1 : 1;
-  if (redirects_in_a_row_ > most_redirects_in_a_row()) {
+  const bool anew = !processes_.empty() && processes_.back() >= last;
+  redirects_in_a_row_ = last >= 0 && now - last < kBetweenRedirects && !anew ? redirects_in_a_row_ + 1 : 1;
+  if (redirects_in_a_row_ > most_redirects_in_a_row() && now >= judged_from_) {
     complaints_.complain("logins",
                          std::to_string(redirects_in_a_row_) + " redirects were followed in a row, without a pause");
   }
