@@ -54,6 +54,10 @@ Reason reason_in(Fault fault) noexcept {
   }
 }
 
+bool speaks_of_cache(const AskedRequest& request) noexcept {
+  return request.command == NbdCommand::flush || request.flags == kFua;
+}
+
 }  // namespace
 
 void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
@@ -69,7 +73,7 @@ void PatienceChecker::on_fault(Fault fault) noexcept {
 }
 
 void PatienceChecker::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
-  if (error == 0 || lasts_) return;
+  if (error == 0 || lasts_ || speaks_of_cache(request)) return;
   const auto judged = retries_.find(client.habits().exported);
   if (judged == retries_.end() || ended_ > judged->second) return;
   complaints_.complain("patience", client.name() + " is told error " + std::to_string(error) +

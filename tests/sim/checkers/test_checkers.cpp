@@ -163,11 +163,21 @@ TEST_CASE("logins: the pauses of a session are kept, and a storm is none") {
   }
   CHECK(heard.all.empty());
   for (int i = 0; i < 100; ++i) {
+    timeline.advance(timeline.now() + 50 * proto::kMillisecond);
     logins.on_redirect();
     logins.on_login(true);
   }
   CHECK(heard.all.empty());
   for (int i = 0; i < 100; ++i) logins.on_login(true);
+  CHECK(!heard.all.empty());
+}
+
+TEST_CASE("logins: redirects in a circle are not followed without a pause") {
+  Heard heard;
+  Timeline timeline;
+  LoginChecker logins(heard, timeline, 1, 15 * proto::kSecond, 1);
+  timeline.advance(timeline.now() + 60 * proto::kSecond);
+  for (int i = 0; i < 100; ++i) logins.on_redirect();
   CHECK(!heard.all.empty());
 }
 
