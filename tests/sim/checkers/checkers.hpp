@@ -56,6 +56,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) override;
   void on_export_leaves(const std::string& exported) override;
   void on_session_leaves(const std::string& target) override;
+  void on_rung_asked(const std::string& target) override;
 
  private:
   SiteWatch* watch_of(const std::string& target);
