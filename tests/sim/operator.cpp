@@ -20,7 +20,7 @@ constexpr const char* kRemakes = "reload_remakes";
 constexpr const char* kRemoves = "reload_removes";
 constexpr const char* kDrains = "operator_drains";
 constexpr const char* kRungs = "operator_recovers";
-constexpr std::uint64_t kOwnSource = 0x72756e67;
+constexpr std::uint64_t kRungsApart = 0x72756e67;
 /// Nobody's name: the whole gateway.
 constexpr const char* kEverything = "";
 
@@ -77,7 +77,7 @@ OperatorHabits OperatorHabits::draw(Random& random) {
   habits.removes = mean();
   habits.drains = mean();
   // From a source of its own: worlds without it are as they were before there was such a thing.
-  Random own(Random(random).next() ^ kOwnSource);
+  Random own(Random(random).next() ^ kRungsApart);
   if (own.chance(0.3)) habits.rungs = own.spread(20, 3'000) * proto::kMillisecond;
   return habits;
 }
