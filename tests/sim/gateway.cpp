@@ -169,6 +169,28 @@ void Gateway::set_admin_state(const std::string& exported, shard::AdminState sta
   });
 }
 
+bool Gateway::recover(const std::string& target, initiator::RecoveryRequest request, std::uint64_t which) {
+  const auto home = targets_.find(target);
+  if (!may_reload() || home == targets_.end()) return false;
+  const initiator::Session& session = home->second.driver->session();
+  if (session.state() != initiator::SessionState::logged_in || !session.escalation().takes_requests()) return false;
+  if (request.rung == initiator::Rung::abort_task) {
+    std::vector<std::uint32_t> tags;
+    for (const initiator::Task* task = session.running().front(); task != nullptr; task = task->list_next)
+      tags.push_back(task->itt);
+    if (tags.empty()) return false;
+    request.itt = tags[which % tags.size()];
+  }
+  observer_.on_rung_asked(target);
+  shard::Worker& worker = *home->second.worker;
+  worker.shard.post([&worker, target, request](Micros) {
+    for (const auto& driver : worker.drivers) {
+      if (driver->session().settings().label == target) driver->session().request_recovery(request);
+    }
+  });
+  return true;
+}
+
 void Gateway::take_clients(bool yes) {
   for (const auto& worker : workers_) {
     worker->shard.post([&shard = worker->shard, yes](Micros) { shard.take_clients(yes); });

@@ -224,6 +224,7 @@ void Network::deliver(Socket& socket) {
     socket.out_ended = false;
     socket.peer->on_end(*socket.wire, End::closed);
   }
+  if (socket.peer != nullptr && socket.reads && socket.reset_owed) reset_model(socket);
   if (socket.peer == nullptr) socket.out.clear();
   changed(socket);
   release(socket);
@@ -270,6 +271,10 @@ void Network::reset_gateway(Socket& socket, int error) {
 /// The model's TCP is told so.
 void Network::reset_model(Socket& socket) {
   if (socket.peer == nullptr) return;
+  if (socket.habits.unread_stays && !socket.reads && socket.out.arrived() > 0) {
+    socket.reset_owed = true;
+    return;
+  }
   Peer& peer = *socket.peer;
   socket.peer = nullptr;
   peer.on_end(*socket.wire, End::reset);

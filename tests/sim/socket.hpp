@@ -54,7 +54,8 @@ struct Socket {
   bool vanished = false;
   std::size_t in_owed = 0, out_owed = 0;  // bytes that have come while it was stalled
   bool in_end_owed = false, out_end_owed = false;
-  Micros heard_at = 0;  // of the model, by the gateway's TCP
+  bool reset_owed = false;  // has come while the model read nothing, and is told behind what had arrived
+  Micros heard_at = 0;      // of the model, by the gateway's TCP
 };
 
 }  // namespace nbdgw::sim

@@ -217,4 +217,11 @@ void Checkers::on_session_leaves(const std::string& target) {
   watch->ladder().on_session_leaves();
 }
 
+void Checkers::on_rung_asked(const std::string& target) {
+  SiteWatch* const watch = watch_of(target);
+  if (watch == nullptr) return;
+  watch->ladder().others_end_commands();
+  watch->patience().on_rung_asked();
+}
+
 }  // namespace nbdgw::sim

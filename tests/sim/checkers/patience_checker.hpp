@@ -24,6 +24,8 @@ class PatienceChecker {
   /// `hastiest`: with the fewest retries and the shortest time that the exports ever have.
   void begin(const GatewaySetup::Target& hastiest);
   void on_fault(Fault fault) noexcept;
+  /// By an operator: a command may come back for it.
+  void on_rung_asked() noexcept { ++ended_; }
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
 
  private:

@@ -105,13 +105,13 @@ void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {
   }
 }
 
-void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros) {
+void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros, bool lasting) {
   const Micros lost = std::exchange(lost_, Oracle::Loss::kNothing);
   const Disk* const disk = disk_of(medium);
   if (disk == nullptr) return;
   trace_.note("target: disk {0} has lost {1} blocks of its cache", {disk->number, blocks});
   if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost);
-  disk->oracle->lose_power();
+  disk->oracle->lose_power(lasting);
 }
 
 void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
@@ -120,6 +120,7 @@ void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
   trace_.note("target: the gateway knows of the loss of disk {0} at {1} us",
               {disk->number, static_cast<std::uint64_t>(lost_at)});
   debts_.on_loss_known(disk->number, lost_at);
+  disk->oracle->loss_known(lost_at);
 }
 
 void SiteWatch::on_violation(const std::string& what) {

@@ -42,7 +42,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_sync(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, Micros at,
                const Origin& origin) override;
   void on_block_lost(const Medium& medium, std::uint64_t lba) override;
-  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at) override;
+  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at, bool lasting) override;
   void on_violation(const std::string& what) override;
 
   /// Everything is over: what the disks hold now they may hold. Ghosts of the last minutes are seen here.

@@ -126,6 +126,7 @@ class Client final : public LinkOwner {
   const ClientHabits habits_;
   Timeline& timeline_;
   Random random_;
+  Random own_random_;  // for what shifts nothing else
   Dialler& dialler_;
   Oracle& oracle_;
   Complaints& complaints_;

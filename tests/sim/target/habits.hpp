@@ -41,6 +41,7 @@ struct TargetHabits {
   // Ends.
   bool task_aborted_status = false;  // what is ended is answered TASK ABORTED
   bool ends_at_once = true;          // what a function ends is not executed; else it is, before the answer
+  bool answers_first = false;        // what runs when a function ends it is done and answered before that
   bool functions_in_order = false;   // they wait for commands before them that are missing, and for data asked for
   bool parked_survive = false;       // what is behind a hole in the CmdSN is found by no function (tgt)
   bool resets_target = true;         // knows the resets of the whole target
