@@ -24,6 +24,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   /// long. `anew`: exports, or the gateway, are ended and made anew.
   void begins_early(std::size_t site, const GatewaySetup::Target& least, bool anew) {
     watches_[site]->ladder().begins_early(least.settings);
+    watches_[site]->rungs().begins_early(least.settings);
     if (anew) {
       watches_[site]->logins().forgets_pauses();
     } else {
