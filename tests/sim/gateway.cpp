@@ -41,6 +41,7 @@ void Gateway::begin() {
   for (std::uint32_t i = 0; i < setup_.shards; ++i) {
     workers_.push_back(std::make_unique<shard::Worker>(i, options, *disks_));
     pollers_.push_back(network_.last_epoll());
+    workers_.back()->shard.set_stall_timeout(setup_.clients.stall_timeout, net::steady_now());
   }
   for (const GatewaySetup::Target& target : setup_.targets) {
     if (target.exports.empty()) continue;

@@ -53,8 +53,18 @@ std::size_t Network::open_descriptors() const noexcept {
   return by_fd_.size() - static_cast<std::size_t>(std::ranges::count(by_fd_, nullptr));
 }
 
-Network::Dialled Network::dial(Peer& peer) {
+bool Network::holds_dead_hosts() const noexcept {
+
+  return std::ranges::any_of(by_fd_, [](const Socket* each) {
+    return each != nullptr && each->dialled && each->vanished && each->state == Socket::State::connected &&
+           each->out.held() > 0;
+  });
+}
+
+Network::Dialled Network::dial(Peer& peer, std::size_t room) {
   Socket& socket = add(Socket::tcp);
+  socket.dialled = true;
+  if (room > 0) socket.habits.room = room;
   socket.state = Socket::State::connected;
   socket.peer = &peer;
   socket.wire.reset(new Wire(*this, socket));
