@@ -13,6 +13,7 @@
 #include "tests/sim/network.hpp"
 #include "tests/sim/operator.hpp"
 #include "tests/sim/random.hpp"
+#include "tests/sim/scene.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/system.hpp"
 #include "tests/sim/trace.hpp"
@@ -77,6 +78,7 @@ class World final : public Dialler, public Complaints {
   TroubleHabits trouble_habits_;
   Random operator_random_;  // by itself: it shifts nobody
   OperatorHabits operator_habits_;
+  Scene scene_;
   std::vector<std::unique_ptr<Site>> sites_;
   GatewaySetup setup_;
   GatewaySetup bounds_;  // of all that an operator may make of it
@@ -97,7 +99,9 @@ World::World(const RunOptions& options)
       turn_cost_(random_.spread(2, 40)),
       trouble_habits_(TroubleHabits::draw(random_)),
       operator_random_(~options.seed),
-      operator_habits_(options.faults ? OperatorHabits::draw(operator_random_) : OperatorHabits{}) {
+      operator_habits_(options.faults ? OperatorHabits::draw(operator_random_) : OperatorHabits{}),
+      scene_(Scene::draw(options.seed)) {
+  if (options.faults) scene_.set(trouble_habits_, operator_habits_);
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
   draw_network();
   draw_targets();
@@ -138,6 +142,8 @@ void World::draw_targets() {
     const Site::Setup setup{.number = i,
                             .first_disk = disks,
                             .faults = options_.faults && i == 0,
+                            .seed = options_.seed + i,
+                            .scene = options_.faults && i == 0 ? &scene_ : nullptr,
                             .spares = trouble_habits_.restarts == 0 && !operator_habits_.makes_anew(),
                             .complaints = &watch,
                             .observer = &watch};
@@ -147,6 +153,7 @@ void World::draw_targets() {
   }
   setup_ = sim::draw_gateway(random_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
+  if (options_.faults) scene_.set(setup_.targets.front());
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
                                          options_.left_out);
   bounds_ = operator_->bounds();
@@ -175,8 +182,9 @@ void World::draw_clients() {
     for (const Disk& disk : site->disks()) {
       for (std::int64_t left = random_.between(1, 3), first = left; left > 0; --left) {
         const bool is_good = good && (alone || left == first);
-        const ClientHabits habits =
+        ClientHabits habits =
             is_good ? draw_good_client(random_, disk.exported, alone) : draw_client(random_, disk.exported);
+        if (options_.faults && !is_good) scene_.set(habits);
         const auto number = static_cast<std::uint32_t>(clients_.size());
         clients_.push_back(std::make_unique<Client>(number, habits, timeline_, random_.fork(), *this, *disk.oracle,
                                                     *this, checkers_));

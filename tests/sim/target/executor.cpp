@@ -60,6 +60,7 @@ void Executor::enter(TargetCommand& command) {
   command.unit = array_.units.find(command.lun);
   if (command.unit != nullptr) {
     command.medium = command.unit->medium();
+    command.change = command.unit->change();
     command.origin.warned = command.unit->warned(command.origin.session, command.origin.cmd_sn);
     command.origin.home = command.unit->home();
     array_.commands.record(command.origin.record).medium = command.medium;
@@ -179,6 +180,10 @@ void Executor::finish(TargetCommand& command) {
 void Executor::answer(TargetCommand& command, const Ending& ending) {
   if (command.mute || command.connection == nullptr) return forget(command);
   TargetConnection& connection = *command.connection;
+  if (!command.origin.warned && array_.options.observer != nullptr) {
+    array_.options.observer->on_unwarned_answer(command,
+                                                command.unit->knows(command.origin.session, command.change));
+  }
   // The place in the window is free before the answer tells of the window.
   leave_session(command);
   array_.commands.set_fate(command, Fate::answered);
