@@ -114,8 +114,8 @@ void Scene::lose_caches(TargetOptions& options) {
   options.habits.plain_power_on = plain_power_on_;
   if (!plain_power_on_) return;
   options.habits.login_attention = random_.chance(0.2);
-  for (const Fault fault : {Fault::logout_requested, Fault::parameters_requested, Fault::drop_announced,
-                            Fault::session_drop_announced})
+  for (const Fault fault :
+       {Fault::logout_requested, Fault::parameters_requested, Fault::drop_announced, Fault::session_drop_announced})
     faults[fault] = 0;
 }
 

@@ -11,8 +11,8 @@
 
 namespace nbdgw::sim {
 
-/// A part of the worlds is about something that takes more than one target's theme: what happens there, who uses it and
-/// what becomes of the gateway have to come together, and hardly ever do where each is drawn for itself.
+/// A part of the worlds is about something that takes more than one target's theme: what happens there, who uses it
+/// and what becomes of the gateway have to come together, and hardly ever do where each is drawn for itself.
 class Scene {
  public:
   enum class Kind : std::uint8_t {

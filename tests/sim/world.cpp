@@ -23,8 +23,8 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr Micros kFaultsLimit = 3600 * proto::kSecond;
-/// A world of which each request takes so many events on the average (bytes that come one by one, commands that are done
-/// again and again) shows what it has to show with fewer requests, and takes no time from a hundred others.
+/// A world of which each request takes so many events on the average (bytes that come one by one, commands that are
+/// done again and again) shows what it has to show with fewer requests, and takes no time from a hundred others.
 constexpr std::uint64_t kEventsPerRequest = 150;
 constexpr Micros kDrainLimit = 10 * proto::kSecond;
 constexpr Micros kEndLimit = 120 * proto::kSecond;

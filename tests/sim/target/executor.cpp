@@ -181,8 +181,7 @@ void Executor::answer(TargetCommand& command, const Ending& ending) {
   if (command.mute || command.connection == nullptr) return forget(command);
   TargetConnection& connection = *command.connection;
   if (!command.origin.warned && array_.options.observer != nullptr) {
-    array_.options.observer->on_unwarned_answer(command,
-                                                command.unit->knows(command.origin.session, command.change));
+    array_.options.observer->on_unwarned_answer(command, command.unit->knows(command.origin.session, command.change));
   }
   // The place in the window is free before the answer tells of the window.
   leave_session(command);

@@ -135,9 +135,9 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
   return std::nullopt;
 }
 
-/// Whether an attention that may come of a login or reset, too, can come of nothing but a loss of power there, and the
-/// initiator can know that: it has met neither, or knows from a login of its own, after a logout, that they are silent
-/// here.
+/// Whether an attention that may come of a login or reset, too, can come of nothing but a loss of power there, and
+/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, that they are
+/// silent here.
 bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
   const auto nexus = std::ranges::find(nexuses_, session, &Nexus::session);
   if (nexus == nexuses_.end() || nexus->ambiguous) return false;
