@@ -54,7 +54,6 @@ std::size_t Network::open_descriptors() const noexcept {
 }
 
 bool Network::holds_dead_hosts() const noexcept {
-
   return std::ranges::any_of(by_fd_, [](const Socket* each) {
     return each != nullptr && each->dialled && each->vanished && each->state == Socket::State::connected &&
            each->out.held() > 0;

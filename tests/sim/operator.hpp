@@ -31,8 +31,8 @@ struct OperatorHabits {
   bool makes_anew() const noexcept { return remakes > 0 || removes > 0; }
 };
 
-/// Whoever runs the gateway: reloads its configuration, drains exports and resets LUNs while clients use them. Each target has two
-/// configurations, and a reload takes what it is about from the one or the other.
+/// Whoever runs the gateway: reloads its configuration, drains exports and resets LUNs while clients use them. Each
+/// target has two configurations, and a reload takes what it is about from the one or the other.
 class Operator {
  public:
   Operator(const OperatorHabits& habits, Timeline& timeline, Random random, Trace& trace,

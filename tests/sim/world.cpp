@@ -14,6 +14,7 @@
 #include "tests/sim/network.hpp"
 #include "tests/sim/operator.hpp"
 #include "tests/sim/random.hpp"
+#include "tests/sim/scene.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/system.hpp"
 #include "tests/sim/trace.hpp"
@@ -88,6 +89,7 @@ class World final : public Dialler, public Complaints {
   OperatorHabits operator_habits_;
   Random crowd_random_;  // the same
   CrowdHabits crowd_;
+  Scene scene_;
   std::vector<std::unique_ptr<Site>> sites_;
   GatewaySetup setup_;
   GatewaySetup bounds_;  // of all that an operator may make of it
@@ -112,7 +114,9 @@ World::World(const RunOptions& options)
       operator_random_(~options.seed),
       operator_habits_(options.faults ? OperatorHabits::draw(operator_random_) : OperatorHabits{}),
       crowd_random_(options.seed ^ kCrowd),
-      crowd_(options.faults && !is_left_out(kIsCrowd) ? CrowdHabits::draw(crowd_random_) : CrowdHabits{}) {
+      crowd_(options.faults && !is_left_out(kIsCrowd) ? CrowdHabits::draw(crowd_random_) : CrowdHabits{}),
+      scene_(Scene::draw(options.seed)) {
+  if (options.faults) scene_.set(trouble_habits_, operator_habits_);
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
   draw_network();
   draw_targets();
@@ -155,7 +159,8 @@ void World::draw_targets() {
     const Site::Setup setup{.number = i,
                             .first_disk = disks,
                             .faults = options_.faults && i == 0,
-                            .seed = options_.seed,
+                            .seed = options_.seed + i,
+                            .scene = options_.faults && i == 0 ? &scene_ : nullptr,
                             .spares = trouble_habits_.restarts == 0 && !operator_habits_.makes_anew(),
                             .complaints = &watch,
                             .observer = &watch};
@@ -166,6 +171,7 @@ void World::draw_targets() {
   setup_ = sim::draw_gateway(random_);
   crowd_.apply(setup_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
+  if (options_.faults) scene_.set(setup_.targets.front());
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
                                          options_.left_out);
   bounds_ = operator_->bounds();
@@ -195,8 +201,9 @@ void World::draw_clients() {
     for (const Disk& disk : site->disks()) {
       for (std::int64_t left = random_.between(1, 3), first = left; left > 0; --left) {
         const bool is_good = good && (alone || left == first);
-        const ClientHabits habits =
+        ClientHabits habits =
             is_good ? draw_good_client(random_, disk.exported, alone) : draw_client(random_, disk.exported);
+        if (options_.faults && !is_good) scene_.set(habits);
         const auto number = static_cast<std::uint32_t>(clients_.size());
         clients_.push_back(std::make_unique<Client>(number, habits, timeline_, random_.fork(), *this, *disk.oracle,
                                                     *this, checkers_));

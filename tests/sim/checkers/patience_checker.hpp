@@ -10,6 +10,9 @@
 
 namespace nbdgw::sim {
 
+/// It passes by itself, or does no harm at all.
+bool passes(Fault fault) noexcept;
+
 /// What passes is waited for: nobody is told an error for it.
 ///
 /// Judged is a target while all that has struck there passes: a LUN that is away or not ready for a while, logins

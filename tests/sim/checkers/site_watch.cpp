@@ -48,15 +48,18 @@ void SiteWatch::on_write(const WriteEvent& event) {
   const Origin& origin = event.origin;
   trace_.note("target: session {0}, CmdSN {1} has written blocks {2} and {3} more ({6})",
               {origin.session, origin.cmd_sn, event.lba, event.blocks}, to_string(origin.fate));
-  const CommandTable& table = site_->target().commands();
   ghosts_.on_write(event);
   on_progress(origin);
-  disk_checker_.on_write(table, event);
+  disk_checker_.on_write(event);
 }
 
 void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, const Origin& origin) {
-  disk_checker_.on_read(site_->target().commands(), medium, origin);
+  disk_checker_.on_read(medium, origin);
   on_progress(origin);
+}
+
+void SiteWatch::on_unwarned_answer(const TargetCommand& command, bool knows) {
+  disk_checker_.on_unwarned_answer(site_->target().commands(), command.origin, knows);
 }
 
 void SiteWatch::on_progress(const Origin& origin) {

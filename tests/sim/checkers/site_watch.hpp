@@ -37,6 +37,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_redirect() override;
   void on_connect(std::uint16_t controller, bool silent, bool in_session) override;
   void on_loss_known(const Medium& medium, Micros lost_at) override;
+  void on_unwarned_answer(const TargetCommand& command, bool knows) override;
   void on_fault(Fault fault) override;
   void on_abort(const CommandTable& table, const TargetCommand& command) override;
   void on_function(const CommandTable& table, const FunctionSeen& seen) override;

@@ -5,7 +5,7 @@
 namespace nbdgw::sim {
 namespace {
 
-constexpr Micros kPause = 500 * proto::kMillisecond;
+constexpr Micros kBetween = 500 * proto::kMillisecond;
 constexpr std::uint32_t kMostCells = 1 << 11;  // 1 MiB
 /// Bursts of nonsense, of so many requests at most: a world is about other things, too.
 constexpr std::uint32_t kBursts = 20;
@@ -189,7 +189,7 @@ void RudeHost::on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error
   }
   const bool more = std::ranges::any_of(waiting_, [&](const auto& each) { return each.second == link.id(); });
   if (more) return;
-  timeline_.after(random_.between(1, 2 * kPause), [this, id = link.id()] {
+  timeline_.after(random_.between(1, 2 * kBetween), [this, id = link.id()] {
     NbdLink* const again = find(id);
     if (again != nullptr) ask_nonsense(*again);
   });
@@ -197,7 +197,7 @@ void RudeHost::on_reply(NbdLink& link, std::uint64_t cookie, std::uint32_t error
 
 void RudeHost::on_lost(NbdLink& link, const std::string&, bool) {
   std::erase_if(waiting_, [&](const auto& each) { return each.second == link.id(); });
-  timeline_.after(kPause, [this] { connect(); });
+  timeline_.after(kBetween, [this] { connect(); });
 }
 
 void RudeHost::on_nonsense(NbdLink&, const std::string& what) {

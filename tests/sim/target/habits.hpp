@@ -46,6 +46,7 @@ struct TargetHabits {
   bool parked_survive = false;       // what is behind a hole in the CmdSN is found by no function (tgt)
   bool resets_target = true;         // knows the resets of the whole target
   bool login_attention = false;      // 29/00 at each login (tgt)
+  bool plain_power_on = false;       // the loss of its power is 29/00, as any reset is elsewhere
   bool own_attention = false;        // the initiator hears of its own reset, too (tgt)
   bool lingers = false;              // a connection is closed when its commands are over
   bool closes_hard = false;          // with a reset

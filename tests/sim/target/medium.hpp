@@ -79,7 +79,8 @@ struct MediumOptions {
   std::string t10{};                       // empty: no such designator
   bool write_cache = true;                 // volatile
   bool fua = true;
-  bool sixteen = true;  // knows the 16-byte commands
+  bool refuses_fua = false;  // what it says of FUA is not so
+  bool sixteen = true;       // knows the 16-byte commands
   bool unmap = true;
   bool write_same = true;
   bool unmapped_reads_zeroes = true;

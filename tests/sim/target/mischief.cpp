@@ -152,7 +152,7 @@ void Mischief::lose_power() {
     for (const auto& session : array_.sessions) array_.end_session(*session, cut);
     for (const auto& connection : array_.connections) connection->drop(cut);
   }
-  for (const auto& unit : array_.units.all()) unit->power_lost(array_.now());
+  for (const auto& unit : array_.units.all()) unit->power_lost(array_.now(), array_.habits().plain_power_on);
 }
 
 void Mischief::heal() {
