@@ -73,11 +73,13 @@ class Handshake {
   void answer_list();
   void answer_structured_reply();
   void answer_info_or_go(std::span<const std::uint8_t> data, proto::Micros now);
+  void answer_list_meta_context(std::span<const std::uint8_t> data, proto::Micros now);
   void answer_export_name(std::span<const std::uint8_t> data, proto::Micros now);
   void want_export(std::string_view name, proto::Micros now);
   void end_wait(proto::Micros now);
   void refuse_option(proto::nbd::Reply error, CloseReason reason, std::string_view text);
   void send_infos(const ExportInfo& info);
+  void send_contexts(const ExportInfo& info);
   void send_export_name_reply(const ExportInfo& info);
   void reply(proto::nbd::Reply type, std::span<const std::uint8_t> data = {});
   void reply_error(proto::nbd::Reply type, std::string_view text);
@@ -95,6 +97,7 @@ class Handshake {
   std::size_t options_left_;
   proto::nbd::Option option_{};           // the one being answered
   proto::nbd::RequestedInfos requested_;  // of INFO or GO
+  bool identity_requested_ = false;       // of LIST_META_CONTEXT
   std::string export_name_;
   std::string waiting_text_;
   proto::Micros wait_began_at_ = 0;
