@@ -122,7 +122,8 @@ class Attachment {
     if (options_.device && BlockDevice(*options_.device).in_use())
       throw AttachError(fmt::format("{} is in use: choose another device, or detach it with nbdgw attach --detach",
                                     BlockDevice(*options_.device).path()));
-    co_await make(co_await first_reply());
+    CallResult reply = co_await first_reply();
+    make(std::move(reply));
   }
 
   void take_over(BlockDevice device) {
@@ -147,16 +148,17 @@ class Attachment {
   }
 
   /// A gateway that is not there yet is waited for; its refusal is final.
-  asio::awaitable<Reply> first_reply() {
+  asio::awaitable<CallResult> first_reply() {
     const proto::Micros since = net::steady_now();
     std::size_t turn = 0;
     for (bool told = false;; told = true) {
-      Reply reply = co_await dial({.address = options_.addresses[turn++ % options_.addresses.size()],
-                                   .export_name = options_.exported,
-                                   .token = {},
-                                   .purpose = Negotiation::Purpose::go,
-                                   .connect_limit = kConnectLimit,
-                                   .handshake_limit = std::max(options_.wait, kConnectLimit)});
+      const Call call{.address = options_.addresses[turn++ % options_.addresses.size()],
+                      .export_name = options_.exported,
+                      .token = {},
+                      .purpose = Negotiation::Purpose::go,
+                      .connect_limit = kConnectLimit,
+                      .handshake_limit = std::max(options_.wait, kConnectLimit)};
+      CallResult reply = co_await dial(call);
       if (reply.trouble.empty()) co_return reply;
       const bool late = net::steady_now() - since >= options_.wait;
       if (reply.refused || late) throw AttachError(reply.trouble);
@@ -166,7 +168,7 @@ class Attachment {
     }
   }
 
-  asio::awaitable<void> make(Reply reply) {
+  void make(CallResult reply) {
     record_ = {.exported = options_.exported,
                .token = new_token(),
                .held = {.size = reply.offer.size,
@@ -196,7 +198,6 @@ class Attachment {
     link_ = LinkWatch(std::move(reply.socket));
     net::log::info({.exported = options_.exported}, "{} is {}, {} bytes", device_->path(), options_.exported,
                    record_.held.size);
-    co_return;
   }
 
   void prepare_device() {

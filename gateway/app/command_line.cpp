@@ -10,6 +10,7 @@
 #include "config/units.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/ctl_command.hpp"
+#include "gateway/app/validators.hpp"
 #include "gateway/attach/block_device.hpp"
 
 namespace nbdgw::app {
@@ -87,14 +88,6 @@ std::string check_hold(const std::string& text) {
   return text == "forever" || config::parse_duration(text) ? "" : "\"" + text + "\" is neither a time nor forever";
 }
 
-CLI::Validator duration() {
-  return validator(
-      [](const std::string& text) {
-        return config::parse_duration(text) ? "" : "\"" + text + "\" is no duration; write for example 5s or 500ms";
-      },
-      "TIME");
-}
-
 /// What all commands run through: the command line's options end up here.
 struct Choices {
   AttachChoices attach;
@@ -142,6 +135,7 @@ int run_attach(const Choices& choices) {
   if (!typed.detach.empty())
     return detach_command({*attach::BlockDevice::parse(typed.detach), give_up_after, typed.force, typed.state_dir});
   AttachOptions options{.exported = typed.exported,
+                        .addresses = {},
                         .device = attach::BlockDevice::parse(typed.device),
                         .hold = config::parse_duration(typed.hold).value_or(proto::kNever),
                         .resend = *config::parse_duration(typed.resend),

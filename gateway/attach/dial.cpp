@@ -102,8 +102,8 @@ asio::awaitable<Error> negotiate(Stream& stream, Negotiation& negotiation) {
 
 }  // namespace
 
-asio::awaitable<Reply> dial(Call call) {
-  Reply reply;
+asio::awaitable<CallResult> dial(const Call& call) {
+  CallResult reply;
   Stream stream(co_await asio::this_coro::executor);
   const std::string where = to_string(call.address);
   if (const Error error = co_await connect(stream, call); error) {

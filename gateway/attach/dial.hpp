@@ -21,14 +21,15 @@ struct Call {
 };
 
 /// What came of it.
-struct Reply {
+struct CallResult {
   Offer offer;
   net::UniqueFd socket;  // connected, ready for the transmission (`go`)
   std::string trouble;   // why there is none, for people; empty: there is one
   bool refused = false;  // the server was there, and says no
 };
 
-/// Connects and negotiates. Can be cancelled.
-boost::asio::awaitable<Reply> dial(Call call);
+/// Connects and negotiates. Can be cancelled. `call` stays until then: where a coroutine has temporaries of its own
+/// while it waits, g++ 12 destroys them twice.
+boost::asio::awaitable<CallResult> dial(const Call& call);
 
 }  // namespace nbdgw::attach

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
@@ -23,7 +22,6 @@ using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
-constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::string_view kPrefix = "nbdgw:";
 
 }  // namespace
@@ -92,12 +90,13 @@ asio::awaitable<void> Keeper::bring_back() {
   while (known_dead_ && !detached()) {
     co_await sleep_until(times.at());
     const bool alone = source_.addresses.size() == 1;
-    Reply reply = co_await dial({.address = next_address(),
-                                 .export_name = source_.exported,
-                                 .token = record_.token,
-                                 .purpose = Negotiation::Purpose::go,
-                                 .connect_limit = kConnectLimit,
-                                 .handshake_limit = alone ? proto::kNever : 10 * kConnectLimit});
+    const Call call{.address = next_address(),
+                    .export_name = source_.exported,
+                    .token = record_.token,
+                    .purpose = Negotiation::Purpose::go,
+                    .connect_limit = kConnectLimit,
+                    .handshake_limit = alone ? proto::kNever : 10 * kConnectLimit};
+    CallResult reply = co_await dial(call);
     const proto::Micros now = net::steady_now();
     if (reply.trouble.empty()) reply.trouble = obstacle(record_.held, reply.offer);
     if (!reply.trouble.empty()) {
@@ -118,7 +117,7 @@ asio::awaitable<void> Keeper::bring_back() {
 }
 
 /// The kernel gets a connection. False: it does not take it.
-bool Keeper::offer(Reply reply) {
+bool Keeper::offer(CallResult reply) {
   const std::uint64_t size = reply.offer.size > record_.held.size ? reply.offer.size : 0;
   if (!hand_over(reply.socket.get(), size)) return false;
   if (size != 0) take_size(size);
@@ -147,12 +146,13 @@ void Keeper::take_size(std::uint64_t size) {
 asio::awaitable<void> Keeper::ask_for_growth() {
   for (;;) {
     co_await sleep_until(net::steady_now() + kAskInterval);
-    const Reply reply = co_await dial({.address = source_.addresses[at_],
-                                       .export_name = source_.exported,
-                                       .token = {},
-                                       .purpose = Negotiation::Purpose::ask,
-                                       .connect_limit = kConnectLimit,
-                                       .handshake_limit = kConnectLimit});
+    const Call call{.address = source_.addresses[at_],
+                    .export_name = source_.exported,
+                    .token = {},
+                    .purpose = Negotiation::Purpose::ask,
+                    .connect_limit = kConnectLimit,
+                    .handshake_limit = kConnectLimit};
+    const CallResult reply = co_await dial(call);
     // Another disk, or none: the connection that there is serves the one that it was made for.
     if (!reply.trouble.empty() || !obstacle(record_.held, reply.offer).empty()) continue;
     if (reply.offer.size > record_.held.size && hand_over(-1, reply.offer.size)) take_size(reply.offer.size);

@@ -48,7 +48,7 @@ class Keeper {
   boost::asio::awaitable<void> bring_back();
   boost::asio::awaitable<void> ask_for_growth();
   boost::asio::awaitable<void> sleep_until(proto::Micros at);
-  bool offer(Reply reply);
+  bool offer(CallResult reply);
   bool hand_over(int socket, std::uint64_t size);
   void take_size(std::uint64_t size);
   void complain(const std::string& what);
