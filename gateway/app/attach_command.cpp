@@ -7,7 +7,6 @@
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -24,6 +23,7 @@
 #include "gateway/app/process.hpp"
 #include "gateway/app/service_manager.hpp"
 #include "gateway/attach/detach.hpp"
+#include "gateway/attach/first_of.hpp"
 #include "gateway/attach/keeper.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/log.hpp"
@@ -34,7 +34,6 @@ namespace nbdgw::app {
 
 namespace asio = boost::asio;
 using namespace attach;
-using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
@@ -94,16 +93,22 @@ class Attachment {
   }
 
  private:
+  static asio::awaitable<void> signal_in(asio::signal_set& set) { co_await set.async_wait(asio::use_awaitable); }
+
   asio::awaitable<int> live() {
     asio::signal_set stop(io_, SIGINT, SIGTERM);
-    const auto came = co_await (begin() || stop.async_wait(asio::use_awaitable));
-    if (came.index() == 1) co_return kSuccess;  // nothing is attached yet
+    auto beginning = begin();
+    auto early = signal_in(stop);
+    if (co_await first_of(std::move(beginning), std::move(early)) == 1)
+      co_return kSuccess;  // nothing is attached yet
     RecordFile& file = *file_;
     Keeper keeper(io_, control_, *device_, {options_.addresses, options_.exported}, file, record_, std::move(link_));
     tell_ready();
-    const auto ended = co_await (keeper.keep() || stop.async_wait(asio::use_awaitable));
+    auto keeping = keeper.keep();
+    auto told = signal_in(stop);
+    const std::size_t ended = co_await first_of(std::move(keeping), std::move(told));
     if (!options_.ready_file.empty()) ::unlink(options_.ready_file.c_str());
-    if (ended.index() == 1) {
+    if (ended == 1) {
       use_.reset();  // held open by us alone, the device ends with it
       if (const std::string wrong = detach(control_, *device_, keeper.link(), options_.give_up_after); !wrong.empty())
         throw AttachError(wrong);

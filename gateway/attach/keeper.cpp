@@ -4,12 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <chrono>
 #include <utility>
 
+#include "gateway/attach/first_of.hpp"
 #include "gateway/net/clock.hpp"
 #include "gateway/net/log.hpp"
 #include "gateway/net/stream_socket.hpp"
@@ -18,11 +18,22 @@ namespace nbdgw::attach {
 
 namespace asio = boost::asio;
 namespace log = net::log;
-using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
 constexpr std::string_view kPrefix = "nbdgw:";
+
+using Descriptor = asio::posix::stream_descriptor;
+
+asio::awaitable<void> readable(Descriptor& descriptor) {
+  co_await descriptor.async_wait(Descriptor::wait_read, asio::use_awaitable);
+}
+
+asio::awaitable<void> readable(Descriptor& one, Descriptor& other) {
+  auto first = readable(one);
+  auto second = readable(other);
+  co_await first_of(std::move(first), std::move(second));
+}
 
 }  // namespace
 
@@ -53,7 +64,9 @@ asio::awaitable<void> Keeper::keep() {
     if (known_dead_) {
       co_await bring_back();
     } else {
-      co_await (wait_for_death() || ask_for_growth());
+      auto death = wait_for_death();
+      auto growth = ask_for_growth();
+      co_await first_of(std::move(death), std::move(growth));
     }
   }
   log::info({.exported = record_.exported}, "{} was detached by somebody else", device_.path());
@@ -64,8 +77,9 @@ asio::awaitable<void> Keeper::wait_for_death() {
   asio::posix::stream_descriptor death(io_, ::dup(link_.descriptor()));
   while (!known_dead_) {
     const proto::Micros again = offers_.at();
-    co_await (news_.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable) ||
-              death.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable) || sleep_until(again));
+    auto something = readable(news_, death);
+    auto time = sleep_until(again);
+    co_await first_of(std::move(something), std::move(time));
     const bool told = control_.take_news(device_.index());
     const proto::Micros now = net::steady_now();
     if (link_.dead()) {
