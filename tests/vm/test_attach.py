@@ -14,7 +14,7 @@ RESEND_S = 1
 PAUSE_LIMIT_S = 6  # for a gateway that comes back at once; the emulated guest is slow by itself
 AWAY_S = 2
 GIVE_UP_S = 5
-IO_FLUSHER = 0x00200000 | 0x00800000  # PF_MEMALLOC_NOIO, PF_LOCAL_THROTTLE: what PR_SET_IO_FLUSHER sets
+IO_FLUSHER = 0x00080000 | 0x00100000  # PF_MEMALLOC_NOIO, PF_LOCAL_THROTTLE: what PR_SET_IO_FLUSHER sets
 
 # Lines that were fsync'ed, one after the other.
 APPLICATION = """i=0
@@ -79,8 +79,8 @@ class AttachCase(KernelCase):
 
 
 class Crashes(AttachCase):
-    def load(self):
-        return begin_load(self.guest, size="16m", bsrange="4k-128k", serialize_overlap=1)
+    def load(self, size="16m"):
+        return begin_load(self.guest, size=size, bsrange="4k-128k", serialize_overlap=1)
 
     def test_01_of_the_gateway(self):
         self.keep()
@@ -144,7 +144,7 @@ class Crashes(AttachCase):
 
     def test_05_with_the_target_away(self):
         self.keep()
-        load = self.load()
+        load = self.load(size="2m")
         self.flowing()
         self.target.child.send(signal.SIGSTOP)
         self.server.child.kill()
@@ -259,7 +259,7 @@ class BadInput(AttachCase):
         return f"--address tcp://{HOST}:{self.server.port}"
 
     def test_no_such_export(self):
-        self.refused(f"nbdgw attach vol9 {self.address()} --device {DEVICE}", "vol9")
+        self.refused(f"nbdgw attach vol9 {self.address()} --device {DEVICE}", "no export of this name")
 
     def test_busy(self):
         self.keep(device="/dev/nbd1", export="vol1")
