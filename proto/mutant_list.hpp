@@ -92,6 +92,7 @@
   X(launch_rings_no_bell, "", "a request that goes on does not wake its export") \
   X(sent_replies_free_nobody, "shares 1", "a connection that waits for its own replies to leave is not asked again") \
   X(delayed_commands_overslept, "", "a command that waits for its next try has no deadline") \
+  X(low_water_goes_along, "", "a socket that waited for a payload waits for as much in the next process, too") \
   X(low_water_stays, "", "a socket that waited for a payload goes on waiting for as much") \
   /* Shares */ \
   X(memory_for_announced_payload, "shares 2", "a WRITE takes memory for payload that has not begun to come") \

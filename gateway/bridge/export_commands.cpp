@@ -99,6 +99,8 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
   device::Disposition disposition;
   if (!device::went_well(command)) {
     disposition = device::decide(command, kind_of(command), command.attempts, config_.retries);
+    // Also where another disk may have answered: it is sent again, and ends well then, of an empty cache.
+    if (command.role == DiskCommand::Role::flush && disposition.action == Action::error) note_failed_flush(command);
     if (disposition.notes.any()) {
       take_notes(disposition.notes, command, command.known, now);
       look_again(disposition.notes, command, now);
@@ -181,7 +183,6 @@ void Export::command_over(DiskCommand& command, const device::Disposition& dispo
   if (refused) ++counters_.refusals;
   if (command.role == DiskCommand::Role::flush) {
     ++counters_.flush_commands;
-    if (!good && !refused && command.doubts == doubts_) note_failed_flush(command);
     if (!refused || !flush_falls_back()) flush_over(error, text, &command);
     return;
   }

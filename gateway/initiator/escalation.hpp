@@ -213,6 +213,7 @@ class Escalation final : private CommandSink {
   LadderMemory memory_;
   ScsiCommand verification_;  // TEST UNIT READY
   bool verification_lent_ = false;
+  bool verification_is_older_ = false;             // than the rung that is looked at
   std::uint32_t verify_since_ = 0;                 // CmdSN of the first command that would show the same
   proto::Micros resume_at_ = proto::kNever;        // when a LUN's pause ends
   proto::Micros verify_deadline_ = proto::kNever;  // for the rung `climb_`, which completed

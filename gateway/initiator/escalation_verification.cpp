@@ -24,6 +24,7 @@ void Escalation::verify(Climb climb, proto::Micros now) {
   verify_deadline_ = now + session_.settings_.abort_timeout;
   verify_since_ = session_.cmd_sn_;
   verification_.lun = climb.for_lun;
+  verification_is_older_ = verification_lent_;
   climb_ = std::move(climb);
   send_verification(now);
 }
@@ -56,10 +57,16 @@ void Escalation::check_verification(proto::Micros now) {
 
 void Escalation::on_command_done(ScsiCommand& command, proto::Micros now) {
   verification_lent_ = false;
+  const bool older = std::exchange(verification_is_older_, false);
   const bool answered = command.outcome == Outcome::completed || command.outcome == Outcome::bad_target;
   // A unit attention is told to one command: to this one, perhaps, and then somebody waits for it.
   if (command.outcome == Outcome::completed) session_.tell_unit_answer(command);
   if (!verifying() || climb_->for_lun != command.lun || !answered) return;
+  // Asked before the rung, it says nothing of it. The LUN is asked again, and has its time for that.
+  if (older) {
+    verify_deadline_ = now + session_.settings_.abort_timeout;
+    return step(now);
+  }
   verify_deadline_ = proto::kNever;
   climb_.reset();
   step(now);

@@ -8,6 +8,19 @@
 #include "proto/serial.hpp"
 
 namespace nbdgw::initiator {
+namespace {
+
+/// Whoever judges the end may take it for a good one: GOOD, and what says in other words that all went well.
+bool may_be_good(const ScsiCommand& command) noexcept {
+  using proto::scsi::Status;
+  if (command.outcome != Outcome::completed) return false;
+  const auto status = static_cast<Status>(command.status);
+  if (status != Status::check_condition) return status == Status::good || status == Status::condition_met;
+  const auto sense = proto::scsi::parse_sense(std::span(command.sense).first(command.sense_length));
+  return sense && !sense->deferred && sense->key == proto::scsi::SenseKey::recovered_error;
+}
+
+}  // namespace
 
 void Session::complete_scsi_task(Task& task, Outcome outcome) {
   NBDGW_ASSERT(task.command != nullptr, "a SCSI task has a command");
@@ -48,8 +61,7 @@ void Session::free_task(Task& task) {
   ScsiCommand* command = task.command;
   tasks_.free(task);
   if (command != nullptr) {
-    const bool good = command->outcome == Outcome::completed && command->status == 0;
-    if (good && command->ends_last && awaits_others(*command, cmd_sn_)) {
+    if (command->ends_last && may_be_good(*command) && awaits_others(*command, cmd_sn_)) {
       last_ends_.push_back({command, cmd_sn_});
     } else {
       done(*command);

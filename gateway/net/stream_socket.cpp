@@ -47,6 +47,13 @@ void StreamSocket::expect(std::size_t bytes) noexcept {
   ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVLOWAT, &wanted, sizeof wanted);
 }
 
+UniqueFd StreamSocket::take_fd() noexcept {
+  unwatch();
+  // Else the next owner, to whom the rest of a payload may come, is not woken for less than the whole.
+  if (fd_ && !NBDGW_MUTANT(low_water_goes_along)) expect(0);
+  return std::move(fd_);
+}
+
 void StreamSocket::close() noexcept {
   unwatch();
   fd_.reset();

@@ -42,11 +42,8 @@ class StreamSocket {
   bool is_open() const noexcept { return static_cast<bool>(fd_); }
   int native() const noexcept { return fd_.get(); }
   const UniqueFd& fd() const noexcept { return fd_; }
-  /// The descriptor goes to somebody else, as it is.
-  UniqueFd take_fd() noexcept {
-    unwatch();
-    return std::move(fd_);
-  }
+  /// The descriptor goes to somebody else, who knows nothing of what was expected of it here.
+  UniqueFd take_fd() noexcept;
 
   /// Puts the socket into a shard's poller. False with error() set when the kernel refuses.
   bool watch(Poller& poller, std::uint32_t events, Watcher& watcher) noexcept;

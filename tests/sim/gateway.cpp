@@ -199,7 +199,10 @@ void Gateway::begin_again() {
   run_control();  // what a reload has been told last
   observer_.on_process_ends(workers_);
   std::vector<shard::KeptClient> clients = take_kept();
-  if (how_ == End::leaves_nothing) forget_all_but_writes_left();
+  if (how_ == End::leaves_nothing) {
+    forget_all_but_writes_left();
+    observer_.on_all_forgotten();
+  }
   workers_.clear();
   pollers_.clear();
   control_.clear();

@@ -40,6 +40,8 @@ class GatewayObserver {
   virtual void on_event(const shard::EventRecord&) {}
   /// Its shards have ended; what was counted there is there yet.
   virtual void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>&) {}
+  /// The next process knows nothing of what this one knew.
+  virtual void on_all_forgotten() {}
   /// What was counted for this export goes with it.
   virtual void on_export_leaves(const std::string& /*exported*/) {}
   virtual void on_session_leaves(const std::string& /*target*/) {}

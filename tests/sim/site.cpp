@@ -3,6 +3,9 @@
 namespace nbdgw::sim {
 namespace {
 
+constexpr std::uint64_t kHungUnits = 0x68756e67;
+constexpr std::uint64_t kCirclingLogins = 0x63697263;
+
 MediumOptions draw_medium(Random& random, std::uint32_t number, std::int64_t least, std::int64_t most) {
   const std::int64_t bytes = random.spread(least << 20, most << 20) >> 20 << 20;
   return MediumOptions::draw(random, number, static_cast<std::uint64_t>(bytes));
@@ -37,6 +40,10 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
   options.habits = habits_ = TargetHabits::draw(random);
   // Nothing is as hard to prove as what such a target has kept aside.
   if (theme_ == Theme::ladder && random.chance(0.5)) options.habits.parked_survive = habits_.parked_survive = true;
+  options.habits.hung_units_answer = habits_.hung_units_answer = Random(setup.seed ^ kHungUnits).chance(0.5);
+  const double circles = theme_ == Theme::logins ? 0.5 : 0.03;
+  options.habits.redirects_in_circles = habits_.redirects_in_circles =
+      setup.faults && Random(setup.seed ^ kCirclingLogins).chance(circles);
   options.faults = TargetFaults::draw(random);
   options.faults.take(theme_, random);
   if (!setup.faults) options.faults.rate = {};

@@ -29,7 +29,8 @@ class Site {
     std::uint32_t number = 0;      // of this one
     std::uint32_t first_disk = 0;  // disks are numbered over all sites
     bool faults = true;
-    bool spares = true;  // there may be disks that another one's LUN leads to for a while
+    std::uint64_t seed = 0;  // of what shifts nothing else
+    bool spares = true;      // there may be disks that another one's LUN leads to for a while
     ProtocolComplaints* complaints = nullptr;
     TargetObserver* observer = nullptr;
   };

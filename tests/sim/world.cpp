@@ -22,8 +22,8 @@ namespace nbdgw::sim {
 namespace {
 
 constexpr Micros kFaultsLimit = 3600 * proto::kSecond;
-/// A world of which each request takes so many events on the average (bytes that come one by one, commands that are done
-/// again and again) shows what it has to show with fewer requests, and takes no time from a hundred others.
+/// A world of which each request takes so many events on the average (bytes that come one by one, commands that are
+/// done again and again) shows what it has to show with fewer requests, and takes no time from a hundred others.
 constexpr std::uint64_t kEventsPerRequest = 150;
 constexpr Micros kDrainLimit = 10 * proto::kSecond;
 constexpr Micros kEndLimit = 120 * proto::kSecond;
@@ -138,6 +138,7 @@ void World::draw_targets() {
     const Site::Setup setup{.number = i,
                             .first_disk = disks,
                             .faults = options_.faults && i == 0,
+                            .seed = options_.seed,
                             .spares = trouble_habits_.restarts == 0 && !operator_habits_.makes_anew(),
                             .complaints = &watch,
                             .observer = &watch};

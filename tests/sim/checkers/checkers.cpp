@@ -76,7 +76,10 @@ void Checkers::begin(const std::vector<std::unique_ptr<Site>>& sites, const Gate
 }
 
 void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts) {
-  for (const auto& watch : watches_) watch->ladder().set_links(links, setup_->shard.memory);
+  for (const auto& watch : watches_) {
+    watch->ladder().set_links(links, setup_->shard.memory);
+    watch->rungs().set_lag(watch->ladder().lag());
+  }
   if (restarts) return;
   for (std::size_t i = 0; i < sites_->size(); ++i) {
     const Site& site = *(*sites_)[i];
@@ -106,6 +109,7 @@ void Checkers::look(const Gateway& gateway) {
   service_.look();
   for (std::size_t i = 0; i < watches_.size(); ++i) {
     watches_[i]->ladder().look((*sites_)[i]->target().commands());
+    watches_[i]->rungs().look((*sites_)[i]->target());
   }
 }
 
@@ -189,7 +193,10 @@ void Checkers::on_event(const shard::EventRecord& record) {
   trace_.note("gateway: {6}", {}, text_of(record));
   const auto* const rung = std::get_if<initiator::RecoveryEvent>(&record.event);
   SiteWatch* const watch = watch_of(record.target);
-  if (rung != nullptr && watch != nullptr) watch->ladder().on_rung(*rung);
+  if (rung != nullptr && watch != nullptr) {
+    watch->ladder().on_rung(*rung);
+    if (rung->rung == initiator::Rung::session_reset) watch->rungs().on_session_reset();
+  }
   const auto* const state = std::get_if<shard::StateEvent>(&record.event);
   const bool lost = state != nullptr && state->kind == shard::StateEvent::Kind::session_lost;
   if (!lost || watch == nullptr) return;
@@ -213,7 +220,7 @@ void Checkers::on_export_leaves(const std::string& exported) {
 void Checkers::on_session_leaves(const std::string& target) {
   SiteWatch* const watch = watch_of(target);
   if (watch == nullptr) return;
-  watch->logins().on_process_begins();
+  watch->logins().on_session_leaves();
   watch->ladder().on_session_leaves();
 }
 

@@ -24,6 +24,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   /// long. `anew`: exports, or the gateway, are ended and made anew.
   void begins_early(std::size_t site, const GatewaySetup::Target& least, bool anew) {
     watches_[site]->ladder().begins_early(least.settings);
+    watches_[site]->rungs().begins_early(least.settings);
     if (anew) {
       watches_[site]->logins().forgets_pauses();
     } else {
@@ -54,6 +55,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_process_begins() override;
   void on_event(const shard::EventRecord& record) override;
   void on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) override;
+  void on_all_forgotten() override { debts_.on_all_forgotten(); }
   void on_export_leaves(const std::string& exported) override;
   void on_session_leaves(const std::string& target) override;
 

@@ -10,6 +10,7 @@ constexpr std::uint32_t kIoError = 5;  // NBD_EIO
 }  // namespace
 
 void DebtChecker::on_loss(std::uint32_t disk, Micros begun) {
+  if (begun < forgotten_at_) return;
   for (auto& [id, link] : links_) {
     if (link.disk == disk && begun > link.told_at) link.debts.push_back({.lost_at = timeline_.now()});
   }

@@ -26,6 +26,9 @@ namespace nbdgw::sim {
 /// connection. So a loss is owed to a connection only if some of what is lost was sent after its last failing FLUSH
 /// was answered.
 ///
+/// Nor is it owed by a process that knows nothing of the one before, if all that is lost was begun before it: that
+/// needs a record which outlives a crash.
+///
 /// Not judged: what becomes of the debt of a connection that ends untold. When the gateway lets go of a connection
 /// that its client has left cannot be seen from outside.
 ///
@@ -37,6 +40,8 @@ class DebtChecker {
   void on_attached(std::uint32_t disk, std::uint64_t link) { links_[link] = {.disk = disk}; }
   void on_lost(std::uint64_t link) { links_.erase(link); }
   void on_reply(const AskedRequest& request, std::uint32_t error);
+  /// By a gateway that knows of no write before that.
+  void on_all_forgotten() noexcept { forgotten_at_ = timeline_.now(); }
   /// Acknowledged writes are lost, the last of which was begun then.
   void on_loss(std::uint32_t disk, Micros begun);
   /// The gateway knows of what was lost then.
@@ -62,6 +67,7 @@ class DebtChecker {
   Complaints& complaints_;
   const Timeline& timeline_;
   std::map<std::uint64_t, Link> links_;  // that are attached
+  Micros forgotten_at_ = -1;
   std::uint64_t paid_ = 0;
 };
 

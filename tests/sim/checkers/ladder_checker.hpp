@@ -60,6 +60,9 @@ class LadderChecker {
   /// Now and then.
   void look(const CommandTable& table);
 
+  /// What is on its way is so at most for so long.
+  Micros lag() const noexcept { return lag_; }
+
   Micros longest_silence() const noexcept;
   /// After everything has healed, all that waits ends within this time. `portals`: some are in standby.
   Micros time_to_heal(bool portals) const noexcept;

@@ -50,6 +50,11 @@ constexpr std::size_t most_at_first() {
   return static_cast<std::size_t>(number);
 }
 
+/// At once, and after 0, 75, 150 and 300 ms; the next pause is longer than kSessionLived.
+constexpr std::uint32_t kMostInARow = 4;
+/// Less than the shortest pause, by what is uneven on the way.
+constexpr Micros kBetweenRedirects = 40 * proto::kMillisecond;
+
 }  // namespace
 
 std::size_t LoginChecker::most_sessions() {
@@ -72,6 +77,12 @@ std::size_t LoginChecker::sessions_at_most() const noexcept {
   return most_of_a_session() + recent(processes_) * most_at_first() + errands;
 }
 
+/// What leads nowhere after all that are followed has failed, and is tried anew, at once the first time. Each further
+/// connection may meet one of its own, and so may an errand meet all.
+std::size_t LoginChecker::most_redirects_in_a_row() const noexcept {
+  return 2 * (kMostRedirects + 1) + 2 * std::size_t{connections_} + (controllers_ > 1 ? kMostRedirects + 1 : 0);
+}
+
 std::size_t LoginChecker::joins_at_most(std::size_t sessions) const noexcept {
   return (sessions + 1 + kLoginWindow / kJoinPause + recent(processes_)) * (connections_ - 1);
 }
@@ -84,8 +95,20 @@ void LoginChecker::check_pause() {
                                      std::to_string(pause_ / proto::kMillisecond) + " ms");
 }
 
+/// Not where others may be meant by it, as in check_pause().
+void LoginChecker::check_row() {
+  const Micros now = timeline_.now();
+  const Micros last = std::exchange(last_leading_, now);
+  in_a_row_ = last >= 0 && now - last < kSessionLived ? in_a_row_ + 1 : 0;
+  if (controllers_ > 1 || in_a_row_ <= kMostInARow || now < judged_from_) return;
+  complaints_.complain("logins", std::to_string(in_a_row_ + 1) + " logins in a row, each less than " +
+                                     std::to_string(kSessionLived / proto::kMillisecond) +
+                                     " ms after the one before: the pauses do not grow");
+}
+
 void LoginChecker::on_login(bool leading) {
   if (leading) check_pause();
+  if (leading) check_row();
   note(leading ? leading_ : joining_);
   const Times& times = leading ? leading_ : joining_;
   const std::size_t most = leading ? sessions_at_most() + recent(redirects_) : joins_at_most(leading_.size());
@@ -114,6 +137,15 @@ void LoginChecker::on_connect(std::uint16_t controller, bool silent, bool in_ses
 
 void LoginChecker::on_redirect() {
   note(redirects_);
+  begins_anew();
+  const Micros now = timeline_.now();
+  const Micros last = std::exchange(last_redirect_, now);
+  const bool anew = !processes_.empty() && processes_.back() >= last;
+  redirects_in_a_row_ = last >= 0 && now - last < kBetweenRedirects && !anew ? redirects_in_a_row_ + 1 : 1;
+  if (redirects_in_a_row_ > most_redirects_in_a_row() && now >= judged_from_) {
+    complaints_.complain("logins",
+                         std::to_string(redirects_in_a_row_) + " redirects were followed in a row, without a pause");
+  }
   const std::size_t sessions = sessions_at_most();
   const std::size_t most = (kMostRedirects + 1) * (sessions + joins_at_most(sessions));
   if (redirects_.size() <= most) return;

@@ -19,6 +19,9 @@ namespace nbdgw::sim {
 /// held for another portal group, come a second after each other at the earliest. A further connection that could not
 /// join is tried again after 2 s, and each new session brings a first attempt.
 ///
+/// Both are seen sooner from what comes in a row: logins so soon after each other that no session can have lived
+/// meanwhile, the pauses between which are to grow; and redirects without a pause between them.
+///
 /// Where the pause that the target asks for is kept (SessionSettings::time2wait), no login follows the loss of a
 /// session earlier. Not judged where others may be meant by that login, or another pause was asked for: with several
 /// portal groups, where sessions are made anew, and where the target has said that they end, or how.
@@ -52,8 +55,15 @@ class LoginChecker {
   void on_portal_left() noexcept { left_at_ = timeline_.now(); }
   void on_process_begins() {
     note(processes_);
+    begins_anew();
     attempt_ = {};
     lost_at_ = -1;
+  }
+
+  /// It is made anew, and knows of no pauses; the one before may try a few times yet.
+  void on_session_leaves() {
+    on_process_begins();
+    judged_from_ = timeline_.now() + kMadeAnew;
   }
 
   /// Logins that begin a session, in any ten seconds, if none is redirected.
@@ -67,9 +77,15 @@ class LoginChecker {
   };
   void note(Times& times) const;
   void check_pause();
+  void check_row();
+  void begins_anew() noexcept {
+    last_leading_ = -1;
+    in_a_row_ = 0;
+  }
   std::size_t recent(const Times& times) const noexcept;
   /// If none is redirected.
   std::size_t sessions_at_most() const noexcept;
+  std::size_t most_redirects_in_a_row() const noexcept;
   std::size_t joins_at_most(std::size_t sessions) const noexcept;
 
   Complaints& complaints_;
@@ -84,6 +100,12 @@ class LoginChecker {
   Micros lost_at_ = -1;  // the session; -1: there is one, or there was none
   Micros pause_ = 0;
   bool other_pause_ = false;
+  static constexpr Micros kMadeAnew = 10 * proto::kSecond;
+  Micros judged_from_ = 0;
+  Micros last_leading_ = -1;    // a login; -1: what follows is the first
+  std::uint32_t in_a_row_ = 0;  // that came so soon that the session before cannot have lived
+  Micros last_redirect_ = -1;
+  std::size_t redirects_in_a_row_ = 0;  // without a pause between them
 };
 
 }  // namespace nbdgw::sim

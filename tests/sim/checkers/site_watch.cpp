@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/scsi/lun.hpp"
+
 namespace nbdgw::sim {
 namespace {
 
@@ -23,6 +25,7 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
   site_ = &site;
   ladder_ = std::make_unique<LadderChecker>(complaints_, timeline_, setup.settings, setup.exports);
   if (site.habits().own_attention) ladder_->others_end_commands();
+  rungs_ = std::make_unique<RungChecker>(complaints_, timeline_, setup.settings, site.target().controllers() == 1);
   logins_ = std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections,
                                            setup.settings.login_timeout, site.target().controllers());
   pause_ = setup.settings.time2wait == initiator::Time2Wait::negotiated ? kTime2Wait * proto::kSecond : 0;
@@ -58,7 +61,10 @@ void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, cons
 
 void SiteWatch::on_progress(const Origin& origin) {
   const Disk* const disk = origin.home != nullptr ? disk_of(*origin.home) : nullptr;
-  if (disk != nullptr) ladder_->on_progress(disk->number - site_->disks().front().number);
+  if (disk == nullptr) return;
+  const std::uint32_t index = disk->number - site_->disks().front().number;
+  ladder_->on_progress(index);
+  rungs_->on_progress(proto::scsi::encode_lun(index).value());
 }
 
 void SiteWatch::on_sync(const Medium& medium, std::uint64_t, std::uint64_t, Micros, const Origin& origin) {
@@ -90,6 +96,25 @@ void SiteWatch::on_fault(Fault fault) {
 
 void SiteWatch::on_abort(const CommandTable& table, const TargetCommand& command) {
   ladder_->on_abort(table, command);
+}
+
+void SiteWatch::on_function(const CommandTable& table, const FunctionSeen& seen) {
+  trace_.note("target: session {0}, function {1} for LUN {2}", {seen.session, seen.function, seen.lun >> 48});
+  rungs_->on_function(table, seen);
+}
+
+void SiteWatch::on_function_answered(const CommandTable& table, const FunctionSeen& seen, std::uint8_t response) {
+  trace_.note("target: session {0}, function {1} for LUN {2} is answered, response {3}",
+              {seen.session, seen.function, seen.lun >> 48, response});
+  rungs_->on_function_answered(table, seen, response);
+}
+
+void SiteWatch::on_reset_told(const CommandTable& table, const TargetCommand& command) {
+  rungs_->on_reset_told(table, command);
+}
+
+void SiteWatch::on_hole(std::uint32_t session, std::uint32_t cmd_sn) {
+  rungs_->on_hole(session, cmd_sn);
 }
 
 void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {

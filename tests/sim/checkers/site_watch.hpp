@@ -9,6 +9,7 @@
 #include "tests/sim/checkers/ladder_checker.hpp"
 #include "tests/sim/checkers/login_checker.hpp"
 #include "tests/sim/checkers/patience_checker.hpp"
+#include "tests/sim/checkers/rung_checker.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/trace.hpp"
@@ -24,6 +25,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   /// Before anything happens there.
   void begin(const Site& site, const GatewaySetup::Target& setup);
   LadderChecker& ladder() noexcept { return *ladder_; }
+  RungChecker& rungs() noexcept { return *rungs_; }
   LoginChecker& logins() noexcept { return *logins_; }
   PatienceChecker& patience() noexcept { return *patience_; }
 
@@ -37,6 +39,10 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_loss_known(const Medium& medium, Micros lost_at) override;
   void on_fault(Fault fault) override;
   void on_abort(const CommandTable& table, const TargetCommand& command) override;
+  void on_function(const CommandTable& table, const FunctionSeen& seen) override;
+  void on_function_answered(const CommandTable& table, const FunctionSeen& seen, std::uint8_t response) override;
+  void on_reset_told(const CommandTable& table, const TargetCommand& command) override;
+  void on_hole(std::uint32_t session, std::uint32_t cmd_sn) override;
   void on_write(const WriteEvent& event) override;
   void on_read(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, const Origin& origin) override;
   void on_sync(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, Micros at,
@@ -61,6 +67,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   const Site* site_ = nullptr;
   Micros pause_ = 0;  // that is kept between the loss of a session and a login
   std::unique_ptr<LadderChecker> ladder_;
+  std::unique_ptr<RungChecker> rungs_;
   std::unique_ptr<LoginChecker> logins_;
   std::unique_ptr<PatienceChecker> patience_;
   Micros lost_ = Oracle::Loss::kNothing;  // of the disk that is losing its cache just now: see Oracle::Loss::begun

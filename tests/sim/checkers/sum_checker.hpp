@@ -45,6 +45,7 @@ class SumChecker {
     Errors clients;                        // replies that they got
     Errors counted;                        // that were counted
     Errors told;                           // errors, by events
+    std::uint64_t told_mixed = 0;          // of several kinds at once
     std::uint64_t lost_cache_told = 0;     // by events
     std::uint64_t lost_cache_counted = 0;  // FLUSHes and FUA writes
     bool lossless = true;

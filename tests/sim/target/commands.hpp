@@ -102,6 +102,7 @@ struct CommandRecord {
   std::uint64_t lba = 0;
   std::uint64_t blocks = 0;
   Micros at = 0;
+  std::uint64_t lun = 0;  // as it came
 };
 
 /// All commands that have reached the target: the truth for whoever judges.

@@ -28,6 +28,7 @@ TargetCommand& Executor::arrive(TargetSession& session, TargetConnection& connec
   command.session = &session;
   command.connection = &connection;
   command.lun = request.lun();
+  array_.commands.record(command.origin.record).lun = command.lun;
   command.expected = be32(request.bhs + 20);
   command.unsolicited = !request.final();
   const bool moves = command.block.kind == scsi::BlockCommand::Kind::write;
@@ -68,7 +69,8 @@ void Executor::enter(TargetCommand& command) {
   const std::uint32_t need = needed(command);
   if (command.writes) command.wanted = std::min(command.expected, need);
   command.excess = need - command.wanted;
-  if (command.unit != nullptr && command.unit->hangs()) {
+  const bool moves = command.block.kind != scsi::BlockCommand::Kind::none;
+  if (command.unit != nullptr && command.unit->hangs() && (moves || !array_.habits().hung_units_answer)) {
     command.of_hung_unit = true;
   } else if (command.unit == nullptr) {
     if (!scsi::always_answered(command.cdb[0])) command.early = {scsi::kCheckCondition, scsi::kNoSuchUnit};
@@ -179,6 +181,11 @@ void Executor::finish(TargetCommand& command) {
 void Executor::answer(TargetCommand& command, const Ending& ending) {
   if (command.mute || command.connection == nullptr) return forget(command);
   TargetConnection& connection = *command.connection;
+  const scsi::Sense& sense = ending.completion.sense;
+  const bool tells_reset =
+      ending.completion.status == scsi::kCheckCondition && sense.key == 6 && (sense.asc == 0x29 || sense.asc == 0x2f);
+  if (tells_reset && array_.options.observer != nullptr)
+    array_.options.observer->on_reset_told(array_.commands, command);
   // The place in the window is free before the answer tells of the window.
   leave_session(command);
   array_.commands.set_fate(command, Fate::answered);

@@ -49,6 +49,9 @@ struct TargetHabits {
   bool lingers = false;              // a connection is closed when its commands are over
   bool closes_hard = false;          // with a reset
 
+  bool redirects_in_circles = false;  // every login, now and then for a while
+  bool hung_units_answer = false;     // what moves no blocks: INQUIRY, TEST UNIT READY
+
   bool others_in_standby = false;  // only the first controller is active
 
   static TargetHabits draw(Random& random);

@@ -10,6 +10,16 @@ namespace nbdgw::sim {
 class CommandTable;
 struct TargetCommand;
 
+/// A task management function, as it comes.
+struct FunctionSeen {
+  std::uint32_t session = 0;
+  std::uint32_t itt = 0;
+  std::uint8_t function = 0;
+  std::uint8_t operation = 0xff;  // of the command that is to be aborted, if it is there
+  std::uint64_t lun = 0;          // as it came
+  friend bool operator==(const FunctionSeen&, const FunctionSeen&) = default;
+};
+
 /// Is told what happens at a target. It changes nothing of it.
 class TargetObserver : public MediumObserver {
  public:
@@ -27,6 +37,12 @@ class TargetObserver : public MediumObserver {
   virtual void on_fault(Fault) {}
   /// ABORT TASK has come for this command.
   virtual void on_abort(const CommandTable&, const TargetCommand&) {}
+  virtual void on_function(const CommandTable&, const FunctionSeen&) {}
+  virtual void on_function_answered(const CommandTable&, const FunctionSeen&, std::uint8_t /*response*/) {}
+  /// The answer to this command tells that somebody has reset the unit, or has ended commands there.
+  virtual void on_reset_told(const CommandTable&, const TargetCommand&) {}
+  /// The command with this CmdSN was rejected, and the session waits for another one in its place.
+  virtual void on_hole(std::uint32_t /*session*/, std::uint32_t /*cmd_sn*/) {}
 
  protected:
   ~TargetObserver() = default;

@@ -9,6 +9,10 @@
 namespace nbdgw::sim {
 namespace {
 
+/// Where logins are sent in circles: so often, and for so long.
+constexpr Micros kCircles = 5 * proto::kSecond;
+constexpr Micros kCircleLasts = proto::kSecond;
+
 constexpr std::uint8_t kTransit = 0x80;
 constexpr std::uint8_t kContinue = 0x40;
 constexpr std::uint8_t kOperational = 1;
@@ -159,6 +163,10 @@ bool TargetLogin::admit() {
 
 bool TargetLogin::draw_refusal() {
   FaultDesk& faults = array_.faults;
+  if (array_.habits().redirects_in_circles && !faults.healed() && array_.now() % kCircles < kCircleLasts) {
+    refuse_with_redirect(false);
+    return true;
+  }
   if (faults.strikes(Fault::login_hangs)) return true;
   if (faults.strikes(Fault::login_drops)) {
     connection_.drop(faults.random(Fault::login_drops).chance(0.5) ? Cut::close : Cut::reset);

@@ -1,5 +1,7 @@
 #include "tests/sim/target/target_model.hpp"
 
+#include <algorithm>
+
 #include "tests/sim/target/array.hpp"
 
 namespace nbdgw::sim {
@@ -47,6 +49,12 @@ std::map<std::string, std::uint64_t> Target::faults_seen() const {
 
 std::size_t Target::sessions() const noexcept {
   return array_->sessions.size();
+}
+
+TargetSession* Target::session(std::uint32_t number) const noexcept {
+  const auto found =
+      std::ranges::find_if(array_->sessions, [&](const auto& each) { return each->number() == number; });
+  return found == array_->sessions.end() ? nullptr : found->get();
 }
 
 void Target::check_rest() {

@@ -63,6 +63,8 @@ class Target {
   /// The world is at rest: complains about what should be over.
   void check_rest();
   std::size_t sessions() const noexcept;
+  /// By its number; null: there is none (any more).
+  TargetSession* session(std::uint32_t number) const noexcept;
 
  private:
   std::unique_ptr<Array> array_;

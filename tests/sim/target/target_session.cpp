@@ -65,6 +65,8 @@ bool TargetSession::rejects(TargetConnection& connection, const pdu::Request& re
   if (!counted && !array_.faults.strikes(Fault::reject_hole)) return false;
   Random& random = array_.faults.random(counted ? Fault::reject_counted : Fault::reject_hole);
   if (counted) fill(request.cmd_sn());
+  TargetObserver* const observer = array_.options.observer;
+  if (!counted && observer != nullptr) observer->on_hole(number_, request.cmd_sn());
   connection.remember(request.itt());
   connection.reject(random.pick({pdu::kProtocolError, pdu::kCommandNotSupported, pdu::kInvalidField}), request.bhs);
   if (counted) drain();

@@ -32,6 +32,12 @@ void TaskFunctions::receive(TargetSession& session, TargetConnection& connection
   const TargetCommand* const referenced = abort ? session.find(request.ttt()) : nullptr;
   TargetObserver* const observer = array_.options.observer;
   if (referenced != nullptr && observer != nullptr) observer->on_abort(array_.commands, *referenced);
+  const FunctionSeen seen{.session = session.number(),
+                          .itt = request.itt(),
+                          .function = code,
+                          .operation = referenced != nullptr ? referenced->cdb[0] : std::uint8_t{0xff},
+                          .lun = request.lun()};
+  if (observer != nullptr) observer->on_function(array_.commands, seen);
   if (array_.faults.strikes(Fault::function_pdu_rejected)) {
     return connection.reject(pdu::kImmediateRejected, request.bhs);
   }
@@ -43,6 +49,7 @@ void TaskFunctions::receive(TargetSession& session, TargetConnection& connection
   function.connection = &connection;
   function.itt = request.itt();
   function.function = code;
+  function.seen = seen;
   function.unit = array_.units.find(request.lun());
   if (!draw_failure(function, request)) begin(function, request);
   function.begun = true;
@@ -168,6 +175,8 @@ void TaskFunctions::answer(RunningFunction& function) {
     connection->stamp(bhs, true);
     connection->emit(bhs);
     --session->functions_out;
+    TargetObserver* const observer = array_.options.observer;
+    if (observer != nullptr) observer->on_function_answered(array_.commands, function.seen, function.response);
   }
   const bool cold = function.function == pdu::kColdReset && function.response == pdu::kComplete;
   std::erase_if(running_, [&](const auto& each) { return each.get() == &function; });

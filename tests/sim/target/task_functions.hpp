@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/sim/target/commands.hpp"
+#include "tests/sim/target/observer.hpp"
 #include "tests/sim/target/target_connection.hpp"
 
 namespace nbdgw::sim {
@@ -22,6 +23,7 @@ struct RunningFunction {
   bool late_data = false;
   bool lies = false;
   std::vector<std::uint32_t> records;  // of what it has ended
+  FunctionSeen seen{};
 };
 
 /// Task management at the target.

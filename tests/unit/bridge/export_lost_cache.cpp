@@ -46,6 +46,24 @@ void report(Bench& bench, const FakeLun::Sense& sense) {
 
 }  // namespace
 
+TEST_CASE("lost cache: a SYNCHRONIZE CACHE that fails while another disk may be there is sent again, and counts") {
+  Bench bench({}, {.power_on = PowerOnPolicy::ignore});
+  bench.connect();
+  cached_write(bench);
+  Reply* const read = bench.read(4096, 512);
+  Reply* const first = bench.flush();
+  REQUIRE(bench.lun.waiting.size() == 2);
+  bench.lun.refuse(0, attention(0x3f, 0x03), bench.now);
+  bench.lun.refuse(0, make_sense(SenseKey::medium_error, 0x0c, 0), bench.now);
+  bench.deliver();
+  CHECK_FALSE(first->finished);
+  bench.run();
+  CHECK(read->error == Error::none);
+  CHECK(first->error == Error::eio);
+  CHECK(flush(bench) == Error::none);
+  bench.check_idle();
+}
+
 TEST_CASE("lost cache: which report counts in which situation") {
   enum class Situation { quiet, short_outage, long_outage, own_reset, after_own_reset };
   struct Row {

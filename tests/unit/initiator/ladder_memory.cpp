@@ -237,6 +237,30 @@ TEST_CASE("verification: any answer will do, of whatever was sent after the rung
   CHECK(peer.rungs().empty());
 }
 
+TEST_CASE("verification: what was asked before the rung says nothing of it") {
+  Treacherous peer;
+  peer.answers_questions = false;
+  peer.hang();
+  peer.hang();
+  peer.overdue();
+  CHECK(peer.rungs() == "A");
+  CHECK(peer.questions == 1);
+  const auto& running = peer.session.running();
+  const auto* task = running.front();
+  while (task != nullptr && !task->command->looks) task = task->list_next;
+  REQUIRE(task != nullptr);
+  const std::uint32_t question = task->itt;
+  Job& after = peer.queue(Direction::none, 0);
+  peer.serve(after, 0, 8);
+  CHECK(peer.rungs() == "A");
+  CHECK(peer.questions == 1);
+  peer.respond(0, question);
+  CHECK(peer.rungs().empty());
+  CHECK(peer.questions == 2);
+  peer.advance(kAbortTimeout);
+  CHECK(peer.rungs() == "U");
+}
+
 TEST_CASE("verification: a LUN that was reset is given nothing before it has answered, others are") {
   Treacherous peer;
   peer.answers_questions = false;

@@ -71,6 +71,21 @@ TEST_CASE("ends last: its good end waits for what was with the target, over what
   }
 }
 
+TEST_CASE("ends last: RECOVERED ERROR and CONDITION MET are good ends, too") {
+  constexpr std::uint8_t kConditionMet = 4;
+  for (const bool recovered : {true, false}) {
+    Overtaken peer;
+    if (recovered) {
+      peer.respond(1, peer.last_itt, kCheckCondition, sense_segment(scsi::SenseKey::recovered_error, 0x17, 0x01));
+    } else {
+      peer.respond(1, peer.last_itt, kConditionMet);
+    }
+    CHECK(peer.order.done.empty());
+    peer.respond(0, peer.first_itt, kCheckCondition, sense_segment(scsi::SenseKey::unit_attention, 0x29, 0x01));
+    CHECK(peer.order.done == Done{peer.first, peer.ender});
+  }
+}
+
 TEST_CASE("ends last: what it need not wait for") {
   SUBCASE("another LUN") {
     Overtaken peer(1, kLun2);
