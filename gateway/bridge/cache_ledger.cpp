@@ -1,5 +1,7 @@
 #include "gateway/bridge/cache_ledger.hpp"
 
+#include <utility>
+
 #include "proto/mutant.hpp"
 
 namespace nbdgw::bridge {
@@ -9,6 +11,7 @@ using nbd::LossStanding;
 void CacheLedger::forget() noexcept {
   numbers_.flushed = numbers_.doubted_from = numbers_.doubted_to = numbers_.acknowledged;
   numbers_.drop_debts();
+  absent_.clear();
 }
 
 namespace {
@@ -24,15 +27,17 @@ std::uint64_t begin_of_news(std::uint64_t safe, std::uint64_t told_from, std::ui
 bool CacheLedger::doubt(std::uint64_t safe, std::uint64_t to) noexcept {
   if (safe >= to) return false;
   bool news = false;
-  for (CacheObserver& observer : observers_) {
+  const auto tell = [&](CacheObserver& observer) {
     const std::uint64_t from = begin_of_news(safe, observer.told_from_, observer.told_to_);
-    if (from >= to) continue;
+    if (from >= to) return;
     news = news || !observer.owed();
     owe(observer, from, to);
-  }
+  };
+  for (CacheObserver& observer : observers_) tell(observer);
+  for (Absent& observer : absent_) tell(observer);
   CacheNumbers& all = numbers_;
   if (const std::uint64_t from = begin_of_news(safe, all.doubted_from, all.doubted_to);
-      observers_.empty() && from < to) {
+      observers_.empty() && absent_.empty() && from < to) {
     all.leave_debt(to - from);
     news = true;
   }
@@ -66,6 +71,42 @@ void CacheLedger::attach(CacheObserver& observer, LossStanding standing) noexcep
 
 void CacheLedger::detach(CacheObserver& observer) noexcept {
   observers_.erase(observers_.iterator_to(observer));
+  leave_debts_of(observer);
+}
+
+void CacheLedger::leave(CacheObserver& observer, std::string token, proto::Micros now) {
+  while (!absent_.empty() && (absent_.size() >= kMostAbsent || now - absent_.front().since > kAbsentFor))
+    give_up(absent_.begin());
+  observers_.erase(observers_.iterator_to(observer));
+  Absent& absent = absent_.emplace_back();
+  absent.take(observer);
+  absent.token = std::move(token);
+  absent.since = now;
+  // It was told, and cannot have heard it.
+  if (observer.unheard_) owe(absent, 0, std::max<std::uint64_t>(observer.told_to_, 1));
+  numbers_.acknowledged = std::max(numbers_.acknowledged, absent.to_);
+  for (; observer.passed_ > 0; --observer.passed_) numbers_.leave_debt(1);
+}
+
+void CacheLedger::resume(CacheObserver& observer, std::string_view token) {
+  const auto found = std::ranges::find(absent_, token, &Absent::token);
+  if (found != absent_.end()) {
+    observer.take(*found);
+    observers_.push_back(observer);
+    absent_.erase(found);
+    return;
+  }
+  attach(observer, LossStanding::newcomer);
+  ++numbers_.acknowledged;  // elsewhere, and not flushed
+  if (numbers_.reports > 0) owe(observer, numbers_.acknowledged - 1, numbers_.acknowledged);
+}
+
+void CacheLedger::give_up(std::list<Absent>::iterator absent) noexcept {
+  leave_debts_of(*absent);
+  absent_.erase(absent);
+}
+
+void CacheLedger::leave_debts_of(CacheObserver& observer) noexcept {
   if (NBDGW_MUTANT(debts_die_with_connections)) return;
   if (observer.owed() || observer.unheard_) numbers_.leave_debt(std::max<std::uint64_t>(observer.doubtful(), 1));
   for (; observer.passed_ > 0; --observer.passed_) numbers_.leave_debt(1);
@@ -74,6 +115,11 @@ void CacheLedger::detach(CacheObserver& observer) noexcept {
 void CacheLedger::move(CacheObserver& observer, CacheLedger& from) noexcept {
   from.observers_.erase(from.observers_.iterator_to(observer));
   observers_.push_back(observer);
+  bring(observer);
+}
+
+/// Its writes had the numbers of another ledger.
+void CacheLedger::bring(CacheObserver& observer) noexcept {
   const std::uint64_t doubtful = observer.doubtful();
   observer.told_from_ = numbers_.doubted_from;
   observer.told_to_ = numbers_.doubted_to;
@@ -81,6 +127,11 @@ void CacheLedger::move(CacheObserver& observer, CacheLedger& from) noexcept {
   if (doubtful == 0) return;
   numbers_.acknowledged = std::max(numbers_.acknowledged, doubtful);
   owe(observer, numbers_.acknowledged - doubtful, numbers_.acknowledged);
+}
+
+void CacheLedger::take_absent(CacheLedger& from) {
+  for (Absent& each : from.absent_) bring(each);
+  absent_.splice(absent_.end(), from.absent_);
 }
 
 void CacheLedger::begin_telling(CacheObserver& observer, LossTold why, std::uint64_t acknowledged) noexcept {
@@ -112,12 +163,14 @@ void CacheLedger::heard(CacheObserver& observer, LossTold why) noexcept {
 std::uint64_t CacheLedger::doubtful() const noexcept {
   std::uint64_t most = numbers_.debt_writes;
   for (const CacheObserver& observer : observers_) most = std::max(most, observer.doubtful());
+  for (const Absent& observer : absent_) most = std::max(most, observer.doubtful());
   return most;
 }
 
 std::uint64_t CacheLedger::debts() const noexcept {
   std::uint64_t count = numbers_.debts;
   for (const CacheObserver& observer : observers_) count += observer.owed() ? 1 : 0;
+  for (const Absent& observer : absent_) count += observer.owed() ? 1 : 0;
   return count;
 }
 

@@ -1,10 +1,15 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <list>
+#include <string>
+#include <string_view>
 
 #include "gateway/bridge/cache_numbers.hpp"
 #include "gateway/bridge/cache_observer.hpp"
+#include "proto/time.hpp"
 
 namespace nbdgw::bridge {
 
@@ -19,6 +24,10 @@ namespace nbdgw::bridge {
 /// that came after a number in doubt was given fails, whatever its SYNCHRONIZE CACHE came to. These numbers are then
 /// told to this observer, and never fail another FLUSH of it; so several losses before it may become one. What was
 /// acknowledged after that FLUSH came is not its business: it stays in doubt, for the next one.
+///
+/// A client that makes another connection when it loses one (resume(), by a token of its own) is an observer meanwhile,
+/// too: what is lost then is owed to it. One whose token nobody here knows was served by another process: it may have
+/// writes that are not flushed, of before all that is known here.
 ///
 /// Who goes untold, the reply of a failing FLUSH unsent included, leaves a debt. So does a loss that nobody was there
 /// to hear of. Such a debt is told once, by a FLUSH of a connection that has attached after the last loss: the others
@@ -56,6 +65,16 @@ class CacheLedger {
 
   void attach(CacheObserver& observer, nbd::LossStanding standing) noexcept;
   void detach(CacheObserver& observer) noexcept;
+  /// So many that have lost their connection are waited for; the oldest is given up, and leaves its debt.
+  static constexpr std::size_t kMostAbsent = 64;
+  static constexpr proto::Micros kAbsentFor = 24 * 3600 * proto::kSecond;
+  /// Like detach(), but it will be back.
+  void leave(CacheObserver& observer, std::string token, proto::Micros now);
+  /// Like attach(), of one that has left, here or in a process before.
+  void resume(CacheObserver& observer, std::string_view token);
+  std::size_t absent() const noexcept { return absent_.size(); }
+  /// Those of another ledger of the same disk, which nobody serves any more.
+  void take_absent(CacheLedger& from);
   CacheObservers& observers() noexcept { return observers_; }
   /// Goes on for another ledger of the same disk, too: what is unflushed there is unflushed here, and debts are owed
   /// here. Its observers are move()d one by one.
@@ -114,11 +133,21 @@ class CacheLedger {
   bool matters() const noexcept { return numbers_.matters() || debts() > 0; }
 
  private:
+  /// One that will be back.
+  struct Absent : CacheObserver {
+    std::string token;
+    proto::Micros since = 0;
+  };
+
   bool doubt(std::uint64_t safe, std::uint64_t to) noexcept;
+  void leave_debts_of(CacheObserver& observer) noexcept;
+  void give_up(std::list<Absent>::iterator absent) noexcept;
+  void bring(CacheObserver& observer) noexcept;
   static void owe(CacheObserver& observer, std::uint64_t from, std::uint64_t to) noexcept;
 
   CacheNumbers numbers_;
   CacheObservers observers_;
+  std::list<Absent> absent_;  // in the order in which they left
 };
 
 }  // namespace nbdgw::bridge

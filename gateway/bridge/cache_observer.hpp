@@ -36,6 +36,15 @@ class CacheObserver {
  private:
   friend class CacheLedger;
 
+  /// Stands for whom the other one stood for. What that one was being told goes on there.
+  void take(const CacheObserver& other) noexcept {
+    told_from_ = other.told_from_;
+    told_to_ = other.told_to_;
+    from_ = other.from_;
+    to_ = other.to_;
+    newcomer_ = other.newcomer_;
+  }
+
   // Writes, by number.
   std::uint64_t told_from_ = 0;  // told, or none of its business, as that was in doubt before it came: above this,
   std::uint64_t told_to_ = 0;    // up to here

@@ -192,6 +192,7 @@ void Export::share(std::shared_ptr<Disk> disk) {
   CacheNumbers numbers = disk_->cache.numbers();
   if (disk_->exports.size() > 1) numbers.drop_debts();  // they stay with those that it is shared with so far
   disk->cache.absorb(numbers);
+  if (disk_->exports.size() == 1) disk->cache.take_absent(disk_->cache);
   Attached::move_all(*this, disk_, disk);
   std::erase(disk_->exports, this);
   disk_ = std::move(disk);
