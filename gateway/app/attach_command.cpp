@@ -127,6 +127,7 @@ class Attachment {
     if (options_.device && BlockDevice(*options_.device).in_use())
       throw AttachError(fmt::format("{} is in use: choose another device, or detach it with nbdgw attach --detach",
                                     BlockDevice(*options_.device).path()));
+    record_.token = new_token();
     CallResult reply = co_await first_reply();
     make(std::move(reply));
   }
@@ -159,7 +160,7 @@ class Attachment {
     for (bool told = false;; told = true) {
       const Call call{.address = options_.addresses[turn++ % options_.addresses.size()],
                       .export_name = options_.exported,
-                      .token = {},
+                      .token = record_.token,
                       .purpose = Negotiation::Purpose::go,
                       .connect_limit = kConnectLimit,
                       .handshake_limit = std::max(options_.wait, kConnectLimit)};
@@ -175,7 +176,7 @@ class Attachment {
 
   void make(CallResult reply) {
     record_ = {.exported = options_.exported,
-               .token = new_token(),
+               .token = record_.token,
                .held = {.size = reply.offer.size,
                         .flags = reply.offer.flags,
                         .block = std::max(reply.offer.block, kSmallestBlock),

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "proto/nbd/meta_context.hpp"
+
 namespace nbdgw::app {
 
 namespace json = boost::json;
@@ -14,7 +16,7 @@ namespace json = boost::json;
 namespace {
 
 /// Of the format. What another version has written is not guessed at.
-constexpr std::int64_t kVersion = 4;
+constexpr std::int64_t kVersion = 5;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
     {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
@@ -126,6 +128,8 @@ nbd::KeptConnection parse_connection(const json::object& text) {
   connection.info = parse_info(text.at("export").as_object());
   connection.structured = get<bool>(text, "structured");
   connection.standing = parse_standing(get<std::string>(text, "standing"));
+  connection.token = get<std::string>(text, "token");
+  if (connection.token.size() > proto::nbd::kMaxClientToken) throw std::runtime_error("a longer token than can be");
   const auto unread = get<std::string>(text, "unread");
   if (unread.size() > 2 * nbd::kMaxUnread) throw std::runtime_error("more bytes unread than can be");
   boost::algorithm::unhex(unread, std::back_inserter(connection.unread));
@@ -157,6 +161,7 @@ std::string kept_state_text(const shard::KeptState& state) {
                                    {"lun", client.lun},
                                    {"structured", client.connection.structured},
                                    {"standing", name_of(client.connection.standing)},
+                                   {"token", client.connection.token},
                                    {"unread", hex(client.connection.unread)}});
   }
   for (const shard::ExportLegacy& exported : state.exports)

@@ -107,7 +107,7 @@ asio::awaitable<void> Keeper::bring_back() {
     const Call call{.address = next_address(),
                     .export_name = source_.exported,
                     .token = record_.token,
-                    .purpose = Negotiation::Purpose::go,
+                    .purpose = Negotiation::Purpose::resume,
                     .connect_limit = kConnectLimit,
                     .handshake_limit = alone ? proto::kNever : 10 * kConnectLimit};
     CallResult reply = co_await dial(call);

@@ -122,7 +122,7 @@ void Negotiation::on_ack() {
       return told_identity_ ? ask_for_infos() : refuse(kNotOurs);
     case Step::infos:
       if (!told_size_) return refuse("does not tell the size of the export");
-      if (purpose_ == Purpose::go) {
+      if (purpose_ != Purpose::ask) {
         state_ = State::agreed;
       } else {
         step_ = Step::farewell;
@@ -156,7 +156,7 @@ void Negotiation::ask(Option option, std::string_view data) {
 
 void Negotiation::ask_for_contexts() {
   step_ = Step::contexts;
-  std::array<std::string, 2> queries{std::string(kIdentityContext), std::string(kResumeContext) + token_};
+  std::array<std::string, 2> queries{std::string(kIdentityContext), std::string(purpose_ == Purpose::resume ? kResumeContext : kClientContext) + token_};
   ask(Option::list_meta_context,
       meta_context_request(export_name_, std::span(queries).first(token_.empty() ? 1 : 2)));
 }

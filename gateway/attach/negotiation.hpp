@@ -26,8 +26,9 @@ struct Offer {
 class Negotiation {
  public:
   enum class Purpose : std::uint8_t {
-    go,   // the transmission begins
-    ask,  // about the export, and nothing else
+    go,      // the transmission begins
+    resume,  // the same, of an attachment that has lost its connection
+    ask,     // about the export, and nothing else
   };
   enum class State : std::uint8_t {
     running,
@@ -35,7 +36,7 @@ class Negotiation {
     refused,  // reason() says why. The server is there, and says no, or is none of ours
   };
 
-  /// `token`: of an attachment that has lost its connection; empty: it is the first one.
+  /// `token`: by which the attachment is known again; empty, with `ask`: it is none.
   Negotiation(std::string export_name, std::string token, Purpose purpose);
 
   State state() const noexcept { return state_; }

@@ -115,7 +115,7 @@ class Export final : public nbd::Backend,
 
   // nbd::Backend
   const nbd::ExportInfo& info() const noexcept override { return info_; }
-  std::unique_ptr<nbd::Attachment> attach(nbd::LossStanding standing) override;
+  std::unique_ptr<nbd::Attachment> attach(const nbd::Attaching& who) override;
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
                       proto::Micros now) override;
   bool others_wait(const nbd::Stake& stake) const noexcept override { return share_.others_wait(stake); }

@@ -72,8 +72,8 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
   bell_.ring();
 }
 
-std::unique_ptr<nbd::Attachment> Export::attach(nbd::LossStanding standing) {
-  return std::make_unique<Attached>(disk_, *this, standing);
+std::unique_ptr<nbd::Attachment> Export::attach(const nbd::Attaching& who) {
+  return std::make_unique<Attached>(disk_, *this, who);
 }
 
 CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {

@@ -186,6 +186,8 @@ void Handshake::answer_list_meta_context(std::span<const std::uint8_t> data, pro
   if (const char* wrong = parse_meta_context_request(data, request)) return reply_error(Reply::err_invalid, wrong);
   if (!request.ours()) return reply_error(Reply::err_unsup, "Metadata contexts are not supported.");
   identity_requested_ = request.identity;
+  client_.token = request.token;
+  client_.again = request.resumes;
   want_export(request.export_name, now);
 }
 

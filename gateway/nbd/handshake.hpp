@@ -47,6 +47,8 @@ class Handshake {
   CloseReason close_reason() const noexcept { return close_reason_; }
   /// Structured replies were negotiated.
   bool structured() const noexcept { return structured_; }
+  /// What the client has said of itself.
+  const Attaching& client() const noexcept { return client_; }
 
   /// Takes one message from the front of `bytes`. Returns its length, or 0 if more bytes, or another event, are
   /// needed.
@@ -98,6 +100,7 @@ class Handshake {
   proto::nbd::Option option_{};           // the one being answered
   proto::nbd::RequestedInfos requested_;  // of INFO or GO
   bool identity_requested_ = false;       // of LIST_META_CONTEXT
+  Attaching client_;
   std::string export_name_;
   std::string waiting_text_;
   proto::Micros wait_began_at_ = 0;

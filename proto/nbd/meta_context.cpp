@@ -26,7 +26,7 @@ bool is_token(std::string_view text) noexcept {
   const auto allowed = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
   };
-  return !text.empty() && text.size() <= kMaxResumeToken && std::ranges::all_of(text, allowed);
+  return !text.empty() && text.size() <= kMaxClientToken && std::ranges::all_of(text, allowed);
 }
 
 }  // namespace
@@ -43,9 +43,11 @@ const char* parse_meta_context_request(std::span<const std::uint8_t> data, MetaC
     if (!take_string(data, query)) return "A query does not fit into the option's data.";
     if (query.size() > kMaxString) return "A query is longer than 4096 bytes.";
     if (query == kOurContexts || query == kIdentityContext) out.identity = true;
-    if (!query.starts_with(kResumeContext)) continue;
-    out.resume = query.substr(kResumeContext.size());
-    if (!is_token(out.resume)) return "The token to resume with has characters or a length that none has.";
+    const bool resumes = query.starts_with(kResumeContext);
+    if (!resumes && !query.starts_with(kClientContext)) continue;
+    out.resumes = resumes;
+    out.token = query.substr(resumes ? kResumeContext.size() : kClientContext.size());
+    if (!is_token(out.token)) return "The client's token has characters or a length that none has.";
   }
   return data.empty() ? nullptr : "The number of queries does not fit the option's length.";
 }

@@ -13,20 +13,23 @@ namespace nbdgw::proto::nbd {
 inline constexpr std::string_view kOurContexts = "x-nbdgw:";
 /// Asks which disk is behind the export. Told as "x-nbdgw:identity=TEXT".
 inline constexpr std::string_view kIdentityContext = "x-nbdgw:identity";
-/// "x-nbdgw:resume=TOKEN": the client was attached before, and has lost its connection. Told back as it is.
+/// "x-nbdgw:client=TOKEN": the client would make another connection if it lost this one, and say TOKEN again.
+inline constexpr std::string_view kClientContext = "x-nbdgw:client=";
+/// "x-nbdgw:resume=TOKEN": it was attached before, and has lost its connection.
 inline constexpr std::string_view kResumeContext = "x-nbdgw:resume=";
 
 /// Longest token, bytes.
-inline constexpr std::size_t kMaxResumeToken = 64;
+inline constexpr std::size_t kMaxClientToken = 64;
 
 /// The data of NBD_OPT_LIST_META_CONTEXT: a name's length (32 bits), the name, a count (32 bits), so many queries
 /// with their length (32 bits) in front, and nothing behind. Of the queries only ours are kept.
 struct MetaContextRequest {
   std::string_view export_name;  // points into the data
   bool identity = false;         // asked for by its name, or with all of our namespace
-  std::string_view resume;       // points into the data; empty: not said
+  std::string_view token;        // points into the data; empty: not said
+  bool resumes = false;          // said with kResumeContext
 
-  bool ours() const noexcept { return identity || !resume.empty(); }
+  bool ours() const noexcept { return identity || !token.empty(); }
 };
 
 /// Returns what is wrong with it (a sentence for the client), or null and fills `out`.

@@ -68,7 +68,9 @@ TEST_CASE("attach negotiation: identity first, then GO; byte for byte, however i
 }
 
 TEST_CASE("attach negotiation: who was attached before says so; who only asks says good-bye") {
-  Negotiation again("vol0", "f00d", Negotiation::Purpose::go);
+  Negotiation first("vol0", "f00d", Negotiation::Purpose::go);
+  CHECK(talk(first, greeting()) == client_flags(3) + contexts("vol0", {"x-nbdgw:identity", "x-nbdgw:client=f00d"}));
+  Negotiation again("vol0", "f00d", Negotiation::Purpose::resume);
   CHECK(talk(again, greeting()) == client_flags(3) + contexts("vol0", {"x-nbdgw:identity", "x-nbdgw:resume=f00d"}));
 
   Negotiation asks("vol0", "", Negotiation::Purpose::ask);

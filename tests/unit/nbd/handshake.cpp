@@ -117,7 +117,7 @@ TEST_CASE("handshake: our own clients are told which disk it is, before structur
            contexts("vol0", "base:allocation") + contexts("vol0", "x-nbdgw:resume=") + opt_go("vol0") + disc(),
        greeting() + told + told + reply(9, kAck) + reply(9, kUnknown, "There is no export of that name.") +
            reply(9, kUnsup, "Metadata contexts are not supported.") +
-           reply(9, kInvalid, "The token to resume with has characters or a length that none has.") +
+           reply(9, kInvalid, "The client's token has characters or a length that none has.") +
            info_export(7, kSize, kRigFlags) + reply(7, kAck),
        CloseReason::disc},
       prepare);

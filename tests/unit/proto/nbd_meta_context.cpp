@@ -31,11 +31,15 @@ TEST_CASE("nbd meta context: queries of our namespace are understood, others lef
           nullptr);
   CHECK(request.export_name == "vol0");
   CHECK(request.identity);
-  CHECK(request.resume == "0af_-Z");
+  CHECK(request.token == "0af_-Z");
+  CHECK(request.resumes);
+  REQUIRE(parse(request_for({"x-nbdgw:client=0af"}), request) == nullptr);
+  CHECK(request.token == "0af");
+  CHECK_FALSE(request.resumes);
 
   REQUIRE(parse(request_for({"x-nbdgw:"}), request) == nullptr);
   CHECK(request.identity);
-  CHECK(request.resume.empty());
+  CHECK(request.token.empty());
   for (const std::vector<std::string>& others :
        {std::vector<std::string>{}, {"base:"}, {"x-nbdgw"}, {"x-nbdgw:identit"}, {"x-nbdgw:identity2"}, {""}}) {
     REQUIRE(parse(request_for(others), request) == nullptr);
@@ -61,9 +65,9 @@ TEST_CASE("nbd meta context: every truncation, every wrong length and every odd 
   CHECK(parse(std::string("\0\0\0\0\0\0\0\1\xff\xff\xff\xff", 12), request) != nullptr);
   CHECK(parse(std::string("\0\0\0\1\0\0\0\0\0", 9), request) != nullptr);  // a name with a NUL
   for (const std::string& token : {std::string(), std::string("a b"), std::string("a\0b", 3), std::string("\n"),
-                                   std::string(kMaxResumeToken + 1, 'a')})
+                                   std::string(kMaxClientToken + 1, 'a')})
     CHECK(parse(request_for({"x-nbdgw:resume=" + token}), request) != nullptr);
-  CHECK(parse(request_for({"x-nbdgw:resume=" + std::string(kMaxResumeToken, 'a')}), request) == nullptr);
+  CHECK(parse(request_for({"x-nbdgw:resume=" + std::string(kMaxClientToken, 'a')}), request) == nullptr);
   CHECK(parse(request_for({std::string(kMaxString, 'q')}), request) == nullptr);
   CHECK(parse(request_for({std::string(kMaxString + 1, 'q')}), request) != nullptr);
 }
