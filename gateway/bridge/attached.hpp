@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "gateway/bridge/cache_observer.hpp"
@@ -15,15 +14,15 @@ namespace nbdgw::bridge {
 class Attached final : public nbd::Attachment, public CacheObserver {
  public:
   Attached(std::shared_ptr<Disk> disk, const Export& exported, const nbd::Attaching& who)
-      : disk_(std::move(disk)), exported_(&exported), token_(who.token) {
+      : disk_(std::move(disk)), exported_(&exported) {
     if (who.again)
-      disk_->cache.resume(*this, token_);
+      disk_->cache.resume(*this, who.token);
     else
-      disk_->cache.attach(*this, who.standing);
+      disk_->cache.attach(*this, who.standing, who.token);
   }
   ~Attached() override {
-    if (lost_at_ != proto::kNever && !token_.empty())
-      disk_->cache.leave(*this, std::move(token_), lost_at_);
+    if (lost_at_ != proto::kNever && !token().empty())
+      disk_->cache.leave(*this, lost_at_);
     else
       disk_->cache.detach(*this);
   }
@@ -46,7 +45,6 @@ class Attached final : public nbd::Attachment, public CacheObserver {
  private:
   std::shared_ptr<Disk> disk_;
   const Export* exported_;  // only to tell them apart: it may have gone
-  std::string token_;
   proto::Micros lost_at_ = proto::kNever;
 };
 
