@@ -54,11 +54,16 @@ std::runtime_error failure(const std::filesystem::path& path, int error) {
 }  // namespace
 
 struct CrashRecord::Header {
+  enum class State : std::uint8_t {
+    told,   // there is nothing in it that is not known elsewhere
+    alive,  // a process is at work, or has died
+    ended,  // in good order, and nobody was told
+  };
   std::array<char, kMagic.size()> magic;
   std::uint32_t version;
   std::uint32_t size;  // of the whole file, bytes
   std::array<char, kBootId> boot;
-  std::uint8_t alive;  // a process is at work, or has died
+  State state;
 };
 
 struct CrashRecord::Slot {
@@ -107,8 +112,8 @@ void CrashRecord::begin() {
   Header& header = file_->header;
   const bool ours = text_of(header.magic, header.magic.size()) == kMagic && header.version == kVersion &&
                     header.size == sizeof(File) && text_of(header.boot, header.boot.size()) == boot;
-  before_died_ = ours && header.alive != 0;
-  if (before_died_) {
+  before_died_ = ours && header.state == Header::State::alive;
+  if (before_died_ || (ours && header.state == Header::State::ended)) {
     for (const Slot& slot : file_->slots) {
       if (slot.used != 0) left_.push_back(read(slot));
     }
@@ -118,7 +123,7 @@ void CrashRecord::begin() {
   header.version = kVersion;
   header.size = sizeof(File);
   std::ranges::copy(boot, header.boot.begin());
-  header.alive = 1;
+  header.state = Header::State::alive;
 }
 
 /// Nothing in it is trusted: a process that was killed may have stopped between any two stores.
@@ -168,8 +173,12 @@ void CrashRecord::give_back(const std::string& iqn, std::uint64_t lun, const std
   if (Slot* const slot = find(iqn, lun, name); slot != nullptr) slot->used = 0;
 }
 
-void CrashRecord::end() noexcept {
-  file_->header.alive = 0;
+void CrashRecord::end(const std::vector<shard::ExportLegacy>& legacies, bool told) noexcept {
+  for (const shard::ExportLegacy& legacy : legacies) {
+    if (Slot* const slot = find(legacy.iqn, legacy.lun, legacy.name); slot != nullptr)
+      slot->record.wrote = legacy.cache.writes_left ? 1 : 0;
+  }
+  file_->header.state = told ? Header::State::told : Header::State::ended;
 }
 
 }  // namespace nbdgw::control

@@ -27,16 +27,18 @@ class CrashRecord {
   CrashRecord(const CrashRecord&) = delete;
   CrashRecord& operator=(const CrashRecord&) = delete;
 
-  /// The process before has died, and this is what it knew.
+  /// The process before has not ended in good order.
   bool before_died() const noexcept { return before_died_; }
+  /// What it knew; empty, where it has told all.
   std::vector<shard::ExportLegacy> take_left() noexcept { return std::move(left_); }
 
   /// A place for an export of that LUN; null: there is none left, or its name is too long.
   bridge::LunRecord* take(const std::string& iqn, std::uint64_t lun, const std::string& name) noexcept;
   /// The export has gone.
   void give_back(const std::string& iqn, std::uint64_t lun, const std::string& name) noexcept;
-  /// The process ends in good order: who comes next has been told all, or need not know.
-  void end() noexcept;
+  /// The process ends in good order. `told`: who comes next has been told all; else it finds here what exports knew in
+  /// the end.
+  void end(const std::vector<shard::ExportLegacy>& legacies, bool told) noexcept;
 
  private:
   struct Header;

@@ -6,6 +6,7 @@ import time
 
 from guest import HOST
 from kernel_case import DEVICE, MIB, KernelCase, begin_load, end_load, longest_s
+from lib import workdir
 from lib.gateway import Gateway
 from lib.targets import Embedded, Lun
 
@@ -153,6 +154,50 @@ class Crashes(AttachCase):
         self.server.start()
         self.flowing()
         self.within_a_pause(load, away_s=AWAY_S)
+
+
+class LostCache(AttachCase):
+    """The target loses its power, and the gateway dies: an fsync that stands for what was lost fails, once."""
+
+    @classmethod
+    def make_server(cls):
+        cls.target = cls.enterClassContext(Embedded({1: Lun(SIZE), 2: Lun(SIZE)}, control=True))
+        folder = workdir.fresh("state")
+        return Gateway({"array": cls.target}, {"vol0": ("array", 1), "vol1": ("array", 2)}, admin="http",
+                       extra={"state_dir": str(folder)})
+
+    def flush(self):
+        """Exit status of an fsync of the device."""
+        return self.guest.run(f"dd if=/dev/null of={DEVICE} conv=notrunc,fsync 2>/dev/null")[0]
+
+    def write(self):
+        self.guest.check(f"dd if=/dev/urandom of={DEVICE} bs=64k count=4 oflag=direct 2>/dev/null")
+
+    def lose(self):
+        """The gateway and the power at the same time."""
+        self.server.child.kill()
+        self.target.faults.post("power_loss")
+        self.server.start()
+
+    def test_01_unflushed(self):
+        self.keep()
+        self.write()
+        self.lose()
+        self.assertNotEqual(self.flush(), 0)
+        self.assertEqual(self.flush(), 0)
+
+    def test_02_flushed(self):
+        self.keep()
+        self.write()
+        self.assertEqual(self.flush(), 0)
+        self.lose()
+        self.assertEqual(self.flush(), 0)
+
+    def test_03_nothing_lost(self):
+        self.keep()
+        self.write()
+        self.crash()
+        self.assertEqual(self.flush(), 0)
 
 
 class Detach(AttachCase):
