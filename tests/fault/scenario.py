@@ -127,9 +127,8 @@ def _add_fio(checker, outcome):
 def _judge(row, outcome):
     if row.rung is not None and outcome.rung != row.rung:
         outcome.wrong.append(f"rung {outcome.rung} instead of {row.rung}: {', '.join(outcome.climbed) or 'none'}")
-    limit_ms = row.waits_ms + rows.MARGIN_MS
-    if outcome.held_ms > pace.limit_here(outcome.held_ms, limit_ms):
-        outcome.wrong.append(f"a reply was held for {outcome.held_ms:.0f} ms, more than {limit_ms}")
+    if outcome.held_ms > pace.limit_here(outcome.held_ms, row.held_ms):
+        outcome.wrong.append(f"a reply was held for {outcome.held_ms:.0f} ms, more than {row.held_ms}")
     if set(outcome.errors) != set(row.errors):
         outcome.wrong.append(f"clients saw {dict(outcome.errors) or 'no error'}, expected "
                              f"{', '.join(row.errors) or 'none'}")
