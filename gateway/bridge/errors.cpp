@@ -1,8 +1,6 @@
 #include "gateway/bridge/errors.hpp"
 
-#include <algorithm>
 #include <optional>
-#include <span>
 
 #include "proto/scsi/constants.hpp"
 #include "proto/scsi/sense.hpp"
@@ -16,13 +14,6 @@ using proto::scsi::SenseKey;
 using proto::scsi::Status;
 
 constexpr const char* kShort = "the target moves less data than it should";
-
-std::optional<proto::scsi::Sense> sense_of(const initiator::ScsiCommand& command) noexcept {
-  if (command.outcome != Outcome::completed) return std::nullopt;
-  if (static_cast<Status>(command.status) != Status::check_condition) return std::nullopt;
-  const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
-  return proto::scsi::parse_sense(std::span(command.sense).first(length));
-}
 
 const char* explain_sense(const initiator::ScsiCommand& command) noexcept {
   const auto sense = sense_of(command);

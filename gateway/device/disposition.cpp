@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <span>
 
 #include "proto/assert.hpp"
 #include "proto/mutant.hpp"
@@ -136,8 +135,7 @@ Judgement judge_deferred(const scsi::Sense& sense) noexcept {
 }
 
 Judgement judge_sense(const ScsiCommand& command) noexcept {
-  const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
-  const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
+  const auto sense = initiator::sense_of(command);
   if (!sense) return {Meaning::retry, {}};
   if (sense->deferred && sense->key != SenseKey::unit_attention) return judge_deferred(*sense);
   for (const SenseRule& rule : kSenseRules) {
@@ -373,8 +371,7 @@ std::string explain(const ScsiCommand& command) {
   }
   std::string text = scsi::describe_status(command.status);
   if (command.status == static_cast<std::uint8_t>(scsi::Status::check_condition)) {
-    const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
-    const auto sense = scsi::parse_sense(std::span(command.sense).first(length));
+    const auto sense = initiator::sense_of(command);
     text += sense ? ": " + scsi::describe(*sense) : std::string(" without valid sense data");
   }
   if (command.residual_underflow == 0 && command.transferred < command.data_length && says_done(command)) {

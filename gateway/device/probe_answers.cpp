@@ -74,14 +74,6 @@ std::string device_type_name(std::uint8_t type) {
   }
 }
 
-std::optional<scsi::Sense> sense_of(const initiator::ScsiCommand& command) noexcept {
-  if (command.outcome != initiator::Outcome::completed ||
-      command.status != static_cast<std::uint8_t>(scsi::Status::check_condition))
-    return std::nullopt;
-  const std::size_t length = std::min<std::size_t>(command.sense_length, command.sense.size());
-  return scsi::parse_sense(std::span(command.sense).first(length));
-}
-
 }  // namespace
 
 std::string LogicalUnit::lun_text() const {

@@ -103,7 +103,7 @@ void Connection::hear_late_sense(std::uint32_t itt, std::span<const std::uint8_t
   answer.outcome = Outcome::completed;
   answer.status = kStatusCheckCondition;
   if (!take_sense(data, answer)) return;
-  const auto sense = proto::scsi::parse_sense(std::span(answer.sense).first(answer.sense_length));
+  const auto sense = sense_of(answer);
   if (!sense || (sense->key != proto::scsi::SenseKey::unit_attention && !sense->deferred)) return;
   session_.tell_unit_answer(answer);
 }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "gateway/initiator/proof.hpp"
+#include "proto/scsi/sense.hpp"
 #include "proto/time.hpp"
 
 namespace nbdgw::initiator {
@@ -97,6 +98,9 @@ struct ScsiCommand {
   // Link of the session's queues while the command is lent to it.
   ScsiCommand* next = nullptr;
 };
+
+/// What CHECK CONDITION has said (SPC-5 4.4); none: it has not ended so, or without sense data that can be read.
+std::optional<proto::scsi::Sense> sense_of(const ScsiCommand& command) noexcept;
 
 /// Whether a healthy target may be at work on it for long: SYNCHRONIZE CACHE, UNMAP, WRITE SAME, PRE-FETCH.
 inline bool may_be_slow(const ScsiCommand& command) noexcept {

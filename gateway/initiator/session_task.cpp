@@ -15,8 +15,8 @@ bool may_be_good(const ScsiCommand& command) noexcept {
   using proto::scsi::Status;
   if (command.outcome != Outcome::completed) return false;
   const auto status = static_cast<Status>(command.status);
-  if (status != Status::check_condition) return status == Status::good || status == Status::condition_met;
-  const auto sense = proto::scsi::parse_sense(std::span(command.sense).first(command.sense_length));
+  if (status == Status::good || status == Status::condition_met) return true;
+  const auto sense = sense_of(command);
   return sense && !sense->deferred && sense->key == proto::scsi::SenseKey::recovered_error;
 }
 
@@ -113,7 +113,7 @@ void Session::count_end(const ScsiCommand& command, proto::Micros now) noexcept 
   if (command.outcome != Outcome::completed) return;
   ++counters_.statuses[kStatuses.place_of(command.status)];
   if (command.status != static_cast<std::uint8_t>(proto::scsi::Status::check_condition)) return;
-  const auto sense = proto::scsi::parse_sense(std::span(command.sense).first(command.sense_length));
+  const auto sense = sense_of(command);
   ++counters_.sense_keys[sense ? static_cast<std::size_t>(sense->key) : SessionCounters::kSenseKeys];
 }
 
