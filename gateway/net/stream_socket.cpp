@@ -49,7 +49,7 @@ void StreamSocket::expect(std::size_t bytes) noexcept {
 
 UniqueFd StreamSocket::take_fd() noexcept {
   unwatch();
-  // Else the next owner, to whom the rest of a payload may come, is not woken for less than the whole.
+  // Else the next owner is not woken for less than the payload that was waited for here last.
   if (fd_ && !NBDGW_MUTANT(low_water_goes_along)) expect(0);
   return std::move(fd_);
 }

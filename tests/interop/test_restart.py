@@ -95,6 +95,26 @@ class Restart(base.InteropCase):
                         self.assertEqual(dict(self.reply(wire) for _ in range(51)), {7: b""} | {
                             cookie: data[cookie:cookie + 1] for cookie in range(100, 150)})
 
+    def test_the_rest_of_a_refused_payload(self):
+        """Its answer leaves as soon as the last byte has come, and nothing else is under way then. What the client sends
+        after the restart is less than that payload was."""
+        service = self.serve()
+        length = 512 * 1024  # so much that the gateway waits for it to come
+        write = struct.pack(">IHHQQI", nbdwire.REQUEST, 0, nbdwire.WRITE, 7, SIZE, length) + bytes(length)  # beyond the end
+        for where in (28, 28 + 100_000):
+            with self.subTest(where=where), nbdwire.Wire(service.port) as wire:
+                wire.enter()
+                wire.send(write[:where])
+                service.child.wait_until(lambda: sockets.queued(service.port) == 0, "reading what has come")
+                service.child.send(signal.SIGTERM)
+                wire.send(write[where:])
+                magic, error, cookie = struct.unpack(">IIQ", wire.recv(16))
+                self.assertEqual((magic, cookie), (nbdwire.SIMPLE, 7))
+                self.assertNotEqual(error, 0)
+                self.assertEqual(service.child.wait(20), 0)
+                service.launch()
+                self.assertEqual(wire.ask(nbdwire.READ, 0, 512)[0], 0)
+
     def reply(self, wire):
         """(cookie, data) of the next one; those with data are READs of one byte."""
         head = wire.recv(16)
