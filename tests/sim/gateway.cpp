@@ -41,6 +41,7 @@ void Gateway::begin() {
   for (std::uint32_t i = 0; i < setup_.shards; ++i) {
     workers_.push_back(std::make_unique<shard::Worker>(i, options, *disks_));
     pollers_.push_back(network_.last_epoll());
+    workers_.back()->shard.set_stall_timeout(setup_.clients.stall_timeout, net::steady_now());
   }
   for (const GatewaySetup::Target& target : setup_.targets) {
     if (target.exports.empty()) continue;
@@ -167,6 +168,28 @@ void Gateway::set_admin_state(const std::string& exported, shard::AdminState sta
       if (slot->name() == exported && !slot->is_leaving()) worker.shard.set_admin_state(*slot, state, now);
     }
   });
+}
+
+bool Gateway::recover(const std::string& target, initiator::RecoveryRequest request, std::uint64_t which) {
+  const auto home = targets_.find(target);
+  if (!may_reload() || home == targets_.end()) return false;
+  const initiator::Session& session = home->second.driver->session();
+  if (session.state() != initiator::SessionState::logged_in || !session.escalation().takes_requests()) return false;
+  if (request.rung == initiator::Rung::abort_task) {
+    std::vector<std::uint32_t> tags;
+    for (const initiator::Task* task = session.running().front(); task != nullptr; task = task->list_next)
+      tags.push_back(task->itt);
+    if (tags.empty()) return false;
+    request.itt = tags[which % tags.size()];
+  }
+  observer_.on_rung_asked(target);
+  shard::Worker& worker = *home->second.worker;
+  worker.shard.post([&worker, target, request](Micros) {
+    for (const auto& driver : worker.drivers) {
+      if (driver->session().settings().label == target) driver->session().request_recovery(request);
+    }
+  });
+  return true;
 }
 
 void Gateway::take_clients(bool yes) {

@@ -1,5 +1,7 @@
 #include "tests/sim/site.hpp"
 
+#include "tests/sim/scene.hpp"
+
 namespace nbdgw::sim {
 namespace {
 
@@ -46,7 +48,11 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
       setup.faults && Random(setup.seed ^ kCirclingLogins).chance(circles);
   options.faults = TargetFaults::draw(random);
   options.faults.take(theme_, random);
+  if (setup.scene != nullptr) setup.scene->set(options, theme_);
+  habits_ = options.habits;
   if (!setup.faults) options.faults.rate = {};
+  Random liars(setup.seed ^ 0xf0a);
+  for (MediumOptions& medium : options.media) medium.refuses_fua = liars.chance(0.08);
   options.complaints = setup.complaints;
   options.observer = setup.observer;
   target_ = std::make_unique<Target>(timeline, random.fork(), options);

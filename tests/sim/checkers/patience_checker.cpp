@@ -60,6 +60,10 @@ bool speaks_of_cache(const AskedRequest& request) noexcept {
 
 }  // namespace
 
+bool passes(Fault fault) noexcept {
+  return reason_in(fault) == Reason::none;
+}
+
 void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
   for (const bridge::ExportConfig& each : hastiest.exports) {
     if (each.hold_timeout == proto::kNever) retries_[each.name] = each.retries;

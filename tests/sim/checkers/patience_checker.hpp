@@ -10,6 +10,9 @@
 
 namespace nbdgw::sim {
 
+/// It passes by itself, or does no harm at all.
+bool passes(Fault fault) noexcept;
+
 /// What passes is waited for: nobody is told an error for it.
 ///
 /// Judged is a target while all that has struck there passes: a LUN that is away or not ready for a while, logins
@@ -25,6 +28,8 @@ class PatienceChecker {
   /// `hastiest`: with the fewest retries and the shortest time that the exports ever have.
   void begin(const GatewaySetup::Target& hastiest);
   void on_fault(Fault fault) noexcept;
+  /// By an operator: a command may come back for it.
+  void on_rung_asked() noexcept { ++ended_; }
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
 
  private:

@@ -31,8 +31,8 @@ Micros alone(std::uint64_t bytes, const TargetHabits& target, const LinkHabits& 
 }  // namespace
 
 void ServiceChecker::watch(const Client& client, const Site& site, const std::vector<const Client*>& all,
-                           const LinkHabits& links, std::uint64_t memory) {
-  Micros bound = kSlack;
+                           std::uint32_t rude, const LinkHabits& links, std::uint64_t memory) {
+  Micros bound = kSlack + rude * alone(memory, site.habits(), links);
   for (const Client* each : all) {
     if (!each->habits().spared) bound += alone(memory, site.habits(), links);
     bound += static_cast<Micros>(each->habits().depth) * alone(each->habits().most, site.habits(), links);

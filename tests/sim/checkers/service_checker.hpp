@@ -32,9 +32,9 @@ class ServiceChecker {
  public:
   ServiceChecker(Complaints& complaints, const Timeline& timeline) : complaints_(complaints), timeline_(timeline) {}
 
-  /// `all`: the clients of that target, this one, too. `memory`: of the gateway, bytes.
-  void watch(const Client& client, const Site& site, const std::vector<const Client*>& all, const LinkHabits& links,
-             std::uint64_t memory);
+  /// `all`: the clients of that target, this one, too; with so many rude hosts. `memory`: of the gateway, bytes.
+  void watch(const Client& client, const Site& site, const std::vector<const Client*>& all, std::uint32_t rude,
+             const LinkHabits& links, std::uint64_t memory);
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
   /// Now and then.
   void look();

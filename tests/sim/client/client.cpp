@@ -8,6 +8,7 @@ namespace {
 
 constexpr Micros kReconnect = 100 * proto::kMillisecond;
 constexpr std::uint32_t kLarge = 64 << 10;
+constexpr std::uint64_t kOwnSource = 0x7a65726f;
 
 }  // namespace
 
@@ -17,6 +18,7 @@ Client::Client(std::uint32_t number, const ClientHabits& habits, Timeline& timel
       habits_(habits),
       timeline_(timeline),
       random_(random),
+      own_random_(Random(random).next() ^ kOwnSource),
       dialler_(dialler),
       oracle_(oracle),
       complaints_(complaints),
@@ -225,6 +227,8 @@ void Client::draw(Op& op) {
       std::min<std::uint64_t>(most, (static_cast<std::uint64_t>(bytes) + Oracle::kCell - 1) / Oracle::kCell));
   if (op.command == NbdCommand::write_zeroes && !habits_.spared && random_.chance(0.05)) {
     op.cells = static_cast<std::uint32_t>(oracle_.cells());
+    // Some end before the disk does: what is done beyond the end is to be seen.
+    if (own_random_.chance(0.5)) op.cells -= static_cast<std::uint32_t>(own_random_.below(oracle_.cells() / 8));
   }
   const std::uint64_t places = oracle_.cells() - op.cells + 1;
   op.cell = random_.below(random_.chance(0.5) ? places : std::min<std::uint64_t>(places, 256));

@@ -17,7 +17,8 @@ namespace nbdgw::sim {
 /// Makes connections to the gateway for clients.
 class Dialler {
  public:
-  virtual void dial(NbdLink& link) = 0;
+  /// `room`: of the connection (LinkHabits::room); 0: as all have it.
+  virtual void dial(NbdLink& link, std::size_t room = 0) = 0;
 
  protected:
   ~Dialler() = default;
@@ -126,6 +127,7 @@ class Client final : public LinkOwner {
   const ClientHabits habits_;
   Timeline& timeline_;
   Random random_;
+  Random own_random_;  // for what shifts nothing else
   Dialler& dialler_;
   Oracle& oracle_;
   Complaints& complaints_;

@@ -60,6 +60,7 @@ struct TargetCommand {
   TargetSession* session = nullptr;        // null: it has outlived it
   TargetConnection* connection = nullptr;  // where it came from; null: gone
   LogicalUnit* unit = nullptr;             // null: there is none of that number
+  std::uint32_t change = 0;                // of the disk behind it, the last one when the command came
   Medium* medium = nullptr;                // what was behind the unit when it came
   std::uint64_t lun = 0;                   // as it came
   std::array<std::uint8_t, 16> cdb{};

@@ -26,6 +26,12 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   const TargetHabits& habits = array_.habits();
   if (command.detached) return finds_detached(command, function);
   if (command.state == State::parked && habits.parked_survive) return false;
+  const bool may_answer = command.state == State::running && !command.mute && command.connection != nullptr;
+  if (habits.answers_first && may_answer && command.ended_by == nullptr) {
+    // Its answer may be on its way, over another connection, when the function's arrives.
+    finish(command);
+    return true;
+  }
   function.records.push_back(command.origin.record);
   const bool has_to_go_on = command.state == State::running && !habits.ends_at_once;
   const bool lacks_data = command.state == State::collecting && !command.unsolicited && !command.early &&

@@ -122,7 +122,7 @@ Ending Executor::execute(TargetCommand& command) {
 }
 
 void Executor::lose_cache(TargetCommand& command, Random& random) {
-  command.medium->lose_power(random, array_.now());
+  command.medium->lose_power(random, array_.now(), false);
   command.lost = command.medium;
   command.lost_at = array_.now();
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -129,6 +130,10 @@ struct TargetFaults {
   /// Each is absent in about half of the draws; what no initiator can cope with in all of them.
   static TargetFaults draw(Random& random);
   void take(Theme theme, Random& random);
+  /// One that needs no occasion strikes every so often.
+  void set_mean(Fault fault, Micros mean) noexcept {
+    (*this)[fault] = std::min(0.5, static_cast<double>(tick) / static_cast<double>(mean));
+  }
 };
 
 /// Decides when a fault strikes, and counts. Each fault has a random source of its own: leaving one out shifts no
@@ -145,6 +150,11 @@ class FaultDesk {
     ++stream.count;
     if (observer_ != nullptr) tell(fault);
     return true;
+  }
+  /// It may happen in this world, now and then.
+  bool may_strike(Fault fault) const noexcept {
+    const Stream& stream = streams_[static_cast<std::size_t>(fault)];
+    return stream.rate > 0 && stream.allowed && !healed_;
   }
   /// For what is drawn about a fault that has struck.
   Random& random(Fault fault) noexcept { return streams_[static_cast<std::size_t>(fault)].random; }

@@ -41,10 +41,12 @@ struct TargetHabits {
   // Ends.
   bool task_aborted_status = false;  // what is ended is answered TASK ABORTED
   bool ends_at_once = true;          // what a function ends is not executed; else it is, before the answer
+  bool answers_first = false;        // what runs when a function ends it is done and answered before that
   bool functions_in_order = false;   // they wait for commands before them that are missing, and for data asked for
   bool parked_survive = false;       // what is behind a hole in the CmdSN is found by no function (tgt)
   bool resets_target = true;         // knows the resets of the whole target
   bool login_attention = false;      // 29/00 at each login (tgt)
+  bool plain_power_on = false;       // the loss of its power is 29/00, as any reset is elsewhere
   bool own_attention = false;        // the initiator hears of its own reset, too (tgt)
   bool lingers = false;              // a connection is closed when its commands are over
   bool closes_hard = false;          // with a reset

@@ -34,6 +34,9 @@ class TargetObserver : public MediumObserver {
   /// The initiator knows of what happened to the disk's cache then (on_power_loss()): it has acknowledged the answer
   /// that tells it.
   virtual void on_loss_known(const Medium&, Micros /*lost_at*/) {}
+  /// A command is answered whose sender did not know, when it sent that, of the last change of the disk; `knows`: but
+  /// has acknowledged by now what tells of it.
+  virtual void on_unwarned_answer(const TargetCommand&, bool /*knows*/) {}
   virtual void on_fault(Fault) {}
   /// ABORT TASK has come for this command.
   virtual void on_abort(const CommandTable&, const TargetCommand&) {}
