@@ -296,6 +296,7 @@ class Export final : public nbd::Backend,
 
   // What the session holds (export_stuck.cpp).
   void look_at_stuck(proto::Micros now);
+  void set_held_aside(const IoRequest& request) noexcept;
   void set_stuck(bool stuck, bool news) noexcept;
   void answer_early(IoRequest& request);
 

@@ -53,7 +53,7 @@ void Export::pump(proto::Micros now) {
   }
   if (queue_.ready() == 0 || state_ != ExportState::online || looking_) return;
   // What has a command under way is not taken away (tgtd refuses that), and a look would wait behind its data.
-  if (queue_.lent() == 0 && now - heard_at_ > config_.silence && looks_first(now)) return;
+  if (queue_.under_way() == 0 && now - heard_at_ > config_.silence && looks_first(now)) return;
   while (DiskCommand* const command = queue_.lend()) send(*command, now);
 }
 
@@ -147,7 +147,9 @@ void Export::note_loss(DiskCommand& command, proto::Micros now) noexcept {
   if (command.outcome != initiator::Outcome::transport_disrupted || !command.proof->was_sent()) return;
   if (command.lost_at == proto::kNever) command.lost_at = now;
   command.attempts.lost_for = now - command.lost_at;
-  if (command.attempts.losses > 0 && !NBDGW_MUTANT(brings_others_down)) queue_.begin_carefully();
+  if (command.attempts.losses == 0 || NBDGW_MUTANT(brings_others_down)) return;
+  command.alone = true;
+  queue_.begin_carefully();
 }
 
 /// Another disk may have come while the command was under way, so nobody knows which one has answered: it is sent

@@ -9,16 +9,33 @@ namespace nbdgw::sim {
 
 using proto::kMillisecond;
 
+namespace {
+
+constexpr std::uint64_t kLaterKinds = 0x6c61746572;
+constexpr std::uint64_t kSilentClients = 0x73696c656e74;
+constexpr const char* kSecondName = "-too";
+
+}  // namespace
+
 Scene Scene::draw(std::uint64_t seed) {
   Random random(seed ^ 0x5ce2e5);
   const std::uint64_t kind = random.below(100);
   if (kind < 6) return {Kind::patience, random};
-  if (kind < 14) return {Kind::right_disk, random};
+  if (kind < 14) {
+    Scene scene(Kind::right_disk, random);
+    scene.silent_ = Random(seed ^ kSilentClients).chance(0.4);
+    return scene;
+  }
   if (kind < 22) return {Kind::caches, random};
+  // From a source of its own: the worlds without them are as they were before there were such scenes.
+  Random later(seed ^ kLaterKinds);
+  const std::uint64_t other = later.below(100);
+  if (other < 4) return {Kind::names, later};
+  if (other < 10) return {Kind::deadly, later};
   return {Kind::none, random};
 }
 
-void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
+void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd) {
   switch (kind_) {
     case Kind::none:
       break;
@@ -38,6 +55,15 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
         acts.remakes = random_.spread(200, 2000) * kMillisecond;
       }
       break;
+    case Kind::names:
+      acts = {};
+      break;
+    case Kind::deadly:
+      // Who asks for that block is known for as long as nobody asks in his place.
+      trouble.lost_links = trouble.stalled_links = trouble.restarts = 0;
+      acts = {};
+      crowd.hosts.clear();
+      break;
   }
 }
 
@@ -55,11 +81,17 @@ void Scene::set(TargetOptions& options, Theme theme) {
     case Kind::caches:
       lose_caches(options);
       break;
+    case Kind::names:
+      name_twice(options);
+      break;
+    case Kind::deadly:
+      make_deadly(options);
+      break;
   }
 }
 
 void Scene::make_pass(TargetOptions& options) {
-  for (std::size_t i = 0; i < kFaults; ++i) {
+  for (std::size_t i = 0; i < kFirstUndrawnFault; ++i) {
     if (!passes(static_cast<Fault>(i))) options.faults.rate[i] = 0;
   }
   options.faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
@@ -95,6 +127,8 @@ void Scene::swap_disks(TargetOptions& options) {
     faults.longest_delay = random_.spread(1, 200) * kMillisecond;
   }
   if (random_.chance(0.5)) options.habits.window = static_cast<std::uint32_t>(random_.spread(2, 16));
+  // What is told is heard of all the same.
+  if (silent_) faults[Fault::inquiry_changed] = faults[Fault::connection_reset] = 0;
 }
 
 void Scene::lose_caches(TargetOptions& options) {
@@ -105,7 +139,7 @@ void Scene::lose_caches(TargetOptions& options) {
   }
   TargetFaults& faults = options.faults;
   // What has to do with other things would only come between.
-  for (std::size_t i = 0; i < kFaults; ++i) {
+  for (std::size_t i = 0; i < kFirstUndrawnFault; ++i) {
     if (random_.chance(0.7)) faults.rate[i] = 0;
   }
   faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
@@ -119,15 +153,58 @@ void Scene::lose_caches(TargetOptions& options) {
     faults[fault] = 0;
 }
 
-void Scene::set(GatewaySetup::Target& target) {
-  if (kind_ != Kind::patience) return;
-  for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+/// Writes of two sessions to one block come one after the other only where nothing ends them.
+void Scene::name_twice(TargetOptions& options) {
+  options.faults = TargetFaults{};
+  if (random_.chance(0.5)) options.faults[Fault::slow_command] = 0.1;
+  if (random_.chance(0.5)) options.faults[Fault::synchronize_fails] = 0.2;
+  options.faults.longest_delay = random_.spread(1, 50) * kMillisecond;
+  options.habits.redirects_in_circles = false;
+  for (MediumOptions& medium : options.media) {
+    // That surely tells it from all others.
+    if (medium.naa == 0) medium.naa = 0x6001405000001000 + std::stoull(medium.serial.substr(3));
+  }
 }
 
-void Scene::set(ClientHabits& habits) {
+/// Nothing else goes wrong there, and nobody uses another disk: all that is told an error was taken along.
+void Scene::make_deadly(TargetOptions& options) {
+  options.faults = TargetFaults{};
+  options.faults[Fault::deadly_read] = 1;
+  options.luns.resize(1);
+  options.media.resize(1);
+  MediumOptions& medium = options.media.front();
+  medium.deadly_block = random_.below(medium.blocks);
+  options.habits.instant = random_.pick({0.0, 0.5});
+}
+
+void Scene::set(GatewaySetup& setup) {
+  GatewaySetup::Target& target = setup.targets.front();
+  for (bridge::ExportConfig& each : target.exports) {
+    if (kind_ == Kind::patience || kind_ == Kind::deadly) each.hold_timeout = proto::kNever;
+    if (kind_ == Kind::deadly) each.retries = 5;
+  }
+  if (kind_ != Kind::names) return;
+  // On one thread they share what belongs to a disk; on two that cannot be, and is told.
+  setup.shards = 1;
+  GatewaySetup::Target second = target;
+  second.settings.label += kSecondName;
+  for (bridge::ExportConfig& each : second.exports) each.name += kSecondName;
+  setup.targets.push_back(std::move(second));
+}
+
+void Scene::set(ClientHabits& habits, bool there) {
+  if (kind_ == Kind::names && there && random_.chance(0.5)) habits.exported += kSecondName;
+  if (kind_ == Kind::deadly && there) {
+    habits.depth = static_cast<std::uint32_t>(random_.between(1, 6));
+    habits.patience = 0;
+  }
   if (kind_ == Kind::right_disk && random_.chance(0.5)) {
     habits.depth = static_cast<std::uint32_t>(random_.between(1, 2));
     habits.think = random_.spread(10, 1000) * kMillisecond;
+  }
+  if (silent_ && there) {
+    habits.depth = 1;
+    habits.think = random_.spread(1000, 10'000) * kMillisecond;
   }
   if (kind_ != Kind::caches || random_.chance(0.3)) return;
   habits.depth = static_cast<std::uint32_t>(random_.spread(1, 8));

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "tests/sim/client/client.hpp"
+#include "tests/sim/crowd.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/operator.hpp"
 #include "tests/sim/random.hpp"
@@ -20,18 +21,21 @@ class Scene {
     patience,    // all that strikes passes: nobody is to see an error
     right_disk,  // another disk behind the LUN, untold, or without a name, and clients that are silent for a while
     caches,      // losses of a cache, through restarts and reloads, and clients that leave little unflushed
+    names,       // the same disks under two names, each with a session of its own
+    deadly,      // a block at which the target drops its connections
   };
 
   /// Of the world of that seed. It has random sources of its own: it shifts nothing in the worlds that have none.
   static Scene draw(std::uint64_t seed);
   Kind kind() const noexcept { return kind_; }
 
-  void set(TroubleHabits& trouble, OperatorHabits& acts);
+  void set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd);
   /// The array that is in trouble.
   void set(TargetOptions& options, Theme theme);
   /// What it takes of the gateway's settings.
-  void set(GatewaySetup::Target& target);
-  void set(ClientHabits& habits);
+  void set(GatewaySetup& setup);
+  /// `there`: it uses that array.
+  void set(ClientHabits& habits, bool there);
 
  private:
   Scene(Kind kind, Random random) : kind_(kind), random_(random) {}
@@ -39,9 +43,12 @@ class Scene {
   void make_pass(TargetOptions& options);
   void swap_disks(TargetOptions& options);
   void lose_caches(TargetOptions& options);
+  void name_twice(TargetOptions& options);
+  void make_deadly(TargetOptions& options);
 
   Kind kind_;
   Random random_;
+  bool silent_ = false;          // nobody asks for anything for seconds
   bool plain_power_on_ = false;  // then no gateway may begin that knows nothing of former logins
 };
 

@@ -56,7 +56,7 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
   options.complaints = setup.complaints;
   options.observer = setup.observer;
   target_ = std::make_unique<Target>(timeline, random.fork(), options);
-  for (std::uint32_t i = 0; i < disks; ++i) {
+  for (std::uint32_t i = 0; i < options.luns.size(); ++i) {
     const MediumOptions& medium = options.media[i];
     const std::uint32_t number = setup.first_disk + i;
     disks_.push_back(

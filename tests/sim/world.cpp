@@ -116,7 +116,7 @@ World::World(const RunOptions& options)
       crowd_random_(options.seed ^ kCrowd),
       crowd_(options.faults && !is_left_out(kIsCrowd) ? CrowdHabits::draw(crowd_random_) : CrowdHabits{}),
       scene_(Scene::draw(options.seed)) {
-  if (options.faults) scene_.set(trouble_habits_, operator_habits_);
+  if (options.faults) scene_.set(trouble_habits_, operator_habits_, crowd_);
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
   draw_network();
   draw_targets();
@@ -171,7 +171,7 @@ void World::draw_targets() {
   setup_ = sim::draw_gateway(random_);
   crowd_.apply(setup_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
-  if (options_.faults) scene_.set(setup_.targets.front());
+  if (options_.faults) scene_.set(setup_);
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
                                          options_.left_out);
   bounds_ = operator_->bounds();
@@ -203,7 +203,7 @@ void World::draw_clients() {
         const bool is_good = good && (alone || left == first);
         ClientHabits habits =
             is_good ? draw_good_client(random_, disk.exported, alone) : draw_client(random_, disk.exported);
-        if (options_.faults && !is_good) scene_.set(habits);
+        if (options_.faults && !is_good) scene_.set(habits, site == sites_.front());
         const auto number = static_cast<std::uint32_t>(clients_.size());
         clients_.push_back(std::make_unique<Client>(number, habits, timeline_, random_.fork(), *this, *disk.oracle,
                                                     *this, checkers_));

@@ -30,6 +30,13 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
                                            setup.settings.login_timeout, site.target().controllers());
   pause_ = setup.settings.time2wait == initiator::Time2Wait::negotiated ? kTime2Wait * proto::kSecond : 0;
   patience_ = std::make_unique<PatienceChecker>(complaints_, site);
+  losses_ = std::make_unique<LossChecker>(complaints_, timeline_, site);
+  losses_->begin(setup);
+}
+
+void SiteWatch::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
+  losses_->on_reply(client, request);
+  if (!losses_->is_about(client, request)) patience_->on_reply(client, request, error);
 }
 
 const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {
@@ -50,11 +57,11 @@ void SiteWatch::on_write(const WriteEvent& event) {
               {origin.session, origin.cmd_sn, event.lba, event.blocks}, to_string(origin.fate));
   ghosts_.on_write(event);
   on_progress(origin);
-  disk_checker_.on_write(event);
+  disk_checker_.on_write(site_->target().commands(), event);
 }
 
 void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, const Origin& origin) {
-  disk_checker_.on_read(medium, origin);
+  disk_checker_.on_read(site_->target().commands(), medium, origin);
   on_progress(origin);
 }
 

@@ -46,7 +46,7 @@ struct GhostBench {
 TEST_CASE_FIXTURE(GhostBench, "ghosts: a command may come where an earlier one is over") {
   TargetCommand& first = send(1, 100, 10, 4);
   write(first);
-  table.remove(first);
+  table.remove(first, 0);
   write(send(1, 101, 12, 4));
   write(send(2, 5, 10, 1));
   write(send(2, 0xffffffff, 40, 1));
@@ -81,7 +81,7 @@ TEST_CASE_FIXTURE(GhostBench, "ghosts: what a function has let go of counts as s
 }
 
 TEST_CASE_FIXTURE(GhostBench, "ghosts: an earlier command does not come behind a later one") {
-  table.remove(send(2, 1, 10, 4));
+  table.remove(send(2, 1, 10, 4), 0);
   send(1, 200, 13, 2);
   CHECK(heard.all.size() == 1);
 }
@@ -217,13 +217,13 @@ struct DiskBench {
   }
   const Origin& write(const Medium& medium, bool warned) {
     const Origin& from = origin(warned);
-    disk_checker.on_write({.medium = medium,
-                           .lba = 10,
-                           .blocks = 2,
-                           .kind = WriteEvent::Kind::data,
-                           .durable = true,
-                           .at = 0,
-                           .origin = from});
+    disk_checker.on_write(table, {.medium = medium,
+                                  .lba = 10,
+                                  .blocks = 2,
+                                  .kind = WriteEvent::Kind::data,
+                                  .durable = true,
+                                  .at = 0,
+                                  .origin = from});
     return from;
   }
 

@@ -44,6 +44,8 @@ class TargetObserver : public MediumObserver {
   virtual void on_function_answered(const CommandTable&, const FunctionSeen&, std::uint8_t /*response*/) {}
   /// The answer to this command tells that somebody has reset the unit, or has ended commands there.
   virtual void on_reset_told(const CommandTable&, const TargetCommand&) {}
+  /// A READ that costs its session.
+  virtual void on_deadly(const TargetCommand&) {}
   /// The command with this CmdSN was rejected, and the session waits for another one in its place.
   virtual void on_hole(std::uint32_t /*session*/, std::uint32_t /*cmd_sn*/) {}
 

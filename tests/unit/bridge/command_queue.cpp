@@ -215,6 +215,46 @@ TEST_CASE("command queue: carefully, it is one at a time, then twice as many wit
   CHECK(rig.queue.depth() == 10);  // which has nothing to do with it
 }
 
+TEST_CASE("command queue: what may cost the session goes alone, and behind the others") {
+  Rig rig(10, 12);
+  rig.push(4);
+  CHECK(rig.lend() == Numbers{0, 1, 2, 3});
+  rig.commands[1].alone = true;
+  for (const int i : {0, 1, 2, 3}) {
+    rig.queue.returned(rig.commands[i]);
+    rig.queue.again(rig.commands[i], kProof);
+  }
+  rig.push(2);
+  CHECK(rig.lend() == Numbers{3, 2, 0});
+  rig.back(2, 2);
+  CHECK(rig.lend().empty());
+  rig.back(0, 1);
+  CHECK(rig.lend() == Numbers{1});
+  CHECK_FALSE(rig.queue.could_lend());
+  rig.back(1, 1);
+  CHECK(rig.lend() == Numbers{4, 5});
+}
+
+TEST_CASE("command queue: what the session holds keeps no other one back") {
+  Rig rig(2, 12);
+  rig.push(6);
+  CHECK(rig.lend() == Numbers{0, 1});
+  rig.queue.set_aside(rig.commands[0]);
+  rig.queue.set_aside(rig.commands[0]);
+  CHECK(rig.lend() == Numbers{2});
+  CHECK(rig.queue.lent() == 3);
+  CHECK(rig.queue.under_way() == 2);
+  rig.back(1, 1);
+  rig.queue.begin_carefully();
+  CHECK(rig.lend().empty());
+  rig.back(2, 1);
+  CHECK(rig.lend() == Numbers{3});
+  rig.back(3, 1);
+  CHECK_FALSE(rig.queue.idle());
+  rig.back(0, 1);
+  CHECK(rig.queue.lent() == 0);
+}
+
 TEST_CASE("command queue: at random, against a simple model") {
   auto random = test::seeded_random();
   const auto below = [&](std::size_t bound) { return static_cast<std::size_t>(random() % bound); };
