@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint64_t kLaterKinds = 0x6c61746572;
 constexpr std::uint64_t kSilentClients = 0x73696c656e74;
+constexpr std::uint64_t kLateTales = 0x6c617465;
+constexpr std::uint64_t kRemakes = 0x72656d616b65;
 constexpr const char* kSecondName = "-too";
 
 }  // namespace
@@ -26,7 +28,11 @@ Scene Scene::draw(std::uint64_t seed) {
     scene.silent_ = Random(seed ^ kSilentClients).chance(0.4);
     return scene;
   }
-  if (kind < 22) return {Kind::caches, random};
+  if (kind < 22) {
+    Scene scene(Kind::caches, random);
+    scene.late_ = Random(seed ^ kLateTales).chance(0.3);
+    return scene;
+  }
   // From a source of its own: the worlds without them are as they were before there were such scenes.
   Random later(seed ^ kLaterKinds);
   const std::uint64_t other = later.below(100);
@@ -54,6 +60,9 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
       } else if (random_.chance(0.7)) {
         acts.remakes = random_.spread(200, 2000) * kMillisecond;
       }
+      // Only where it has logged out itself it can know what a login is told.
+      if (plain_power_on_ && acts.remakes == 0)
+        acts.remakes = Random(Random(random_).next() ^ kRemakes).spread(200, 2000) * kMillisecond;
       break;
     case Kind::names:
       acts = {};
@@ -145,6 +154,12 @@ void Scene::lose_caches(TargetOptions& options) {
   faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
   faults.set_mean(Fault::power_loss, random_.spread(30, 1000) * kMillisecond);
   if (random_.chance(0.3)) faults[Fault::synchronize_fails] = 0.2;
+  if (late_) {
+    faults[Fault::power_loss] = faults[Fault::hung_command] = 0;
+    faults[Fault::deferred_error] = 0.02;
+    faults[Fault::slow_command] = 0.2;
+    faults.longest_delay = Random(Random(random_).next() ^ kLateTales).spread(1, 100) * kMillisecond;
+  }
   options.habits.plain_power_on = plain_power_on_;
   if (!plain_power_on_) return;
   options.habits.login_attention = random_.chance(0.2);

@@ -49,6 +49,7 @@ class Scene {
   Kind kind_;
   Random random_;
   bool silent_ = false;          // nobody asks for anything for seconds
+  bool late_ = false;            // the answer that tells of a loss comes after others
   bool plain_power_on_ = false;  // then no gateway may begin that knows nothing of former logins
 };
 

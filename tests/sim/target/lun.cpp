@@ -38,13 +38,18 @@ void LogicalUnit::on_logout(std::uint32_t session) {
 }
 
 void LogicalUnit::on_own_reset(std::uint32_t session) {
-  if (Nexus* const nexus = find(session)) nexus->ambiguous = true;
+  Nexus* const nexus = find(session);
+  if (nexus == nullptr) return;
+  nexus->reset_quiet = true;
+  if (!initiator(nexus->initiator).knows_quiet_resets) nexus->ambiguous = true;
 }
 
 /// Blocks are asked for: the initiator has looked at what there was to be told.
 void LogicalUnit::on_use(std::uint32_t session) {
   Nexus* const nexus = find(session);
-  if (nexus == nullptr || nexus->used) return;
+  if (nexus == nullptr) return;
+  if (std::exchange(nexus->reset_quiet, false)) initiator(nexus->initiator).knows_quiet_resets = true;
+  if (nexus->used) return;
   nexus->used = true;
   if (nexus->after_logout && !nexus->told && !nexus->ambiguous) initiator(nexus->initiator).knows_silence = true;
 }
@@ -118,6 +123,7 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
     const Sense attention = nexus->attentions.front();
     nexus->attentions.erase(nexus->attentions.begin());
     nexus->told = true;
+    nexus->reset_quiet = false;
     return ended_with(attention);
   }
   switch (access) {
@@ -136,8 +142,8 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
 }
 
 /// Whether an attention that may come of a login or reset, too, can come of nothing but a loss of power there, and
-/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, that they are
-/// silent here.
+/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, and from a
+/// reset of its own, that they are silent here.
 bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
   const auto nexus = std::ranges::find(nexuses_, session, &Nexus::session);
   if (nexus == nexuses_.end() || nexus->ambiguous) return false;

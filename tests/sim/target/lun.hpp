@@ -105,12 +105,14 @@ class LogicalUnit {
     bool told = false;          // of anything
     bool used = false;          // blocks were asked for
     bool ambiguous = false;     // attentions of logins or resets of its own are possible
+    bool reset_quiet = false;   // it has reset the unit, and was told nothing since
   };
   struct Initiator {
     std::string name;
     std::uint32_t knows_power_loss;
     bool logged_out = false;
     bool knows_silence = false;  // of logins
+    bool knows_quiet_resets = false;
   };
   Nexus* find(std::uint32_t session) noexcept;
   void on_use(std::uint32_t session);
