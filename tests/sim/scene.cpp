@@ -138,6 +138,7 @@ void Scene::swap_disks(TargetOptions& options) {
   if (random_.chance(0.5)) options.habits.window = static_cast<std::uint32_t>(random_.spread(2, 16));
   // What is told is heard of all the same.
   if (silent_) faults[Fault::inquiry_changed] = faults[Fault::connection_reset] = 0;
+  options.habits.quiet_changes = silent_;
 }
 
 void Scene::lose_caches(TargetOptions& options) {
@@ -154,7 +155,7 @@ void Scene::lose_caches(TargetOptions& options) {
   faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
   faults.set_mean(Fault::power_loss, random_.spread(30, 1000) * kMillisecond);
   if (random_.chance(0.3)) faults[Fault::synchronize_fails] = 0.2;
-  if (late_) {
+  if (late_ && !plain_power_on_) {
     faults[Fault::power_loss] = faults[Fault::hung_command] = 0;
     faults[Fault::deferred_error] = 0.02;
     faults[Fault::slow_command] = 0.2;

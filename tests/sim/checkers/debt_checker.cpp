@@ -10,18 +10,20 @@ constexpr std::uint32_t kIoError = 5;  // NBD_EIO
 
 }  // namespace
 
-void DebtChecker::on_loss(std::uint32_t disk, Micros begun) {
+void DebtChecker::on_loss(std::uint32_t disk, Micros begun, bool of_power) {
   if (begun < forgotten_at_) return;
   for (auto& [id, link] : links_) {
-    if (link.disk == disk && begun > link.told_at) link.debts.push_back({.lost_at = timeline_.now()});
+    if (link.disk == disk && begun > link.told_at)
+      link.debts.push_back({.lost_at = timeline_.now(), .of_power = of_power});
   }
 }
 
-void DebtChecker::on_loss_known(std::uint32_t disk, Micros lost_at) {
+void DebtChecker::on_loss_known(std::uint32_t disk, Micros from, Micros lost_at) {
   for (auto& [id, link] : links_) {
     if (link.disk != disk) continue;
     for (Debt& debt : link.debts) {
-      if (debt.lost_at != lost_at || debt.known) continue;
+      const bool told = debt.lost_at == lost_at || (debt.of_power && debt.lost_at >= from && debt.lost_at <= lost_at);
+      if (!told || debt.known) continue;
       debt.known = true;
       judge(id, link, debt);
     }

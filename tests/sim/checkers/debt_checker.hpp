@@ -49,9 +49,10 @@ class DebtChecker {
   /// By a gateway that knows of no write before that.
   void on_all_forgotten() noexcept { forgotten_at_ = timeline_.now(); }
   /// Acknowledged writes are lost, the last of which was begun then.
-  void on_loss(std::uint32_t disk, Micros begun);
-  /// The gateway knows of what was lost then.
-  void on_loss_known(std::uint32_t disk, Micros lost_at);
+  /// `of_power`: of which the target tells until it is heard.
+  void on_loss(std::uint32_t disk, Micros begun, bool of_power = true);
+  /// The gateway knows of what was lost then, and with the power since `from`.
+  void on_loss_known(std::uint32_t disk, Micros from, Micros lost_at);
 
   /// The gateway says that writes to the disk may be lost, of which somebody was not told.
   void on_doubt(std::uint32_t disk);
@@ -71,6 +72,7 @@ class DebtChecker {
  private:
   struct Debt {
     Micros lost_at;
+    bool of_power = true;
     bool known = false;
     Micros trusted_at = -1;  // a FLUSH that was sent then has succeeded; -1: none has
   };

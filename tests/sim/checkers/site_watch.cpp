@@ -145,16 +145,17 @@ void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros
   const Disk* const disk = disk_of(medium);
   if (disk == nullptr) return;
   trace_.note("target: disk {0} has lost {1} blocks of its cache", {disk->number, blocks});
-  if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost);
-  disk->oracle->lose_power(lasting);
+  if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost, lasting);
+  // What any reset is told as may be taken for one: then nobody may ever know.
+  disk->oracle->lose_power(lasting && !site_->habits().plain_power_on);
 }
 
-void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
+void SiteWatch::on_loss_known(const Medium& medium, Micros from, Micros lost_at) {
   const Disk* const disk = disk_of(medium);
   if (disk == nullptr) return;
   trace_.note("target: the gateway knows of the loss of disk {0} at {1} us",
               {disk->number, static_cast<std::uint64_t>(lost_at)});
-  debts_.on_loss_known(disk->number, lost_at);
+  debts_.on_loss_known(disk->number, from, lost_at);
   disk->oracle->loss_known(lost_at);
 }
 

@@ -43,7 +43,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_login(bool leading) override;
   void on_redirect() override;
   void on_connect(std::uint16_t controller, bool silent, bool in_session) override;
-  void on_loss_known(const Medium& medium, Micros lost_at) override;
+  void on_loss_known(const Medium& medium, Micros from, Micros lost_at) override;
   void on_unwarned_answer(const TargetCommand& command, bool knows) override;
   void on_fault(Fault fault) override;
   void on_abort(const CommandTable& table, const TargetCommand& command) override;

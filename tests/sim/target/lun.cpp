@@ -29,6 +29,7 @@ void LogicalUnit::map(Medium* medium) noexcept {
 void LogicalUnit::power_lost(Micros now, bool plain) {
   ++power_losses_;
   power_lost_at_ = now;
+  if (untold_from_ < 0) untold_from_ = now;
   power_on_ = plain ? scsi::kPowerOnOrReset : scsi::kPowerOn;
   raise(power_on_);
 }
@@ -101,7 +102,9 @@ void LogicalUnit::acknowledged(const News& news, std::uint32_t session, std::uin
     nexus->known_change = news.change;
     nexus->known_from = cmd_sn;
   }
-  if (news.power_loss != 0) initiator(nexus->initiator).knows_power_loss = news.power_loss;
+  if (news.power_loss == 0) return;
+  initiator(nexus->initiator).knows_power_loss = news.power_loss;
+  if (news.power_loss == power_losses_) untold_from_ = -1;
 }
 
 bool LogicalUnit::warned(std::uint32_t session, std::uint32_t cmd_sn) const noexcept {
@@ -151,20 +154,24 @@ bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
   return nexus->used || (sender != initiators_.end() && sender->knows_silence);
 }
 
-News LogicalUnit::news_of(const TargetCommand& command, const Completion& completion) const noexcept {
+News LogicalUnit::news_of(const TargetCommand& command, const Completion& completion) noexcept {
   if (completion.status == scsi::kCheckCondition && tells_of_change(completion.sense)) {
-    News news{.unit = const_cast<LogicalUnit*>(this), .change = change_};
+    News news{.unit = this, .change = change_};
     if (power_losses_ == 0 || completion.sense != power_on_) return news;
     news.power_loss = power_losses_;
-    if (power_on_ == scsi::kPowerOnOrReset && !tells_for_sure(command.origin.session)) return news;
+    if (power_on_ == scsi::kPowerOnOrReset && !tells_for_sure(command.origin.session)) {
+      untold_from_ = power_lost_at_;  // those before may be taken for explained
+      return news;
+    }
     news.lost = home_;
     news.lost_at = power_lost_at_;
+    news.lost_from = untold_from_ < 0 ? power_lost_at_ : untold_from_;
     return news;
   }
   const bool identity = command.cdb[0] == scsi::kInquiry && (command.cdb[1] & 1) != 0 &&
                         (command.cdb[2] == 0x80 || command.cdb[2] == 0x83);
   if (identity && completion.status == scsi::kGood) {
-    return {.unit = const_cast<LogicalUnit*>(this), .change = change_};
+    return {.unit = this, .change = change_};
   }
   return {};
 }

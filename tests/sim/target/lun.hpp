@@ -18,7 +18,8 @@ struct News {
   std::uint32_t change = 0;      // of the disk behind the number
   std::uint32_t power_loss = 0;  // 0: not told
   const Medium* lost = nullptr;  // whose cache has lost something,
-  Micros lost_at = 0;            // then
+  Micros lost_at = 0;            // then,
+  Micros lost_from = 0;          // or since then again and again
 };
 
 /// What a command comes to.
@@ -92,7 +93,7 @@ class LogicalUnit {
   /// Executes it. Of what sends data, all of that is there.
   Reply perform(TargetCommand& command, std::size_t data_length, Micros now);
   /// What this answer tells of the unit.
-  News news_of(const TargetCommand& command, const Completion& completion) const noexcept;
+  News news_of(const TargetCommand& command, const Completion& completion) noexcept;
 
  private:
   struct Nexus {
@@ -136,6 +137,7 @@ class LogicalUnit {
   std::uint32_t change_ = 0;
   std::uint32_t power_losses_ = 0;
   Micros power_lost_at_ = 0;
+  Micros untold_from_ = -1;  // the first loss of power that no answer has told; -1: all were told
   scsi::Sense power_on_ = scsi::kPowerOn;
   bool write_protected_ = false;
   bool identity_readable_ = true;

@@ -32,8 +32,8 @@ class TargetObserver : public MediumObserver {
   /// The login was sent elsewhere, and comes again at once.
   virtual void on_redirect() {}
   /// The initiator knows of what happened to the disk's cache then (on_power_loss()): it has acknowledged the answer
-  /// that tells it.
-  virtual void on_loss_known(const Medium&, Micros /*lost_at*/) {}
+  /// that tells it. Of losses of power also of those since `from`, which nothing else has told.
+  virtual void on_loss_known(const Medium&, Micros /*from*/, Micros /*lost_at*/) {}
   /// A command is answered whose sender did not know, when it sent that, of the last change of the disk; `knows`: but
   /// has acknowledged by now what tells of it.
   virtual void on_unwarned_answer(const TargetCommand&, bool /*knows*/) {}
