@@ -44,7 +44,10 @@ void LogicalUnit::on_own_reset(std::uint32_t session) {
 /// Blocks are asked for: the initiator has looked at what there was to be told.
 void LogicalUnit::on_use(std::uint32_t session) {
   Nexus* const nexus = find(session);
-  if (nexus == nullptr || nexus->used) return;
+  if (nexus == nullptr) return;
+  // An initiator that was never told who it is takes any disk for the right one.
+  if (nexus->named && medium_ == home_) used_ = true;
+  if (nexus->used) return;
   nexus->used = true;
   if (nexus->after_logout && !nexus->told && !nexus->ambiguous) initiator(nexus->initiator).knows_silence = true;
 }
