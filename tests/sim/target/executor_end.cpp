@@ -71,10 +71,11 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
 }
 
 /// One that a function has let go of. With its data it is at work again: then a reset waits for it, whoever sends
-/// that.
+/// that, or ends it where it hangs.
 bool Executor::finds_detached(TargetCommand& command, RunningFunction& function) {
-  if (command.state != TargetCommand::State::running) return false;
-  if (command.ended_by != nullptr) return end(command, Fate::aborted), true;
+  const bool hangs = command.state == TargetCommand::State::hung;
+  if (command.state != TargetCommand::State::running && !hangs) return false;
+  if (hangs || command.ended_by != nullptr) return end(command, Fate::aborted), true;
   command.ended_by = &function;
   ++function.waits_for;
   return true;
