@@ -15,12 +15,23 @@ Scene Scene::draw(std::uint64_t seed) {
   if (kind < 6) return {Kind::patience, random};
   if (kind < 14) return {Kind::right_disk, random};
   if (kind < 22) return {Kind::caches, random};
+  if (kind < 28) return {Kind::away, random};
+  if (kind < 33) return {Kind::crossing, random};
+  if (kind < 37) return {Kind::gaps, random};
   return {Kind::none, random};
 }
 
 void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
   switch (kind_) {
     case Kind::none:
+    case Kind::away:
+      break;
+    case Kind::crossing:
+      trouble.lost_links = random_.spread(5, 100) * kMillisecond;
+      [[fallthrough]];
+    case Kind::gaps:
+      trouble.restarts = acts.remakes = acts.removes = acts.tunes = 0;
+      acts.rungs = random_.spread(20, 200) * kMillisecond;
       break;
     case Kind::patience:
     case Kind::right_disk:
@@ -55,7 +66,24 @@ void Scene::set(TargetOptions& options, Theme theme) {
     case Kind::caches:
       lose_caches(options);
       break;
+    case Kind::away:
+      send_away(options);
+      break;
+    case Kind::crossing:
+      end_what_sends(options);
+      break;
+    case Kind::gaps:
+      leave_gaps(options);
+      break;
   }
+}
+
+/// To fail over to.
+void Scene::add_controller(TargetOptions& options) {
+  ControllerOptions second = options.controllers.front();
+  for (std::string& address : second.addresses) address.replace(address.rfind('.') + 1, 1, "2");
+  second.group_tag = 2;
+  options.controllers.push_back(second);
 }
 
 void Scene::make_pass(TargetOptions& options) {
@@ -63,17 +91,12 @@ void Scene::make_pass(TargetOptions& options) {
     if (!passes(static_cast<Fault>(i))) options.faults.rate[i] = 0;
   }
   options.faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
-  // To fail over to.
-  if (options.controllers.size() == 1 && random_.chance(0.7)) {
-    ControllerOptions second = options.controllers.front();
-    for (std::string& address : second.addresses) address.replace(address.rfind('.') + 1, 1, "2");
-    second.group_tag = 2;
-    options.controllers.push_back(second);
-  }
+  if (options.controllers.size() == 1 && random_.chance(0.7)) add_controller(options);
   for (const Fault fault :
        {Fault::failover, Fault::unit_unmapped, Fault::identity_unreadable, Fault::inquiry_changed}) {
     if (random_.chance(0.7)) options.faults.set_mean(fault, random_.spread(100, 3000) * kMillisecond);
   }
+  if (random_.chance(0.5)) options.habits.most_moved = random_.pick({256U << 10, 384U << 10, 512U << 10, 768U << 10});
 }
 
 void Scene::swap_disks(TargetOptions& options) {
@@ -120,11 +143,18 @@ void Scene::lose_caches(TargetOptions& options) {
 }
 
 void Scene::set(GatewaySetup::Target& target) {
-  if (kind_ != Kind::patience) return;
-  for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+  if (kind_ == Kind::patience) {
+    for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+  }
+  if (kind_ == Kind::away) make_hasty(target);
+  if (kind_ == Kind::crossing || kind_ == Kind::gaps) {
+    target.settings.connections = static_cast<std::uint16_t>(random_.between(2, 4));
+    target.settings.nop_interval = kind_ == Kind::gaps ? 0 : random_.spread(500, 5'000) * kMillisecond;
+  }
 }
 
 void Scene::set(ClientHabits& habits) {
+  if (kind_ == Kind::away || kind_ == Kind::crossing || kind_ == Kind::gaps) return ask_for_much(habits);
   if (kind_ == Kind::right_disk && random_.chance(0.5)) {
     habits.depth = static_cast<std::uint32_t>(random_.between(1, 2));
     habits.think = random_.spread(10, 1000) * kMillisecond;

@@ -140,6 +140,7 @@ World::~World() {
 void World::draw_network() {
   links_ = draw_links(random_);
   const LinkHabits plain;
+  if (options_.faults) scene_.set(links_);
   if (is_left_out(kJitter)) links_.jitter = plain.jitter;
   if (is_left_out(kPieces)) links_.piece = plain.piece;
   if (is_left_out(kUneven)) links_.uneven = plain.uneven;
@@ -170,6 +171,7 @@ void World::draw_targets() {
   }
   setup_ = sim::draw_gateway(random_);
   crowd_.apply(setup_);
+  if (options_.faults) scene_.set(setup_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
   if (options_.faults) scene_.set(setup_.targets.front());
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,

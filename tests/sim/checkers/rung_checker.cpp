@@ -82,11 +82,17 @@ void RungChecker::on_function_answered(const CommandTable& table, const Function
                     " were aborted in a row, nothing of it was executed, and nothing else was tried");
 }
 
+void RungChecker::on_rung_by_hand() noexcept {
+  for (auto& [number, session] : sessions_) {
+    if (session.last && session.last->answered_at >= 0) session.last->by_hand = true;
+  }
+}
+
 void RungChecker::check_looked_at(const CommandTable& table, const Session& session, const FunctionSeen& seen) {
   if (dropped_ || !session.last || session.last->answered_at < 0) return;
   const Last& last = *session.last;
   const Micros since = timeline_.now() - last.answered_at;
-  if (last.seen.function != pdu::kAbortTask || last.response != pdu::kComplete) return;
+  if (last.seen.function != pdu::kAbortTask || last.response != pdu::kComplete || last.by_hand) return;
   if (since >= std::min(least_.abort_timeout, most_.abort_timeout)) return;
   const auto& records = table.records();
   for (std::size_t i = session.records; i < records.size(); ++i) {

@@ -16,7 +16,8 @@ namespace nbdgw::sim {
 /// The ladder as its target sees it, function by function. Five rules, each of what is certain there:
 ///
 /// A rung is looked at. After an ABORT TASK that was answered "complete" no other comes before the LUN was asked with
-/// a TEST UNIT READY, or has answered something that came later, or the time for that is over.
+/// a TEST UNIT READY, or has answered something that came later, or the time for that is over. Not after one that was
+/// asked for by hand: whoever asks looks himself.
 ///
 /// Rungs rise. Where nothing of a LUN is executed, its READs and WRITEs are aborted no more often in a row than
 /// LadderMemory lets it.
@@ -44,6 +45,8 @@ class RungChecker {
   void on_hole(std::uint32_t session, std::uint32_t cmd_sn);
   /// Something of the LUN was executed.
   void on_progress(std::uint64_t lun) { rows_.erase(lun); }
+  /// What was asked for by hand has come to an end: the last function was that, and its answer was received.
+  void on_rung_by_hand() noexcept;
   /// The gateway has dropped its session: a LUN for which that was in vain is left alone, by other rules.
   void on_session_reset() noexcept { dropped_ = true; }
   /// Now and then.
@@ -56,6 +59,7 @@ class RungChecker {
     Micros answered_at = -1;  // -1: not yet
     std::uint8_t response = 0;
     std::size_t records = 0;  // that there were at the answer
+    bool by_hand = false;
   };
   struct Unit {
     std::optional<Last> last{};
