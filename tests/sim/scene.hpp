@@ -20,8 +20,12 @@ class Scene {
     patience,    // all that strikes passes: nobody is to see an error
     right_disk,  // another disk behind the LUN, untold, or without a name, and clients that are silent for a while
     caches,      // losses of a cache, through restarts and reloads, and clients that leave little unflushed
+    quarrel,     // other hosts' resets again and again, and functions that are refused
+    long_hang,   // LUNs that hang for long with much to do, answer all the same, and do what functions ask for
   };
 
+  /// None.
+  Scene() : Scene(Kind::none, Random(0)) {}
   /// Of the world of that seed. It has random sources of its own: it shifts nothing in the worlds that have none.
   static Scene draw(std::uint64_t seed);
   Kind kind() const noexcept { return kind_; }
@@ -39,6 +43,8 @@ class Scene {
   void make_pass(TargetOptions& options);
   void swap_disks(TargetOptions& options);
   void lose_caches(TargetOptions& options);
+  void let_others_reset(TargetOptions& options);
+  void let_units_hang(TargetOptions& options);
 
   Kind kind_;
   Random random_;

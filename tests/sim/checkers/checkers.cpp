@@ -243,6 +243,7 @@ void Checkers::on_rung_asked(const std::string& target) {
   SiteWatch* const watch = watch_of(target);
   if (watch == nullptr) return;
   watch->ladder().others_end_commands();
+  watch->rungs().on_rung_asked();
   watch->patience().on_rung_asked();
 }
 
