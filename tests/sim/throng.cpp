@@ -11,6 +11,8 @@ using proto::kSecond;
 /// Makes of a seed that of the throng.
 constexpr std::uint64_t kThrong = 0x7468726f6e67;
 constexpr std::uint64_t kLargeBlock = 64 << 10;
+/// Of what an export has for itself mostly more than a half: then nothing is under way when one has been read.
+constexpr std::uint32_t kPart = 512 << 10;
 
 }  // namespace
 
@@ -63,7 +65,8 @@ void Throng::set(TargetOptions& options) {
   TargetHabits& habits = options.habits;
   if (kind_ != Kind::unread) {
     habits.instant = 0;
-    habits.quickest = std::max<Micros>(habits.slowest / 2, 1);
+    habits.slowest = random_.spread(3, 10) * kMillisecond;
+    habits.quickest = habits.slowest / 2;
   }
   if (kind_ == Kind::turns && options.luns.size() == 1) {
     // Somebody whose turn it could be.
@@ -78,7 +81,7 @@ void Throng::set(TargetOptions& options) {
   for (MediumOptions& medium : options.media) {
     // Each request takes whole blocks of the memory, and no more.
     if (kind_ == Kind::passes) medium.most_blocks = 0;
-    if (kind_ == Kind::pieces) medium.most_blocks = static_cast<std::uint32_t>(kLargeBlock / medium.block_size);
+    if (kind_ == Kind::pieces) medium.most_blocks = kPart / medium.block_size;
   }
 }
 
@@ -141,7 +144,7 @@ void Throng::set(ClientHabits& habits, const Place& place, std::uint64_t floor) 
     case Kind::pieces:
       habits.think = random_.spread(1, 20) * kMillisecond;
       habits.structured = true;
-      make_modest(habits, 1, 1 << 20);
+      make_modest(habits, 1, 2 << 20);
       habits.large = 0.8;
       return;
   }

@@ -167,6 +167,7 @@ std::vector<std::pair<std::string, double>> Checkers::figures() const {
 void Checkers::on_attached(const Client& client, const NbdLink& link) {
   trace_.note("client {0}: connection {1} is attached", {client.number(), link.id()});
   debts_.on_attached(client.oracle().disk(), link.id());
+  service_.on_attached(client);
 }
 
 void Checkers::on_request(const Client& client, const AskedRequest& request) {
