@@ -147,7 +147,8 @@ void Scene::let_others_reset(TargetOptions& options) {
   options.controllers.resize(1);
   TargetFaults& faults = options.faults;
   faults.rate = {};
-  faults.set_mean(Fault::reset_by_others, random_.spread(50, 2000) * kMillisecond);
+  faults.tick = random_.spread(3, 30) * kMillisecond;
+  faults.set_mean(Fault::reset_by_others, random_.spread(10, 300) * kMillisecond);
   faults[Fault::slow_command] = 0.2;
   faults.longest_delay = random_.spread(20, 1000) * kMillisecond;
   if (random_.chance(0.7)) faults[Fault::function_refused] = 0.7;
@@ -158,7 +159,8 @@ void Scene::let_others_reset(TargetOptions& options) {
 void Scene::let_units_hang(TargetOptions& options) {
   TargetFaults& faults = options.faults;
   faults.rate = {};
-  faults.set_mean(Fault::unit_hangs, random_.spread(50, 500) * kMillisecond);
+  faults.tick = random_.spread(3, 30) * kMillisecond;
+  faults.set_mean(Fault::unit_hangs, random_.spread(10, 100) * kMillisecond);
   faults.longest_outage = random_.spread(10, 60) * kSecond;
   TargetHabits& habits = options.habits;
   habits.hung_units_answer = random_.chance(0.8);

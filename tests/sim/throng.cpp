@@ -28,7 +28,7 @@ void Throng::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crow
   acts = {};
   trouble.restarts = 0;
   if (kind_ != Kind::hoards) trouble.lost_links = trouble.stalled_links = 0;
-  if (kind_ == Kind::unread) trouble.restarts = random_.spread(300, 3000) * kMillisecond;
+  if (kind_ == Kind::unread) trouble.restarts = random_.spread(50, 1000) * kMillisecond;
 }
 
 RudeHabits Throng::draw_host() {
