@@ -8,6 +8,14 @@
 namespace nbdgw::sim {
 
 using proto::kMillisecond;
+using proto::kSecond;
+
+namespace {
+
+/// Makes of a seed that of the scenes about the ladder.
+constexpr std::uint64_t kLadderScenes = 0x6c61646472;
+
+}  // namespace
 
 Scene Scene::draw(std::uint64_t seed) {
   Random random(seed ^ 0x5ce2e5);
@@ -18,6 +26,10 @@ Scene Scene::draw(std::uint64_t seed) {
   if (kind < 28) return {Kind::away, random};
   if (kind < 33) return {Kind::crossing, random};
   if (kind < 37) return {Kind::gaps, random};
+  Random ladder(seed ^ kLadderScenes);
+  const std::uint64_t other = ladder.below(100);
+  if (other < 4) return {Kind::quarrel, ladder};
+  if (other < 8) return {Kind::long_hang, ladder};
   return {Kind::none, random};
 }
 
@@ -49,6 +61,11 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
         acts.remakes = random_.spread(200, 2000) * kMillisecond;
       }
       break;
+    case Kind::quarrel:
+    case Kind::long_hang:
+      // What is judged there are first sessions, which nothing else ends.
+      trouble.restarts = acts.remakes = acts.removes = acts.rungs = acts.tunes = 0;
+      break;
   }
 }
 
@@ -74,6 +91,12 @@ void Scene::set(TargetOptions& options, Theme theme) {
       break;
     case Kind::gaps:
       leave_gaps(options);
+      break;
+    case Kind::quarrel:
+      let_others_reset(options);
+      break;
+    case Kind::long_hang:
+      let_units_hang(options);
       break;
   }
 }
@@ -142,14 +165,58 @@ void Scene::lose_caches(TargetOptions& options) {
     faults[fault] = 0;
 }
 
+/// Nobody hears of what a reset by others has ended but from the next command.
+void Scene::let_others_reset(TargetOptions& options) {
+  options.controllers.resize(1);
+  TargetFaults& faults = options.faults;
+  faults.rate = {};
+  faults.tick = random_.spread(3, 30) * kMillisecond;
+  faults.set_mean(Fault::reset_by_others, random_.spread(10, 300) * kMillisecond);
+  faults[Fault::slow_command] = 0.2;
+  faults.longest_delay = random_.spread(20, 1000) * kMillisecond;
+  if (random_.chance(0.7)) faults[Fault::function_refused] = 0.7;
+  if (random_.chance(0.5)) faults[Fault::hung_command] = 0.02;
+  options.habits.task_aborted_status = false;
+}
+
+void Scene::let_units_hang(TargetOptions& options) {
+  TargetFaults& faults = options.faults;
+  faults.rate = {};
+  faults.tick = random_.spread(3, 30) * kMillisecond;
+  faults.set_mean(Fault::unit_hangs, random_.spread(10, 100) * kMillisecond);
+  faults.longest_outage = random_.spread(10, 60) * kSecond;
+  TargetHabits& habits = options.habits;
+  habits.hung_units_answer = random_.chance(0.8);
+  habits.window = std::max(habits.window, 32U);
+}
+
 void Scene::set(GatewaySetup::Target& target) {
-  if (kind_ == Kind::patience) {
-    for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
-  }
-  if (kind_ == Kind::away) make_hasty(target);
-  if (kind_ == Kind::crossing || kind_ == Kind::gaps) {
-    target.settings.connections = static_cast<std::uint16_t>(random_.between(2, 4));
-    target.settings.nop_interval = kind_ == Kind::gaps ? 0 : random_.spread(500, 5'000) * kMillisecond;
+  initiator::SessionSettings& session = target.settings;
+  switch (kind_) {
+    case Kind::patience:
+      for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+      break;
+    case Kind::quarrel:
+      // Long before that others were heard.
+      session.command_timeout = random_.between(6, 15) * kSecond;
+      session.slow_command_timeout = session.command_timeout * random_.between(1, 3);
+      break;
+    case Kind::long_hang:
+      session.queue_depth = std::max<std::uint16_t>(session.queue_depth, 32);
+      session.command_timeout = random_.spread(500, 3000) * kMillisecond;
+      session.slow_command_timeout = session.command_timeout * random_.between(1, 3);
+      for (bridge::ExportConfig& each : target.exports) each.queue_depth = std::max(each.queue_depth, 32U);
+      break;
+    case Kind::away:
+      make_hasty(target);
+      break;
+    case Kind::crossing:
+    case Kind::gaps:
+      session.connections = static_cast<std::uint16_t>(random_.between(2, 4));
+      session.nop_interval = kind_ == Kind::gaps ? 0 : random_.spread(500, 5'000) * kMillisecond;
+      break;
+    default:
+      break;
   }
 }
 
@@ -159,6 +226,7 @@ void Scene::set(ClientHabits& habits) {
     habits.depth = static_cast<std::uint32_t>(random_.between(1, 2));
     habits.think = random_.spread(10, 1000) * kMillisecond;
   }
+  if (kind_ == Kind::long_hang) habits.depth = static_cast<std::uint32_t>(random_.between(16, 32));
   if (kind_ != Kind::caches || random_.chance(0.3)) return;
   habits.depth = static_cast<std::uint32_t>(random_.spread(1, 8));
   habits.reads = 0.2;

@@ -24,8 +24,12 @@ class Scene {
     away,        // a controller, or the way to it, is away for longer than anybody waits, and another one is there
     crossing,    // resets, while data of what they end is on its way, slowly
     gaps,        // resets, while commands are missing before others, and nobody may ask for them
+    quarrel,     // other hosts' resets again and again, and functions that are refused
+    long_hang,   // LUNs that hang for long with much to do, answer all the same, and do what functions ask for
   };
 
+  /// None.
+  Scene() : Scene(Kind::none, Random(0)) {}
   /// Of the world of that seed. It has random sources of its own: it shifts nothing in the worlds that have none.
   static Scene draw(std::uint64_t seed);
   Kind kind() const noexcept { return kind_; }
@@ -52,6 +56,8 @@ class Scene {
   void make_hasty(GatewaySetup::Target& target);
   void clear_most(TargetFaults& faults);
   void ask_for_much(ClientHabits& habits);
+  void let_others_reset(TargetOptions& options);
+  void let_units_hang(TargetOptions& options);
 
   Kind kind_;
   Random random_;

@@ -167,6 +167,7 @@ std::vector<std::pair<std::string, double>> Checkers::figures() const {
 void Checkers::on_attached(const Client& client, const NbdLink& link) {
   trace_.note("client {0}: connection {1} is attached", {client.number(), link.id()});
   debts_.on_attached(client.oracle().disk(), link.id());
+  service_.on_attached(client);
 }
 
 void Checkers::on_request(const Client& client, const AskedRequest& request) {
@@ -244,6 +245,7 @@ void Checkers::on_rung_asked(const std::string& target) {
   SiteWatch* const watch = watch_of(target);
   if (watch == nullptr) return;
   watch->ladder().others_end_commands();
+  watch->rungs().on_rung_asked();
   watch->patience().on_rung_asked();
 }
 

@@ -123,7 +123,10 @@ void RungChecker::check_pause(const Session& session, Unit& unit, const Function
     return;
   const Last& last = *unit.last;
   const bool refused = last.seen.function == pdu::kAbortTask && last.response != pdu::kComplete;
-  if (!refused || last.came_at <= unit.told_at + lag_) return;
+  // Before its time a command is aborted only where it was heard that others have ended commands.
+  const Micros time = std::min(least_.command_timeout, least_.slow_command_timeout);
+  const bool early = !by_hand_ && last.seen.age >= 0 && last.seen.age + lag_ < time;
+  if (!refused || (!early && last.came_at <= unit.told_at + lag_)) return;
   complaints_.complain(
       "ladder", "session " + std::to_string(seen.session) + ": LUN " + std::to_string(seen.lun >> 48) + " is reset " +
                     milliseconds(now - last.answered_at) +

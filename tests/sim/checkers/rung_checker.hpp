@@ -49,6 +49,8 @@ class RungChecker {
   void on_rung_by_hand() noexcept;
   /// The gateway has dropped its session: a LUN for which that was in vain is left alone, by other rules.
   void on_session_reset() noexcept { dropped_ = true; }
+  /// An operator asks for rungs.
+  void on_rung_asked() noexcept { by_hand_ = true; }
   /// Now and then.
   void look(const Target& target);
 
@@ -100,6 +102,7 @@ class RungChecker {
   std::vector<Hole> holes_;
   Micros lag_ = proto::kNever / 4;
   bool dropped_ = false;
+  bool by_hand_ = false;
 };
 
 }  // namespace nbdgw::sim

@@ -34,6 +34,7 @@ struct ClientHabits {
   double reads = 0.5, writes = 0.4;  // of requests; of the rest flushes, trims and zeroes
   double large = 0.3;                // of reads and writes: above 64 KiB
   std::uint32_t most = 1 << 20;      // bytes of a request
+  bool always_most = false;          // they all are that large
   double fua = 0.05;
   Micros patience = 0;  // 0: waits for ever; else a link whose request has no answer is given up
   bool spared = false;  // nothing happens to its links
