@@ -183,7 +183,7 @@ bool Connection::wants_close() const noexcept {
     case Phase::parting:
       // Nobody can go on with what has ended in the middle of a WRITE: the rest of it, which may lie in the socket
       // yet, would be taken for requests. Whole ones are left to the next process.
-      return exhausted && staging_.size() == 0;
+      return exhausted && staging_.size() == 0 && !NBDGW_MUTANT(half_a_write_goes_along);
     case Phase::resuming:
     case Phase::closed:
       return false;
