@@ -43,7 +43,7 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
       [[fallthrough]];
     case Kind::gaps:
       trouble.restarts = acts.remakes = acts.removes = acts.tunes = 0;
-      acts.rungs = random_.spread(20, 200) * kMillisecond;
+      acts.rungs = random_.spread(5, 100) * kMillisecond;
       break;
     case Kind::patience:
     case Kind::right_disk:

@@ -92,6 +92,8 @@ void Scene::ask_for_much(ClientHabits& habits) {
     return;
   }
   habits.depth = std::max(habits.depth, static_cast<std::uint32_t>(random_.between(4, 16)));
+  // Else all would be asked for before anything is away.
+  if (kind_ == Kind::away) habits.think = random_.spread(200, 1500) * kMillisecond;
   habits.reads = kind_ == Kind::crossing ? 0.6 : 0.2;
   habits.writes = kind_ == Kind::crossing ? 0.3 : 0.7;
   habits.large = random_.pick({0.3, 0.7});
