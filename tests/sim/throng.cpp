@@ -13,6 +13,14 @@ constexpr std::uint64_t kThrong = 0x7468726f6e67;
 constexpr std::uint64_t kLargeBlock = 64 << 10;
 /// Of what an export has for itself mostly more than a half: then nothing is under way when one has been read.
 constexpr std::uint32_t kPart = 512 << 10;
+/// The largest block that a disk has.
+constexpr std::uint32_t kBlock = 4096;
+
+/// A READ of one part that takes all of that memory, wherever it begins, and no more.
+std::uint32_t whole_of(std::uint64_t floor) noexcept {
+  const std::uint64_t blocks = std::min<std::uint64_t>(floor, 1 << 20) / kLargeBlock;
+  return static_cast<std::uint32_t>(blocks * kLargeBlock) - 2 * kBlock;
+}
 
 }  // namespace
 
@@ -90,7 +98,7 @@ void Throng::set(GatewaySetup& setup) {
   setup.shards = 1;
   for (GatewaySetup::Target& target : setup.targets) {
     if (kind_ == Kind::passes || kind_ == Kind::turns)
-      target.settings.queue_depth = static_cast<std::uint16_t>(random_.between(1, 3));
+      target.settings.queue_depth = static_cast<std::uint16_t>(random_.between(1, 2));
     // What wakes a session for another reason comes late.
     if (kind_ == Kind::pieces) target.settings.nop_interval = random_.chance(0.5) ? 0 : 60 * kSecond;
     if (kind_ != Kind::turns) continue;
@@ -98,8 +106,8 @@ void Throng::set(GatewaySetup& setup) {
   }
 }
 
-std::int64_t Throng::clients(std::uint32_t site, std::int64_t drawn) const noexcept {
-  if (kind_ == Kind::passes && site == 1) return 3;
+std::int64_t Throng::clients(std::uint32_t target, std::uint32_t disk, std::int64_t drawn) const noexcept {
+  if (kind_ == Kind::passes) return target == 0 ? 1 : disk == 0 ? 3 : 0;
   return kind_ == Kind::pieces ? 1 : drawn;
 }
 
@@ -131,9 +139,9 @@ void Throng::set(ClientHabits& habits, const Place& place, std::uint64_t floor) 
       if (place.target == 0) return;
       habits.think = 0;
       habits.structured = false;
-      make_modest(habits, place.client == 0 ? 1 : 2, 16 << 10);
+      make_modest(habits, place.client == 0 ? 1 : 6, 16 << 10);
       if (place.client > 0) return;
-      habits.most = static_cast<std::uint32_t>(std::min<std::uint64_t>(floor / kLargeBlock * kLargeBlock, 1 << 20));
+      habits.most = whole_of(floor);
       habits.always_most = true;
       return;
     case Kind::turns:

@@ -38,8 +38,8 @@ class Throng {
   std::uint32_t sites(std::uint32_t drawn) const noexcept { return kind_ == Kind::passes ? 2 : drawn; }
   void set(TargetOptions& options);
   void set(GatewaySetup& setup);
-  /// Clients of that disk, of that target, of so many that were drawn.
-  std::int64_t clients(std::uint32_t site, std::int64_t drawn) const noexcept;
+  /// How many clients that disk of that target has, of the number that was drawn.
+  std::int64_t clients(std::uint32_t target, std::uint32_t disk, std::int64_t drawn) const noexcept;
   /// Which client: of how many targets, of the disks of its target, of the clients of its disk it is the how-manieth.
   struct Place {
     std::uint32_t target = 0;

@@ -212,7 +212,7 @@ void World::draw_clients() {
     good_alone_ = good_alone_ || alone;
     for (std::uint32_t j = 0; j < site.disks().size(); ++j) {
       const Disk& disk = site.disks()[j];
-      const std::int64_t count = throng_.clients(i, random_.between(1, 3));
+      const std::int64_t count = throng_.clients(i, j, random_.between(1, 3));
       for (std::int64_t client = 0; client < count; ++client) {
         const bool is_good = good && (alone || client == 0);
         ClientHabits habits =

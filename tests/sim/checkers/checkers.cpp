@@ -80,7 +80,14 @@ void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients,
                      const std::vector<std::unique_ptr<RudeHost>>& rude, const LinkHabits& links, bool restarts) {
   rude_ = &rude;
   // What they are told nobody adds up.
-  for (const auto& host : rude) sums_.on_lost(host->habits().exported);
+  for (const auto& host : rude) {
+    sums_.on_lost(host->habits().exported);
+    for (const Disk* disk : disks_) {
+      const std::size_t site = site_of_[disk->number];
+      if (disk->exported == host->habits().exported)
+        watches_[site]->ladder().has_rude_hosts(disk->number - (*sites_)[site]->disks().front().number);
+    }
+  }
   for (const auto& watch : watches_) {
     watch->ladder().set_links(links, setup_->shard.memory);
     watch->rungs().set_lag(watch->ladder().lag());
@@ -192,6 +199,9 @@ void Checkers::on_lost(const Client& client, const NbdLink& link, const std::str
   trace_.note("client {0}: connection {1} is no more: {6}", {client.number(), link.id()}, why);
   debts_.on_lost(link.id());
   sums_.on_lost(client.habits().exported);
+  const std::uint32_t disk = client.oracle().disk();
+  const std::size_t site = site_of_[disk];
+  watches_[site]->ladder().on_left_behind(disk - (*sites_)[site]->disks().front().number, client.parts_on(link));
 }
 
 // ---- the gateway ----

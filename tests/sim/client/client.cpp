@@ -59,6 +59,15 @@ Micros Client::waits_since() const noexcept {
   return oldest;
 }
 
+std::uint64_t Client::parts_on(const NbdLink& link) const noexcept {
+  constexpr std::uint64_t kLeastPart = 64 << 10;
+  std::uint64_t parts = 0;
+  for (const Op& op : ops_) {
+    if (op.busy && op.link == &link) parts += std::uint64_t{op.cells} * Oracle::kCell / kLeastPart + 2;
+  }
+  return parts;
+}
+
 // ---- links ----
 
 void Client::on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags) {

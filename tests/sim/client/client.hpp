@@ -64,6 +64,8 @@ class Client final : public LinkOwner {
   bool idle() const noexcept { return in_flight_ == 0; }
   /// Since when its oldest request waits; kNever: none does.
   Micros waits_since() const noexcept;
+  /// Into how many commands its requests in flight on that link are cut, at most.
+  std::uint64_t parts_on(const NbdLink& link) const noexcept;
   /// What its requests in flight wait on, for people.
   std::string waits_on() const;
   std::uint32_t number() const noexcept { return number_; }
