@@ -16,8 +16,8 @@ namespace nbdgw::sim {
 /// The ladder as its target sees it, function by function. Five rules, each of what is certain there:
 ///
 /// A rung is looked at. After an ABORT TASK that was answered "complete" no other comes before the LUN was asked with
-/// a TEST UNIT READY, or has answered something that came later, or the time for that is over. Not after one that was
-/// asked for by hand: whoever asks looks himself.
+/// a TEST UNIT READY, or has answered something that came later, or the time for that is over. Not where an operator
+/// asks for rungs: nobody looks at those.
 ///
 /// Rungs rise. Where nothing of a LUN is executed, its READs and WRITEs are aborted no more often in a row than
 /// LadderMemory lets it.
@@ -50,7 +50,7 @@ class RungChecker {
   /// The gateway has dropped its session: a LUN for which that was in vain is left alone, by other rules.
   void on_session_reset() noexcept { dropped_ = true; }
   /// An operator asks for rungs.
-  void on_rung_asked() noexcept { by_hand_ = true; }
+  void on_rung_asked() noexcept { ++by_hand_; }
   /// Now and then.
   void look(const Target& target);
 
@@ -102,7 +102,7 @@ class RungChecker {
   std::vector<Hole> holes_;
   Micros lag_ = proto::kNever / 4;
   bool dropped_ = false;
-  bool by_hand_ = false;
+  std::uint32_t by_hand_ = 0;  // rungs
 };
 
 }  // namespace nbdgw::sim
