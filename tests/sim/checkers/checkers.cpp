@@ -213,6 +213,8 @@ void Checkers::on_event(const shard::EventRecord& record) {
     if (rung->request_id != 0) watch->rungs().on_rung_by_hand();
     if (rung->rung == initiator::Rung::session_reset) watch->rungs().on_session_reset();
   }
+  const auto* const begun = std::get_if<shard::RungBegun>(&record.event);
+  if (begun != nullptr && watch != nullptr) watch->rungs().on_rung_begins(begun->rung.request_id != 0);
   const auto* const state = std::get_if<shard::StateEvent>(&record.event);
   const bool lost = state != nullptr && state->kind == shard::StateEvent::Kind::session_lost;
   if (!lost || watch == nullptr) return;

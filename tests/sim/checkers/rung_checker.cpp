@@ -117,7 +117,8 @@ void RungChecker::check_pause(const Session& session, Unit& unit, const Function
   if (unit.last && unit.last->answered_at >= 0 && now - unit.last->answered_at >= kPause) unit.paused = true;
   if (seen.function == pdu::kAbortTask || !session.last) return;
   const bool had_pause = std::exchange(unit.paused, false);
-  if (seen.function != pdu::kLunReset || had_pause || !one_controller_ || sessions_.begin()->first != seen.session)
+  if (seen.function != pdu::kLunReset || by_hand_ || had_pause || !one_controller_ ||
+      sessions_.begin()->first != seen.session)
     return;
   if (!unit.last || unit.last->answered_at < 0 || unit.told_at < 0 || now - unit.told_at > LadderMemory::kDispute / 2)
     return;
