@@ -41,9 +41,9 @@ void HeldCommands::look_at_legacies() {
   on_session_up(session_.group(), text);
 }
 
-bool HeldCommands::has_legacy(std::uint64_t lun) const noexcept {
-  return legacies_ > 0 &&
-         std::ranges::any_of(held_, [lun](const Held& held) { return held.legacy && held.command->lun == lun; });
+bool HeldCommands::holds_up(std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(
+      held_, [lun](const Held& held) { return (held.legacy || held.awaits_reset) && held.command->lun == lun; });
 }
 
 std::vector<std::uint64_t> HeldCommands::luns() const {

@@ -32,8 +32,9 @@ class HeldCommands {
   void hold_legacy(ScsiCommand& command, const LeftWrites* left);
   /// The session is there, and has been since before that was held.
   void look_at_legacies();
-  /// One of those of the LUN is still held.
-  bool has_legacy(std::uint64_t lun) const noexcept;
+  /// There is a LUN to which nothing may go for what is held: holds_up() tells which.
+  bool holds_up_luns() const noexcept { return awaiting_ > 0 || legacies_ > 0; }
+  bool holds_up(std::uint64_t lun) const noexcept;
   /// Of what is held; maybe more than once.
   std::vector<std::uint64_t> luns() const;
   /// Where what is held of the LUN was.

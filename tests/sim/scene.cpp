@@ -39,7 +39,7 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
     case Kind::away:
       break;
     case Kind::crossing:
-      trouble.lost_links = random_.spread(5, 100) * kMillisecond;
+      trouble.lost_links = random_.spread(3, 50) * kMillisecond;
       [[fallthrough]];
     case Kind::gaps:
       trouble.restarts = acts.remakes = acts.removes = acts.tunes = 0;
@@ -119,7 +119,7 @@ void Scene::make_pass(TargetOptions& options) {
        {Fault::failover, Fault::unit_unmapped, Fault::identity_unreadable, Fault::inquiry_changed}) {
     if (random_.chance(0.7)) options.faults.set_mean(fault, random_.spread(100, 3000) * kMillisecond);
   }
-  if (random_.chance(0.5)) options.habits.most_moved = random_.pick({256U << 10, 384U << 10, 512U << 10, 768U << 10});
+  if (random_.chance(0.5)) options.habits.most_moved = random_.pick({272U << 10, 384U << 10, 640U << 10, 768U << 10});
 }
 
 void Scene::swap_disks(TargetOptions& options) {
@@ -213,6 +213,8 @@ void Scene::set(GatewaySetup::Target& target) {
     case Kind::crossing:
     case Kind::gaps:
       session.connections = static_cast<std::uint16_t>(random_.between(2, 4));
+      if (kind_ == Kind::crossing)
+        session.max_recv_data_segment_length = static_cast<std::uint32_t>(random_.spread(64 << 10, 256 << 10));
       session.nop_interval = kind_ == Kind::gaps ? 0 : random_.spread(500, 5'000) * kMillisecond;
       break;
     default:

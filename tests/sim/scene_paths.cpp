@@ -13,7 +13,7 @@ void Scene::set(LinkHabits& links) {
       links.unread_stays = true;
       break;
     case Kind::crossing:
-      links.pace = random_.spread(500, 8000);  // 130 to 8 MB/s
+      links.pace = random_.spread(2000, 20'000);  // 33 to 3 MB/s
       links.piece = static_cast<std::size_t>(random_.spread(1000, 16 << 10));
       break;
     case Kind::gaps:
@@ -43,8 +43,8 @@ void Scene::send_away(TargetOptions& options) {
   options.habits.frozen_paths = random_.chance(0.5);
   TargetFaults& faults = options.faults;
   faults.shortest_outage = random_.spread(1000, 4000) * kMillisecond;
-  faults.longest_outage = faults.shortest_outage + random_.spread(1000, 20'000) * kMillisecond;
-  faults.set_mean(Fault::controller_frozen, random_.spread(500, 5000) * kMillisecond);
+  faults.longest_outage = faults.shortest_outage + random_.spread(1000, 8000) * kMillisecond;
+  faults.set_mean(Fault::controller_frozen, random_.spread(3000, 15'000) * kMillisecond);
   faults[Fault::slow_command] = 0.2;
   faults.longest_delay = random_.spread(1, 500) * kMillisecond;
   if (random_.chance(0.5)) faults[Fault::function_late_data] = 1;

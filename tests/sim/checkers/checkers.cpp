@@ -221,7 +221,6 @@ void Checkers::on_event(const shard::EventRecord& record) {
   SiteWatch* const watch = watch_of(record.target);
   if (rung != nullptr && watch != nullptr) {
     watch->ladder().on_rung(*rung);
-    if (rung->request_id != 0) watch->rungs().on_rung_by_hand();
     if (rung->rung == initiator::Rung::session_reset) watch->rungs().on_session_reset();
   }
   const auto* const state = std::get_if<shard::StateEvent>(&record.event);

@@ -56,7 +56,7 @@ Reason reason_in(Fault fault) noexcept {
 
 /// How often the remainder of a command has to be sent, at most, where none moves as much as that.
 std::uint32_t remainders(std::uint32_t most_moved) noexcept {
-  constexpr std::uint32_t kLargestCommand = 1 << 20;
+  constexpr std::uint32_t kLargestCommand = (1 << 20) + 8192;  // with a block at either end
   return most_moved == 0 ? 0 : (kLargestCommand - 1) / most_moved;
 }
 

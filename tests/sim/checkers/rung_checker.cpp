@@ -82,17 +82,11 @@ void RungChecker::on_function_answered(const CommandTable& table, const Function
                     " were aborted in a row, nothing of it was executed, and nothing else was tried");
 }
 
-void RungChecker::on_rung_by_hand() noexcept {
-  for (auto& [number, session] : sessions_) {
-    if (session.last && session.last->answered_at >= 0) session.last->by_hand = true;
-  }
-}
-
 void RungChecker::check_looked_at(const CommandTable& table, const Session& session, const FunctionSeen& seen) {
   if (dropped_ || by_hand_ > 0 || !session.last || session.last->answered_at < 0) return;
   const Last& last = *session.last;
   const Micros since = timeline_.now() - last.answered_at;
-  if (last.seen.function != pdu::kAbortTask || last.response != pdu::kComplete || last.by_hand) return;
+  if (last.seen.function != pdu::kAbortTask || last.response != pdu::kComplete) return;
   if (since >= std::min(least_.abort_timeout, most_.abort_timeout)) return;
   const auto& records = table.records();
   for (std::size_t i = session.records; i < records.size(); ++i) {
@@ -117,7 +111,8 @@ void RungChecker::check_pause(const Session& session, Unit& unit, const Function
   if (unit.last && unit.last->answered_at >= 0 && now - unit.last->answered_at >= kPause) unit.paused = true;
   if (seen.function == pdu::kAbortTask || !session.last) return;
   const bool had_pause = std::exchange(unit.paused, false);
-  if (seen.function != pdu::kLunReset || had_pause || !one_controller_ || sessions_.begin()->first != seen.session)
+  if (seen.function != pdu::kLunReset || by_hand_ > 0 || had_pause || !one_controller_ ||
+      sessions_.begin()->first != seen.session)
     return;
   if (!unit.last || unit.last->answered_at < 0 || unit.told_at < 0 || now - unit.told_at > LadderMemory::kDispute / 2)
     return;
@@ -126,7 +121,7 @@ void RungChecker::check_pause(const Session& session, Unit& unit, const Function
   // Before its time a command is aborted only where it was heard that others have ended commands.
   const Micros time = std::min(least_.command_timeout, least_.slow_command_timeout);
   const bool early = last.seen.age >= 0 && last.seen.age + lag_ < time;
-  if (!refused || by_hand_ > 0 || (!early && last.came_at <= unit.told_at + lag_)) return;
+  if (!refused || (!early && last.came_at <= unit.told_at + lag_)) return;
   complaints_.complain(
       "ladder", "session " + std::to_string(seen.session) + ": LUN " + std::to_string(seen.lun >> 48) + " is reset " +
                     milliseconds(now - last.answered_at) +

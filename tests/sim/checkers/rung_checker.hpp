@@ -27,7 +27,8 @@ namespace nbdgw::sim {
 ///
 /// Hosts do not answer each other's resets at once: where that was told, a refused ABORT TASK is not followed by the
 /// LUN's reset without a pause (LadderMemory::kFirstPause, a quarter of it at least). Not where a pause may have been
-/// before: seen from here that is a time without functions for this LUN.
+/// before: seen from here that is a time without functions for this LUN. Nor is a reset meant that is asked for by
+/// hand.
 ///
 /// A hole in the CmdSN that a Reject has left does not stay: the session ends, a second later.
 class RungChecker {
@@ -45,8 +46,6 @@ class RungChecker {
   void on_hole(std::uint32_t session, std::uint32_t cmd_sn);
   /// Something of the LUN was executed.
   void on_progress(std::uint64_t lun) { rows_.erase(lun); }
-  /// What was asked for by hand has come to an end: the last function was that, and its answer was received.
-  void on_rung_by_hand() noexcept;
   /// The gateway has dropped its session: a LUN for which that was in vain is left alone, by other rules.
   void on_session_reset() noexcept { dropped_ = true; }
   /// An operator asks for rungs.
@@ -61,7 +60,6 @@ class RungChecker {
     Micros answered_at = -1;  // -1: not yet
     std::uint8_t response = 0;
     std::size_t records = 0;  // that there were at the answer
-    bool by_hand = false;
   };
   struct Unit {
     std::optional<Last> last{};

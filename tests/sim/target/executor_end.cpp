@@ -112,6 +112,11 @@ bool Executor::may_outlive(const TargetCommand& command) const noexcept {
 /// Nobody is there to be answered. It may be executed all the same, if it has all that it takes.
 void Executor::lose(TargetCommand& command) {
   FaultDesk& faults = array_.faults;
+  if (command.detached && command.state == TargetCommand::State::running) {
+    // Of that one nobody knows any more.
+    std::exchange(command.connection, nullptr)->command_over();
+    return;
+  }
   if (!may_outlive(command) || command.ghost || !faults.strikes(Fault::outlives_session)) {
     return end(command, command.origin.fate == Fate::aborted ? Fate::aborted : Fate::lost);
   }
