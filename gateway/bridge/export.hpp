@@ -50,7 +50,7 @@ struct CacheLegacy {
   PowerOnJudge::Learnt power_on{};
   /// Commands that write were with the target at the end, and nothing proves that it will not run them any more.
   bool writes_left = false;
-  std::vector<initiator::LeftWrites> left;  // the same, where they were; empty: nobody knows
+  std::vector<initiator::LeftWrites> left{};  // the same, where they were; empty: nobody knows
   /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
   bool gap = false;
 };
