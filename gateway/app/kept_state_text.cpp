@@ -113,6 +113,8 @@ std::vector<initiator::LeftWrites> parse_left(const json::array& list) {
   for (const json::value& each : list) {
     const json::object& text = each.as_object();
     const auto tag = get<std::int32_t>(text, "tag");
+    if (tag != initiator::Proof::kNoGroup && (tag < 0 || tag > UINT16_MAX))
+      throw std::runtime_error("no portal group");
     initiator::LeftWrites& writes = left.emplace_back();
     if (tag != initiator::Proof::kNoGroup) writes.group.tag = static_cast<std::uint16_t>(tag);
     writes.group.portal = {.host = get<std::string>(text, "host"), .port = get<std::uint16_t>(text, "port")};

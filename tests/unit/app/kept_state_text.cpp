@@ -131,10 +131,11 @@ TEST_CASE("kept state: what is not ours is refused") {
   refused("[]");
   refused("{}");
   for (std::size_t length = 1; length < good.size(); length += 7) refused(good.substr(0, length));
-  refused(with(good, "\"version\":4", "\"version\":3"));
+  refused(with(good, "\"version\":5", "\"version\":4"));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":\"owes\""));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":2"));
   refused(with(good, "\"debts\":2", "\"debts\":-1"));
+  refused(with(good, "\"tag\":7", "\"tag\":65536"));
   refused(with(good, "\"debts\":2", "\"debts\":" + std::to_string(bridge::kMaxDebtsLeft + 1)));
   refused(with(good, "\"debts\":2", "\"debts\":4294967298"));
   refused(with(good, "\"debt_writes\":7", "\"debt_writes\":10"));
