@@ -165,7 +165,9 @@ void Session::note_what_is_left() {
   std::vector<std::uint64_t> luns = escalation_.held().luns();
   for (const Task* task = running_.front(); task != nullptr; task = task->list_next)
     luns.push_back(task->command->lun);
-  for (const std::uint64_t lun : luns) left_[lun] = left_writes(lun);
+  for (const std::uint64_t lun : luns) {
+    if (!left_.contains(lun)) left_[lun] = left_writes(lun);
+  }
 }
 
 bool Session::suspects(std::uint64_t lun) const noexcept {
