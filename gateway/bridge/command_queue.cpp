@@ -17,11 +17,15 @@ void CommandQueue::push_back(DiskCommand& command) noexcept {
 void CommandQueue::push_front(DiskCommand& command) noexcept {
   NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
   command.place = DiskCommand::Place::ready;
-  ready_.push_front(command);
+  const bool one_waits = !ready_.empty() && ready_.front().alone;
+  ready_.insert(one_waits ? std::next(ready_.begin()) : ready_.begin(), command);
 }
 
 void CommandQueue::again(DiskCommand& command, const initiator::Proof&) noexcept {
-  command.alone ? push_back(command) : push_front(command);
+  if (command.alone) return push_back(command);
+  NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
+  command.place = DiskCommand::Place::ready;
+  ready_.push_front(command);
 }
 
 void CommandQueue::again(DiskCommand& command, const initiator::Proof&, proto::Micros due) noexcept {

@@ -15,7 +15,9 @@ class CommandQueue {
  public:
   explicit CommandQueue(std::uint32_t depth) : depth_(depth), configured_depth_(depth) {}
 
-  /// New work goes to the back; the next command of work that had its turn, and flushes, go to the front.
+  /// New work goes to the back; the next command of work that had its turn, and flushes, go to the front, but behind
+  /// one that is to go alone and is next: it waits for all that is under way, and flushes may follow each other for
+  /// ever.
   void push_back(DiskCommand& command) noexcept;
   void push_front(DiskCommand& command) noexcept;
   /// The same command once more, also in front, but for one that goes alone: the others go before it. Whoever asks

@@ -50,6 +50,7 @@ struct CacheLegacy {
   PowerOnJudge::Learnt power_on{};
   /// Commands that write were with the target at the end, and nothing proves that it will not run them any more.
   bool writes_left = false;
+  std::vector<initiator::LeftWrites> left{};  // the same, where they were; empty: nobody knows
   /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
   bool gap = false;
 };
@@ -178,7 +179,7 @@ class Export final : public nbd::Backend,
   /// read_only. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
 
-  CacheLegacy cache_legacy(proto::Micros now) const noexcept;
+  CacheLegacy cache_legacy(proto::Micros now) const;
   /// See CacheLegacy::writes_left.
   bool leaves_writes() const noexcept {
     return writes_left_ || queue_.lent() > 0 || transport_.suspects(config_.lun);

@@ -268,9 +268,11 @@ void Gateway::forget_all_but_writes_left() {
   for (shard::ExportLegacy& legacy : caches_.all()) {
     if (!legacy.cache.writes_left) continue;
     const proto::DiskIdentity disk = legacy.cache.disk;
+    std::vector<initiator::LeftWrites> where = std::move(legacy.cache.left);
     legacy.cache = {};
     legacy.cache.disk = disk;
     legacy.cache.writes_left = true;
+    legacy.cache.left = std::move(where);
     left.put(std::move(legacy));
   }
   caches_ = std::move(left);

@@ -8,14 +8,16 @@
 namespace nbdgw::sim {
 
 using proto::kMillisecond;
+using proto::kSecond;
 
 namespace {
 
+/// Make of a seed those of scenes that were thought of later, and of what was added to those before.
+constexpr std::uint64_t kLadderScenes = 0x6c61646472;
 constexpr std::uint64_t kLaterKinds = 0x6c61746572;
 constexpr std::uint64_t kSilentClients = 0x73696c656e74;
 constexpr std::uint64_t kLateTales = 0x6c617465;
 constexpr std::uint64_t kRemakes = 0x72656d616b65;
-constexpr const char* kSecondName = "-too";
 
 }  // namespace
 
@@ -33,7 +35,13 @@ Scene Scene::draw(std::uint64_t seed) {
     scene.late_ = Random(seed ^ kLateTales).chance(0.3);
     return scene;
   }
-  // From a source of its own: the worlds without them are as they were before there were such scenes.
+  if (kind < 28) return {Kind::away, random};
+  if (kind < 33) return {Kind::crossing, random};
+  if (kind < 37) return {Kind::gaps, random};
+  Random ladder(seed ^ kLadderScenes);
+  const std::uint64_t of_ladder = ladder.below(100);
+  if (of_ladder < 4) return {Kind::quarrel, ladder};
+  if (of_ladder < 8) return {Kind::long_hang, ladder};
   Random later(seed ^ kLaterKinds);
   const std::uint64_t other = later.below(100);
   if (other < 4) return {Kind::names, later};
@@ -44,6 +52,14 @@ Scene Scene::draw(std::uint64_t seed) {
 void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd) {
   switch (kind_) {
     case Kind::none:
+    case Kind::away:
+      break;
+    case Kind::crossing:
+      trouble.lost_links = random_.spread(3, 50) * kMillisecond;
+      [[fallthrough]];
+    case Kind::gaps:
+      trouble.restarts = acts.remakes = acts.removes = acts.tunes = 0;
+      acts.rungs = random_.spread(5, 100) * kMillisecond;
       break;
     case Kind::patience:
     case Kind::right_disk:
@@ -73,6 +89,11 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
       acts = {};
       crowd.hosts.clear();
       break;
+    case Kind::quarrel:
+    case Kind::long_hang:
+      // What is judged there are first sessions, which nothing else ends.
+      trouble.restarts = acts.remakes = acts.removes = acts.rungs = acts.tunes = 0;
+      break;
   }
 }
 
@@ -90,6 +111,21 @@ void Scene::set(TargetOptions& options, Theme theme) {
     case Kind::caches:
       lose_caches(options);
       break;
+    case Kind::away:
+      send_away(options);
+      break;
+    case Kind::crossing:
+      end_what_sends(options);
+      break;
+    case Kind::gaps:
+      leave_gaps(options);
+      break;
+    case Kind::quarrel:
+      let_others_reset(options);
+      break;
+    case Kind::long_hang:
+      let_units_hang(options);
+      break;
     case Kind::names:
       name_twice(options);
       break;
@@ -99,116 +135,73 @@ void Scene::set(TargetOptions& options, Theme theme) {
   }
 }
 
+/// To fail over to.
+void Scene::add_controller(TargetOptions& options) {
+  ControllerOptions second = options.controllers.front();
+  for (std::string& address : second.addresses) address.replace(address.rfind('.') + 1, 1, "2");
+  second.group_tag = 2;
+  options.controllers.push_back(second);
+}
+
 void Scene::make_pass(TargetOptions& options) {
   for (std::size_t i = 0; i < kFirstUndrawnFault; ++i) {
     if (!passes(static_cast<Fault>(i))) options.faults.rate[i] = 0;
   }
   options.faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
-  // To fail over to.
-  if (options.controllers.size() == 1 && random_.chance(0.7)) {
-    ControllerOptions second = options.controllers.front();
-    for (std::string& address : second.addresses) address.replace(address.rfind('.') + 1, 1, "2");
-    second.group_tag = 2;
-    options.controllers.push_back(second);
-  }
+  if (options.controllers.size() == 1 && random_.chance(0.7)) add_controller(options);
   for (const Fault fault :
        {Fault::failover, Fault::unit_unmapped, Fault::identity_unreadable, Fault::inquiry_changed}) {
     if (random_.chance(0.7)) options.faults.set_mean(fault, random_.spread(100, 3000) * kMillisecond);
   }
-}
-
-void Scene::swap_disks(TargetOptions& options) {
-  // It differs in nothing but its name.
-  options.media.resize(options.luns.size());
-  MediumOptions other = options.media.front();
-  other.serial = "SIM1199";
-  if (other.naa != 0) other.naa = 0x6001405000000000 + 199;
-  if (!other.t10.empty()) other.t10 = "SIMULATR" + other.serial;
-  options.media.push_back(other);
-  TargetFaults& faults = options.faults;
-  faults.longest_outage = random_.spread(5, 2000) * kMillisecond;
-  faults.set_mean(Fault::unit_remapped, random_.spread(50, 500) * kMillisecond);
-  for (const Fault fault : {Fault::identity_unreadable, Fault::inquiry_changed, Fault::connection_reset}) {
-    if (random_.chance(0.5)) faults.set_mean(fault, random_.spread(200, 2000) * kMillisecond);
-  }
-  if (random_.chance(0.5)) {
-    faults[Fault::slow_command] = 0.1;
-    faults.longest_delay = random_.spread(1, 200) * kMillisecond;
-  }
-  if (random_.chance(0.5)) options.habits.window = static_cast<std::uint32_t>(random_.spread(2, 16));
-  // What is told is heard of all the same.
-  if (silent_) faults[Fault::inquiry_changed] = faults[Fault::connection_reset] = 0;
-  options.habits.quiet_changes = silent_;
-}
-
-void Scene::lose_caches(TargetOptions& options) {
-  for (MediumOptions& medium : options.media) {
-    medium.write_cache = true;
-    if (random_.chance(0.5)) medium.write_same = true;
-    if (random_.chance(0.5)) medium.fua = true;
-  }
-  TargetFaults& faults = options.faults;
-  // What has to do with other things would only come between.
-  for (std::size_t i = 0; i < kFirstUndrawnFault; ++i) {
-    if (random_.chance(0.7)) faults.rate[i] = 0;
-  }
-  faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
-  faults.set_mean(Fault::power_loss, random_.spread(30, 1000) * kMillisecond);
-  if (random_.chance(0.3)) faults[Fault::synchronize_fails] = 0.2;
-  if (late_ && !plain_power_on_) {
-    faults[Fault::power_loss] = faults[Fault::hung_command] = 0;
-    faults[Fault::deferred_error] = 0.02;
-    faults[Fault::slow_command] = 0.2;
-    faults.longest_delay = Random(Random(random_).next() ^ kLateTales).spread(1, 100) * kMillisecond;
-  }
-  options.habits.plain_power_on = plain_power_on_;
-  if (!plain_power_on_) return;
-  options.habits.login_attention = random_.chance(0.2);
-  for (const Fault fault :
-       {Fault::logout_requested, Fault::parameters_requested, Fault::drop_announced, Fault::session_drop_announced})
-    faults[fault] = 0;
-}
-
-/// Writes of two sessions to one block come one after the other only where nothing ends them.
-void Scene::name_twice(TargetOptions& options) {
-  options.faults = TargetFaults{};
-  if (random_.chance(0.5)) options.faults[Fault::slow_command] = 0.1;
-  if (random_.chance(0.5)) options.faults[Fault::synchronize_fails] = 0.2;
-  options.faults.longest_delay = random_.spread(1, 50) * kMillisecond;
-  options.habits.redirects_in_circles = false;
-  for (MediumOptions& medium : options.media) {
-    // That surely tells it from all others.
-    if (medium.naa == 0) medium.naa = 0x6001405000001000 + std::stoull(medium.serial.substr(3));
-  }
-}
-
-/// Nothing else goes wrong there, and nobody uses another disk: all that is told an error was taken along.
-void Scene::make_deadly(TargetOptions& options) {
-  options.faults = TargetFaults{};
-  options.faults[Fault::deadly_read] = 1;
-  options.luns.resize(1);
-  options.media.resize(1);
-  MediumOptions& medium = options.media.front();
-  medium.deadly_block = random_.below(medium.blocks);
-  options.habits.instant = random_.pick({0.0, 0.5});
+  if (random_.chance(0.5)) options.habits.most_moved = random_.pick({272U << 10, 384U << 10, 640U << 10, 768U << 10});
 }
 
 void Scene::set(GatewaySetup& setup) {
-  GatewaySetup::Target& target = setup.targets.front();
-  for (bridge::ExportConfig& each : target.exports) {
-    if (kind_ == Kind::patience || kind_ == Kind::deadly) each.hold_timeout = proto::kNever;
-    if (kind_ == Kind::deadly) each.retries = 5;
+  if (kind_ == Kind::crossing) setup.shard.memory = static_cast<std::uint64_t>(random_.spread(4 << 20, 8 << 20));
+  set(setup.targets.front());
+  if (kind_ == Kind::names) add_names(setup);
+}
+
+void Scene::set(GatewaySetup::Target& target) {
+  initiator::SessionSettings& session = target.settings;
+  switch (kind_) {
+    case Kind::patience:
+      for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+      break;
+    case Kind::deadly:
+      for (bridge::ExportConfig& each : target.exports) {
+        each.hold_timeout = proto::kNever;
+        each.retries = 5;
+      }
+      break;
+    case Kind::quarrel:
+      // Long before that others were heard.
+      session.command_timeout = random_.between(6, 15) * kSecond;
+      session.slow_command_timeout = session.command_timeout * random_.between(1, 3);
+      break;
+    case Kind::long_hang:
+      session.queue_depth = std::max<std::uint16_t>(session.queue_depth, 32);
+      session.command_timeout = random_.spread(500, 3000) * kMillisecond;
+      session.slow_command_timeout = session.command_timeout * random_.between(1, 3);
+      for (bridge::ExportConfig& each : target.exports) each.queue_depth = std::max(each.queue_depth, 32U);
+      break;
+    case Kind::away:
+      make_hasty(target);
+      break;
+    case Kind::crossing:
+    case Kind::gaps:
+      session.connections = static_cast<std::uint16_t>(random_.between(2, 4));
+      if (kind_ == Kind::crossing)
+        session.max_recv_data_segment_length = static_cast<std::uint32_t>(random_.spread(64 << 10, 256 << 10));
+      session.nop_interval = kind_ == Kind::gaps ? 0 : random_.spread(500, 5'000) * kMillisecond;
+      break;
+    default:
+      break;
   }
-  if (kind_ != Kind::names) return;
-  // On one thread they share what belongs to a disk; on two that cannot be, and is told.
-  setup.shards = 1;
-  GatewaySetup::Target second = target;
-  second.settings.label += kSecondName;
-  for (bridge::ExportConfig& each : second.exports) each.name += kSecondName;
-  setup.targets.push_back(std::move(second));
 }
 
 void Scene::set(ClientHabits& habits, bool there) {
+  if (kind_ == Kind::away || kind_ == Kind::crossing || kind_ == Kind::gaps) return ask_for_much(habits);
   if (kind_ == Kind::names && there && random_.chance(0.5)) habits.exported += kSecondName;
   if (kind_ == Kind::deadly && there) {
     habits.depth = static_cast<std::uint32_t>(random_.between(1, 6));
@@ -222,6 +215,7 @@ void Scene::set(ClientHabits& habits, bool there) {
     habits.depth = 1;
     habits.think = random_.spread(1000, 10'000) * kMillisecond;
   }
+  if (kind_ == Kind::long_hang) habits.depth = static_cast<std::uint32_t>(random_.between(16, 32));
   if (kind_ != Kind::caches || random_.chance(0.3)) return;
   habits.depth = static_cast<std::uint32_t>(random_.spread(1, 8));
   habits.reads = 0.2;

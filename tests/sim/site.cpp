@@ -1,6 +1,7 @@
 #include "tests/sim/site.hpp"
 
 #include "tests/sim/scene.hpp"
+#include "tests/sim/throng.hpp"
 
 namespace nbdgw::sim {
 namespace {
@@ -49,6 +50,7 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
   options.faults = TargetFaults::draw(random);
   options.faults.take(theme_, random);
   if (setup.scene != nullptr) setup.scene->set(options, theme_);
+  if (setup.throng != nullptr) setup.throng->set(options);
   habits_ = options.habits;
   if (!setup.faults) options.faults.rate = {};
   Random liars(setup.seed ^ 0xf0a);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/bridge/limits.hpp"
 #include "tests/sim/checkers/checkers.hpp"
 #include "tests/sim/client/client.hpp"
 #include "tests/sim/crowd.hpp"
@@ -17,6 +18,7 @@
 #include "tests/sim/scene.hpp"
 #include "tests/sim/site.hpp"
 #include "tests/sim/system.hpp"
+#include "tests/sim/throng.hpp"
 #include "tests/sim/trace.hpp"
 #include "tests/sim/trouble.hpp"
 
@@ -40,6 +42,7 @@ constexpr const char* kUneven = "uneven";
 constexpr const char* kPace = "pace";
 
 constexpr const char* kIsCrowd = "crowd";
+constexpr const char* kIsThrong = "throng";
 /// Makes of a seed that of the crowd.
 constexpr std::uint64_t kCrowd = 0xc70d'c70d'c70d'c70d;
 
@@ -59,6 +62,7 @@ class World final : public Dialler, public Complaints {
   void draw_targets();
   void choose_payload();
   void draw_clients();
+  std::uint64_t floor() const noexcept;
   void place_rude_hosts();
   void leave_out();
   bool is_left_out(const char* kind) const noexcept { return std::ranges::count(options_.left_out, kind) > 0; }
@@ -89,6 +93,7 @@ class World final : public Dialler, public Complaints {
   OperatorHabits operator_habits_;
   Random crowd_random_;  // the same
   CrowdHabits crowd_;
+  Throng throng_;
   Scene scene_;
   std::vector<std::unique_ptr<Site>> sites_;
   GatewaySetup setup_;
@@ -115,8 +120,10 @@ World::World(const RunOptions& options)
       operator_habits_(options.faults ? OperatorHabits::draw(operator_random_) : OperatorHabits{}),
       crowd_random_(options.seed ^ kCrowd),
       crowd_(options.faults && !is_left_out(kIsCrowd) ? CrowdHabits::draw(crowd_random_) : CrowdHabits{}),
-      scene_(Scene::draw(options.seed)) {
-  if (options.faults) scene_.set(trouble_habits_, operator_habits_, crowd_);
+      throng_(options.faults && !is_left_out(kIsThrong) ? Throng::draw(options.seed) : Throng()),
+      scene_(options.faults && !throng_.is_there() ? Scene::draw(options.seed) : Scene()) {
+  scene_.set(trouble_habits_, operator_habits_, crowd_);
+  throng_.set(trouble_habits_, operator_habits_, crowd_);
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
   draw_network();
   draw_targets();
@@ -140,6 +147,7 @@ World::~World() {
 void World::draw_network() {
   links_ = draw_links(random_);
   const LinkHabits plain;
+  if (options_.faults) scene_.set(links_);
   if (is_left_out(kJitter)) links_.jitter = plain.jitter;
   if (is_left_out(kPieces)) links_.piece = plain.piece;
   if (is_left_out(kUneven)) links_.uneven = plain.uneven;
@@ -150,7 +158,7 @@ void World::draw_network() {
 /// One target or, so that it can be seen whether that one harms others, a healthy one beside it.
 void World::draw_targets() {
   keep_of_payload(kStampBytes);
-  const std::uint32_t count = random_.chance(0.25) ? 2 : 1;
+  const std::uint32_t count = throng_.sites(random_.chance(0.25) ? 2 : 1);
   std::uint32_t disks = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     SiteWatch& watch = checkers_.add_site();
@@ -158,9 +166,10 @@ void World::draw_targets() {
     // where there are none, it takes any.
     const Site::Setup setup{.number = i,
                             .first_disk = disks,
-                            .faults = options_.faults && i == 0,
+                            .faults = options_.faults && i == 0 && !throng_.is_there(),
                             .seed = options_.seed + i,
-                            .scene = options_.faults && i == 0 ? &scene_ : nullptr,
+                            .scene = i == 0 ? &scene_ : nullptr,
+                            .throng = &throng_,
                             .spares = trouble_habits_.restarts == 0 && !operator_habits_.makes_anew(),
                             .complaints = &watch,
                             .observer = &watch};
@@ -171,7 +180,8 @@ void World::draw_targets() {
   setup_ = sim::draw_gateway(random_);
   crowd_.apply(setup_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
-  if (options_.faults) scene_.set(setup_);
+  scene_.set(setup_);
+  throng_.set(setup_);
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
                                          options_.left_out);
   bounds_ = operator_->bounds();
@@ -194,16 +204,20 @@ void World::choose_payload() {
 }
 
 void World::draw_clients() {
-  for (const auto& site : sites_) {
-    const bool good = options_.faults && site->healthy();
+  for (std::uint32_t i = 0; i < sites_.size(); ++i) {
+    const Site& site = *sites_[i];
+    const bool good = options_.faults && site.healthy() && !throng_.is_there();
     const bool alone = good && random_.chance(0.5);
     good_alone_ = good_alone_ || alone;
-    for (const Disk& disk : site->disks()) {
-      for (std::int64_t left = random_.between(1, 3), first = left; left > 0; --left) {
-        const bool is_good = good && (alone || left == first);
+    for (std::uint32_t j = 0; j < site.disks().size(); ++j) {
+      const Disk& disk = site.disks()[j];
+      const std::int64_t count = throng_.clients(i, j, random_.between(1, 3));
+      for (std::int64_t client = 0; client < count; ++client) {
+        const bool is_good = good && (alone || client == 0);
         ClientHabits habits =
             is_good ? draw_good_client(random_, disk.exported, alone) : draw_client(random_, disk.exported);
-        if (options_.faults && !is_good) scene_.set(habits, site == sites_.front());
+        if (!is_good) scene_.set(habits, i == 0);
+        throng_.set(habits, {.target = i, .disk = j, .client = client}, floor());
         const auto number = static_cast<std::uint32_t>(clients_.size());
         clients_.push_back(std::make_unique<Client>(number, habits, timeline_, random_.fork(), *this, *disk.oracle,
                                                     *this, checkers_));
@@ -212,10 +226,17 @@ void World::draw_clients() {
   }
 }
 
+/// What each export has of the memory for itself, at least (bridge/shares.hpp).
+std::uint64_t World::floor() const noexcept {
+  std::uint64_t exports = 0;
+  for (const auto& site : sites_) exports += site->disks().size();
+  return setup_.shard.memory / bridge::kReservedPart * (bridge::kReservedPart - 1) / (2 * exports);
+}
+
 /// Half of them at the last target, which is a healthy one if there are two.
 void World::place_rude_hosts() {
   for (RudeHabits& habits : crowd_.hosts) {
-    const bool last = crowd_random_.chance(0.5) && !good_alone_;
+    const bool last = crowd_random_.chance(0.5) && !good_alone_ && !throng_.hosts_are_first();
     const auto& disks = (last ? sites_.back() : sites_.front())->disks();
     const Disk& disk = disks[crowd_random_.below(disks.size())];
     habits.exported = disk.exported;
@@ -341,7 +362,7 @@ void World::collect() {
   for (const auto& site : sites_) {
     for (const auto& [name, count] : site->target().faults_seen()) result_.faults[name] += count;
   }
-  if (crowd_.stall_timeout > 0) result_.faults[kIsCrowd] += 1;
+  if (crowd_.stall_timeout > 0) result_.faults[throng_.is_there() ? kIsThrong : kIsCrowd] += 1;
   for (const auto& host : rude_) result_.faults[to_string(host->habits().manner)] += host->seen();
   for (const auto& [name, count] : trouble_->seen()) result_.faults[name] += count;
   for (const auto& [name, count] : operator_->seen()) result_.faults[name] += count;
@@ -363,7 +384,7 @@ std::vector<std::string> kinds_of_faults() {
   std::vector<std::string> kinds = Trouble::kinds();
   kinds.insert(kinds.end(), Operator::kinds().begin(), Operator::kinds().end());
   for (std::size_t i = 0; i < kFaults; ++i) kinds.emplace_back(to_string(static_cast<Fault>(i)));
-  kinds.insert(kinds.end(), {kIsCrowd, kJitter, kPieces, kUneven, kPace});
+  kinds.insert(kinds.end(), {kIsCrowd, kIsThrong, kJitter, kPieces, kUneven, kPace});
   return kinds;
 }
 

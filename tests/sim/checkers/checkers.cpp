@@ -81,7 +81,14 @@ void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients,
                      const std::vector<std::unique_ptr<RudeHost>>& rude, const LinkHabits& links, bool restarts) {
   rude_ = &rude;
   // What they are told nobody adds up.
-  for (const auto& host : rude) sums_.on_lost(host->habits().exported);
+  for (const auto& host : rude) {
+    sums_.on_lost(host->habits().exported);
+    for (const Disk* disk : disks_) {
+      const std::size_t site = site_of_[disk->number];
+      if (disk->exported == host->habits().exported)
+        watches_[site]->ladder().has_rude_hosts(disk->number - (*sites_)[site]->disks().front().number);
+    }
+  }
   for (const auto& watch : watches_) {
     watch->ladder().set_links(links, setup_->shard.memory);
     watch->rungs().set_lag(watch->ladder().lag());
@@ -187,6 +194,7 @@ std::vector<std::pair<std::string, double>> Checkers::figures() const {
 void Checkers::on_attached(const Client& client, const NbdLink& link) {
   trace_.note("client {0}: connection {1} is attached", {client.number(), link.id()});
   debts_.on_attached(client.oracle().disk(), link.id());
+  service_.on_attached(client);
 }
 
 void Checkers::on_request(const Client& client, const AskedRequest& request) {
@@ -214,6 +222,9 @@ void Checkers::on_lost(const Client& client, const NbdLink& link, const std::str
   debts_.on_lost(link.id());
   watches_[site_of_[client.oracle().disk()]]->on_lost();
   sums_.on_lost(client.habits().exported);
+  const std::uint32_t disk = client.oracle().disk();
+  const std::size_t site = site_of_[disk];
+  watches_[site]->ladder().on_left_behind(disk - (*sites_)[site]->disks().front().number, client.parts_on(link));
 }
 
 // ---- the gateway ----
@@ -277,6 +288,7 @@ void Checkers::on_rung_asked(const std::string& target) {
   SiteWatch* const watch = watch_of(target);
   if (watch == nullptr) return;
   watch->ladder().others_end_commands();
+  watch->rungs().on_rung_asked();
   watch->patience().on_rung_asked();
 }
 

@@ -48,8 +48,8 @@ class DebtChecker {
   void on_reply(const AskedRequest& request, std::uint32_t error);
   /// By a gateway that knows of no write before that.
   void on_all_forgotten() noexcept { forgotten_at_ = timeline_.now(); }
-  /// Acknowledged writes are lost, the last of which was begun then.
-  /// `of_power`: of which the target tells until it is heard.
+  /// Acknowledged writes are lost, the last of which was begun then. `of_power`: the target tells of it until it is
+  /// heard.
   void on_loss(std::uint32_t disk, Micros begun, bool of_power = true);
   /// The gateway knows of what was lost then, and with the power since `from`.
   void on_loss_known(std::uint32_t disk, Micros from, Micros lost_at);

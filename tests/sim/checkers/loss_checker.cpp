@@ -1,6 +1,5 @@
 #include "tests/sim/checkers/loss_checker.hpp"
 
-#include <algorithm>
 #include <string>
 
 #include "gateway/device/disposition.hpp"
@@ -13,26 +12,13 @@ constexpr Micros kLossKnown = 2 * proto::kSecond;
 
 }  // namespace
 
-void LossChecker::begin(const GatewaySetup::Target& most) {
-  for (const bridge::ExportConfig& each : most.exports) retries_ = std::max<std::uint32_t>(retries_, each.retries);
-}
-
-bool LossChecker::is_about(const Client& client, const AskedRequest& request) const noexcept {
-  const auto disk = std::ranges::find(site_.disks(), client.oracle().disk(), &Disk::number);
-  if (disk == site_.disks().end() || disk->home->options().deadly_block >= disk->home->blocks()) return false;
-  const std::uint64_t cells = disk->home->block_size() / Oracle::kCell;
-  const std::uint64_t first = disk->home->options().deadly_block * cells;
-  return request.cell < first + cells && first < request.cell + request.cells;
-}
-
-void LossChecker::on_request(const Client& client, const AskedRequest& request) {
-  if (!is_about(client, request)) return;
-  asked_.insert({client.number(), request.cookie});
+void LossChecker::on_request(std::uint32_t client, std::uint64_t cookie) {
+  asked_.insert({client, cookie});
   row_ = {};
 }
 
-void LossChecker::on_reply(const Client& client, const AskedRequest& request) {
-  if (asked_.erase({client.number(), request.cookie}) > 0) row_ = {};
+void LossChecker::on_reply(std::uint32_t client, std::uint64_t cookie) {
+  if (asked_.erase({client, cookie}) > 0) row_ = {};
 }
 
 void LossChecker::on_deadly() {

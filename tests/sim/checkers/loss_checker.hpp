@@ -4,9 +4,7 @@
 #include <set>
 #include <utility>
 
-#include "tests/sim/client/client.hpp"
-#include "tests/sim/gateway.hpp"
-#include "tests/sim/site.hpp"
+#include "tests/sim/oracle.hpp"
 
 namespace nbdgw::sim {
 
@@ -18,17 +16,14 @@ namespace nbdgw::sim {
 /// is for PatienceChecker to judge, of all requests that this one is not about.
 class LossChecker {
  public:
-  LossChecker(Complaints& complaints, const Timeline& timeline, const Site& site)
-      : complaints_(complaints), timeline_(timeline), site_(site) {}
+  /// `retries`: the most that the exports ever have.
+  LossChecker(Complaints& complaints, const Timeline& timeline, std::uint32_t retries)
+      : complaints_(complaints), timeline_(timeline), retries_(retries) {}
 
-  /// `most`: with the most retries that the exports ever have.
-  void begin(const GatewaySetup::Target& most);
-
-  /// It may take a READ of a deadly block.
-  bool is_about(const Client& client, const AskedRequest& request) const noexcept;
-
-  void on_request(const Client& client, const AskedRequest& request);
-  void on_reply(const Client& client, const AskedRequest& request);
+  /// A client asks for something that may take a READ of a deadly block.
+  void on_request(std::uint32_t client, std::uint64_t cookie);
+  /// It, or something else, is answered.
+  void on_reply(std::uint32_t client, std::uint64_t cookie);
   /// What was asked for there is asked for again, by who knows whom.
   void on_lost() noexcept { unsure_ = true; }
   /// A READ has cost its session.
@@ -43,8 +38,7 @@ class LossChecker {
 
   Complaints& complaints_;
   const Timeline& timeline_;
-  const Site& site_;
-  std::uint32_t retries_ = 0;
+  const std::uint32_t retries_;
   std::set<std::pair<std::uint32_t, std::uint64_t>> asked_;  // client and cookie
   Row row_;
   bool unsure_ = false;

@@ -30,13 +30,27 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
                                            setup.settings.login_timeout, site.target().controllers());
   pause_ = setup.settings.time2wait == initiator::Time2Wait::negotiated ? kTime2Wait * proto::kSecond : 0;
   patience_ = std::make_unique<PatienceChecker>(complaints_, site);
-  losses_ = std::make_unique<LossChecker>(complaints_, timeline_, site);
-  losses_->begin(setup);
+  std::uint32_t retries = 0;
+  for (const bridge::ExportConfig& each : setup.exports) retries = std::max<std::uint32_t>(retries, each.retries);
+  losses_ = std::make_unique<LossChecker>(complaints_, timeline_, retries);
+}
+
+void SiteWatch::on_request(const Client& client, const AskedRequest& request) {
+  if (may_be_deadly(client, request)) losses_->on_request(client.number(), request.cookie);
 }
 
 void SiteWatch::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
-  losses_->on_reply(client, request);
-  if (!losses_->is_about(client, request)) patience_->on_reply(client, request, error);
+  losses_->on_reply(client.number(), request.cookie);
+  if (!may_be_deadly(client, request)) patience_->on_reply(client, request, error);
+}
+
+/// It may take a READ of a block that costs its session.
+bool SiteWatch::may_be_deadly(const Client& client, const AskedRequest& request) const noexcept {
+  const auto disk = std::ranges::find(site_->disks(), client.oracle().disk(), &Disk::number);
+  if (disk == site_->disks().end() || disk->home->options().deadly_block >= disk->home->blocks()) return false;
+  const std::uint64_t cells = disk->home->block_size() / Oracle::kCell;
+  const std::uint64_t first = disk->home->options().deadly_block * cells;
+  return request.cell < first + cells && first < request.cell + request.cells;
 }
 
 const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {

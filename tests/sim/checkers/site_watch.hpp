@@ -32,7 +32,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
 
   // ---- clients of its disks ----
 
-  void on_request(const Client& client, const AskedRequest& request) { losses_->on_request(client, request); }
+  void on_request(const Client& client, const AskedRequest& request);
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
   void on_lost() noexcept { losses_->on_lost(); }
 
@@ -64,6 +64,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void look_at_disks();
 
  private:
+  bool may_be_deadly(const Client& client, const AskedRequest& request) const noexcept;
   const Disk* disk_of(const Medium& medium) const noexcept;
   void on_progress(const Origin& origin);
 

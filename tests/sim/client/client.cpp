@@ -59,6 +59,15 @@ Micros Client::waits_since() const noexcept {
   return oldest;
 }
 
+std::uint64_t Client::parts_on(const NbdLink& link) const noexcept {
+  constexpr std::uint64_t kLeastPart = 64 << 10;
+  std::uint64_t parts = 0;
+  for (const Op& op : ops_) {
+    if (op.busy && op.link == &link) parts += std::uint64_t{op.cells} * Oracle::kCell / kLeastPart + 2;
+  }
+  return parts;
+}
+
 // ---- links ----
 
 void Client::on_attached(NbdLink& link, std::uint64_t size, std::uint16_t flags) {
@@ -221,7 +230,8 @@ void Client::draw(Op& op) {
   op.flags = 0;
   if (op.command == NbdCommand::flush) return;
   const bool large = random_.chance(habits_.large) && habits_.most > kLarge;
-  const std::int64_t bytes = large ? random_.spread(kLarge + 1, habits_.most) : random_.spread(1, kLarge);
+  std::int64_t bytes = large ? random_.spread(kLarge + 1, habits_.most) : random_.spread(1, kLarge);
+  if (habits_.always_most) bytes = habits_.most;
   const std::uint64_t most = std::min<std::uint64_t>(oracle_.cells(), habits_.most / Oracle::kCell);
   op.cells = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(most, (static_cast<std::uint64_t>(bytes) + Oracle::kCell - 1) / Oracle::kCell));

@@ -55,6 +55,7 @@ struct TargetCommand {
   bool detached = false;  // no function finds it any more
   bool executed = false;  // only its answer hangs
   bool of_hung_unit = false;
+  bool partial = false;                    // a write that takes less than it is for
   bool ghost = false;                      // it has outlived its session
   bool told = false;                       // to whoever watches
   TargetSession* session = nullptr;        // null: it has outlived it

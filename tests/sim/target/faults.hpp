@@ -127,7 +127,8 @@ struct TargetFaults {
   Micros tick = 100 * proto::kMillisecond;
   Micros longest_delay = 3 * proto::kSecond;    // of what is slow
   Micros longest_outage = 20 * proto::kSecond;  // of what is away, or hangs
-  Micros longest_ghost = 10 * proto::kSecond;   // of a command that has outlived its session
+  Micros shortest_outage = 1000;
+  Micros longest_ghost = 10 * proto::kSecond;  // of a command that has outlived its session
 
   double& operator[](Fault fault) noexcept { return rate[static_cast<std::size_t>(fault)]; }
   /// Each is absent in about half of the draws; what no initiator can cope with in all of them.
@@ -162,7 +163,9 @@ class FaultDesk {
   /// For what is drawn about a fault that has struck.
   Random& random(Fault fault) noexcept { return streams_[static_cast<std::size_t>(fault)].random; }
   Micros delay(Fault fault) noexcept { return random(fault).spread(100, faults_.longest_delay); }
-  Micros outage(Fault fault) noexcept { return random(fault).spread(1000, faults_.longest_outage); }
+  Micros outage(Fault fault) noexcept {
+    return random(fault).spread(faults_.shortest_outage, faults_.longest_outage);
+  }
   Micros ghost_life(Fault fault) noexcept { return random(fault).spread(1000, faults_.longest_ghost); }
   Micros tick() const noexcept { return faults_.tick; }
 

@@ -47,6 +47,7 @@ TargetHabits TargetHabits::draw(Random& random) {
   // From a source of its own: it shifts nothing else.
   Random own(Random(random).next() ^ kHabitsApart);
   habits.answers_first = own.chance(0.3);
+  habits.recovers_parts = own.chance(0.3);
   return habits;
 }
 

@@ -34,8 +34,10 @@ struct TargetHabits {
   bool status_with_data = true;      // GOOD comes with the last Data-In
   bool early_errors = false;         // an error does not wait for unsolicited data
   bool descriptor_sense = false;
-  double instant = 0.5;  // commands that are done at once
-  Micros quickest = 20;  // of the others
+  bool recovers_parts = false;   // with RECOVERED ERROR a part may be missing
+  std::uint32_t most_moved = 0;  // of a command; what is missing is told; 0: all
+  double instant = 0.5;          // commands that are done at once
+  Micros quickest = 20;          // of the others
   Micros slowest = 500;
 
   // Ends.
@@ -56,6 +58,7 @@ struct TargetHabits {
   bool hung_units_answer = false;     // what moves no blocks: INQUIRY, TEST UNIT READY
 
   bool others_in_standby = false;  // only the first controller is active
+  bool frozen_paths = false;       // what freezes is the way to a controller, not the controller
 
   static TargetHabits draw(Random& random);
 };

@@ -50,6 +50,8 @@ void LogicalUnit::on_use(std::uint32_t session) {
   Nexus* const nexus = find(session);
   if (nexus == nullptr) return;
   if (std::exchange(nexus->reset_quiet, false)) initiator(nexus->initiator).knows_quiet_resets = true;
+  // An initiator that was never told who it is takes any disk for the right one.
+  if (nexus->named && medium_ == home_) used_ = true;
   if (nexus->used) return;
   nexus->used = true;
   if (nexus->after_logout && !nexus->told && !nexus->ambiguous) initiator(nexus->initiator).knows_silence = true;

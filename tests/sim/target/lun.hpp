@@ -38,7 +38,7 @@ class LogicalUnit {
   /// Null: not mapped now.
   Medium* medium() const noexcept { return medium_; }
   Medium* home() const noexcept { return home_; }
-  /// Some initiator has read or written its blocks.
+  /// Some initiator has read or written its blocks, and knows which disk they are of.
   bool was_used() const noexcept { return used_; }
 
   // ---- what happens to it ----
@@ -104,6 +104,7 @@ class LogicalUnit {
     std::uint32_t known_from;
     bool after_logout = false;  // the session before it has ended like that
     bool told = false;          // of anything
+    bool named = false;         // who asked last which disk it is was answered
     bool used = false;          // blocks were asked for
     bool ambiguous = false;     // attentions of logins or resets of its own are possible
     bool reset_quiet = false;   // it has reset the unit, and was told nothing since

@@ -17,6 +17,7 @@ struct FunctionSeen {
   std::uint8_t function = 0;
   std::uint8_t operation = 0xff;  // of the command that is to be aborted, if it is there
   std::uint64_t lun = 0;          // as it came
+  Micros age = -1;                // of the command that is to be aborted, since it came; -1: it has not
   friend bool operator==(const FunctionSeen&, const FunctionSeen&) = default;
 };
 
