@@ -217,6 +217,11 @@ void Checkers::on_reply(const Client& client, const AskedRequest& request, std::
   watches_[site]->on_reply(client, request, error);
 }
 
+void Checkers::on_written(const Client& client, std::uint64_t cell, std::uint64_t cells) {
+  const std::uint32_t disk = client.oracle().disk();
+  watches_[site_of_[disk]]->on_written(disk, cell, cells);
+}
+
 void Checkers::on_lost(const Client& client, const NbdLink& link, const std::string& why) {
   trace_.note("client {0}: connection {1} is no more: {6}", {client.number(), link.id()}, why);
   debts_.on_lost(link.id());

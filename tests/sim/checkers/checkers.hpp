@@ -57,6 +57,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_attached(const Client& client, const NbdLink& link) override;
   void on_request(const Client& client, const AskedRequest& request) override;
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) override;
+  void on_written(const Client& client, std::uint64_t cell, std::uint64_t cells) override;
   void on_lost(const Client& client, const NbdLink& link, const std::string& why) override;
   void on_process_begins() override;
   void on_event(const shard::EventRecord& record) override;

@@ -177,6 +177,17 @@ void SiteWatch::on_violation(const std::string& what) {
   complaints_.complain("protocol", what);
 }
 
+/// As if it were read just now: what is acknowledged has been executed. The ends and the middle of it are looked at.
+void SiteWatch::on_written(std::uint32_t number, std::uint64_t cell, std::uint64_t cells) {
+  const Disk& disk = site_->disks()[number - site_->disks().front().number];
+  const std::size_t kept = kept_of_payload();
+  const Bytes data(disk.home->block(0), disk.oracle->cells() * kept);
+  for (const std::uint64_t each : {cell, cell + cells / 2, cell + cells - 1}) {
+    const std::string wrong = disk.oracle->look(each, data.subspan(each * kept, kept));
+    if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", just acknowledged: " + wrong);
+  }
+}
+
 void SiteWatch::look_at_disks() {
   for (const Disk& disk : site_->disks()) {
     const std::size_t kept = kept_of_payload();

@@ -60,6 +60,8 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at, bool lasting) override;
   void on_violation(const std::string& what) override;
 
+  /// What a client has written to that disk is acknowledged.
+  void on_written(std::uint32_t disk, std::uint64_t cell, std::uint64_t cells);
   /// Everything is over: what the disks hold now they may hold. Ghosts of the last minutes are seen here.
   void look_at_disks();
 

@@ -337,6 +337,7 @@ void Client::finish(Op& op, std::uint32_t error) {
     if (!what.empty()) wrong(what);
   } else if (op.write != 0) {
     oracle_.end_write(op.write, error == 0);
+    if (error == 0) observer_.on_written(*this, op.cell, op.cells);
   } else if (error == 0) {
     oracle_.flushed(op.begun);
   }
