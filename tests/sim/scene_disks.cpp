@@ -11,7 +11,7 @@ using proto::kMillisecond;
 namespace {
 
 /// Makes of the source of a scene that of its late answers.
-constexpr std::uint64_t kLateTales = 0x6c617465;
+constexpr std::uint64_t kLateAnswers = 0x6c617465;
 
 }  // namespace
 
@@ -57,7 +57,7 @@ void Scene::lose_caches(TargetOptions& options) {
     faults[Fault::power_loss] = faults[Fault::hung_command] = 0;
     faults[Fault::deferred_error] = 0.02;
     faults[Fault::slow_command] = 0.2;
-    faults.longest_delay = Random(Random(random_).next() ^ kLateTales).spread(1, 100) * kMillisecond;
+    faults.longest_delay = Random(Random(random_).next() ^ kLateAnswers).spread(1, 100) * kMillisecond;
   }
   options.habits.plain_power_on = plain_power_on_;
   if (!plain_power_on_) return;

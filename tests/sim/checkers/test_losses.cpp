@@ -261,7 +261,21 @@ TEST_CASE("ghosts: of two sessions of two names the order is that in which comma
   send(2, 7);
   send(1, 8);
   CHECK(heard.all.empty());
-  send(1, 7);
+}
+
+TEST_CASE("ghosts: of two sessions of one name the second is the later one") {
+  Heard heard;
+  Medium medium{MediumOptions{}};
+  CommandTable table;
+  GhostChecker ghosts(heard);
+  for (const std::uint32_t session : {2, 1}) {
+    CHECK(heard.all.empty());
+    const Buffer cdb = block_cdb(scsi::kWrite10, 10, 2);
+    TargetCommand& command = table.add({.session = session, .isid = 7, .cmd_sn = 1}, cdb.data(), 0);
+    command.medium = &medium;
+    ghosts.on_writer(table, command);
+    table.remove(command, 0);
+  }
   CHECK(heard.all.size() == 1);
 }
 
