@@ -41,7 +41,7 @@ void LogicalUnit::on_logout(std::uint32_t session) {
 void LogicalUnit::on_own_reset(std::uint32_t session) {
   Nexus* const nexus = find(session);
   if (nexus == nullptr) return;
-  nexus->reset_quiet = true;
+  nexus->reset_quiet = remade_ == Remade::no;
   if (!initiator(nexus->initiator).knows_quiet_resets) nexus->ambiguous = true;
 }
 
@@ -49,6 +49,7 @@ void LogicalUnit::on_own_reset(std::uint32_t session) {
 void LogicalUnit::on_use(std::uint32_t session) {
   Nexus* const nexus = find(session);
   if (nexus == nullptr) return;
+  if (remade_ == Remade::just_now) remade_ = Remade::used_since;
   if (std::exchange(nexus->reset_quiet, false)) initiator(nexus->initiator).knows_quiet_resets = true;
   // An initiator that was never told who it is takes any disk for the right one.
   if (nexus->named && medium_ == home_) used_ = true;
@@ -77,6 +78,7 @@ LogicalUnit::Initiator& LogicalUnit::initiator(const std::string& name) {
 
 void LogicalUnit::on_login(std::uint32_t session, const std::string& name, std::uint32_t first_cmd_sn,
                            bool attention) {
+  if (remade_ == Remade::used_since) remade_ = Remade::no;
   Nexus nexus{session, name, {}, change_, first_cmd_sn};
   nexus.ambiguous = attention;
   nexus.after_logout = std::exchange(initiator(name).logged_out, false);
