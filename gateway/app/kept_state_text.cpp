@@ -13,8 +13,9 @@ namespace json = boost::json;
 
 namespace {
 
-/// Of the format. What another version has written is not guessed at.
-constexpr std::int64_t kVersion = 5;
+/// Of the format. What another version has written is not guessed at. Keys that came after the first release with
+/// this version may be missing, with their safe meaning, and are passed over by that: `left`.
+constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
     {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
@@ -108,9 +109,10 @@ nbd::ExportInfo parse_info(const json::object& text) {
   return info;
 }
 
-std::vector<initiator::LeftWrites> parse_left(const json::array& list) {
+std::vector<initiator::LeftWrites> parse_left(const json::object& cache) {
   std::vector<initiator::LeftWrites> left;
-  for (const json::value& each : list) {
+  if (!cache.contains("left")) return left;
+  for (const json::value& each : cache.at("left").as_array()) {
     const json::object& text = each.as_object();
     const auto tag = get<std::int32_t>(text, "tag");
     if (tag != initiator::Proof::kNoGroup && (tag < 0 || tag > UINT16_MAX))
@@ -140,7 +142,7 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
           .power_on = {.login_is_silent = get<bool>(text, "login_is_silent"),
                        .reset_is_silent = get<bool>(text, "reset_is_silent")},
           .writes_left = get<bool>(text, "writes_left"),
-          .left = parse_left(text.at("left").as_array()),
+          .left = parse_left(text),
           .gap = get<bool>(text, "gap")};
 }
 

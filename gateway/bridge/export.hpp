@@ -287,7 +287,7 @@ class Export final : public nbd::Backend,
   void send(DiskCommand& command, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
   void note_loss(DiskCommand& command, proto::Micros now) noexcept;
-  void disbelieve(DiskCommand& command, device::Disposition& disposition) noexcept;
+  void disbelieve(DiskCommand& command, device::Disposition& disposition, const device::Attempts& before) noexcept;
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void command_over(DiskCommand& command, const device::Disposition& disposition, proto::Micros now);
   void segment_over(Segment& segment);
