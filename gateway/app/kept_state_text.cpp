@@ -13,7 +13,8 @@ namespace json = boost::json;
 
 namespace {
 
-/// Of the format. What another version has written is not guessed at.
+/// Of the format. What another version has written is not guessed at. Keys that came after the first release with
+/// this version may be missing, with their safe meaning, and are passed over by that: `left`.
 constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
@@ -49,6 +50,18 @@ json::object to_json(const nbd::ExportInfo& info) {
           {"max_payload", info.max_payload}};
 }
 
+json::array to_json(const std::vector<initiator::LeftWrites>& left) {
+  json::array list;
+  for (const initiator::LeftWrites& each : left) {
+    list.push_back(json::object{{"tag", each.group.number()},
+                                {"host", each.group.portal.host},
+                                {"port", each.group.portal.port},
+                                {"address", each.group.address},
+                                {"acknowledged", each.acknowledged}});
+  }
+  return list;
+}
+
 json::object to_json(const bridge::CacheLegacy& legacy) {
   const bridge::CacheNumbers& numbers = legacy.cache;
   return {{"seen_at", legacy.seen_at},
@@ -60,6 +73,7 @@ json::object to_json(const bridge::CacheLegacy& legacy) {
           {"debts", numbers.debts},
           {"debt_writes", numbers.debt_writes},
           {"writes_left", legacy.writes_left},
+          {"left", to_json(legacy.left)},
           {"gap", legacy.gap},
           {"disk", to_json(legacy.disk)},
           {"path_was_up", legacy.path_was_up},
@@ -95,6 +109,23 @@ nbd::ExportInfo parse_info(const json::object& text) {
   return info;
 }
 
+std::vector<initiator::LeftWrites> parse_left(const json::object& cache) {
+  std::vector<initiator::LeftWrites> left;
+  if (!cache.contains("left")) return left;
+  for (const json::value& each : cache.at("left").as_array()) {
+    const json::object& text = each.as_object();
+    const auto tag = get<std::int32_t>(text, "tag");
+    if (tag != initiator::Proof::kNoGroup && (tag < 0 || tag > UINT16_MAX))
+      throw std::runtime_error("no portal group");
+    initiator::LeftWrites& writes = left.emplace_back();
+    if (tag != initiator::Proof::kNoGroup) writes.group.tag = static_cast<std::uint16_t>(tag);
+    writes.group.portal = {.host = get<std::string>(text, "host"), .port = get<std::uint16_t>(text, "port")};
+    writes.group.address = get<std::string>(text, "address");
+    writes.acknowledged = get<bool>(text, "acknowledged");
+  }
+  return left;
+}
+
 bridge::CacheLegacy parse_cache(const json::object& text) {
   const bridge::CacheNumbers numbers{.reports = get<std::uint64_t>(text, "reports"),
                                      .acknowledged = get<std::uint64_t>(text, "acknowledged"),
@@ -111,6 +142,7 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
           .power_on = {.login_is_silent = get<bool>(text, "login_is_silent"),
                        .reset_is_silent = get<bool>(text, "reset_is_silent")},
           .writes_left = get<bool>(text, "writes_left"),
+          .left = parse_left(text),
           .gap = get<bool>(text, "gap")};
 }
 

@@ -50,6 +50,7 @@ struct CacheLegacy {
   PowerOnJudge::Learnt power_on{};
   /// Commands that write were with the target at the end, and nothing proves that it will not run them any more.
   bool writes_left = false;
+  std::vector<initiator::LeftWrites> left{};  // the same, where they were; empty: nobody knows
   /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
   bool gap = false;
 };
@@ -178,7 +179,7 @@ class Export final : public nbd::Backend,
   /// read_only. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
 
-  CacheLegacy cache_legacy(proto::Micros now) const noexcept;
+  CacheLegacy cache_legacy(proto::Micros now) const;
   /// See CacheLegacy::writes_left.
   bool leaves_writes() const noexcept {
     return writes_left_ || queue_.lent() > 0 || transport_.suspects(config_.lun);
@@ -286,7 +287,7 @@ class Export final : public nbd::Backend,
   void send(DiskCommand& command, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
   void note_loss(DiskCommand& command, proto::Micros now) noexcept;
-  void disbelieve(DiskCommand& command, device::Disposition& disposition) noexcept;
+  void disbelieve(DiskCommand& command, device::Disposition& disposition, const device::Attempts& before) noexcept;
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void command_over(DiskCommand& command, const device::Disposition& disposition, proto::Micros now);
   void segment_over(Segment& segment);
@@ -296,6 +297,7 @@ class Export final : public nbd::Backend,
 
   // What the session holds (export_stuck.cpp).
   void look_at_stuck(proto::Micros now);
+  void set_held_aside(const IoRequest& request) noexcept;
   void set_stuck(bool stuck, bool news) noexcept;
   void answer_early(IoRequest& request);
 

@@ -76,13 +76,14 @@ std::unique_ptr<nbd::Attachment> Export::attach(nbd::LossStanding standing) {
   return std::make_unique<Attached>(disk_, *this, standing);
 }
 
-CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {
+CacheLegacy Export::cache_legacy(proto::Micros now) const {
   return {.cache = disk_->cache.numbers(),
           .seen_at = held_since_ == proto::kNever ? now : held_since_,
           .path_was_up = session_up_ && known_,
           .disk = unit_.identity(),
           .power_on = power_on_.learnt(),
           .writes_left = leaves_writes(),
+          .left = leaves_writes() ? transport_.left_writes(config_.lun) : std::vector<initiator::LeftWrites>(),
           .gap = false};
 }
 
@@ -99,7 +100,7 @@ void Export::inherit(const CacheLegacy& legacy) {
     unit_.expect(legacy.disk);
   }
   power_on_.restore(legacy.power_on);
-  if (legacy.writes_left) transport_.suspect(config_.lun);
+  if (legacy.writes_left) transport_.suspect(config_.lun, legacy.left);
 }
 
 void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login) {
@@ -238,7 +239,7 @@ void Export::take_notes(const device::Notes& notes, const initiator::ScsiCommand
   if (notes.queue_full) {
     ++counters_.queue_full;
     // Where the unit's own question was the only command, its refusal says nothing about how many are too many.
-    if (&command != &unit_.last_command() || queue_.lent() > 0) queue_.lower_depth(now);
+    if (&command != &unit_.last_command() || queue_.under_way() > 0) queue_.lower_depth(now);
   }
 }
 

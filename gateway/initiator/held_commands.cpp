@@ -1,12 +1,20 @@
 #include "gateway/initiator/held_commands.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
 #include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
+
+void note_left(std::vector<LeftWrites>& list, LeftWrites left) {
+  const auto known =
+      std::ranges::find_if(list, [&](const LeftWrites& each) { return same_group(each.group, left.group); });
+  if (known == list.end()) return list.push_back(std::move(left));
+  known->acknowledged = known->acknowledged && left.acknowledged;
+}
 
 void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Known& known, proto::Micros now) {
   const auto found = std::find_if(groups_.begin(), groups_.end(),
@@ -20,11 +28,35 @@ void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Kn
                    .all_data_sent = known.all_data_sent});
 }
 
-void HeldCommands::hold_legacy(ScsiCommand& command, bool now_due) {
-  hold(command, session_.group(), {.acknowledged = true, .all_data_sent = true}, session_.turned_at());
+void HeldCommands::hold_legacy(ScsiCommand& command, const LeftWrites* left) {
+  const Known known{.acknowledged = left == nullptr || left->acknowledged, .all_data_sent = true};
+  hold(command, left == nullptr ? session_.group() : left->group, known, session_.turned_at());
   held_.back().legacy = true;
-  held_.back().reinstated = held_.back().awaits_reset = now_due;
-  if (now_due) ++awaiting_;
+  held_.back().anywhere = left == nullptr;
+  ++legacies_;
+}
+
+void HeldCommands::look_at_legacies() {
+  std::string text;
+  on_session_up(session_.group(), text);
+}
+
+bool HeldCommands::holds_up(std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(
+      held_, [lun](const Held& held) { return (held.legacy || held.awaits_reset) && held.command->lun == lun; });
+}
+
+std::vector<std::uint64_t> HeldCommands::luns() const {
+  std::vector<std::uint64_t> luns;
+  for (const Held& held : held_) luns.push_back(held.command->lun);
+  return luns;
+}
+
+void HeldCommands::list(std::uint64_t lun, std::vector<LeftWrites>& left) const {
+  for (const Held& held : held_) {
+    if (held.command->lun == lun && !held.anywhere)
+      note_left(left, {.group = groups_[held.group], .acknowledged = held.acknowledged});
+  }
 }
 
 /// What the end of its session proves of the command; nothing: it needs a reset beside, through any group.
@@ -42,7 +74,7 @@ std::optional<Proof> HeldCommands::proof_of_reinstatement(Held& held) const noex
 
 /// What a login into `group` proves of the command; nothing: what it needs beside the login is noted in it.
 std::optional<Proof> HeldCommands::proof_of_login(Held& held, const PortalGroup& group) const noexcept {
-  if (held.legacy || same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
+  if (held.anywhere || same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
   if (session_.settings().other_group == OtherGroup::trust || NBDGW_MUTANT(other_group_trusted))
     return Proof(Proof::Kind::elsewhere_trusted, group.number());
   // What the old controller has not acknowledged may still lie in its socket, and would enter after the reset.
@@ -71,6 +103,7 @@ std::uint32_t HeldCommands::hand_back(Proven proven, std::string& text) {
   });
   awaiting_ = static_cast<std::size_t>(
       std::count_if(held_.begin(), held_.end(), [](const Held& held) { return held.awaits_reset; }));
+  legacies_ = static_cast<std::size_t>(std::ranges::count_if(held_, &Held::legacy));
   if (held_.empty()) groups_.clear();
   return count;
 }
@@ -156,7 +189,7 @@ void HeldCommands::give_up() {
   }
   held_.clear();
   groups_.clear();
-  awaiting_ = 0;
+  awaiting_ = legacies_ = 0;
 }
 
 const PortalGroup& HeldCommands::elsewhere() const noexcept {

@@ -252,6 +252,7 @@ void Session::lose_scsi_tasks(proto::Micros now) {
 
 /// The end, for all commands wherever they are.
 void Session::give_up_commands() {
+  note_what_is_left();
   while (Task* task = running_.front()) complete_scsi_task(*task, Outcome::path_lost);
   fail_pending(Outcome::path_lost);
   escalation_.held().give_up();

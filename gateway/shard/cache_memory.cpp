@@ -7,6 +7,21 @@
 
 namespace nbdgw::shard {
 
+namespace {
+
+/// Of both. If it is not known where some of them are, it is of none.
+void absorb_left(bridge::CacheLegacy& legacy, const bridge::CacheLegacy& other) {
+  if (!other.writes_left) return;
+  if (legacy.writes_left && (legacy.left.empty() || other.left.empty())) {
+    legacy.left.clear();
+  } else {
+    for (const initiator::LeftWrites& each : other.left) initiator::note_left(legacy.left, each);
+  }
+  legacy.writes_left = true;
+}
+
+}  // namespace
+
 CacheMemory::Entry* CacheMemory::find(const std::string& iqn, std::uint64_t lun) noexcept {
   const auto found = std::ranges::find_if(
       entries_, [&](const Entry& entry) { return entry.legacy.iqn == iqn && entry.legacy.lun == lun; });
@@ -22,7 +37,7 @@ void CacheMemory::put(ExportLegacy legacy) {
   // Another export of the LUN has gone before. What it left is forgotten if it was taken, by this one maybe.
   if (!known->taken) {
     legacy.cache.cache.absorb(known->legacy.cache.cache);
-    legacy.cache.writes_left = legacy.cache.writes_left || known->legacy.cache.writes_left;
+    absorb_left(legacy.cache, known->legacy.cache);
   }
   *known = {.legacy = std::move(legacy)};
 }

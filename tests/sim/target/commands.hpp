@@ -55,11 +55,13 @@ struct TargetCommand {
   bool detached = false;  // no function finds it any more
   bool executed = false;  // only its answer hangs
   bool of_hung_unit = false;
+  bool partial = false;                    // a write that takes less than it is for
   bool ghost = false;                      // it has outlived its session
   bool told = false;                       // to whoever watches
   TargetSession* session = nullptr;        // null: it has outlived it
   TargetConnection* connection = nullptr;  // where it came from; null: gone
   LogicalUnit* unit = nullptr;             // null: there is none of that number
+  std::uint32_t change = 0;                // of the disk behind it, the last one when the command came
   Medium* medium = nullptr;                // what was behind the unit when it came
   std::uint64_t lun = 0;                   // as it came
   std::array<std::uint8_t, 16> cdb{};
@@ -102,7 +104,8 @@ struct CommandRecord {
   std::uint64_t lba = 0;
   std::uint64_t blocks = 0;
   Micros at = 0;
-  std::uint64_t lun = 0;  // as it came
+  Micros over_at = proto::kNever;  // answered, or ended
+  std::uint64_t lun = 0;           // as it came
 };
 
 /// All commands that have reached the target: the truth for whoever judges.
@@ -111,7 +114,7 @@ class CommandTable {
   /// A new one, at the end of the order, and its record.
   TargetCommand& add(const Origin& origin, const std::uint8_t* cdb, Micros now);
   /// It is over, and its memory used again.
-  void remove(TargetCommand& command) noexcept;
+  void remove(TargetCommand& command, Micros now) noexcept;
   /// In the order in which they came; follow `behind`, but look at it before the command is touched.
   TargetCommand* first() const noexcept { return first_; }
 

@@ -14,7 +14,10 @@ constexpr std::uint8_t kWrites = 0x20;
 }  // namespace
 
 TargetCommand& Executor::arrive(TargetSession& session, TargetConnection& connection, const pdu::Request& request) {
+  std::uint64_t isid = 0;
+  for (const std::uint8_t byte : session.identity().isid) isid = isid << 8 | byte;
   const Origin origin{.session = session.number(),
+                      .isid = isid,
                       .controller = connection.controller().index(),
                       .cid = connection.cid(),
                       .itt = request.itt(),
@@ -61,6 +64,7 @@ void Executor::enter(TargetCommand& command) {
   command.unit = array_.units.find(command.lun);
   if (command.unit != nullptr) {
     command.medium = command.unit->medium();
+    command.change = command.unit->change();
     command.origin.warned = command.unit->warned(command.origin.session, command.origin.cmd_sn);
     command.origin.home = command.unit->home();
     array_.commands.record(command.origin.record).medium = command.medium;
@@ -186,6 +190,9 @@ void Executor::answer(TargetCommand& command, const Ending& ending) {
       ending.completion.status == scsi::kCheckCondition && sense.key == 6 && (sense.asc == 0x29 || sense.asc == 0x2f);
   if (tells_reset && array_.options.observer != nullptr)
     array_.options.observer->on_reset_told(array_.commands, command);
+  if (!command.origin.warned && array_.options.observer != nullptr) {
+    array_.options.observer->on_unwarned_answer(command, command.unit->knows(command.origin.session, command.change));
+  }
   // The place in the window is free before the answer tells of the window.
   leave_session(command);
   array_.commands.set_fate(command, Fate::answered);
@@ -210,7 +217,7 @@ void Executor::forget(TargetCommand& command) {
   if (command.ghost) --ghosts_;
   RunningFunction* const function = command.ended_by;
   TargetConnection* const connection = command.connection;
-  array_.commands.remove(command);
+  array_.commands.remove(command, array_.now());
   if (connection != nullptr) connection->command_over();
   if (function != nullptr) array_.functions.command_over(*function);
 }

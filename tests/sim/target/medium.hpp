@@ -29,6 +29,7 @@ class Medium;
 struct Origin {
   std::uint32_t record = 0;   // its place in the table of commands
   std::uint32_t session = 0;  // a number that is used once
+  std::uint64_t isid = 0;     // of the session: those of one ISID follow each other
   std::uint16_t controller = 0;
   std::uint16_t cid = 0;
   std::uint32_t itt = 0;
@@ -63,7 +64,8 @@ class MediumObserver {
   /// The block is what it was when it was last durable; on_power_loss() follows when all are.
   virtual void on_block_lost(const Medium&, std::uint64_t /*lba*/) {}
   /// So many blocks are what they were when they were last durable.
-  virtual void on_power_loss(const Medium&, std::uint64_t /*blocks*/, Micros) {}
+  /// `lasting`: initiators are told until they have heard of it; else the answer to one command tells it, once.
+  virtual void on_power_loss(const Medium&, std::uint64_t /*blocks*/, Micros, bool /*lasting*/) {}
 
  protected:
   ~MediumObserver() = default;
@@ -78,7 +80,8 @@ struct MediumOptions {
   std::string t10{};                       // empty: no such designator
   bool write_cache = true;                 // volatile
   bool fua = true;
-  bool sixteen = true;  // knows the 16-byte commands
+  bool refuses_fua = false;  // what it says of FUA is not so
+  bool sixteen = true;       // knows the 16-byte commands
   bool unmap = true;
   bool write_same = true;
   bool unmapped_reads_zeroes = true;
@@ -86,6 +89,7 @@ struct MediumOptions {
   std::uint32_t most_blocks = 0;  // in a transfer; 0: no limit
   std::uint32_t most_unmapped = 1 << 16;
   std::uint64_t most_same = 1 << 16;
+  std::uint64_t deadly_block = ~std::uint64_t{0};  // a READ of it is one that no session survives
   bool short_counts = false;  // of the blocks of a WRITE SAME it keeps 16 bits, and says nothing of a limit
 
   /// What arrays have, for a disk of that number and size in bytes.
@@ -129,7 +133,7 @@ class Medium {
   /// `blocks` 0: to the end.
   void synchronize(std::uint64_t lba, std::uint64_t blocks, Micros at, const Origin& origin);
   /// Each dirty block, or each of a random part of them, is what it was when it was last durable.
-  void lose_power(Random& random, Micros at);
+  void lose_power(Random& random, Micros at, bool lasting);
   void grow(std::uint64_t blocks);
 
  private:

@@ -212,7 +212,8 @@ void TargetSession::take_acknowledgement(TargetConnection& connection, const pdu
     const News& news = each.news;
     if (news.unit != nullptr) news.unit->acknowledged(news, number_, request.cmd_sn());
     TargetObserver* const observer = array_.options.observer;
-    if (news.lost != nullptr && observer != nullptr) observer->on_loss_known(*news.lost, news.lost_at);
+    if (news.lost != nullptr && observer != nullptr)
+      observer->on_loss_known(*news.lost, news.lost_from, news.lost_at);
     return true;
   });
 }
@@ -235,7 +236,13 @@ void TargetSession::logout(TargetConnection& connection, const pdu::Request& req
   connection.stamp(bhs, true);
   connection.emit(bhs);
   if (bhs[2] != 0) return;
-  if (reason == 0) return array_.end_session(*this, Cut::close);
+  if (reason == 0) {
+    // With several controllers it might be a session beside the one that counts.
+    for (const auto& unit : array_.units.all()) {
+      if (array_.controllers.size() == 1) unit->on_logout(number_);
+    }
+    return array_.end_session(*this, Cut::close);
+  }
   left->drop(Cut::close);
 }
 

@@ -38,6 +38,9 @@ shard::KeptState a_state() {
                         .debts = 2,
                         .debt_writes = 7};
   legacy.cache.writes_left = true;
+  legacy.cache.left = {{.group = {.tag = 7, .portal = {.host = "array", .port = 3261}, .address = "10.0.0.7:3261"},
+                        .acknowledged = true},
+                       {.group = {.tag = {}, .portal = {}, .address = {}}}};
   legacy.cache.gap = true;
   return state;
 }
@@ -80,7 +83,25 @@ TEST_CASE("kept state: there and back") {
   CHECK(after.exports[0].cache.cache.debt_writes == 7);
   CHECK(after.exports[0].cache.gap);
   CHECK(after.exports[0].cache.writes_left);
+  REQUIRE(after.exports[0].cache.left.size() == 2);
+  const initiator::LeftWrites& left = after.exports[0].cache.left[0];
+  CHECK(left.group.tag == 7);
+  CHECK(left.group.portal == initiator::Portal{"array", 3261});
+  CHECK(left.group.address == "10.0.0.7:3261");
+  CHECK(left.acknowledged);
+  CHECK_FALSE(after.exports[0].cache.left[1].group.tag);
+  CHECK_FALSE(after.exports[0].cache.left[1].acknowledged);
   CHECK(app::kept_state_text(after) == app::kept_state_text(before));
+}
+
+TEST_CASE("kept state: of the release before nobody knows where its writes were left") {
+  const std::string text = app::kept_state_text(a_state());
+  const std::size_t from = text.find("\"left\":["), to = text.find(']', from);
+  REQUIRE(to != std::string::npos);
+  const shard::KeptState state = app::parse_kept_state(text.substr(0, from) + text.substr(to + 2), {});
+  REQUIRE(state.exports.size() == 1);
+  CHECK(state.exports[0].cache.writes_left);
+  CHECK(state.exports[0].cache.left.empty());
 }
 
 TEST_CASE("kept state: every client finds its own socket") {
@@ -124,6 +145,7 @@ TEST_CASE("kept state: what is not ours is refused") {
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":\"owes\""));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":2"));
   refused(with(good, "\"debts\":2", "\"debts\":-1"));
+  refused(with(good, "\"tag\":7", "\"tag\":65536"));
   refused(with(good, "\"debts\":2", "\"debts\":" + std::to_string(bridge::kMaxDebtsLeft + 1)));
   refused(with(good, "\"debts\":2", "\"debts\":4294967298"));
   refused(with(good, "\"debt_writes\":7", "\"debt_writes\":10"));

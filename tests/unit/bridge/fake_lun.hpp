@@ -65,8 +65,13 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   /// What was queued while `window_closed` comes back with give_back(); in a real session that is a later step, too.
   void recall(std::uint64_t lun) override;
   void give_back(nbdgw::proto::Micros now);
-  void suspect(std::uint64_t lun) override { suspected.push_back(lun); }
+  void suspect(std::uint64_t lun, std::span<const nbdgw::initiator::LeftWrites> where) override {
+    suspected.push_back(lun);
+    left.assign(where.begin(), where.end());
+  }
+  std::vector<nbdgw::initiator::LeftWrites> left_writes(std::uint64_t) const override { return left; }
   std::vector<std::uint64_t> suspected;
+  std::vector<nbdgw::initiator::LeftWrites> left;
   bool window_closed = false;
   std::vector<Command*> unsent;  // without a CmdSN
 

@@ -332,3 +332,62 @@ TEST_CASE("held: each kind of proof has a name and words of its own") {
     names.push_back(name);
   }
 }
+
+TEST_CASE("held: what a session before this one has left is over where it was, and nothing goes to the LUN before") {
+  Losing old;
+  old.sent_write(kLun1, false);
+  SUBCASE("given up while it is there") {}
+  SUBCASE("given up when it was lost, and has gone to another group") {
+    old.lose();
+    old.relogin_to("2");
+  }
+  old.session.teardown(old.now);
+  old.answer_logout();
+  const std::vector<LeftWrites> left = old.session.left_writes(kLun1);
+  REQUIRE(left.size() == 1);
+  CHECK(left[0].group.tag == 1);
+  CHECK_FALSE(left[0].acknowledged);
+  CHECK(old.session.left_writes(kLun2).empty());
+
+  Losing next;
+  next.lose();
+  next.relogin_to("2");
+  next.session.suspect(kLun1, left);
+  Job& waits = next.queue(Direction::none, 0, kLun1);
+  next.serve(next.queue(Direction::none, 0, kLun2));
+  CHECK(next.silent());
+  REQUIRE(next.errands.size() == 1);
+  CHECK(next.errands[0].tag == 1);
+  SUBCASE("an errand has been there") {
+    next.session.errand_over(&next.errands[0], next.now);
+    next.pump();
+    next.answer(next.tmf(Function::logical_unit_reset), Result::complete);
+    next.serve(waits);
+  }
+  SUBCASE("in a third group") {
+    next.disconnect(0);
+    next.relogin_to("3");
+    CHECK(next.silent());
+    CHECK(next.session.suspects(kLun1));
+  }
+  SUBCASE("it is the next one's to do") {
+    next.session.teardown(next.now);
+    next.answer_logout();
+    REQUIRE(next.session.left_writes(kLun1).size() == 1);
+    CHECK(next.session.left_writes(kLun1)[0].group.tag == 1);
+  }
+}
+
+TEST_CASE("held: of what a session before this one has left and was acknowledged, a reset is enough, anywhere") {
+  Losing old;
+  old.sent_write(kLun1);
+  old.session.teardown(old.now);
+  old.answer_logout();
+  Losing next;
+  next.session.suspect(kLun1, old.session.left_writes(kLun1));
+  next.lose();
+  next.relogin_to("2");
+  next.answer(next.tmf(Function::logical_unit_reset), Result::complete);
+  CHECK_FALSE(next.session.suspects(kLun1));
+  next.serve(next.queue(Direction::none, 0, kLun1));
+}

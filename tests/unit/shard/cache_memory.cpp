@@ -50,11 +50,18 @@ TEST_CASE("cache memory: for whoever comes in the same change, all of it; later,
   CHECK(memory.all().size() == 1);
   shard::ExportLegacy left = gone(4, kNothing);
   left.cache.writes_left = true;
+  left.cache.left = {{.group = {.tag = 1, .portal = {}, .address = {}}, .acknowledged = true}};
+  memory.put(left);
+  left.cache.left = {{.group = {.tag = 1, .portal = {}, .address = {}}, .acknowledged = false},
+                     {.group = {.tag = 2, .portal = {}, .address = {}}, .acknowledged = true}};
   memory.put(left);
   memory.settle();
   const auto reset_first = memory.take(kIqn, 4);
   REQUIRE(reset_first);
   CHECK(reset_first->writes_left);
+  REQUIRE(reset_first->left.size() == 2);
+  CHECK_FALSE(reset_first->left[0].acknowledged);
+  CHECK(reset_first->left[1].acknowledged);
 }
 
 TEST_CASE("cache memory: of several exports of a LUN the first has the debts, all have what is unflushed") {
