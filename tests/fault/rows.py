@@ -59,6 +59,7 @@ LOST = ("session_lost: session lost: ", "export_offline: offline: ", "session_ba
         "export_online: it was not for", "rung", "rung_begun?")
 QUESTION = ("lun_in_question", "lun_confirmed")
 
+RETRIES = 5  # as often as a command is sent again: one may meet all of them
 _BACK_MS = 4000  # a lost session is back, and what was in flight has been done again
 
 ALL = [
@@ -168,12 +169,12 @@ ALL = [
         (("slow_write", {"delay_ms": 700, "after_loss": True, "count": 4}),
          ("drop_connection", {"opcode": "write", "count": 1, "skip": 8})), rung="relogin", held_ms=_BACK_MS,
         told=LOST),
-    Row("short_data, reads without data", (("short_data", {"opcode": "read", "bytes": 0, "count": 20}),)),
-    Row("short_data, reads with a part", (("short_data", {"opcode": "read", "bytes": 1024, "count": 20}),)),
-    Row("short_data, writes", (("short_data", {"opcode": "write", "bytes": 1024, "count": 20}),)),
+    Row("short_data, reads without data", (("short_data", {"opcode": "read", "bytes": 0, "count": RETRIES}),)),
+    Row("short_data, reads with a part", (("short_data", {"opcode": "read", "bytes": 1024, "count": RETRIES}),)),
+    Row("short_data, writes", (("short_data", {"opcode": "write", "bytes": 1024, "count": RETRIES}),)),
     Row("short_data, reads, and not told", (("short_data", {"opcode": "read", "bytes": 1024, "told": False,
-                                                             "count": 20}),)),
-    Row("short_data, GOOD", (("short_data", {"bytes": 1024, "good": True, "count": 20}),)),
+                                                             "count": RETRIES}),)),
+    Row("short_data, GOOD", (("short_data", {"bytes": 1024, "good": True, "count": RETRIES}),)),
     Row("freeze_portal, the only one, 3 s", (("freeze_portal", {"portal": 1}),), until=3, rung="relogin",
         held_ms=3000 + _BACK_MS, told=(*LOST, "cache_in_doubt?", "login_failing?")),
     Row("refuse_vpd, after a loss", (("refuse_vpd", {"page": 0x80, "count": 1}),

@@ -90,10 +90,11 @@ class FreshMachine(case.Case):
 
     def test_04_a_crash(self):
         """The kernel gives the disk up, systemd starts the gateway again, and the unit attaches the disk again."""
-        self.guest.check("systemctl kill -s KILL nbdgw")
+        self.guest.check("systemctl kill --kill-whom=main -s KILL nbdgw")
         self.guest.wait_until("[ $(systemctl show --value -p NRestarts nbdgw-attach@nbd0) != 0 ] && "
-                              "systemctl is-active -q nbdgw-attach@nbd0", "attached again")
-        self.assertEqual(self.active("nbdgw"), ["active"])
+                              "systemctl is-active -q nbdgw nbdgw-attach@nbd0 && "
+                              f"[ $(cat /sys/block/nbd0/size) = {LUN_MIB * 2048} ]", "attached again")
+        self.assertEqual(self.active("nbdgw", "nbdgw-attach@nbd0"), ["active"] * 2)
         self.assertEqual(self.size(), LUN_MIB * 2048)
         self.guest.check(f"dd if={DEVICE} of=/dev/null bs=1M count=4 iflag=direct")
 

@@ -35,6 +35,19 @@ void DebtChecker::on_request(const AskedRequest& request) {
   if (request.command == NbdCommand::flush && found != links_.end()) ++found->second.flushes;
 }
 
+void DebtChecker::on_legacy(std::uint32_t disk) {
+  disks_.erase(disk);
+  for (auto& [id, link] : links_) {
+    if (link.disk == disk) link.of_before = true;
+  }
+}
+
+void DebtChecker::on_legacies() {
+  disks_.clear();
+  // Some hear only later that they were not taken along.
+  for (auto& [id, link] : links_) link.of_before = true;
+}
+
 void DebtChecker::on_lost(std::uint64_t id) {
   const auto found = links_.find(id);
   if (found == links_.end()) return;
@@ -42,7 +55,7 @@ void DebtChecker::on_lost(std::uint64_t id) {
   // Its answer may have been sent.
   if (link.flushes > 0) {
     disks_.erase(link.disk);
-  } else if (std::ranges::any_of(link.debts, &Debt::known)) {
+  } else if (!link.of_before && std::ranges::any_of(link.debts, &Debt::known)) {
     disks_[link.disk].leaving.push_back(id);
   }
   links_.erase(found);

@@ -57,8 +57,8 @@ class DebtChecker {
   /// The gateway says that writes to the disk may be lost, of which somebody was not told.
   void on_doubt(std::uint32_t disk);
   /// Nobody knows what becomes of what connections have left.
-  void on_legacy(std::uint32_t disk) { disks_.erase(disk); }
-  void on_legacies() { disks_.clear(); }
+  void on_legacy(std::uint32_t disk);
+  void on_legacies();
   /// Connections have left something, and the gateway may have them yet: their numbers.
   bool any_leaves() const noexcept {
     return std::ranges::any_of(disks_, [](const auto& each) { return !each.second.leaving.empty(); });
@@ -82,6 +82,7 @@ class DebtChecker {
     std::vector<Debt> debts{};
     std::uint32_t flushes = 0;  // under way
     bool newcomer = true;       // there was no loss since
+    bool of_before = false;     // its export, or the gateway, was made anew since
   };
   struct DiskDebts {
     std::vector<std::uint64_t> leaving{};  // connections that leave a debt

@@ -1,5 +1,9 @@
 #include "tests/sim/checkers/patience_checker.hpp"
 
+#include <algorithm>
+
+#include "gateway/device/disposition.hpp"
+
 namespace nbdgw::sim {
 namespace {
 
@@ -55,6 +59,21 @@ Reason reason_in(Fault fault) noexcept {
   }
 }
 
+/// What a command may be answered with in its turn, again and again while it is sent again: that ends, too.
+bool is_told(Fault fault) noexcept {
+  switch (fault) {
+    case Fault::failover:
+    case Fault::unit_unmapped:
+    case Fault::identity_unreadable:
+    case Fault::capacity_grown:
+    case Fault::thin_threshold:
+    case Fault::inquiry_changed:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// How often the remainder of a command has to be sent, at most, where none moves as much as that.
 std::uint32_t remainders(std::uint32_t most_moved) noexcept {
   constexpr std::uint32_t kLargestCommand = (1 << 20) + 8192;  // with a block at either end
@@ -81,6 +100,7 @@ void PatienceChecker::on_fault(Fault fault) noexcept {
   const bool in_parts = fault == Fault::recovered_error && site_.habits().recovers_parts;
   const Reason reason = in_parts ? Reason::tried : reason_in(fault);
   ended_ += reason == Reason::tried ? 1 : 0;
+  if (is_told(fault)) told_at_.push_back(timeline_.now());
   lasts_ = lasts_ || reason == Reason::good;
 }
 
@@ -89,6 +109,8 @@ void PatienceChecker::on_reply(const Client& client, const AskedRequest& request
   const auto judged = retries_.find(client.habits().exported);
   const std::uint32_t tries = ended_ + remainders(site_.habits().most_moved);
   if (judged == retries_.end() || tries > judged->second) return;
+  const auto told = told_at_.end() - std::ranges::lower_bound(told_at_, request.asked_at);
+  if (2 * told > device::kMaxUnitAttentions) return;  // that it goes, and that it comes back
   complaints_.complain("patience", client.name() + " is told error " + std::to_string(error) +
                                        " for a request of cell " + std::to_string(request.cell) +
                                        ", and all that has struck at " + site_.iqn() +

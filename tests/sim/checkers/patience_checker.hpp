@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tests/sim/client/client.hpp"
 #include "tests/sim/gateway.hpp"
@@ -21,10 +22,12 @@ bool passes(Fault fault) noexcept;
 /// an error may have its reason, and the target is not judged any more. Nor are exports that wait for a time only,
 /// and worlds in which exports are made anew or the gateway is started again: who is sent away is told so. Nor what
 /// FLUSH and FUA say of the cache: an outage of some seconds with a unit attention behind it may have been a power
-/// cycle. Nor what is told of a request that itself costs its session each time (LossChecker).
+/// cycle. Nor what is told of a request that itself costs its session each time (LossChecker), or that was under way
+/// while the LUN had something to tell more often than it is sent again for that (device::kMaxUnitAttentions).
 class PatienceChecker {
  public:
-  PatienceChecker(Complaints& complaints, const Site& site) : complaints_(complaints), site_(site) {}
+  PatienceChecker(Complaints& complaints, const Timeline& timeline, const Site& site)
+      : complaints_(complaints), timeline_(timeline), site_(site) {}
 
   /// `hastiest`: with the fewest retries and the shortest time that the exports ever have.
   void begin(const GatewaySetup::Target& hastiest);
@@ -35,10 +38,12 @@ class PatienceChecker {
 
  private:
   Complaints& complaints_;
+  const Timeline& timeline_;
   const Site& site_;
   std::map<std::string, std::uint32_t> retries_;  // of the exports that are judged
   std::uint32_t ended_ = 0;                       // commands or sessions, so often
   bool lasts_ = false;                            // something that has struck
+  std::vector<Micros> told_at_;                   // when there was something to tell of a LUN
 };
 
 }  // namespace nbdgw::sim

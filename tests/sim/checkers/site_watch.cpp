@@ -29,7 +29,7 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
   logins_ = std::make_unique<LoginChecker>(complaints_, timeline_, setup.settings.connections,
                                            setup.settings.login_timeout, site.target().controllers());
   pause_ = setup.settings.time2wait == initiator::Time2Wait::negotiated ? kTime2Wait * proto::kSecond : 0;
-  patience_ = std::make_unique<PatienceChecker>(complaints_, site);
+  patience_ = std::make_unique<PatienceChecker>(complaints_, timeline_, site);
   std::uint32_t retries = 0;
   for (const bridge::ExportConfig& each : setup.exports) retries = std::max<std::uint32_t>(retries, each.retries);
   losses_ = std::make_unique<LossChecker>(complaints_, timeline_, retries);
