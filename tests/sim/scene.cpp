@@ -95,7 +95,8 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
       trouble.restarts = random_.spread(20, 300) * kMillisecond;
       acts = {};
       crowd.hosts.assign(static_cast<std::size_t>(random_.between(1, 3)),
-                         {.manner = RudeHabits::Manner::asks_nonsense,
+                         {.exported = {},
+                          .manner = RudeHabits::Manner::asks_nonsense,
                           .links = static_cast<std::uint32_t>(random_.between(1, 3)),
                           .stays = proto::kNever / 4,
                           .large = true});
