@@ -78,6 +78,10 @@ void CacheLedger::move(CacheObserver& observer, CacheLedger& from) noexcept {
   observer.told_from_ = numbers_.doubted_from;
   observer.told_to_ = numbers_.doubted_to;
   observer.from_ = observer.to_ = 0;
+  if (lost_since(restored_reports_) && numbers_.doubted_from < numbers_.doubted_to) {
+    observer.told_from_ = observer.told_to_ = 0;
+    owe(observer, numbers_.doubted_from, numbers_.doubted_to);
+  }
   if (doubtful == 0) return;
   numbers_.acknowledged = std::max(numbers_.acknowledged, doubtful);
   owe(observer, numbers_.acknowledged - doubtful, numbers_.acknowledged);

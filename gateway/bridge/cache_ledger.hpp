@@ -43,7 +43,10 @@ class CacheLedger {
 
   const CacheNumbers& numbers() const noexcept { return numbers_; }
   /// Before there are observers.
-  void restore(const CacheNumbers& numbers) noexcept { numbers_ = numbers; }
+  void restore(const CacheNumbers& numbers) noexcept {
+    numbers_ = numbers;
+    restored_reports_ = numbers.reports;
+  }
   /// It was another disk's: nothing is unflushed here, and nobody who has gone was owed anything.
   void forget() noexcept;
 
@@ -60,7 +63,8 @@ class CacheLedger {
   /// Goes on for another ledger of the same disk, too: what is unflushed there is unflushed here, and debts are owed
   /// here. Its observers are move()d one by one.
   void absorb(const CacheNumbers& other) noexcept { numbers_.absorb(other); }
-  /// One of another ledger comes here, with what it is owed.
+  /// One of another ledger comes here, with what it is owed. It may have been attached, there or to a process before,
+  /// when something was lost here: it is owed that, too.
   void move(CacheObserver& observer, CacheLedger& from) noexcept;
 
   // ---- writes, flushes and losses. True: somebody is owed a failing FLUSH who was not before. ----
@@ -118,6 +122,7 @@ class CacheLedger {
   static void owe(CacheObserver& observer, std::uint64_t from, std::uint64_t to) noexcept;
 
   CacheNumbers numbers_;
+  std::uint64_t restored_reports_ = 0;  // of which kept observers bring along what they are owed
   CacheObservers observers_;
 };
 

@@ -138,6 +138,7 @@ void Session::recall(std::uint64_t lun) {
 
 void Session::suspect(std::uint64_t lun, std::span<const LeftWrites> left) {
   if (suspects(lun)) return;
+  std::erase_if(suspicions_, [](const auto& each) { return each->over; });
   for (std::size_t i = 0; i < std::max<std::size_t>(left.size(), 1); ++i) {
     Suspicion& suspicion = *suspicions_.emplace_back(std::make_unique<Suspicion>());
     suspicion.lun = lun;

@@ -46,6 +46,7 @@ Scene Scene::draw(std::uint64_t seed) {
   const std::uint64_t other = later.below(100);
   if (other < 4) return {Kind::names, later};
   if (other < 10) return {Kind::deadly, later};
+  if (other < 13) return {Kind::refusals, later};
   return {Kind::none, random};
 }
 
@@ -89,6 +90,17 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
       acts = {};
       crowd.hosts.clear();
       break;
+    case Kind::refusals:
+      trouble.lost_links = trouble.stalled_links = 0;
+      trouble.restarts = random_.spread(20, 300) * kMillisecond;
+      acts = {};
+      crowd.hosts.assign(static_cast<std::size_t>(random_.between(1, 3)),
+                         {.exported = {},
+                          .manner = RudeHabits::Manner::asks_nonsense,
+                          .links = static_cast<std::uint32_t>(random_.between(1, 3)),
+                          .stays = proto::kNever / 4,
+                          .large = true});
+      break;
     case Kind::quarrel:
     case Kind::long_hang:
       // What is judged there are first sessions, which nothing else ends.
@@ -128,6 +140,9 @@ void Scene::set(TargetOptions& options, Theme theme) {
       break;
     case Kind::names:
       name_twice(options);
+      break;
+    case Kind::refusals:
+      options.faults = TargetFaults{};
       break;
     case Kind::deadly:
       make_deadly(options);

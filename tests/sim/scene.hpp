@@ -29,6 +29,7 @@ class Scene {
     long_hang,   // LUNs that hang for long with much to do, answer all the same, and do what functions ask for
     names,       // the same disks under two names, each with a session of its own
     deadly,      // a block at which the target drops its connections
+    refusals,    // large WRITEs that are refused, over slow links, through restarts
   };
 
   /// None.

@@ -12,6 +12,7 @@ void Scene::set(LinkHabits& links) {
     case Kind::away:
       links.unread_stays = true;
       break;
+    case Kind::refusals:
     case Kind::crossing:
       links.pace = random_.spread(2000, 20'000);  // 33 to 3 MB/s
       links.piece = static_cast<std::size_t>(random_.spread(1000, 16 << 10));

@@ -10,6 +10,8 @@ constexpr std::uint32_t kMostCells = 1 << 11;  // 1 MiB
 /// Bursts of nonsense, of so many requests at most: a world is about other things, too.
 constexpr std::uint32_t kBursts = 20;
 constexpr std::uint32_t kMostNonsense = 400;
+/// The same, where they are large.
+constexpr std::uint32_t kMostLargeNonsense = 20;
 /// How long answers to nonsense lie unread.
 constexpr Micros kUnread = 4 * proto::kSecond;
 constexpr std::uint16_t kUnknownFlag = 0x8000;
@@ -140,10 +142,11 @@ void RudeHost::ask_nonsense(NbdLink& link) {
     link.wire()->read(false);
     timeline_.after(random_.between(1, kUnread), [this, id = link.id()] { read_again(id); });
   }
-  for (std::int64_t left = random_.spread(1, kMostNonsense); left > 0; --left) {
+  const std::int64_t most = habits_.large ? kMostLargeNonsense : kMostNonsense;
+  for (std::int64_t left = random_.spread(1, most); left > 0; --left) {
     const std::uint64_t cookie = ++last_cookie_;
     waiting_[cookie] = link.id();
-    const auto cells = static_cast<std::uint32_t>(random_.spread(1, 16));
+    const auto cells = static_cast<std::uint32_t>(random_.spread(1, habits_.large ? kMostCells : 16));
     const std::uint64_t end = oracle_.cells() * Oracle::kCell;
     const std::uint32_t bytes = cells * Oracle::kCell;
     switch (random_.below(4)) {

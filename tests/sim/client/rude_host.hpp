@@ -26,6 +26,7 @@ struct RudeHabits {
   Micros stays = 0;            // with what it has begun; then it goes, and comes again
   std::size_t room = 0;        // of its connections (LinkHabits::room)
   bool structured = false;
+  bool large = false;  // what it asks in vain has a payload of up to 1 MiB
 };
 
 const char* to_string(RudeHabits::Manner manner) noexcept;
