@@ -216,6 +216,10 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
     if (const auto format = section->get("format").choice(kLogFormats))
       config.log.format = static_cast<LogFormat>(*format);
   }
+  if (const auto folder = top->get("state_dir").text()) {
+    if (!folder->starts_with('/')) top->get("state_dir").error("a path from the root on is expected, as /run/nbdgw");
+    config.state_dir = *folder;
+  }
   parse_initiator(*top, config.initiator);
   parse_targets(*top, report.file(), reader, config.targets);
   parse_exports(*top, config);

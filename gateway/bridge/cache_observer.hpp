@@ -2,7 +2,10 @@
 
 #include <boost/intrusive/list.hpp>
 #include <cstdint>
+#include <string>
+#include <utility>
 
+#include "gateway/bridge/lun_record.hpp"
 #include "gateway/nbd/backend.hpp"
 
 namespace nbdgw::bridge {
@@ -30,11 +33,30 @@ class CacheObserver {
     if (owed()) return nbd::LossStanding::owed;
     return newcomer_ ? nbd::LossStanding::newcomer : nbd::LossStanding::told;
   }
+  /// Of a client that makes another connection if it loses this one.
+  const std::string& token() const noexcept { return token_; }
   /// A FLUSH of it fails in this step.
   bool telling() const noexcept { return telling_ != 0; }
 
  private:
   friend class CacheLedger;
+
+  /// What becomes of it if the process dies now.
+  void note() noexcept {
+    if (mark_ == nullptr) return;
+    mark_->standing = owed() || unheard_ ? LunRecord::Standing::owed : LunRecord::Standing::told;
+  }
+
+  /// Stands for whom the other one stood for. What that one was being told goes on there.
+  void take(CacheObserver& other) noexcept {
+    token_ = std::move(other.token_);
+    mark_ = std::exchange(other.mark_, nullptr);
+    told_from_ = other.told_from_;
+    told_to_ = other.told_to_;
+    from_ = other.from_;
+    to_ = other.to_;
+    newcomer_ = other.newcomer_;
+  }
 
   // Writes, by number.
   std::uint64_t told_from_ = 0;  // told, or none of its business, as that was in doubt before it came: above this,
@@ -46,6 +68,8 @@ class CacheObserver {
   // Of FLUSHes that have failed, and whose replies were not sent yet:
   bool unheard_ = false;      // they have told of its own loss
   std::uint32_t passed_ = 0;  // of so many that others have left
+  std::string token_;
+  LunRecord::Client* mark_ = nullptr;
 
  public:
   boost::intrusive::list_member_hook<> hook;

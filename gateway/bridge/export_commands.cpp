@@ -83,6 +83,7 @@ void Export::send(DiskCommand& command, proto::Micros now) {
     prepare(segment, can_, segment.request->fua_bit && !NBDGW_MUTANT(fua_bit_lost));
   }
   ++counters_.commands;
+  if (record_ != nullptr && !initiator::writes_nothing(command)) record_->wrote = 1;
   transport_.queuecommand(command, now);
 }
 

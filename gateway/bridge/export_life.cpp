@@ -42,6 +42,7 @@ Export::~Export() {
   if (directory_ != nullptr) directory_->leave(*this);
   if (stuck_) --disk_->stuck_exports;
   std::erase(disk_->exports, this);
+  leave_record();
   // Only at the end of all: otherwise it is idle.
   const auto leave = [&](auto& held) {
     if (held.fence.state() != Fence::State::outside) disk_->fence.leave(held.fence, [](Fence::Entry&) {});
@@ -72,18 +73,40 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
   bell_.ring();
 }
 
-std::unique_ptr<nbd::Attachment> Export::attach(nbd::LossStanding standing) {
-  return std::make_unique<Attached>(disk_, *this, standing);
+std::unique_ptr<nbd::Attachment> Export::attach(const nbd::Attaching& who) {
+  return std::make_unique<Attached>(disk_, *this, who);
 }
 
-CacheLegacy Export::cache_legacy(proto::Micros now) const noexcept {
+void Export::record_in(LunRecord* record) {
+  if (disk_->cache.kept_in() == record_) disk_->cache.keep_in(record);
+  record_ = record;
+  note_unit();
+}
+
+/// What was learnt of the LUN.
+void Export::note_unit() noexcept {
+  if (record_ == nullptr) return;
+  const auto put = [](LunRecord::Text& to, const std::string& text) {
+    to.length = static_cast<std::uint8_t>(std::min(text.size(), LunRecord::kIdentity));
+    std::copy_n(text.begin(), to.length, to.bytes.begin());
+  };
+  put(record_->designator, unit_.identity().designator);
+  put(record_->serial, unit_.identity().serial);
+  record_->login_is_silent = power_on_.learnt().login_is_silent ? 1 : 0;
+  record_->reset_is_silent = power_on_.learnt().reset_is_silent ? 1 : 0;
+}
+
+CacheLegacy Export::cache_legacy(proto::Micros now) const {
+  // Of those who share a disk one tells of who is away.
+  const bool tells = disk_->exports.empty() || disk_->exports.front() == this;
   return {.cache = disk_->cache.numbers(),
           .seen_at = held_since_ == proto::kNever ? now : held_since_,
           .path_was_up = session_up_ && known_,
           .disk = unit_.identity(),
           .power_on = power_on_.learnt(),
           .writes_left = leaves_writes(),
-          .gap = false};
+          .gap = false,
+          .absent = tells ? disk_->cache.absent() : std::vector<CacheLedger::AbsentLegacy>{}};
 }
 
 void Export::inherit(const CacheLegacy& legacy) {
@@ -99,6 +122,7 @@ void Export::inherit(const CacheLegacy& legacy) {
     unit_.expect(legacy.disk);
   }
   power_on_.restore(legacy.power_on);
+  for (const CacheLedger::AbsentLegacy& absent : legacy.absent) disk_->cache.expect(absent, legacy.seen_at);
   if (legacy.writes_left) transport_.suspect(config_.lun);
 }
 
@@ -143,6 +167,7 @@ void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
   ++counters_.probes;
   if (ready) {
     power_on_.on_probed();
+    note_unit();
     accept_facts(unit.facts(), now);
   } else {
     ++counters_.probe_failures;
@@ -187,15 +212,25 @@ bool Export::enter_directory(const device::Facts& facts, proto::Micros now) {
   return true;
 }
 
+/// The disk that it no longer serves is kept in the record of another export that does.
+void Export::leave_record() noexcept {
+  if (record_ == nullptr || disk_->cache.kept_in() != record_) return;
+  disk_->cache.keep_in(disk_->exports.empty() ? nullptr : disk_->exports.front()->record_);
+  record_->cache = {};
+}
+
 void Export::share(std::shared_ptr<Disk> disk) {
   NBDGW_ASSERT(requests_.used() == 0 && !stuck_, "nothing is under way in the fence that is left");
   CacheNumbers numbers = disk_->cache.numbers();
   if (disk_->exports.size() > 1) numbers.drop_debts();  // they stay with those that it is shared with so far
   disk->cache.absorb(numbers);
+  if (disk_->exports.size() == 1) disk->cache.take_absent(disk_->cache);
   Attached::move_all(*this, disk_, disk);
   std::erase(disk_->exports, this);
+  leave_record();
   disk_ = std::move(disk);
   disk_->exports.push_back(this);
+  if (disk_->cache.kept_in() == nullptr && record_ != nullptr) disk_->cache.keep_in(record_);
   known_when_online_ = disk_->cache.known();
   stuck_seen_ = disk_->stuck_changes;
 }

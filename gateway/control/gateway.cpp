@@ -62,6 +62,7 @@ Gateway::~Gateway() {
 void Gateway::start() {
   open_listeners();
   std::vector<Resumed> resumed;
+  open_record();
   if (options_.kept != nullptr) resumed = take_over(*options_.kept);
   make_workers();
   resume(std::move(resumed));  // they are there before any LUN is looked at
@@ -116,7 +117,8 @@ void Gateway::make_workers() {
       order.new_exports.push_back({.config = shard::export_config(config, exported),
                                    .required = exported.required,
                                    .target = config.targets[i].name,
-                                   .cache = caches_.take(config.targets[i].iqn, shard::wire_lun(exported))});
+                                   .cache = caches_.take(config.targets[i].iqn, shard::wire_lun(exported)),
+                                   .record = record_of(config.targets[i].iqn, shard::wire_lun(exported), exported.name)});
     }
     note_made(worker, worker.carry_out(std::move(order), resolver_, events_, net::steady_now()));
   }

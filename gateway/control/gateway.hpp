@@ -24,6 +24,7 @@
 #include "gateway/net/inherited_sockets.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/resolver.hpp"
+#include "gateway/control/crash_record.hpp"
 #include "gateway/shard/cache_memory.hpp"
 #include "gateway/shard/event_log.hpp"
 #include "gateway/shard/gather.hpp"
@@ -44,6 +45,8 @@ struct GatewayOptions {
   shard::KeptState* kept = nullptr;
   /// At the end clients are kept for the next process (take_kept()), not sent away.
   bool keep_clients = false;
+  /// Where what outlives a crash is kept (CrashRecord); empty: nowhere.
+  std::string state_dir{};
   /// How long the machine has been asleep so far.
   net::SleepWatch::Reader slept = net::slept_so_far;
 };
@@ -159,6 +162,8 @@ class Gateway {
     net::ConnectionLimit::Ticket ticket;
   };
   std::vector<Resumed> take_over(shard::KeptState& kept);
+  void open_record();
+  bridge::LunRecord* record_of(const std::string& iqn, std::uint64_t lun, const std::string& name) noexcept;
   net::ConnectionLimit::Ticket take_over(const shard::KeptClient& client);
   void resume(std::vector<Resumed> clients);
   void take_client(net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
@@ -185,6 +190,7 @@ class Gateway {
   std::map<std::string, TargetHome> targets_;
   std::map<std::string, ExportHome> exports_;
   shard::CacheMemory caches_;  // of LUNs whose exports have gone
+  std::unique_ptr<CrashRecord> record_;
   shard::SessionNumbers numbers_;
   std::unique_ptr<Reload> reload_;  // while one is being applied
   bool ending_ = false;             // drain() was called

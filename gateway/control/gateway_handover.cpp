@@ -1,6 +1,8 @@
 // What passes from a gateway that ends to the one that comes in its place.
 
 #include <algorithm>
+#include <memory>
+#include <stdexcept>
 #include <utility>
 
 #include "gateway/control/gateway.hpp"
@@ -11,6 +13,27 @@
 #include "gateway/shard/session_settings.hpp"
 
 namespace nbdgw::control {
+
+/// What a process has left that died, is for the exports that come in the place of its own.
+void Gateway::open_record() {
+  if (options_.state_dir.empty()) return;
+  try {
+    record_ = std::make_unique<CrashRecord>(options_.state_dir);
+  } catch (const std::runtime_error& error) {
+    net::log::warn({}, "{}; should this process crash, the next one does not know what clients have not flushed",
+                   error.what());
+    return;
+  }
+  if (record_->before_died())
+    net::log::warn({}, "the gateway before this one has ended without a word: its LUNs are reset before they are used, where "
+                       "it has written to them, and clients that resume are told what was lost");
+  for (shard::ExportLegacy& legacy : record_->take_left()) caches_.put(std::move(legacy));
+}
+
+bridge::LunRecord* Gateway::record_of(const std::string& iqn, std::uint64_t lun, const std::string& name) noexcept {
+  return record_ == nullptr ? nullptr : record_->take(iqn, lun, name);
+}
+
 /// Before anybody else is accepted: the places of these clients are theirs. What those are owed who cannot go on is
 /// left to whoever comes.
 std::vector<Gateway::Resumed> Gateway::take_over(shard::KeptState& kept) {
@@ -62,6 +85,7 @@ shard::KeptState Gateway::take_kept() {
   shard::KeptState state;
   state.exports = caches_.all();
   for (const auto& worker : workers_) worker->take_kept(state);
+  if (record_ != nullptr) record_->end(state.exports, options_.keep_clients);
   return state;
 }
 

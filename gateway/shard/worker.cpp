@@ -71,6 +71,7 @@ SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {
   slot.set_admin_state(order.admin_state);
   slot.set_closed_since(now);
   if (order.cache) slot.exported().inherit(*order.cache);
+  slot.exported().record_in(order.record);
   (*driver)->add_export(slot.exported(), now);
   shard.add_export(slot);
   return slot;

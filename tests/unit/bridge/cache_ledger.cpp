@@ -262,6 +262,75 @@ std::uint64_t every_story(std::string& events, const std::string& alphabet, std:
 
 }  // namespace
 
+TEST_CASE("cache ledger: who makes another connection is owed what was lost meanwhile") {
+  CacheLedger ledger;
+  CacheObserver first, again, other;
+  ledger.attach(first, LossStanding::newcomer, "one");
+  ledger.attach(other, LossStanding::newcomer);
+  ledger.count_write(0);
+  SUBCASE("lost while it was away") {
+    ledger.leave(first, 0);
+    CHECK(ledger.report(ledger.known()));
+    CHECK(ledger.debts() == 2);
+    ledger.resume(again, "one");
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::own);
+  }
+  SUBCASE("lost before, and not told") {
+    ledger.report(ledger.known());
+    ledger.leave(first, 0);
+    ledger.resume(again, "one");
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::own);
+  }
+  SUBCASE("told, and not heard") {
+    ledger.report(ledger.known());
+    ledger.begin_telling(first, LossTold::own, ledger.acknowledged());
+    ledger.end_telling();
+    ledger.leave(first, 0);
+    ledger.resume(again, "one");
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::own);
+  }
+  SUBCASE("nothing was lost") {
+    ledger.leave(first, 0);
+    ledger.resume(again, "one");
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::no);
+    CHECK(ledger.report(ledger.known()));
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::own);
+  }
+  SUBCASE("of another process: its writes are older than all that is known") {
+    ledger.leave(first, 0);
+    ledger.resume(again, "two");
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::no);
+    CHECK(ledger.report(ledger.known()));
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::own);
+  }
+  SUBCASE("the same, after a loss that was reported to this one") {
+    ledger.report(ledger.known());
+    ledger.leave(first, 0);
+    ledger.resume(again, "two");
+    CHECK(ledger.must_tell(again, ledger.acknowledged()) == LossTold::own);
+  }
+  CHECK(ledger.absent().size() <= 1);
+  ledger.detach(again);
+  ledger.detach(other);
+}
+
+TEST_CASE("cache ledger: who stays away leaves a debt in the end") {
+  CacheLedger ledger;
+  ledger.count_write(0);
+  for (std::size_t i = 0; i <= CacheLedger::kMostAbsent; ++i) {
+    CacheObserver observer;
+    ledger.attach(observer, LossStanding::newcomer, std::to_string(i));
+    if (i == 0) ledger.report(ledger.known());
+    ledger.leave(observer, 0);
+  }
+  CHECK(ledger.absent().size() == CacheLedger::kMostAbsent);
+  CHECK(ledger.numbers().debts == 1);
+  CacheObserver late;
+  ledger.attach(late, LossStanding::newcomer, "late");
+  ledger.leave(late, CacheLedger::kAbsentFor + 1);
+  CHECK(ledger.absent().size() == 1);
+}
+
 TEST_CASE("cache ledger: the orders of write, flush and report") {
   struct Row {
     const char* what;
