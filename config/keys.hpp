@@ -10,7 +10,7 @@ namespace nbdgw::config::keys {
 
 using Key = std::string_view;
 
-inline constexpr std::array<Key, 9> kTop{"listen", "admin",     "limits",  "workers", "log",
+inline constexpr std::array<Key, 9> kTop{"listen",    "admin",     "limits",  "workers", "log",
                                          "state_dir", "initiator", "targets", "exports"};
 inline constexpr std::array<Key, 2> kListen{"nbd", "admin"};
 inline constexpr std::array<Key, 2> kAdmin{"token_file", "tls"};

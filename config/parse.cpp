@@ -217,8 +217,11 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
       config.log.format = static_cast<LogFormat>(*format);
   }
   if (const auto folder = top->get("state_dir").text()) {
-    if (!folder->starts_with('/')) top->get("state_dir").error("a path from the root on is expected, as /run/nbdgw");
-    config.state_dir = *folder;
+    if (folder->starts_with('/'))
+      config.state_dir = *folder;
+    else
+      top->get("state_dir")
+          .error("expected a folder's path from the root on, as /run/nbdgw, found \"" + *folder + "\"");
   }
   parse_initiator(*top, config.initiator);
   parse_targets(*top, report.file(), reader, config.targets);

@@ -85,7 +85,9 @@ std::string check_wanted_device(const std::string& text) {
 }
 
 std::string check_hold(const std::string& text) {
-  return text == "forever" || config::parse_duration(text) ? "" : "\"" + text + "\" is neither a time nor forever";
+  // The kernel counts it in seconds, and without any it does not wait at all.
+  const bool good = text == "forever" || config::parse_duration(text).value_or(0) >= proto::kSecond;
+  return good ? "" : "\"" + text + "\" is neither forever nor a time from 1s on";
 }
 
 /// What all commands run through: the command line's options end up here.

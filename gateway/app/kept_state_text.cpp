@@ -15,8 +15,10 @@ namespace json = boost::json;
 
 namespace {
 
-/// Of the format. What another version has written is not guessed at.
-constexpr std::int64_t kVersion = 5;
+/// Of the format. What another version has written is not guessed at. What only adds something that may be missing,
+/// and that who does not know it may ignore, is no other one: so the release before and the next one go on for each
+/// other.
+constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
     {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
@@ -104,15 +106,18 @@ nbd::ExportInfo parse_info(const json::object& text) {
   return info;
 }
 
+/// Empty: there is none, or who has written this knew of none.
 std::string get_token(const json::object& text) {
+  if (!text.contains("token")) return {};
   auto token = get<std::string>(text, "token");
   if (token.size() > proto::nbd::kMaxClientToken) throw std::runtime_error("a longer token than can be");
   return token;
 }
 
-std::vector<bridge::CacheLedger::AbsentLegacy> parse_absent(const json::array& texts) {
+std::vector<bridge::CacheLedger::AbsentLegacy> parse_absent(const json::object& text) {
   std::vector<bridge::CacheLedger::AbsentLegacy> absent;
-  for (const json::value& each : texts)
+  if (!text.contains("absent")) return absent;
+  for (const json::value& each : text.at("absent").as_array())
     absent.push_back({.token = get_token(each.as_object()), .owed = get<bool>(each.as_object(), "owed")});
   return absent;
 }
@@ -134,7 +139,7 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
                        .reset_is_silent = get<bool>(text, "reset_is_silent")},
           .writes_left = get<bool>(text, "writes_left"),
           .gap = get<bool>(text, "gap"),
-          .absent = parse_absent(text.at("absent").as_array())};
+          .absent = parse_absent(text)};
 }
 
 nbd::LossStanding parse_standing(const std::string& text) {

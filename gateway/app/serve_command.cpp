@@ -54,11 +54,10 @@ int serve_command(const std::string& config_file, std::optional<config::LogForma
 
   PassedDescriptors passed = passed_descriptors();
   RestartStore store(std::move(passed.stored));
-  control::Gateway gateway(*config,
-                           {.inherited = &passed.sockets,
-                            .kept = &store.kept(),
-                            .keep_clients = store.is_there(),
-                            .state_dir = state_dir(*config)});
+  control::Gateway gateway(*config, {.inherited = &passed.sockets,
+                                     .kept = &store.kept(),
+                                     .keep_clients = store.is_there(),
+                                     .state_dir = state_dir(*config)});
   Reloader reloader(config_file, gateway);
   std::optional<admin::AdminServer> admin;
   if (!config->listen.admin.empty()) {
@@ -89,7 +88,7 @@ int serve_command(const std::string& config_file, std::optional<config::LogForma
         gateway.wait();
         if (admin) admin->stop();
         const shard::KeptState kept = gateway.take_kept();
-        if (store.is_there()) RestartStore::put(kept);
+        gateway.end_record(kept, store.is_there() && RestartStore::put(kept));
       },
       "second signal: ended at once; requests in flight are cut off");
   net::log::tell_all();

@@ -156,7 +156,8 @@ void Negotiation::ask(Option option, std::string_view data) {
 
 void Negotiation::ask_for_contexts() {
   step_ = Step::contexts;
-  std::array<std::string, 2> queries{std::string(kIdentityContext), std::string(purpose_ == Purpose::resume ? kResumeContext : kClientContext) + token_};
+  const std::string_view who = purpose_ == Purpose::resume ? kResumeContext : kClientContext;
+  const std::array<std::string, 2> queries{std::string(kIdentityContext), std::string(who) + token_};
   ask(Option::list_meta_context,
       meta_context_request(export_name_, std::span(queries).first(token_.empty() ? 1 : 2)));
 }
@@ -170,7 +171,7 @@ void Negotiation::ask_for_infos() {
   proto::store_be16(&wanted[0], 1);
   proto::store_be16(&wanted[2], static_cast<std::uint16_t>(Info::block_size));
   data.append(chars(wanted));
-  ask(purpose_ == Purpose::go ? Option::go : Option::info, data);
+  ask(purpose_ == Purpose::ask ? Option::info : Option::go, data);
 }
 
 void Negotiation::refuse(std::string reason) {

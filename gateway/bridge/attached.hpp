@@ -16,18 +16,20 @@ class Attached final : public nbd::Attachment, public CacheObserver {
   Attached(std::shared_ptr<Disk> disk, const Export& exported, const nbd::Attaching& who)
       : disk_(std::move(disk)), exported_(&exported) {
     if (who.again)
-      disk_->cache.resume(*this, who.token);
+      unknown_ = !disk_->cache.resume(*this, who.token);
     else
       disk_->cache.attach(*this, who.standing, who.token);
   }
   ~Attached() override {
-    if (lost_at_ != proto::kNever && !token().empty())
+    if (lost_at_ != proto::kNever)
       disk_->cache.leave(*this, lost_at_);
     else
       disk_->cache.detach(*this);
   }
 
   void lost(proto::Micros now) noexcept override { lost_at_ = now; }
+  /// It says that it was attached before, and nothing is known of that.
+  bool unknown() const noexcept { return unknown_; }
 
   nbd::LossStanding standing() const noexcept override { return CacheObserver::standing(); }
 
@@ -46,6 +48,7 @@ class Attached final : public nbd::Attachment, public CacheObserver {
   std::shared_ptr<Disk> disk_;
   const Export* exported_;  // only to tell them apart: it may have gone
   proto::Micros lost_at_ = proto::kNever;
+  bool unknown_ = false;
 };
 
 }  // namespace nbdgw::bridge

@@ -11,7 +11,7 @@ using nbd::LossStanding;
 void CacheLedger::forget() noexcept {
   numbers_->flushed = numbers_->doubted_from = numbers_->doubted_to = numbers_->acknowledged;
   numbers_->drop_debts();
-  for (Absent& observer : absent_) unmark(observer);
+  for (Absent& observer : absent_) observer.forget_mark();
   absent_.clear();
 }
 
@@ -66,11 +66,7 @@ void CacheLedger::attach(CacheObserver& observer, LossStanding standing, std::st
   // What was in doubt before it came is for others to hear.
   observer.told_from_ = numbers_->doubted_from;
   observer.told_to_ = numbers_->doubted_to;
-  if (standing == LossStanding::owed) {
-    // Which writes it was about was forgotten: every FLUSH stands for them, also the first of all.
-    numbers_->acknowledged = std::max<std::uint64_t>(numbers_->acknowledged, 1);
-    owe(observer, 0, numbers_->acknowledged);
-  }
+  if (standing == LossStanding::owed) owe_all(observer);
 }
 
 void CacheLedger::detach(CacheObserver& observer) noexcept {
@@ -79,12 +75,14 @@ void CacheLedger::detach(CacheObserver& observer) noexcept {
 }
 
 void CacheLedger::leave(CacheObserver& observer, proto::Micros now) {
+  if (observer.replaced_ || observer.token_.empty()) return detach(observer);
   observers_.erase(observers_.iterator_to(observer));
   Absent& absent = make_room(now);
   absent.take(observer);
   // It was told, and cannot have heard it.
   if (observer.unheard_) owe(absent, 0, std::max<std::uint64_t>(observer.told_to_, 1));
   numbers_->acknowledged = std::max(numbers_->acknowledged, absent.to_);
+  absent.note();
   for (; observer.passed_ > 0; --observer.passed_) numbers_->leave_debt(1);
 }
 
@@ -94,9 +92,13 @@ void CacheLedger::expect(const AbsentLegacy& legacy, proto::Micros now) {
   absent.told_from_ = numbers_->doubted_from;
   absent.told_to_ = numbers_->doubted_to;
   mark(absent);
-  if (!legacy.owed) return;
+  if (legacy.owed) owe_all(absent);
+}
+
+/// Which writes it is about is not known: every FLUSH stands for them, also the first of all.
+void CacheLedger::owe_all(CacheObserver& observer) noexcept {
   numbers_->acknowledged = std::max<std::uint64_t>(numbers_->acknowledged, 1);
-  owe(absent, 0, numbers_->acknowledged);
+  owe(observer, 0, numbers_->acknowledged);
 }
 
 CacheLedger::Absent& CacheLedger::make_room(proto::Micros now) {
@@ -107,17 +109,38 @@ CacheLedger::Absent& CacheLedger::make_room(proto::Micros now) {
   return absent;
 }
 
-void CacheLedger::resume(CacheObserver& observer, std::string token) {
-  const auto found = std::ranges::find(absent_, token, &Absent::token_);
-  if (found != absent_.end()) {
-    observer.take(*found);
-    observers_.push_back(observer);
-    absent_.erase(found);
-    return;
+bool CacheLedger::resume(CacheObserver& observer, std::string token) {
+  bool known = false;
+  for (auto each = absent_.begin(); each != absent_.end();) {
+    const auto absent = each++;
+    if (absent->token_ != token) continue;
+    // Two that have left under one name: the worse of both is assumed.
+    const bool owed = observer.owed() || absent->owed();
+    observer.forget_mark();
+    observer.take(*absent);
+    absent_.erase(absent);
+    if (known && owed) owe_all(observer);
+    known = true;
   }
-  attach(observer, LossStanding::newcomer, std::move(token));
-  ++numbers_->acknowledged;  // elsewhere, and not flushed
-  if (numbers_->reports > 0) owe(observer, numbers_->acknowledged - 1, numbers_->acknowledged);
+  // Its old connection may not be known to be dead yet, or still be at work on what it has left behind.
+  for (CacheObserver& other : observers_) {
+    if (other.token_ != token || token.empty()) continue;
+    if (!known) observer.stand_like(other);
+    if (other.owed() || other.unheard_) owe_all(observer);
+    other.forget_mark();
+    other.token_.clear();
+    other.replaced_ = known = true;
+  }
+  if (!known) {
+    attach(observer, LossStanding::newcomer, std::move(token));
+    owe_all(observer);
+    return false;
+  }
+  observers_.push_back(observer);
+  if (observer.token_.empty()) observer.token_ = std::move(token);
+  if (observer.mark_ == nullptr) mark(observer);
+  observer.note();
+  return true;
 }
 
 std::vector<CacheLedger::AbsentLegacy> CacheLedger::absent() const {
@@ -132,8 +155,8 @@ void CacheLedger::give_up(std::list<Absent>::iterator absent) noexcept {
 }
 
 void CacheLedger::keep_in(LunRecord* record) noexcept {
-  for (CacheObserver& observer : observers_) unmark(observer);
-  for (Absent& observer : absent_) unmark(observer);
+  for (CacheObserver& observer : observers_) observer.forget_mark();
+  for (Absent& observer : absent_) observer.forget_mark();
   const CacheNumbers numbers = *numbers_;
   record_ = record;
   numbers_ = record != nullptr ? &record->cache : &own_;
@@ -142,26 +165,34 @@ void CacheLedger::keep_in(LunRecord* record) noexcept {
   for (Absent& observer : absent_) mark(observer);
 }
 
+void CacheLedger::leave_record() noexcept {
+  for (CacheObserver& observer : observers_) observer.leave_mark();
+  for (Absent& observer : absent_) observer.leave_mark();
+  own_ = *numbers_;
+  numbers_ = &own_;
+  record_ = nullptr;
+}
+
 void CacheLedger::mark(CacheObserver& observer) noexcept {
+  if (record_ == nullptr) return;
   const std::string& token = observer.token_;
-  if (record_ == nullptr || token.empty() || token.size() > proto::nbd::kMaxClientToken) return;
   const auto free = std::ranges::find(record_->clients, LunRecord::Standing::none, &LunRecord::Client::standing);
-  if (free == record_->clients.end()) return;
-  std::ranges::copy(token, free->token.begin());
-  free->token_length = static_cast<std::uint8_t>(token.size());
-  observer.mark_ = &*free;
+  if (token.empty() || token.size() > proto::nbd::kMaxClientToken || free == record_->clients.end()) {
+    observer.unnamed_ = &record_->owed_unnamed;
+  } else {
+    std::ranges::copy(token, free->token.begin());
+    free->token_length = static_cast<std::uint8_t>(token.size());
+    observer.mark_ = &*free;
+  }
   observer.note();
 }
 
-void CacheLedger::unmark(CacheObserver& observer) noexcept {
-  if (observer.mark_ != nullptr) observer.mark_->standing = LunRecord::Standing::none;
-  observer.mark_ = nullptr;
-}
-
 void CacheLedger::leave_debts_of(CacheObserver& observer) noexcept {
-  unmark(observer);
+  observer.forget_mark();
   if (NBDGW_MUTANT(debts_die_with_connections)) return;
-  if (observer.owed() || observer.unheard_) numbers_->leave_debt(std::max<std::uint64_t>(observer.doubtful(), 1));
+  // Of one that was replaced, the client is there to be told.
+  if (!observer.replaced_ && (observer.owed() || observer.unheard_))
+    numbers_->leave_debt(std::max<std::uint64_t>(observer.doubtful(), 1));
   for (; observer.passed_ > 0; --observer.passed_) numbers_->leave_debt(1);
 }
 
@@ -173,7 +204,7 @@ void CacheLedger::move(CacheObserver& observer, CacheLedger& from) noexcept {
 
 /// Its writes had the numbers of another ledger.
 void CacheLedger::bring(CacheObserver& observer) noexcept {
-  unmark(observer);
+  observer.forget_mark();
   mark(observer);
   const std::uint64_t doubtful = observer.doubtful();
   observer.told_from_ = numbers_->doubted_from;
@@ -195,8 +226,9 @@ void CacheLedger::begin_telling(CacheObserver& observer, LossTold why, std::uint
     observer.unheard_ = true;
     observer.note();
   } else if (why == LossTold::left) {
-    numbers_->pay_debt();
     ++observer.passed_;
+    observer.note();  // before the debt is paid: one of the two is there, whenever the process dies
+    numbers_->pay_debt();
   }
 }
 
@@ -214,8 +246,8 @@ void CacheLedger::end_telling() noexcept {
 
 void CacheLedger::heard(CacheObserver& observer, LossTold why) noexcept {
   if (why == LossTold::own) observer.unheard_ = false;
-  observer.note();
   if (why == LossTold::left && observer.passed_ > 0) --observer.passed_;
+  observer.note();
 }
 
 std::uint64_t CacheLedger::doubtful() const noexcept {

@@ -26,9 +26,9 @@ namespace nbdgw::bridge {
 /// told to this observer, and never fail another FLUSH of it; so several losses before it may become one. What was
 /// acknowledged after that FLUSH came is not its business: it stays in doubt, for the next one.
 ///
-/// A client that makes another connection when it loses one (resume(), by a token of its own) is an observer meanwhile,
-/// too: what is lost then is owed to it. One whose token nobody here knows was served by another process: it may have
-/// writes that are not flushed, of before all that is known here.
+/// A client that makes another connection when it loses one (resume(), by a token of its own) is an observer
+/// meanwhile, too: what is lost then is owed to it. One whose token nobody here knows was served by another process,
+/// of which nothing is known: what it wrote and did not flush may be lost, and its first FLUSH fails.
 ///
 /// Who goes untold, the reply of a failing FLUSH unsent included, leaves a debt. So does a loss that nobody was there
 /// to hear of. Such a debt is told once, by a FLUSH of a connection that has attached after the last loss: the others
@@ -56,6 +56,8 @@ class CacheLedger {
   void restore(const CacheNumbers& numbers) noexcept { *numbers_ = numbers; }
   /// From now on it is kept there, where it outlives the process; null: no more.
   void keep_in(LunRecord* record) noexcept;
+  /// No more, and what is there stays as it is: who comes next reads it.
+  void leave_record() noexcept;
   const LunRecord* kept_in() const noexcept { return record_; }
   /// It was another disk's: nothing is unflushed here, and nobody who has gone was owed anything.
   void forget() noexcept;
@@ -70,12 +72,13 @@ class CacheLedger {
   void attach(CacheObserver& observer, nbd::LossStanding standing, std::string token = {}) noexcept;
   void detach(CacheObserver& observer) noexcept;
   /// So many that have lost their connection are waited for; the oldest is given up, and leaves its debt.
-  static constexpr std::size_t kMostAbsent = 64;
+  static constexpr std::size_t kMostAbsent = LunRecord::kClients;
   static constexpr proto::Micros kAbsentFor = 24 * 3600 * proto::kSecond;
   /// Like detach(), but it will be back.
   void leave(CacheObserver& observer, proto::Micros now);
-  /// Like attach(), of one that has left, here or in a process before.
-  void resume(CacheObserver& observer, std::string token);
+  /// Like attach(), of one that has left, here or in a process before, or whose old connection is not known to be
+  /// dead yet. False: nothing is known of it.
+  bool resume(CacheObserver& observer, std::string token);
   /// Who has left another process, or was attached when that died.
   struct AbsentLegacy {
     std::string token;
@@ -83,6 +86,7 @@ class CacheLedger {
   };
   void expect(const AbsentLegacy& absent, proto::Micros now);
   std::vector<AbsentLegacy> absent() const;
+  bool expects_somebody() const noexcept { return !absent_.empty(); }
   /// Those of another ledger of the same disk, which nobody serves any more.
   void take_absent(CacheLedger& from);
   CacheObservers& observers() noexcept { return observers_; }
@@ -154,7 +158,7 @@ class CacheLedger {
   void bring(CacheObserver& observer) noexcept;
   Absent& make_room(proto::Micros now);
   void mark(CacheObserver& observer) noexcept;
-  static void unmark(CacheObserver& observer) noexcept;
+  void owe_all(CacheObserver& observer) noexcept;
   static void owe(CacheObserver& observer, std::uint64_t from, std::uint64_t to) noexcept;
 
   CacheNumbers own_;

@@ -43,14 +43,31 @@ class CacheObserver {
 
   /// What becomes of it if the process dies now.
   void note() noexcept {
-    if (mark_ == nullptr) return;
-    mark_->standing = owed() || unheard_ ? LunRecord::Standing::owed : LunRecord::Standing::told;
+    const bool owes = owed() || unheard_ || passed_ > 0;
+    if (mark_ != nullptr) {
+      mark_->standing = owes ? LunRecord::Standing::owed : LunRecord::Standing::told;
+    } else if (unnamed_ != nullptr && owes != counted_) {
+      owes ? ++*unnamed_ : --*unnamed_;
+      counted_ = owes;
+    }
   }
+  void forget_mark() noexcept {
+    if (mark_ != nullptr) mark_->standing = LunRecord::Standing::none;
+    if (counted_) --*unnamed_;
+    leave_mark();
+  }
+  /// What is written there stays.
+  void leave_mark() noexcept { mark_ = nullptr, unnamed_ = nullptr, counted_ = false; }
 
   /// Stands for whom the other one stood for. What that one was being told goes on there.
   void take(CacheObserver& other) noexcept {
     token_ = std::move(other.token_);
     mark_ = std::exchange(other.mark_, nullptr);
+    unnamed_ = std::exchange(other.unnamed_, nullptr);
+    counted_ = std::exchange(other.counted_, false);
+    stand_like(other);
+  }
+  void stand_like(const CacheObserver& other) noexcept {
     told_from_ = other.told_from_;
     told_to_ = other.told_to_;
     from_ = other.from_;
@@ -69,7 +86,11 @@ class CacheObserver {
   bool unheard_ = false;      // they have told of its own loss
   std::uint32_t passed_ = 0;  // of so many that others have left
   std::string token_;
+  bool replaced_ = false;  // another connection stands for its client already
+  // In the record: its own place, or else what counts those without one.
   LunRecord::Client* mark_ = nullptr;
+  std::uint32_t* unnamed_ = nullptr;
+  bool counted_ = false;  // among those
 
  public:
   boost::intrusive::list_member_hook<> hook;

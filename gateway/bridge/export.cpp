@@ -291,7 +291,6 @@ bool Export::wants_turn() const noexcept {
 
 void Export::deliver(Replies& replies, proto::Micros now) {
   if (stuck_seen_ != disk_->stuck_changes) look_at_stuck(now);
-  if (record_ != nullptr && session_up_ && known_) record_->seen_at = now;
   pump(now);
   // The protocol engine may release or abandon any request while it is told of one: take one at a time.
   while (!done_segments_.empty()) {

@@ -54,6 +54,10 @@ struct CacheLegacy {
   bool gap = false;
   /// Clients that have lost their connection, and would make another one.
   std::vector<CacheLedger::AbsentLegacy> absent{};
+  /// Portal groups where the session may still be that these writes were in; none: it has logged out.
+  std::vector<initiator::PortalGroup> places{};
+  /// The target may have said that it has lost its cache to somebody who has died before he could heed it.
+  bool unjudged = false;
 };
 
 /// How a session that is there now has come about, for what follows from it.
@@ -179,6 +183,13 @@ class Export final : public nbd::Backend,
   /// Takes over what may change while there are clients: all that comes from the configuration but name, lun and
   /// read_only. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
+
+  /// Before on_session_up(), and for the record alone.
+  void on_session_at(const initiator::PortalGroup& group) noexcept;
+  /// Something has come from the target, last then.
+  void on_heard(proto::Micros at) noexcept {
+    if (record_ != nullptr && session_up_ && known_) record_->seen_at = at;
+  }
 
   CacheLegacy cache_legacy(proto::Micros now) const;
   /// See CacheLegacy::writes_left.
@@ -335,7 +346,7 @@ class Export final : public nbd::Backend,
   void rescan_over();
   bool enter_directory(const device::Facts& facts, proto::Micros now);
   void share(std::shared_ptr<Disk> disk);
-  void note_unit() noexcept;
+  void record_disk() noexcept;
   void leave_record() noexcept;
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;

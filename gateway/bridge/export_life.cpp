@@ -74,56 +74,15 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
 }
 
 std::unique_ptr<nbd::Attachment> Export::attach(const nbd::Attaching& who) {
-  return std::make_unique<Attached>(disk_, *this, who);
-}
-
-void Export::record_in(LunRecord* record) {
-  if (disk_->cache.kept_in() == record_) disk_->cache.keep_in(record);
-  record_ = record;
-  note_unit();
-}
-
-/// What was learnt of the LUN.
-void Export::note_unit() noexcept {
-  if (record_ == nullptr) return;
-  const auto put = [](LunRecord::Text& to, const std::string& text) {
-    to.length = static_cast<std::uint8_t>(std::min(text.size(), LunRecord::kIdentity));
-    std::copy_n(text.begin(), to.length, to.bytes.begin());
-  };
-  put(record_->designator, unit_.identity().designator);
-  put(record_->serial, unit_.identity().serial);
-  record_->login_is_silent = power_on_.learnt().login_is_silent ? 1 : 0;
-  record_->reset_is_silent = power_on_.learnt().reset_is_silent ? 1 : 0;
-}
-
-CacheLegacy Export::cache_legacy(proto::Micros now) const {
-  // Of those who share a disk one tells of who is away.
-  const bool tells = disk_->exports.empty() || disk_->exports.front() == this;
-  return {.cache = disk_->cache.numbers(),
-          .seen_at = held_since_ == proto::kNever ? now : held_since_,
-          .path_was_up = session_up_ && known_,
-          .disk = unit_.identity(),
-          .power_on = power_on_.learnt(),
-          .writes_left = leaves_writes(),
-          .gap = false,
-          .absent = tells ? disk_->cache.absent() : std::vector<CacheLedger::AbsentLegacy>{}};
-}
-
-void Export::inherit(const CacheLegacy& legacy) {
-  NBDGW_ASSERT(!session_up_ && !known_, "an inheritance comes before the first session");
-  if (!NBDGW_MUTANT(ledger_not_inherited)) disk_->cache.restore(legacy.cache);
-  disk_->cache_report = "that was reported before the export was made anew, or the gateway restarted";
-  known_when_online_ = disk_->cache.known();
-  inherited_from_ = legacy.seen_at;
-  inherited_path_ = legacy.path_was_up;
-  if (legacy.gap) {
-    heir_of_ = legacy.disk;
-  } else {
-    unit_.expect(legacy.disk);
+  auto attached = std::make_unique<Attached>(disk_, *this, who);
+  if (attached->unknown()) {
+    disk_->cache_report =
+        "that a client was attached before, and nothing is known here of what it wrote and did not flush (no record "
+        "of "
+        "the process before this one, or another gateway's client)";
+    tell_doubt(true);
   }
-  power_on_.restore(legacy.power_on);
-  for (const CacheLedger::AbsentLegacy& absent : legacy.absent) disk_->cache.expect(absent, legacy.seen_at);
-  if (legacy.writes_left) transport_.suspect(config_.lun);
+  return attached;
 }
 
 void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login) {
@@ -135,6 +94,7 @@ void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login)
   inherited_from_ = proto::kNever;
   session_up_ = true;
   power_on_.on_login(login == Login::after_own, outage);
+  if (record_ != nullptr) record_->unjudged = 1;
   refused_ = {};
   // Every login may have led to another array, or to one where the LUN was changed meanwhile.
   enter(ExportState::probing, "the LUN is being probed", now);
@@ -167,7 +127,11 @@ void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
   ++counters_.probes;
   if (ready) {
     power_on_.on_probed();
-    note_unit();
+    record_disk();
+    if (record_ != nullptr) {
+      record_->unjudged = 0;
+      if (!transport_.suspects(config_.lun)) record_->left_before = 0;
+    }
     accept_facts(unit.facts(), now);
   } else {
     ++counters_.probe_failures;
@@ -212,13 +176,6 @@ bool Export::enter_directory(const device::Facts& facts, proto::Micros now) {
   return true;
 }
 
-/// The disk that it no longer serves is kept in the record of another export that does.
-void Export::leave_record() noexcept {
-  if (record_ == nullptr || disk_->cache.kept_in() != record_) return;
-  disk_->cache.keep_in(disk_->exports.empty() ? nullptr : disk_->exports.front()->record_);
-  record_->cache = {};
-}
-
 void Export::share(std::shared_ptr<Disk> disk) {
   NBDGW_ASSERT(requests_.used() == 0 && !stuck_, "nothing is under way in the fence that is left");
   CacheNumbers numbers = disk_->cache.numbers();
@@ -228,6 +185,7 @@ void Export::share(std::shared_ptr<Disk> disk) {
   Attached::move_all(*this, disk_, disk);
   std::erase(disk_->exports, this);
   leave_record();
+  if (record_ != nullptr) record_->cache = {};  // it is counted in the other disk's from now on
   disk_ = std::move(disk);
   disk_->exports.push_back(this);
   if (disk_->cache.kept_in() == nullptr && record_ != nullptr) disk_->cache.keep_in(record_);

@@ -37,6 +37,10 @@ void tell_shortage(const DescriptorBudget& budget, bool at_start) {
                  budget.wanted, advice);
 }
 
+/// Before the first login to a target where a process was that has ended without a word: its connections end at about
+/// that time, and LIO's kernel panics if their session is replaced while it takes them down.
+constexpr proto::Micros kPauseAfterCrash = 500 * proto::kMillisecond;
+
 nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
   auto directory = std::make_shared<nbd::ExportDirectory>();
   for (const config::Export& exported : config.exports) directory->push_back({exported.name, exported.description});
@@ -114,15 +118,17 @@ void Gateway::make_workers() {
     order.new_targets.push_back(order_target(config, i, worker));
     for (const config::Export& exported : config.exports) {
       if (exported.target != i) continue;
-      order.new_exports.push_back({.config = shard::export_config(config, exported),
-                                   .required = exported.required,
-                                   .target = config.targets[i].name,
-                                   .cache = caches_.take(config.targets[i].iqn, shard::wire_lun(exported)),
-                                   .record = record_of(config.targets[i].iqn, shard::wire_lun(exported), exported.name)});
+      order.new_exports.push_back(
+          {.config = shard::export_config(config, exported),
+           .required = exported.required,
+           .target = config.targets[i].name,
+           .cache = caches_.take(config.targets[i].iqn, shard::wire_lun(exported)),
+           .record = record_of(config.targets[i].iqn, shard::wire_lun(exported), exported.name)});
     }
     note_made(worker, worker.carry_out(std::move(order), resolver_, events_, net::steady_now()));
   }
   caches_.settle();
+  if (record_ != nullptr) record_->settle();
   put_in_force(config);
   publish_places();
 }
@@ -142,7 +148,14 @@ shard::WorkOrder::NewTarget Gateway::order_target(const config::Config& config, 
   net::log::info({.target = target.name}, "target {}: {}", target.name, describe(worst_case_stall(target), target));
   const std::uint32_t number = numbers_.take(target.iqn);
   targets_[target.name] = {.worker = &worker, .driver = nullptr, .number = number};
-  return {.settings = shard::session_settings(config, index), .number = number};
+  shard::WorkOrder::NewTarget order{.settings = shard::session_settings(config, index), .number = number};
+  if (const auto place = caches_.place_of(target.iqn)) {
+    order.settings.first_portal = place->portal;
+    order.settings.first_address = place->address;
+    if (record_ != nullptr && record_->before_died() && !control_thread_.joinable())
+      order.settings.first_pause = kPauseAfterCrash;
+  }
+  return order;
 }
 
 void Gateway::note_made(shard::Worker& worker, const shard::WorkDone& made) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "config/model.hpp"
+#include "gateway/control/crash_record.hpp"
 #include "gateway/control/reload.hpp"
 #include "gateway/control/verdict.hpp"
 #include "gateway/net/clock.hpp"
@@ -24,7 +25,6 @@
 #include "gateway/net/inherited_sockets.hpp"
 #include "gateway/net/listener.hpp"
 #include "gateway/net/resolver.hpp"
-#include "gateway/control/crash_record.hpp"
 #include "gateway/shard/cache_memory.hpp"
 #include "gateway/shard/event_log.hpp"
 #include "gateway/shard/gather.hpp"
@@ -72,6 +72,8 @@ class Gateway {
   void wait();
   /// After that, once: what the next process needs.
   shard::KeptState take_kept();
+  /// After that: whether the next process was told of it, or has to read what is left in the record.
+  void end_record(const shard::KeptState& kept, bool told) noexcept;
 
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
   const std::vector<std::string>& addresses() const noexcept { return addresses_; }
@@ -183,14 +185,14 @@ class Gateway {
   shard::EventLog events_;
   nbd::ExportDirectoryPtr directory_;
   nbd::ConnectionOptions client_options_;  // of the next client
-  shard::DiskRegister disks_;              // before the workers
+  shard::DiskRegister disks_;              // before the workers, as is the record
+  std::unique_ptr<CrashRecord> record_;    // null: nothing outlives a crash
   std::vector<std::unique_ptr<shard::Worker>> workers_;
   // What there is and where, by name. The objects are the shards', and are destroyed there some time after they have
   // been taken out here; what was posted to the shard before that still finds them.
   std::map<std::string, TargetHome> targets_;
   std::map<std::string, ExportHome> exports_;
   shard::CacheMemory caches_;  // of LUNs whose exports have gone
-  std::unique_ptr<CrashRecord> record_;
   shard::SessionNumbers numbers_;
   std::unique_ptr<Reload> reload_;  // while one is being applied
   bool ending_ = false;             // drain() was called

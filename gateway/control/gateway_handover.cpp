@@ -18,20 +18,31 @@ namespace nbdgw::control {
 void Gateway::open_record() {
   if (options_.state_dir.empty()) return;
   try {
-    record_ = std::make_unique<CrashRecord>(options_.state_dir);
+    record_ = std::make_unique<CrashRecord>(options_.state_dir, net::steady_now());
   } catch (const std::runtime_error& error) {
-    net::log::warn({}, "{}; should this process crash, the next one does not know what clients have not flushed",
+    net::log::warn({},
+                   "{}; without a record in state_dir the next process does not know what clients have not flushed, "
+                   "should this one crash: a FLUSH of each that comes back fails",
                    error.what());
     return;
   }
   if (record_->before_died())
-    net::log::warn({}, "the gateway before this one has ended without a word: its LUNs are reset before they are used, where "
-                       "it has written to them, and clients that resume are told what was lost");
+    net::log::warn(
+        {},
+        "the gateway before this one has ended without a word: where it was writing, the LUN is reset before "
+        "it is used, and clients that come back are told what was lost");
   for (shard::ExportLegacy& legacy : record_->take_left()) caches_.put(std::move(legacy));
 }
 
 bridge::LunRecord* Gateway::record_of(const std::string& iqn, std::uint64_t lun, const std::string& name) noexcept {
-  return record_ == nullptr ? nullptr : record_->take(iqn, lun, name);
+  if (record_ == nullptr) return nullptr;
+  bridge::LunRecord* const record = record_->take(iqn, lun, name);
+  if (record == nullptr)
+    net::log::warn({.exported = name},
+                   "there is no room in the record of state_dir for export {}: should this process "
+                   "crash, the next one does not know what its clients have not flushed",
+                   name);
+  return record;
 }
 
 /// Before anybody else is accepted: the places of these clients are theirs. What those are owed who cannot go on is
@@ -44,7 +55,10 @@ std::vector<Gateway::Resumed> Gateway::take_over(shard::KeptState& kept) {
   for (shard::KeptClient& client : clients) {
     if (net::ConnectionLimit::Ticket ticket = take_over(client)) {
       resumed.push_back({.client = std::move(client), .ticket = std::move(ticket)});
-    } else if (client.connection.standing == nbd::LossStanding::owed) {
+    } else if (const bool owed = client.connection.standing == nbd::LossStanding::owed;
+               !client.connection.token.empty()) {
+      caches_.expect(client.iqn, client.lun, {.token = client.connection.token, .owed = owed});
+    } else if (owed) {
       caches_.leave_debt(client.iqn, client.lun);
     }
   }
@@ -85,8 +99,11 @@ shard::KeptState Gateway::take_kept() {
   shard::KeptState state;
   state.exports = caches_.all();
   for (const auto& worker : workers_) worker->take_kept(state);
-  if (record_ != nullptr) record_->end(state.exports, options_.keep_clients);
   return state;
+}
+
+void Gateway::end_record(const shard::KeptState& kept, bool told) noexcept {
+  if (record_ != nullptr) record_->end(kept.exports, told);
 }
 
 }  // namespace nbdgw::control

@@ -193,6 +193,7 @@ void Gateway::Reload::note_retired(std::vector<shard::ExportLegacy> legacies) {
 
 void Gateway::Reload::finish(ReloadOutcome::Kind kind) {
   gateway_.caches_.settle();
+  if (gateway_.record_ != nullptr) gateway_.record_->settle();
   const std::unique_ptr<Reload> self = std::move(gateway_.reload_);  // another one may be asked for by done_
   done_({.kind = kind, .diff = std::move(diff_)});
 }

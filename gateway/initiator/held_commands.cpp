@@ -20,11 +20,34 @@ void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Kn
                    .all_data_sent = known.all_data_sent});
 }
 
-void HeldCommands::hold_legacy(ScsiCommand& command, bool now_due) {
-  hold(command, session_.group(), {.acknowledged = true, .all_data_sent = true}, session_.turned_at());
-  held_.back().legacy = true;
-  held_.back().reinstated = held_.back().awaits_reset = now_due;
-  if (now_due) ++awaiting_;
+void HeldCommands::hold_legacy(ScsiCommand& command, const PortalGroup* group, bool session_is_up) {
+  const bool left = group == nullptr;
+  hold(command, left ? session_.group() : *group, {.acknowledged = left, .all_data_sent = true},
+       session_.turned_at());
+  Held& held = held_.back();
+  held.legacy = left;
+  held.bars = true;
+  held.reinstated = held.awaits_reset = session_is_up && (left || same_group(*group, session_.group()));
+  recount();
+}
+
+bool HeldCommands::bars(std::uint64_t lun) const noexcept {
+  return barring_ > 0 &&
+         std::ranges::any_of(held_, [lun](const Held& held) { return held.bars && held.command->lun == lun; });
+}
+
+bool HeldCommands::bars_for_elsewhere() const noexcept {
+  return barring_ > 0 && std::ranges::any_of(held_, [](const Held& held) { return held.bars && !held.awaits_reset; });
+}
+
+void HeldCommands::lift_bars() noexcept {
+  for (Held& held : held_) held.bars = held.bars && held.awaits_reset;
+  recount();
+}
+
+void HeldCommands::recount() noexcept {
+  awaiting_ = static_cast<std::size_t>(std::ranges::count(held_, true, &Held::awaits_reset));
+  barring_ = static_cast<std::size_t>(std::ranges::count(held_, true, &Held::bars));
 }
 
 /// What the end of its session proves of the command; nothing: it needs a reset beside, through any group.
@@ -69,8 +92,7 @@ std::uint32_t HeldCommands::hand_back(Proven proven, std::string& text) {
     session_.done(command);
     return true;
   });
-  awaiting_ = static_cast<std::size_t>(
-      std::count_if(held_.begin(), held_.end(), [](const Held& held) { return held.awaits_reset; }));
+  recount();
   if (held_.empty()) groups_.clear();
   return count;
 }
@@ -156,7 +178,7 @@ void HeldCommands::give_up() {
   }
   held_.clear();
   groups_.clear();
-  awaiting_ = 0;
+  awaiting_ = barring_ = 0;
 }
 
 const PortalGroup& HeldCommands::elsewhere() const noexcept {

@@ -33,6 +33,8 @@ class PortalChoice {
   /// There is another one to go to.
   bool has_others() const noexcept { return portals_.size() > 1; }
 
+  /// The session of a process before this one was there. Ignored, if it is none of the portals.
+  void begin_with(const Portal& portal);
   /// One of the alternates has answered first.
   void led_to(const Portal& portal);
   void on_login() noexcept;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "gateway/initiator/portal_group.hpp"
 #include "gateway/initiator/proof.hpp"
 #include "proto/scsi/sense.hpp"
 #include "proto/time.hpp"
@@ -134,8 +135,11 @@ class CommandTransport {
   virtual void recall(std::uint64_t lun) { static_cast<void>(lun); }
 
   /// The process before this one has ended while it had commands with the target that write to this LUN: nothing goes
-  /// there before it is proven that they will not run any more.
-  virtual void suspect(std::uint64_t lun) { static_cast<void>(lun); }
+  /// there before it is proven that they will not run any more. `places`: where its sessions may still be; none: they
+  /// have logged out.
+  virtual void suspect(std::uint64_t lun, [[maybe_unused]] std::span<const PortalGroup> places) {
+    static_cast<void>(lun);
+  }
   /// That is still to be proven.
   virtual bool suspects(std::uint64_t lun) const noexcept { return static_cast<void>(lun), false; }
 

@@ -62,7 +62,7 @@ void Session::enter(SessionState state, proto::Micros now) {
       case logged_in:
         return state_ == logging_in;
       case failed:
-        return state_ == logging_in || state_ == logged_in || state_ == logging_out;
+        return state_ == free || state_ == logging_in || state_ == logged_in || state_ == logging_out;
       case logging_out:
         return state_ != terminated && state_ != logging_out;
       case terminated:
@@ -186,7 +186,7 @@ bool Session::all_free() const noexcept {
 }
 
 proto::Micros Session::next_deadline() const noexcept {
-  proto::Micros deadline = std::min(logout_deadline_, escalation_.next_deadline());
+  proto::Micros deadline = std::min({logout_deadline_, barred_until_, escalation_.next_deadline()});
   if (state_ == SessionState::failed && all_free()) deadline = std::min(deadline, reopen_at_);
   if (may_want_errand() && state_ == SessionState::logged_in) {
     deadline = std::min(deadline, escalation_.held().errand_due());
@@ -206,6 +206,7 @@ void Session::on_deadline(proto::Micros now) {
     tell(SessionEvent::Kind::notice, 0, "the target did not answer the logout in time: closing the connections");
     logged_out(now);
   }
+  if (now >= barred_until_) stop_waiting();
   for (const auto& connection : connections_) connection->on_deadline(now);
   escalation_.on_deadline(now);
   if (state_ == SessionState::failed && now >= reopen_at_ && all_free()) open_leading(now);

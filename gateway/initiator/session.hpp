@@ -130,7 +130,7 @@ class Session final : public CommandTransport {
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
   void recall(std::uint64_t lun) override;
-  void suspect(std::uint64_t lun) override;
+  void suspect(std::uint64_t lun, std::span<const PortalGroup> places) override;
   bool suspects(std::uint64_t lun) const noexcept override;
 
   /// Takes over what may change while the session lives: the timeouts, the switches of recovery, the CHAP secrets
@@ -254,6 +254,7 @@ class Session final : public CommandTransport {
   void lose_scsi_task(Task& task, proto::Micros now);
   void give_up_commands();
   void tell_of_held_commands();
+  void stop_waiting();
   std::uint32_t scsi_tasks_running() const noexcept;
   proto::Micros last_sign_of_life() const noexcept;
   void fail_pending(Outcome outcome);
@@ -328,6 +329,7 @@ class Session final : public CommandTransport {
   proto::Micros backoff_ = 0;
   std::optional<proto::Micros> time2wait_;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
+  proto::Micros barred_until_ = proto::kNever;  // LUNs where a process before may have left writes elsewhere
   proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
   bool own_doing_ = false;                      // we have ended the last session ourselves
   bool stopping_ = false;

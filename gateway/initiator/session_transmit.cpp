@@ -136,13 +136,17 @@ void Session::recall(std::uint64_t lun) {
   }
 }
 
-void Session::suspect(std::uint64_t lun) {
+void Session::suspect(std::uint64_t lun, std::span<const PortalGroup> places) {
   if (suspects(lun)) return;
-  Suspicion& suspicion = *suspicions_.emplace_back(std::make_unique<Suspicion>());
-  suspicion.lun = lun;
-  suspicion.direction = Direction::write;
-  suspicion.sink = &suspicion;
-  escalation_.held().hold_legacy(suspicion, state_ == SessionState::logged_in);
+  const auto hold = [&](const PortalGroup* place) {
+    Suspicion& suspicion = *suspicions_.emplace_back(std::make_unique<Suspicion>());
+    suspicion.lun = lun;
+    suspicion.direction = Direction::write;
+    suspicion.sink = &suspicion;
+    escalation_.held().hold_legacy(suspicion, place, state_ == SessionState::logged_in);
+  };
+  if (places.empty()) hold(nullptr);
+  for (const PortalGroup& place : places) hold(&place);
   bell_.ring();
 }
 

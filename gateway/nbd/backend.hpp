@@ -92,7 +92,8 @@ enum class LossStanding : std::uint8_t {
 /// Who attaches, as far as it has said so.
 struct Attaching {
   LossStanding standing{};
-  /// Of a client that makes another connection if it loses this one: it is known again by that. Empty: of no such one.
+  /// Of a client that makes another connection if it loses this one: it is known again by that. Empty: of no such
+  /// one.
   std::string token{};
   /// It was attached before, to this process or to another one, and has lost its connection.
   bool again = false;

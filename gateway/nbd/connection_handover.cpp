@@ -66,7 +66,8 @@ LossStanding Connection::standing() const noexcept {
 }
 
 void Connection::expect_export(Backend& backend) {
-  if (phase_ == Phase::resuming && attachment_ == nullptr) attachment_ = backend.attach({.standing = resumed_->standing, .token = token_});
+  if (phase_ == Phase::resuming && attachment_ == nullptr)
+    attachment_ = backend.attach({.standing = resumed_->standing, .token = token_});
 }
 
 /// What it was owed there is left to whoever comes, and that may be it.

@@ -13,6 +13,20 @@ CacheMemory::Entry* CacheMemory::find(const std::string& iqn, std::uint64_t lun)
   return found == entries_.end() ? nullptr : &*found;
 }
 
+namespace {
+
+/// Both were of one LUN. Of what cannot be added the worse is assumed.
+void merge(bridge::CacheLegacy& to, const bridge::CacheLegacy& from) {
+  to.cache.absorb(from.cache);
+  to.writes_left = to.writes_left || from.writes_left;
+  to.unjudged = to.unjudged || from.unjudged;
+  to.seen_at = std::min(to.seen_at, from.seen_at);
+  to.absent.insert(to.absent.end(), from.absent.begin(), from.absent.end());
+  to.places.insert(to.places.end(), from.places.begin(), from.places.end());
+}
+
+}  // namespace
+
 void CacheMemory::put(ExportLegacy legacy) {
   Entry* const known = find(legacy.iqn, legacy.lun);
   if (known == nullptr) {
@@ -20,10 +34,7 @@ void CacheMemory::put(ExportLegacy legacy) {
     return;
   }
   // Another export of the LUN has gone before. What it left is forgotten if it was taken, by this one maybe.
-  if (!known->taken) {
-    legacy.cache.cache.absorb(known->legacy.cache.cache);
-    legacy.cache.writes_left = legacy.cache.writes_left || known->legacy.cache.writes_left;
-  }
+  if (!known->taken) merge(legacy.cache, known->legacy.cache);
   *known = {.legacy = std::move(legacy)};
 }
 
@@ -34,6 +45,18 @@ std::optional<bridge::CacheLegacy> CacheMemory::take(const std::string& iqn, std
   entry->legacy.cache.cache.drop_debts();
   entry->taken = true;
   return legacy;
+}
+
+std::optional<initiator::PortalGroup> CacheMemory::place_of(const std::string& iqn) const {
+  for (const Entry& entry : entries_) {
+    const auto& places = entry.legacy.cache.places;
+    if (!entry.taken && entry.legacy.iqn == iqn && !places.empty()) return places.front();
+  }
+  return std::nullopt;
+}
+
+void CacheMemory::expect(const std::string& iqn, std::uint64_t lun, bridge::CacheLedger::AbsentLegacy absent) {
+  if (Entry* const entry = find(iqn, lun); entry != nullptr) entry->legacy.cache.absent.push_back(std::move(absent));
 }
 
 void CacheMemory::leave_debt(const std::string& iqn, std::uint64_t lun) {

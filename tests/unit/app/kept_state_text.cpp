@@ -23,6 +23,7 @@ shard::KeptState a_state() {
   client.connection.info.trim = false;
   client.connection.structured = true;
   client.connection.standing = nbd::LossStanding::owed;
+  client.connection.token = "f00d";
   client.connection.unread = {0, 0x25, 0xff};
   client.iqn = "iqn.2026-11.io.nbdgw:t";
   client.lun = std::uint64_t{1} << 48;
@@ -39,6 +40,7 @@ shard::KeptState a_state() {
                         .debt_writes = 7};
   legacy.cache.writes_left = true;
   legacy.cache.gap = true;
+  legacy.cache.absent = {{.token = "cafe", .owed = true}, {.token = "beef", .owed = false}};
   return state;
 }
 
@@ -68,6 +70,7 @@ TEST_CASE("kept state: there and back") {
   CHECK(is.connection.info.name == was.connection.info.name);
   CHECK(is.connection.structured);
   CHECK(is.connection.standing == nbd::LossStanding::owed);
+  CHECK(is.connection.token == "f00d");
   CHECK(is.connection.unread == was.connection.unread);
   CHECK(is.iqn == was.iqn);
   CHECK(is.lun == was.lun);
@@ -80,7 +83,25 @@ TEST_CASE("kept state: there and back") {
   CHECK(after.exports[0].cache.cache.debt_writes == 7);
   CHECK(after.exports[0].cache.gap);
   CHECK(after.exports[0].cache.writes_left);
+  REQUIRE(after.exports[0].cache.absent.size() == 2);
+  CHECK(after.exports[0].cache.absent[0].token == "cafe");
+  CHECK(after.exports[0].cache.absent[0].owed);
+  CHECK_FALSE(after.exports[0].cache.absent[1].owed);
   CHECK(app::kept_state_text(after) == app::kept_state_text(before));
+}
+
+TEST_CASE("kept state: a release that knew of no clients that come back has left it") {
+  const std::string text = app::kept_state_text(a_state());
+  std::string old = with(text, R"("token":"f00d",)", "");
+  const std::size_t at = old.find(R"(,"absent":[)");
+  REQUIRE(at != std::string::npos);
+  old.erase(at, old.find(']', at) + 1 - at);
+  const shard::KeptState state = app::parse_kept_state(old, sockets({app::client_name(0)}));
+  REQUIRE(state.clients.size() == 1);
+  CHECK(state.clients[0].connection.token.empty());
+  REQUIRE(state.exports.size() == 1);
+  CHECK(state.exports[0].cache.absent.empty());
+  CHECK(state.exports[0].cache.cache.unflushed() == 5);
 }
 
 TEST_CASE("kept state: every client finds its own socket") {

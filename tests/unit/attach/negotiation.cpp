@@ -72,6 +72,7 @@ TEST_CASE("attach negotiation: who was attached before says so; who only asks sa
   CHECK(talk(first, greeting()) == client_flags(3) + contexts("vol0", {"x-nbdgw:identity", "x-nbdgw:client=f00d"}));
   Negotiation again("vol0", "f00d", Negotiation::Purpose::resume);
   CHECK(talk(again, greeting()) == client_flags(3) + contexts("vol0", {"x-nbdgw:identity", "x-nbdgw:resume=f00d"}));
+  CHECK(talk(again, identity("a") + reply(kListContexts, kAck)) == option(kGo, info_data("vol0", {3})));
 
   Negotiation asks("vol0", "", Negotiation::Purpose::ask);
   const std::string sent = talk(asks, greeting() + identity("") + reply(kListContexts, kAck) +

@@ -65,8 +65,14 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   /// What was queued while `window_closed` comes back with give_back(); in a real session that is a later step, too.
   void recall(std::uint64_t lun) override;
   void give_back(nbdgw::proto::Micros now);
-  void suspect(std::uint64_t lun) override { suspected.push_back(lun); }
+  void suspect(std::uint64_t lun, std::span<const nbdgw::initiator::PortalGroup> places) override {
+    suspected.push_back(lun);
+    suspected_at.assign(places.begin(), places.end());
+  }
+  bool suspects(std::uint64_t) const noexcept override { return still_suspects; }
+  bool still_suspects = false;
   std::vector<std::uint64_t> suspected;
+  std::vector<nbdgw::initiator::PortalGroup> suspected_at;
   bool window_closed = false;
   std::vector<Command*> unsent;  // without a CmdSN
 

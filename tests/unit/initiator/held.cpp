@@ -294,8 +294,8 @@ TEST_CASE("held: where the login is trusted, nothing is reset") {
 
 TEST_CASE("held: where a process before this one may have left writes, the LUN is reset before anything goes there") {
   Losing peer;
-  peer.session.suspect(kLun1);
-  peer.session.suspect(kLun1);
+  peer.session.suspect(kLun1, {});
+  peer.session.suspect(kLun1, {});
   CHECK(peer.session.held_commands() == 1);
   CHECK(peer.session.suspects(kLun1));
   CHECK_FALSE(peer.session.suspects(kLun2));

@@ -215,7 +215,8 @@ TEST_CASE("attachment: from the choice of the export to the end, with whatever i
 
 TEST_CASE("attachment: who would make another connection is known by its word, through restarts, too") {
   Rig rig;
-  rig.feed(client_flags() + contexts("vol0", "x-nbdgw:resume=f00d") + opt_go("vol0"));
+  const std::string query = "x-nbdgw:resume=f00d";
+  rig.feed(client_flags() + option(9, be32(4) + "vol0" + be32(1) + be32(query.size()) + query) + opt_go("vol0"));
   REQUIRE(rig.backend.attached != nullptr);
   CHECK(rig.backend.attached->token == "f00d");
   CHECK(rig.backend.attached->again);
