@@ -174,7 +174,7 @@ void CacheLedger::leave_record() noexcept {
 }
 
 void CacheLedger::mark(CacheObserver& observer) noexcept {
-  if (record_ == nullptr) return;
+  if (record_ == nullptr || observer.replaced_) return;
   const std::string& token = observer.token_;
   const auto free = std::ranges::find(record_->clients, LunRecord::Standing::none, &LunRecord::Client::standing);
   if (token.empty() || token.size() > proto::nbd::kMaxClientToken || free == record_->clients.end()) {
