@@ -151,7 +151,7 @@ TEST_CASE("crash record: a process that ends in good order has told all, or leav
     CHECK_FALSE(left[0].cache.unjudged);
   }
   SUBCASE("not told, and not all came to its end") {
-    place.record->end({{.name = "vol0", .iqn = kIqn, .lun = 1, .cache = {.writes_left = true}}}, false);
+    place.record->end({{.name = "vol0", .iqn = kIqn, .lun = 1, .cache = {.cache = {}, .writes_left = true}}}, false);
     place.begin();
     const auto left = place.record->take_left();
     REQUIRE(left.size() == 1);
