@@ -39,7 +39,7 @@ void tell_shortage(const DescriptorBudget& budget, bool at_start) {
 
 /// Before the first login to a target where a process was that has ended without a word: its connections end at about
 /// that time, and LIO's kernel panics if their session is replaced while it takes them down.
-constexpr proto::Micros kPauseAfterCrash = 500 * proto::kMillisecond;
+constexpr proto::Micros kPauseAfterCrash = proto::kSecond;
 
 nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
   auto directory = std::make_shared<nbd::ExportDirectory>();

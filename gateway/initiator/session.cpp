@@ -93,6 +93,7 @@ void Session::retune(const SessionSettings& settings) {
   settings_.logout_timeout = settings.logout_timeout;
   settings_.nop_interval = settings.nop_interval;
   settings_.nop_timeout = settings.nop_timeout;
+  settings_.hold_timeout = settings.hold_timeout;
   settings_.queue_depth = std::max(settings_.queue_depth, settings.queue_depth);
   tasks_.grow(settings_.queue_depth);
   bell_.ring();
