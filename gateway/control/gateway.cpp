@@ -37,9 +37,21 @@ void tell_shortage(const DescriptorBudget& budget, bool at_start) {
                  budget.wanted, advice);
 }
 
-/// Before the first login to a target where a process was that has ended without a word: its connections end at about
-/// that time, and LIO's kernel panics if their session is replaced while it takes them down.
-constexpr proto::Micros kPauseAfterCrash = proto::kSecond;
+/// After the last sign of life of a session that a process has left without a word, and at least after the start of
+/// this one, before the first login: LIO's kernel panics if a session is replaced while it closes its connections. In
+/// an emulated guest, a tenth as fast as a machine, 0.5 s were too short and 1 s was in one of four times; 2 s were
+/// not. Not longer, as what was away for 3 s may have lost its power (bridge::kPowerCycleTime).
+constexpr proto::Micros kPauseAfterCrash = 2 * proto::kSecond;
+constexpr proto::Micros kLeastPauseAfterCrash = 500 * proto::kMillisecond;
+
+/// How long it still takes, for a target.
+proto::Micros pause_after_crash(const shard::CacheMemory& left, const std::string& iqn, proto::Micros now) {
+  proto::Micros seen_at = 0;
+  for (const shard::ExportLegacy& each : left.all()) {
+    if (each.iqn == iqn) seen_at = std::max(seen_at, each.cache.seen_at);
+  }
+  return std::clamp(seen_at + kPauseAfterCrash - now, kLeastPauseAfterCrash, kPauseAfterCrash);
+}
 
 nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
   auto directory = std::make_shared<nbd::ExportDirectory>();
@@ -153,7 +165,7 @@ shard::WorkOrder::NewTarget Gateway::order_target(const config::Config& config, 
     order.settings.first_portal = place->portal;
     order.settings.first_address = place->address;
     if (record_ != nullptr && record_->before_died() && !control_thread_.joinable())
-      order.settings.first_pause = kPauseAfterCrash;
+      order.settings.first_pause = pause_after_crash(caches_, target.iqn, net::steady_now());
   }
   return order;
 }
