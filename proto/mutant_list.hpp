@@ -109,7 +109,8 @@
   X(done_flag_before_the_end, "", "a chunk says that it is the last one while more is to come") \
   X(refused_payload_stays, "", "the payload of a WRITE that is refused is taken for the next request") \
   X(handover_forgets_unread, "shares 5", "a restart loses what was received of the next requests") \
-  X(parks_with_replies_unsent, "", "a restart loses replies that were not sent")
+  X(parks_with_replies_unsent, "", "a restart loses replies that were not sent") \
+  X(half_a_write_goes_along, "", "who has left in the middle of a WRITE goes along to the next process")
 // clang-format on
 
 namespace nbdgw::proto {

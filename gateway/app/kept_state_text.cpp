@@ -15,10 +15,10 @@ namespace json = boost::json;
 
 namespace {
 
-/// Of the format. What another version has written is not guessed at. What only adds something that may be missing,
-/// and that who does not know it may ignore, is no other one: so the release before and the next one go on for each
-/// other.
-constexpr std::int64_t kVersion = 4;
+/// Of the format. What another version has written is not guessed at, but for that of the release before: what it did
+/// not know of has its safe meaning.
+constexpr std::int64_t kVersion = 5;
+constexpr std::int64_t kVersionBefore = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
     {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
@@ -59,6 +59,18 @@ json::array to_json(const std::vector<bridge::CacheLedger::AbsentLegacy>& absent
   return all;
 }
 
+json::array to_json(const std::vector<initiator::LeftWrites>& left) {
+  json::array list;
+  for (const initiator::LeftWrites& each : left) {
+    list.push_back(json::object{{"tag", each.group.number()},
+                                {"host", each.group.portal.host},
+                                {"port", each.group.portal.port},
+                                {"address", each.group.address},
+                                {"acknowledged", each.acknowledged}});
+  }
+  return list;
+}
+
 json::object to_json(const bridge::CacheLegacy& legacy) {
   const bridge::CacheNumbers& numbers = legacy.cache;
   return {{"seen_at", legacy.seen_at},
@@ -70,6 +82,7 @@ json::object to_json(const bridge::CacheLegacy& legacy) {
           {"debts", numbers.debts},
           {"debt_writes", numbers.debt_writes},
           {"writes_left", legacy.writes_left},
+          {"left", to_json(legacy.left)},
           {"gap", legacy.gap},
           {"disk", to_json(legacy.disk)},
           {"path_was_up", legacy.path_was_up},
@@ -122,6 +135,23 @@ std::vector<bridge::CacheLedger::AbsentLegacy> parse_absent(const json::object& 
   return absent;
 }
 
+std::vector<initiator::LeftWrites> parse_left(const json::object& cache) {
+  std::vector<initiator::LeftWrites> left;
+  if (!cache.contains("left")) return left;
+  for (const json::value& each : cache.at("left").as_array()) {
+    const json::object& text = each.as_object();
+    const auto tag = get<std::int32_t>(text, "tag");
+    if (tag != initiator::Proof::kNoGroup && (tag < 0 || tag > UINT16_MAX))
+      throw std::runtime_error("no portal group");
+    initiator::LeftWrites& writes = left.emplace_back();
+    if (tag != initiator::Proof::kNoGroup) writes.group.tag = static_cast<std::uint16_t>(tag);
+    writes.group.portal = {.host = get<std::string>(text, "host"), .port = get<std::uint16_t>(text, "port")};
+    writes.group.address = get<std::string>(text, "address");
+    writes.acknowledged = get<bool>(text, "acknowledged");
+  }
+  return left;
+}
+
 bridge::CacheLegacy parse_cache(const json::object& text) {
   const bridge::CacheNumbers numbers{.reports = get<std::uint64_t>(text, "reports"),
                                      .acknowledged = get<std::uint64_t>(text, "acknowledged"),
@@ -138,6 +168,7 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
           .power_on = {.login_is_silent = get<bool>(text, "login_is_silent"),
                        .reset_is_silent = get<bool>(text, "reset_is_silent")},
           .writes_left = get<bool>(text, "writes_left"),
+          .left = parse_left(text),
           .gap = get<bool>(text, "gap"),
           .absent = parse_absent(text)};
 }
@@ -200,7 +231,7 @@ shard::KeptState parse_kept_state(std::string_view text, std::vector<net::Inheri
   try {
     const json::value document = json::parse(text);
     const json::object& all = document.as_object();
-    if (const auto version = get<std::int64_t>(all, "version"); version != kVersion)
+    if (const auto version = get<std::int64_t>(all, "version"); version != kVersion && version != kVersionBefore)
       throw std::runtime_error("version " + std::to_string(version) + ", not " + std::to_string(kVersion));
     shard::KeptState state;
     for (const json::value& each : all.at("exports").as_array()) {

@@ -50,12 +50,12 @@ struct CacheLegacy {
   PowerOnJudge::Learnt power_on{};
   /// Commands that write were with the target at the end, and nothing proves that it will not run them any more.
   bool writes_left = false;
+  /// The same, where they were; empty: nobody knows. Without them: where the session was, which may still be there.
+  std::vector<initiator::LeftWrites> left{};
   /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
   bool gap = false;
   /// Clients that have lost their connection, and would make another one.
   std::vector<CacheLedger::AbsentLegacy> absent{};
-  /// Portal groups where the session may still be that these writes were in; none: it has logged out.
-  std::vector<initiator::PortalGroup> places{};
   /// The target may have said that it has lost its cache to somebody who has died before he could heed it.
   bool unjudged = false;
 };
@@ -185,7 +185,7 @@ class Export final : public nbd::Backend,
   void retune(const ExportConfig& config, proto::Micros now);
 
   /// Before on_session_up(), and for the record alone.
-  void on_session_at(const initiator::PortalGroup& group) noexcept;
+  void on_session_at(const initiator::PortalGroup& group);
   /// Something has come from the target, last then.
   void on_heard(proto::Micros at) noexcept {
     if (record_ != nullptr && session_up_ && known_) record_->seen_at = at;
@@ -347,6 +347,7 @@ class Export final : public nbd::Backend,
   bool enter_directory(const device::Facts& facts, proto::Micros now);
   void share(std::shared_ptr<Disk> disk);
   void record_disk() noexcept;
+  void record_left(const initiator::PortalGroup* present);
   void leave_record() noexcept;
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;

@@ -131,6 +131,7 @@ void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
     if (record_ != nullptr) {
       record_->unjudged = 0;
       if (!transport_.suspects(config_.lun)) record_->left_before = 0;
+      if (const auto here = record_->place(0)) record_left(&*here);
     }
     accept_facts(unit.facts(), now);
   } else {

@@ -15,7 +15,18 @@ void Export::record_in(LunRecord* record) {
   if (record_ == nullptr) return;
   record_->seen_at = inherited_from_;
   if (transport_.suspects(config_.lun)) record_->left_before = 1;
+  record_left(nullptr);
   record_disk();
+}
+
+/// Where writes are that are not proven to be over, but for those in the group of the session that is there.
+void Export::record_left(const initiator::PortalGroup* present) {
+  std::size_t used = 1;
+  for (const initiator::LeftWrites& left : transport_.left_writes(config_.lun)) {
+    if (used == LunRecord::kPlaces) break;
+    if (present == nullptr || !initiator::same_group(left.group, *present)) record_->put_place(used++, left.group);
+  }
+  for (; used < LunRecord::kPlaces; ++used) record_->clear_place(used);
 }
 
 /// What was learnt of it.
@@ -23,11 +34,9 @@ void Export::record_disk() noexcept {
   if (record_ != nullptr) record_->put_unit(unit_.identity(), power_on_.learnt());
 }
 
-void Export::on_session_at(const initiator::PortalGroup& group) noexcept {
+void Export::on_session_at(const initiator::PortalGroup& group) {
   if (record_ == nullptr) return;
-  const bool writes_elsewhere = record_->writing > 0 || record_->left_before != 0;
-  if (const auto before = record_->place(0); before && writes_elsewhere && !initiator::same_group(*before, group))
-    record_->put_place(1, *before);
+  record_left(&group);  // first: until then the place of the session before tells of them
   record_->put_place(0, group);
 }
 
@@ -40,6 +49,7 @@ CacheLegacy Export::cache_legacy(proto::Micros now) const {
           .disk = unit_.identity(),
           .power_on = power_on_.learnt(),
           .writes_left = leaves_writes(),
+          .left = leaves_writes() ? transport_.left_writes(config_.lun) : std::vector<initiator::LeftWrites>(),
           .gap = false,
           .absent = tells ? disk_->cache.absent() : std::vector<CacheLedger::AbsentLegacy>{}};
 }
@@ -59,7 +69,7 @@ void Export::inherit(const CacheLegacy& legacy) {
   power_on_.restore(legacy.power_on);
   for (const CacheLedger::AbsentLegacy& absent : legacy.absent) disk_->cache.expect(absent, legacy.seen_at);
   if (legacy.unjudged) disk_->cache.report(disk_->cache.known());
-  if (legacy.writes_left) transport_.suspect(config_.lun, legacy.places);
+  if (legacy.writes_left) transport_.suspect(config_.lun, legacy.left);
 }
 
 /// The disk that it no longer serves is kept in the record of another export that does.

@@ -25,8 +25,9 @@ struct LunRecord {
   static constexpr std::size_t kClients = 128;
   /// Longest identity that VPD page 83h or 80h can tell, longest name of a host and longest address, bytes.
   static constexpr std::size_t kText = 255;
-  /// Portal groups where writes may be: of the present session, and of the one before.
-  static constexpr std::size_t kPlaces = 2;
+  /// Portal groups where writes may be: of the present session, the first, and others with what is not proven to be
+  /// over.
+  static constexpr std::size_t kPlaces = 8;
 
   enum class Standing : std::uint8_t {
     none,  // the place is free

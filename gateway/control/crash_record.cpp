@@ -197,7 +197,7 @@ shard::ExportLegacy CrashRecord::read(const Slot& slot, bool died, proto::Micros
   if (!possible) cache.cache = {.acknowledged = 1, .debts = 1, .debt_writes = 1};
   for (std::uint32_t i = std::min(record.owed_unnamed, bridge::kMaxDebtsLeft); i > 0; --i) cache.cache.leave_debt(1);
   for (std::size_t i = 0; i < bridge::LunRecord::kPlaces; ++i) {
-    if (auto place = record.place(i)) cache.places.push_back(*std::move(place));
+    if (auto place = record.place(i)) initiator::note_left(cache.left, {.group = *std::move(place)});
   }
   for (const bridge::LunRecord::Client& client : record.clients) {
     using Standing = bridge::LunRecord::Standing;

@@ -65,7 +65,7 @@ class Escalation final : private CommandSink {
 
   /// Whether a PDU may leave now, as far as the ladder goes.
   bool may_send_command(std::uint64_t lun) const noexcept {
-    return (tmf_.state == TmfState::initial && !held_.restricts() && !verifying()) ||
+    return (tmf_.state == TmfState::initial && !held_.holds_up_luns() && !verifying()) ||
            restricted_may_send_command(lun);
   }
   bool may_send_data(const Task& task) noexcept {

@@ -43,7 +43,7 @@ bool Escalation::in_scope(const Task& task) const noexcept {
 }
 
 bool Escalation::restricted_may_send_command(std::uint64_t lun) const noexcept {
-  if (held_.awaits_reset(lun) || held_.bars(lun)) return false;
+  if (held_.holds_up_luns() && held_.holds_up(lun)) return false;
   // A LUN that was reset is asked first whether it answers.
   if (verifying() && climb_->rung != Rung::abort_task && (climb_->scope == RungScope::target || climb_->lun == lun)) {
     return false;

@@ -1,12 +1,20 @@
 #include "gateway/initiator/held_commands.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "gateway/initiator/session.hpp"
 #include "proto/assert.hpp"
 #include "proto/mutant.hpp"
 
 namespace nbdgw::initiator {
+
+void note_left(std::vector<LeftWrites>& list, LeftWrites left) {
+  const auto known =
+      std::ranges::find_if(list, [&](const LeftWrites& each) { return same_group(each.group, left.group); });
+  if (known == list.end()) return list.push_back(std::move(left));
+  known->acknowledged = known->acknowledged && left.acknowledged;
+}
 
 void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Known& known, proto::Micros now) {
   const auto found = std::find_if(groups_.begin(), groups_.end(),
@@ -20,34 +28,35 @@ void HeldCommands::hold(ScsiCommand& command, const PortalGroup& group, const Kn
                    .all_data_sent = known.all_data_sent});
 }
 
-void HeldCommands::hold_legacy(ScsiCommand& command, const PortalGroup* group, bool session_is_up) {
-  const bool left = group == nullptr;
-  hold(command, left ? session_.group() : *group, {.acknowledged = left, .all_data_sent = true},
-       session_.turned_at());
-  Held& held = held_.back();
-  held.legacy = left;
-  held.bars = true;
-  held.reinstated = held.awaits_reset = session_is_up && (left || same_group(*group, session_.group()));
-  recount();
+void HeldCommands::hold_legacy(ScsiCommand& command, const LeftWrites* left) {
+  const Known known{.acknowledged = left == nullptr || left->acknowledged, .all_data_sent = true};
+  hold(command, left == nullptr ? session_.group() : left->group, known, session_.turned_at());
+  held_.back().legacy = true;
+  held_.back().anywhere = left == nullptr;
+  ++legacies_;
 }
 
-bool HeldCommands::bars(std::uint64_t lun) const noexcept {
-  return barring_ > 0 &&
-         std::ranges::any_of(held_, [lun](const Held& held) { return held.bars && held.command->lun == lun; });
+void HeldCommands::look_at_legacies() {
+  std::string text;
+  on_session_up(session_.group(), text);
 }
 
-bool HeldCommands::bars_for_elsewhere() const noexcept {
-  return barring_ > 0 && std::ranges::any_of(held_, [](const Held& held) { return held.bars && !held.awaits_reset; });
+bool HeldCommands::holds_up(std::uint64_t lun) const noexcept {
+  return std::ranges::any_of(
+      held_, [lun](const Held& held) { return (held.legacy || held.awaits_reset) && held.command->lun == lun; });
 }
 
-void HeldCommands::lift_bars() noexcept {
-  for (Held& held : held_) held.bars = held.bars && held.awaits_reset;
-  recount();
+std::vector<std::uint64_t> HeldCommands::luns() const {
+  std::vector<std::uint64_t> luns;
+  for (const Held& held : held_) luns.push_back(held.command->lun);
+  return luns;
 }
 
-void HeldCommands::recount() noexcept {
-  awaiting_ = static_cast<std::size_t>(std::ranges::count(held_, true, &Held::awaits_reset));
-  barring_ = static_cast<std::size_t>(std::ranges::count(held_, true, &Held::bars));
+void HeldCommands::list(std::uint64_t lun, std::vector<LeftWrites>& left) const {
+  for (const Held& held : held_) {
+    if (held.command->lun == lun && !held.anywhere)
+      note_left(left, {.group = groups_[held.group], .acknowledged = held.acknowledged});
+  }
 }
 
 /// What the end of its session proves of the command; nothing: it needs a reset beside, through any group.
@@ -65,7 +74,7 @@ std::optional<Proof> HeldCommands::proof_of_reinstatement(Held& held) const noex
 
 /// What a login into `group` proves of the command; nothing: what it needs beside the login is noted in it.
 std::optional<Proof> HeldCommands::proof_of_login(Held& held, const PortalGroup& group) const noexcept {
-  if (held.legacy || same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
+  if (held.anywhere || same_group(groups_[held.group], group)) return proof_of_reinstatement(held);
   if (session_.settings().other_group == OtherGroup::trust || NBDGW_MUTANT(other_group_trusted))
     return Proof(Proof::Kind::elsewhere_trusted, group.number());
   // What the old controller has not acknowledged may still lie in its socket, and would enter after the reset.
@@ -92,7 +101,9 @@ std::uint32_t HeldCommands::hand_back(Proven proven, std::string& text) {
     session_.done(command);
     return true;
   });
-  recount();
+  awaiting_ = static_cast<std::size_t>(
+      std::count_if(held_.begin(), held_.end(), [](const Held& held) { return held.awaits_reset; }));
+  legacies_ = static_cast<std::size_t>(std::ranges::count_if(held_, &Held::legacy));
   if (held_.empty()) groups_.clear();
   return count;
 }
@@ -178,7 +189,7 @@ void HeldCommands::give_up() {
   }
   held_.clear();
   groups_.clear();
-  awaiting_ = barring_ = 0;
+  awaiting_ = legacies_ = 0;
 }
 
 const PortalGroup& HeldCommands::elsewhere() const noexcept {

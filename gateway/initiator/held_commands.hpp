@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/initiator/left_writes.hpp"
 #include "gateway/initiator/portal_group.hpp"
 #include "proto/iscsi/constants.hpp"
 #include "proto/time.hpp"
@@ -26,18 +27,18 @@ class HeldCommands {
     bool all_data_sent = false;  // the target may have had all that it would write, and so be at work on it
   };
   void hold(ScsiCommand& command, const PortalGroup& group, const Known& known, proto::Micros now);
-  /// In place of all that a process before this one may have left with the target, in a session in that group, which
-  /// only a login there ends; null: it has logged out. Then a reset of the LUN ends what is inside SCSI. Until it is
-  /// over it bars its LUN. `session_is_up`: it begins in the session that is there.
-  void hold_legacy(ScsiCommand& command, const PortalGroup* group, bool session_is_up);
-  /// There is a LUN to which nothing may go, for one reason or the other.
-  bool restricts() const noexcept { return awaiting_ > 0 || barring_ > 0; }
-  /// Nothing may go to that LUN: what overtook what was left there could be overwritten by it.
-  bool bars(std::uint64_t lun) const noexcept;
-  /// The same, for want of a session in another group.
-  bool bars_for_elsewhere() const noexcept;
-  /// It has been waited for long enough: what was left for elsewhere stays to be proven, and bars nothing any more.
-  void lift_bars() noexcept;
+  /// In place of all that a session before this one has left with the target, in that group; null: wherever a login
+  /// leads. Nobody knows which blocks that writes, so until it is proven to be over nothing goes to the LUN.
+  void hold_legacy(ScsiCommand& command, const LeftWrites* left);
+  /// The session is there, and has been since before that was held.
+  void look_at_legacies();
+  /// There is a LUN to which nothing may go for what is held: holds_up() tells which.
+  bool holds_up_luns() const noexcept { return awaiting_ > 0 || legacies_ > 0; }
+  bool holds_up(std::uint64_t lun) const noexcept;
+  /// Of what is held; maybe more than once.
+  std::vector<std::uint64_t> luns() const;
+  /// Where what is held of the LUN was.
+  void list(std::uint64_t lun, std::vector<LeftWrites>& left) const;
 
   /// There is a session again, in this group. Hands back what that proves; `text` tells the proofs. Of the rest some
   /// await a reset of their LUN in the new session: awaits_reset() tells which.
@@ -87,13 +88,12 @@ class HeldCommands {
     bool all_data_sent = false;
     bool awaits_reset = false;
     bool reinstated = false;  // a login into its group has ended its session
-    bool legacy = false;      // hold_legacy(), of a session that has logged out
-    bool bars = false;        // its LUN
+    bool legacy = false;      // hold_legacy()
+    bool anywhere = false;    // the same: nobody knows in which group
   };
 
   std::optional<Proof> proof_of_reinstatement(Held& held) const noexcept;
   std::optional<Proof> proof_of_login(Held& held, const PortalGroup& group) const noexcept;
-  void recount() noexcept;
   template <typename Proven>
   std::uint32_t hand_back(Proven proven, std::string& text);
 
@@ -101,7 +101,7 @@ class HeldCommands {
   std::vector<Held> held_;  // in the order of their losses
   std::vector<PortalGroup> groups_;
   std::size_t awaiting_ = 0;  // of held_
-  std::size_t barring_ = 0;   // the same
+  std::size_t legacies_ = 0;  // the same
   proto::Micros errand_at_ = 0;
   proto::Micros errand_pause_ = kFirstErrand;
   bool on_errand_ = false;

@@ -7,7 +7,7 @@
 #include <optional>
 #include <span>
 
-#include "gateway/initiator/portal_group.hpp"
+#include "gateway/initiator/left_writes.hpp"
 #include "gateway/initiator/proof.hpp"
 #include "proto/scsi/sense.hpp"
 #include "proto/time.hpp"
@@ -134,14 +134,21 @@ class CommandTransport {
   /// nothing to do.
   virtual void recall(std::uint64_t lun) { static_cast<void>(lun); }
 
-  /// The process before this one has ended while it had commands with the target that write to this LUN: nothing goes
-  /// there before it is proven that they will not run any more. `places`: where its sessions may still be; none: they
-  /// have logged out.
-  virtual void suspect(std::uint64_t lun, [[maybe_unused]] std::span<const PortalGroup> places) {
+  /// The session before this one, in this process or the one before, was given up while it had commands with the
+  /// target that write to this LUN: nothing goes there before it is proven that they will not run any more. `left`:
+  /// where they were; empty: nobody knows, and any login is taken for the end of that session.
+  virtual void suspect(std::uint64_t lun, std::span<const LeftWrites> left) {
     static_cast<void>(lun);
+    static_cast<void>(left);
   }
   /// That is still to be proven.
   virtual bool suspects(std::uint64_t lun) const noexcept { return static_cast<void>(lun), false; }
+  /// Where commands are that write to this LUN, and that nothing proves to be over: those of a session that was given
+  /// up, and those that it suspects.
+  virtual std::vector<LeftWrites> left_writes(std::uint64_t lun) const {
+    static_cast<void>(lun);
+    return {};
+  }
 
  protected:
   ~CommandTransport() = default;

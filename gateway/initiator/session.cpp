@@ -93,7 +93,6 @@ void Session::retune(const SessionSettings& settings) {
   settings_.logout_timeout = settings.logout_timeout;
   settings_.nop_interval = settings.nop_interval;
   settings_.nop_timeout = settings.nop_timeout;
-  settings_.hold_timeout = settings.hold_timeout;
   settings_.queue_depth = std::max(settings_.queue_depth, settings.queue_depth);
   tasks_.grow(settings_.queue_depth);
   bell_.ring();
@@ -187,7 +186,7 @@ bool Session::all_free() const noexcept {
 }
 
 proto::Micros Session::next_deadline() const noexcept {
-  proto::Micros deadline = std::min({logout_deadline_, barred_until_, escalation_.next_deadline()});
+  proto::Micros deadline = std::min(logout_deadline_, escalation_.next_deadline());
   if (state_ == SessionState::failed && all_free()) deadline = std::min(deadline, reopen_at_);
   if (may_want_errand() && state_ == SessionState::logged_in) {
     deadline = std::min(deadline, escalation_.held().errand_due());
@@ -207,7 +206,6 @@ void Session::on_deadline(proto::Micros now) {
     tell(SessionEvent::Kind::notice, 0, "the target did not answer the logout in time: closing the connections");
     logged_out(now);
   }
-  if (now >= barred_until_) stop_waiting();
   for (const auto& connection : connections_) connection->on_deadline(now);
   escalation_.on_deadline(now);
   if (state_ == SessionState::failed && now >= reopen_at_ && all_free()) open_leading(now);
@@ -254,6 +252,7 @@ void Session::lose_scsi_tasks(proto::Micros now) {
 
 /// The end, for all commands wherever they are.
 void Session::give_up_commands() {
+  note_what_is_left();
   while (Task* task = running_.front()) complete_scsi_task(*task, Outcome::path_lost);
   fail_pending(Outcome::path_lost);
   escalation_.held().give_up();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -130,8 +131,9 @@ class Session final : public CommandTransport {
 
   void queuecommand(ScsiCommand& command, proto::Micros now) override;
   void recall(std::uint64_t lun) override;
-  void suspect(std::uint64_t lun, std::span<const PortalGroup> places) override;
+  void suspect(std::uint64_t lun, std::span<const LeftWrites> left) override;
   bool suspects(std::uint64_t lun) const noexcept override;
+  std::vector<LeftWrites> left_writes(std::uint64_t lun) const override;
 
   /// Takes over what may change while the session lives: the timeouts, the switches of recovery, the CHAP secrets
   /// (for the next login), and a larger queue_depth (a smaller one is not). What is under way keeps the deadline that
@@ -254,7 +256,6 @@ class Session final : public CommandTransport {
   void lose_scsi_task(Task& task, proto::Micros now);
   void give_up_commands();
   void tell_of_held_commands();
-  void stop_waiting();
   std::uint32_t scsi_tasks_running() const noexcept;
   proto::Micros last_sign_of_life() const noexcept;
   void fail_pending(Outcome outcome);
@@ -312,7 +313,9 @@ class Session final : public CommandTransport {
     std::uint32_t below = 0;  // a CmdSN: what was sent later is none of its business
   };
   std::vector<LastEnd> last_ends_;
-  /// In place of what a process before this one may have left with the target, until that is proven to be over.
+  std::map<std::uint64_t, std::vector<LeftWrites>> left_;  // by LUN, when it was given up
+  void note_what_is_left();
+  /// In place of what a session before this one may have left with the target, until that is proven to be over.
   struct Suspicion final : ScsiCommand, CommandSink {
     void on_command_done(ScsiCommand& command, proto::Micros now) override;
     bool over = false;
@@ -329,7 +332,6 @@ class Session final : public CommandTransport {
   proto::Micros backoff_ = 0;
   std::optional<proto::Micros> time2wait_;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
-  proto::Micros barred_until_ = proto::kNever;  // LUNs where a process before may have left writes elsewhere
   proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
   bool own_doing_ = false;                      // we have ended the last session ourselves
   bool stopping_ = false;

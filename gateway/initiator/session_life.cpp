@@ -108,24 +108,10 @@ std::string Session::login_text(const Connection& connection, std::size_t grante
 void Session::tell_of_held_commands() {
   const std::size_t count = escalation_.held().count_elsewhere();
   if (count == 0) return;
-  if (escalation_.held().bars_for_elsewhere() && barred_until_ == proto::kNever &&
-      settings_.hold_timeout != proto::kNever)
-    barred_until_ = logged_in_at_ + settings_.hold_timeout;
   tell(SessionEvent::Kind::notice, 0,
        std::to_string(count) + " write(s) are held: they were under way in " +
            group_text(escalation_.held().elsewhere()) + ", and nothing that can be done from " + group_text(group_) +
            " proves that they will not run there any more; they wait for a session with the former");
-}
-
-/// Somebody who was there before may still write over what comes now; for ever is too long to wait for that.
-void Session::stop_waiting() {
-  barred_until_ = proto::kNever;
-  HeldCommands& held = escalation_.held();
-  if (!held.bars_for_elsewhere()) return;
-  held.lift_bars();
-  tell(SessionEvent::Kind::notice, 0,
-       "what the process before this one has left in " + group_text(held.elsewhere()) +
-           " is not proven to be over, and was waited for long enough: its LUNs are used again");
 }
 
 std::optional<PortalGroup> Session::take_errand(proto::Micros now) {

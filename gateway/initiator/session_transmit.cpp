@@ -136,18 +136,38 @@ void Session::recall(std::uint64_t lun) {
   }
 }
 
-void Session::suspect(std::uint64_t lun, std::span<const PortalGroup> places) {
+void Session::suspect(std::uint64_t lun, std::span<const LeftWrites> left) {
   if (suspects(lun)) return;
-  const auto hold = [&](const PortalGroup* place) {
+  for (std::size_t i = 0; i < std::max<std::size_t>(left.size(), 1); ++i) {
     Suspicion& suspicion = *suspicions_.emplace_back(std::make_unique<Suspicion>());
     suspicion.lun = lun;
     suspicion.direction = Direction::write;
     suspicion.sink = &suspicion;
-    escalation_.held().hold_legacy(suspicion, place, state_ == SessionState::logged_in);
-  };
-  if (places.empty()) hold(nullptr);
-  for (const PortalGroup& place : places) hold(&place);
+    escalation_.held().hold_legacy(suspicion, left.empty() ? nullptr : &left[i]);
+  }
+  if (state_ == SessionState::logged_in) escalation_.held().look_at_legacies();
   bell_.ring();
+}
+
+std::vector<LeftWrites> Session::left_writes(std::uint64_t lun) const {
+  const auto given_up = left_.find(lun);
+  std::vector<LeftWrites> left = given_up != left_.end() ? given_up->second : std::vector<LeftWrites>();
+  for (const Task* task = running_.front(); task != nullptr; task = task->list_next) {
+    if (task->command->lun != lun || writes_nothing(*task->command)) continue;
+    note_left(left, {.group = group_, .acknowledged = proto::serial_less(task->cmd_sn, exp_cmd_sn_)});
+  }
+  escalation_.held().list(lun, left);
+  return left;
+}
+
+/// It is given up: of what it has with the target it will not hear any more.
+void Session::note_what_is_left() {
+  std::vector<std::uint64_t> luns = escalation_.held().luns();
+  for (const Task* task = running_.front(); task != nullptr; task = task->list_next)
+    luns.push_back(task->command->lun);
+  for (const std::uint64_t lun : luns) {
+    if (!left_.contains(lun)) left_[lun] = left_writes(lun);
+  }
 }
 
 bool Session::suspects(std::uint64_t lun) const noexcept {

@@ -84,8 +84,6 @@ struct SessionSettings {
   proto::Micros logout_timeout = 15 * proto::kSecond;
   proto::Micros nop_interval = 5 * proto::kSecond;
   proto::Micros nop_timeout = 5 * proto::kSecond;
-  /// How long a LUN waits for a login into the portal group where a process before this one may have left writes.
-  proto::Micros hold_timeout = 120 * proto::kSecond;
 
   /// Where a session was that a process before this one has left without a word: the first login goes there, if it is
   /// one of the portals, and to the same address of it, if that is known; and it waits for so long.

@@ -152,8 +152,8 @@ void Connection::on_disconnected(proto::Micros now) {
   if (phase_ == Phase::closed) return;
   const bool dead = close_reason_ == CloseReason::peer_dead;
   const bool said_goodbye = phase_ == Phase::disconnecting;
-  const bool left =
-      input_ended_ && !cut_off_ && !dead && (phase_ == Phase::handshake || phase_ == Phase::transmission);
+  const bool serving = phase_ == Phase::handshake || phase_ == Phase::transmission || phase_ == Phase::parting;
+  const bool left = input_ended_ && !cut_off_ && !dead && serving;
   const bool silent = phase_ == Phase::handshake && counters_.bytes_received == 0;
   const bool expected = !left && (wants_close() || phase_ == Phase::disconnecting || phase_ == Phase::closing);
   replies_.clear();
@@ -182,8 +182,11 @@ bool Connection::wants_close() const noexcept {
     case Phase::handshake:
     case Phase::transmission:
       return exhausted;
-    case Phase::resuming:
     case Phase::parting:
+      // Nobody can go on with what has ended in the middle of a WRITE: the rest of it, which may lie in the socket
+      // yet, would be taken for requests. Whole ones are left to the next process.
+      return exhausted && staging_.size() == 0 && !NBDGW_MUTANT(half_a_write_goes_along);
+    case Phase::resuming:
     case Phase::closed:
       return false;
     case Phase::draining:

@@ -41,7 +41,7 @@ void Connection::begin_handover(proto::Micros now) {
 
 bool Connection::parked() const noexcept {
   const bool quiet = !wants_tx() || NBDGW_MUTANT(parks_with_replies_unsent);
-  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && quiet;
+  return phase_ == Phase::parting && in_flight_.size() == 0 && rx_ == Rx::header && quiet && !wants_close();
 }
 
 KeptConnection Connection::kept() const {

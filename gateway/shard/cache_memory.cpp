@@ -7,6 +7,26 @@
 
 namespace nbdgw::shard {
 
+namespace {
+
+/// Of both. If it is not known where some of them are, it is of none.
+void absorb_left(bridge::CacheLegacy& legacy, const bridge::CacheLegacy& other) {
+  if (!other.writes_left) {
+    if (!legacy.writes_left && legacy.left.empty()) legacy.left = other.left;  // no more than where its session was
+    return;
+  }
+  if (!legacy.writes_left) {
+    legacy.left = other.left;  // the same of its own
+  } else if (legacy.left.empty() || other.left.empty()) {
+    legacy.left.clear();
+  } else {
+    for (const initiator::LeftWrites& each : other.left) initiator::note_left(legacy.left, each);
+  }
+  legacy.writes_left = true;
+}
+
+}  // namespace
+
 CacheMemory::Entry* CacheMemory::find(const std::string& iqn, std::uint64_t lun) noexcept {
   const auto found = std::ranges::find_if(
       entries_, [&](const Entry& entry) { return entry.legacy.iqn == iqn && entry.legacy.lun == lun; });
@@ -18,11 +38,10 @@ namespace {
 /// Both were of one LUN. Of what cannot be added the worse is assumed.
 void merge(bridge::CacheLegacy& to, const bridge::CacheLegacy& from) {
   to.cache.absorb(from.cache);
-  to.writes_left = to.writes_left || from.writes_left;
   to.unjudged = to.unjudged || from.unjudged;
   to.seen_at = std::min(to.seen_at, from.seen_at);
   to.absent.insert(to.absent.end(), from.absent.begin(), from.absent.end());
-  to.places.insert(to.places.end(), from.places.begin(), from.places.end());
+  absorb_left(to, from);
 }
 
 }  // namespace
@@ -49,8 +68,8 @@ std::optional<bridge::CacheLegacy> CacheMemory::take(const std::string& iqn, std
 
 std::optional<initiator::PortalGroup> CacheMemory::place_of(const std::string& iqn) const {
   for (const Entry& entry : entries_) {
-    const auto& places = entry.legacy.cache.places;
-    if (!entry.taken && entry.legacy.iqn == iqn && !places.empty()) return places.front();
+    const auto& left = entry.legacy.cache.left;
+    if (!entry.taken && entry.legacy.iqn == iqn && !left.empty()) return left.front().group;
   }
   return std::nullopt;
 }

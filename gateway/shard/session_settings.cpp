@@ -80,8 +80,6 @@ initiator::SessionSettings session_settings(const config::Config& config, std::u
   settings.logout_timeout = target.timeouts.logout;
   settings.nop_interval = target.timeouts.nop_interval;
   settings.nop_timeout = target.timeouts.nop_timeout;
-  const bool hold = target.on_path_loss == config::PathLoss::hold;
-  settings.hold_timeout = hold ? proto::kNever : target.timeouts.replacement;
   return settings;
 }
 

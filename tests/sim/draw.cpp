@@ -14,6 +14,8 @@ namespace {
 
 /// A login of several rounds is over within the shortest timeout that is drawn.
 constexpr std::int64_t kMostUneven = 30 * kMillisecond;
+/// Of what is drawn by itself, so that worlds without it are as they were before there was such a thing.
+constexpr std::uint64_t kDrawnApart = 0x64726177;
 
 }  // namespace
 
@@ -28,6 +30,8 @@ LinkHabits draw_links(Random& random) {
     habits.piece = std::min<std::size_t>(habits.piece, 16 << 10);
   }
   habits.room = static_cast<std::size_t>(random.spread(16 << 10, 4 << 20));
+  Random own(Random(random).next() ^ kDrawnApart);
+  habits.unread_stays = own.chance(0.5);
   return habits;
 }
 
@@ -64,6 +68,9 @@ GatewaySetup::Target draw_session(Random& random, const Site& site) {
       random.chance(site.theme() == Theme::ladder ? 0.4 : 0.2) ? 0 : random.spread(200, 5'000) * kMillisecond;
   session.nop_timeout = random.spread(200, 5'000) * kMillisecond;
   if (random.chance(0.2)) session.time2wait = initiator::Time2Wait::negotiated;
+  // Patience that is over before a controller is back: what has no proof then is answered all the same.
+  Random own(Random(random).next() ^ kDrawnApart);
+  const bool hasty = site.theme() == Theme::controllers && own.chance(0.5);
   const auto depth = static_cast<std::uint32_t>(random.spread(1, 64));
   for (const Disk& disk : site.disks()) {
     bridge::ExportConfig exported;
@@ -72,6 +79,7 @@ GatewaySetup::Target draw_session(Random& random, const Site& site) {
     exported.queue_depth = depth;
     exported.hold_timeout = random.chance(0.5) ? proto::kNever : random.spread(1, 120) * kSecond;
     exported.retries = static_cast<std::uint8_t>(random.between(0, 5));
+    if (hasty) exported.hold_timeout = own.between(1, 4) * kSecond;
     target.exports.push_back(std::move(exported));
   }
   return target;

@@ -41,6 +41,7 @@ void Gateway::begin() {
   for (std::uint32_t i = 0; i < setup_.shards; ++i) {
     workers_.push_back(std::make_unique<shard::Worker>(i, options, *disks_));
     pollers_.push_back(network_.last_epoll());
+    workers_.back()->shard.set_stall_timeout(setup_.clients.stall_timeout, net::steady_now());
   }
   for (const GatewaySetup::Target& target : setup_.targets) {
     if (target.exports.empty()) continue;
@@ -169,6 +170,28 @@ void Gateway::set_admin_state(const std::string& exported, shard::AdminState sta
   });
 }
 
+bool Gateway::recover(const std::string& target, initiator::RecoveryRequest request, std::uint64_t which) {
+  const auto home = targets_.find(target);
+  if (!may_reload() || home == targets_.end()) return false;
+  const initiator::Session& session = home->second.driver->session();
+  if (session.state() != initiator::SessionState::logged_in || !session.escalation().takes_requests()) return false;
+  if (request.rung == initiator::Rung::abort_task) {
+    std::vector<std::uint32_t> tags;
+    for (const initiator::Task* task = session.running().front(); task != nullptr; task = task->list_next)
+      tags.push_back(task->itt);
+    if (tags.empty()) return false;
+    request.itt = tags[which % tags.size()];
+  }
+  observer_.on_rung_asked(target);
+  shard::Worker& worker = *home->second.worker;
+  worker.shard.post([&worker, target, request](Micros) {
+    for (const auto& driver : worker.drivers) {
+      if (driver->session().settings().label == target) driver->session().request_recovery(request);
+    }
+  });
+  return true;
+}
+
 void Gateway::take_clients(bool yes) {
   for (const auto& worker : workers_) {
     worker->shard.post([&shard = worker->shard, yes](Micros) { shard.take_clients(yes); });
@@ -245,9 +268,11 @@ void Gateway::forget_all_but_writes_left() {
   for (shard::ExportLegacy& legacy : caches_.all()) {
     if (!legacy.cache.writes_left) continue;
     const proto::DiskIdentity disk = legacy.cache.disk;
+    std::vector<initiator::LeftWrites> where = std::move(legacy.cache.left);
     legacy.cache = {};
     legacy.cache.disk = disk;
     legacy.cache.writes_left = true;
+    legacy.cache.left = std::move(where);
     left.put(std::move(legacy));
   }
   caches_ = std::move(left);

@@ -45,6 +45,8 @@ class GatewayObserver {
   /// What was counted for this export goes with it.
   virtual void on_export_leaves(const std::string& /*exported*/) {}
   virtual void on_session_leaves(const std::string& /*target*/) {}
+  /// Its operator asks for a rung of the ladder.
+  virtual void on_rung_asked(const std::string& /*target*/) {}
 
  protected:
   ~GatewayObserver() = default;
@@ -81,6 +83,9 @@ class Gateway {
   bool has_export(const std::string& name) const;
   /// Not in the middle of a reload.
   void set_admin_state(const std::string& exported, shard::AdminState state);
+  /// Asks the session with that target for a rung, as the API does. Of an abort `which` chooses the task. False:
+  /// there is no session now, or it takes no more.
+  bool recover(const std::string& target, initiator::RecoveryRequest request, std::uint64_t which);
   /// New clients are turned away, or taken again.
   void take_clients(bool yes);
 

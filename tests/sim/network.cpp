@@ -53,8 +53,17 @@ std::size_t Network::open_descriptors() const noexcept {
   return by_fd_.size() - static_cast<std::size_t>(std::ranges::count(by_fd_, nullptr));
 }
 
-Network::Dialled Network::dial(Peer& peer) {
+bool Network::holds_dead_hosts() const noexcept {
+  return std::ranges::any_of(by_fd_, [](const Socket* each) {
+    return each != nullptr && each->dialled && each->vanished && each->state == Socket::State::connected &&
+           each->out.held() > 0;
+  });
+}
+
+Network::Dialled Network::dial(Peer& peer, std::size_t room) {
   Socket& socket = add(Socket::tcp);
+  socket.dialled = true;
+  if (room > 0) socket.habits.room = room;
   socket.state = Socket::State::connected;
   socket.peer = &peer;
   socket.wire.reset(new Wire(*this, socket));
@@ -224,6 +233,7 @@ void Network::deliver(Socket& socket) {
     socket.out_ended = false;
     socket.peer->on_end(*socket.wire, End::closed);
   }
+  if (socket.peer != nullptr && socket.reads && socket.reset_owed) reset_model(socket);
   if (socket.peer == nullptr) socket.out.clear();
   changed(socket);
   release(socket);
@@ -270,6 +280,10 @@ void Network::reset_gateway(Socket& socket, int error) {
 /// The model's TCP is told so.
 void Network::reset_model(Socket& socket) {
   if (socket.peer == nullptr) return;
+  if (socket.habits.unread_stays && !socket.reads && socket.out.arrived() > 0) {
+    socket.reset_owed = true;
+    return;
+  }
   Peer& peer = *socket.peer;
   socket.peer = nullptr;
   peer.on_end(*socket.wire, End::reset);

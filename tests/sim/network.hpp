@@ -113,11 +113,16 @@ class Network {
     int fd;
     Wire* wire;
   };
-  Dialled dial(Peer& peer);
+  /// `room`: 0: as the habits have it.
+  Dialled dial(Peer& peer, std::size_t room = 0);
+  /// What a client's connection with that number is called by the gateway.
+  static std::string client_name(std::uint64_t id);
   /// That poller of the gateway has something to tell.
   bool is_ready(int epoll_fd);
   /// The one that was made last.
   int last_epoll() const noexcept { return last_epoll_; }
+  /// A client's host has died, TCP waits for an acknowledgement of it, and the gateway has not closed.
+  bool holds_dead_hosts() const noexcept;
   /// That the gateway has not closed.
   std::size_t open_descriptors() const noexcept;
 

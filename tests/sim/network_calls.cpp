@@ -19,6 +19,10 @@ int fails_with(int error) noexcept {
   return -1;
 }
 
+std::uint16_t port_of(std::uint64_t id) noexcept {
+  return static_cast<std::uint16_t>(10000 + id % 50000);
+}
+
 }  // namespace
 
 // ---- epoll and eventfd ----
@@ -148,6 +152,7 @@ ssize_t Network::send(int fd, const iovec* buffers, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) total += buffers[i].iov_len;
   total = std::min(total, room);
   if (total == 0) return fails_with(EAGAIN);
+  if (socket.out.held() == 0) socket.owed_since = timeline_.now();
   std::size_t done = 0;
   for (std::size_t i = 0; i < count && done < total; ++i) {
     const std::size_t n = std::min(buffers[i].iov_len, total - done);
@@ -234,7 +239,8 @@ int Network::getsockopt(int fd, int level, int name, void* value, socklen_t* len
   info.tcpi_last_ack_recv = info.tcpi_last_data_recv = static_cast<std::uint32_t>(silent / proto::kMillisecond);
   // Sent again after 0.2 s, 0.6 s, 1.4 s, ...
   if (socket.out.held() > 0 && (socket.vanished || socket.stalled)) {
-    for (Micros wait = 200 * proto::kMillisecond; wait < silent; wait = 2 * wait + 200 * proto::kMillisecond)
+    const Micros asked = timeline_.now() - std::max(socket.heard_at, socket.owed_since);
+    for (Micros wait = 200 * proto::kMillisecond; wait < asked; wait = 2 * wait + 200 * proto::kMillisecond)
       ++info.tcpi_total_retrans;
   }
   std::memcpy(value, &info, std::min<std::size_t>(*length, sizeof info));
@@ -255,12 +261,16 @@ int Network::setsockopt(int fd, int level, int name, const void* value) {
   return 0;
 }
 
+std::string Network::client_name(std::uint64_t id) {
+  return "10.9.0.1:" + std::to_string(port_of(id));
+}
+
 int Network::name_of(int fd, bool of_peer, sockaddr* address, socklen_t* length) {
   const Socket& socket = *find(fd);
   if (of_peer && socket.state == Socket::State::dead) return fails_with(ENOTCONN);
   sockaddr_in name{};
   name.sin_family = AF_INET;
-  name.sin_port = htons(static_cast<std::uint16_t>(10000 + socket.id % 50000));
+  name.sin_port = htons(port_of(socket.id));
   name.sin_addr.s_addr = htonl(of_peer ? 0x0a090001 : 0x0a000001);  // 10.9.0.1, 10.0.0.1
   std::memcpy(address, &name, std::min<std::size_t>(*length, sizeof name));
   *length = sizeof name;

@@ -19,6 +19,8 @@ constexpr const char* kTunes = "reload_tunes";
 constexpr const char* kRemakes = "reload_remakes";
 constexpr const char* kRemoves = "reload_removes";
 constexpr const char* kDrains = "operator_drains";
+constexpr const char* kRungs = "operator_recovers";
+constexpr std::uint64_t kRungsApart = 0x72756e67;
 /// Nobody's name: the whole gateway.
 constexpr const char* kEverything = "";
 
@@ -74,6 +76,9 @@ OperatorHabits OperatorHabits::draw(Random& random) {
   habits.remakes = mean();
   habits.removes = mean();
   habits.drains = mean();
+  // From a source of its own: worlds without it are as they were before there was such a thing.
+  Random own(Random(random).next() ^ kRungsApart);
+  if (own.chance(0.3)) habits.rungs = own.spread(20, 3'000) * proto::kMillisecond;
   return habits;
 }
 
@@ -92,10 +97,11 @@ Operator::Operator(const OperatorHabits& habits, Timeline& timeline, Random rand
   for (std::size_t i = 0; i < sites.size(); ++i) {
     plans_.push_back({.first = setup.targets[i], .second = draw_session(random, *sites[i])});
   }
+  rungs_ = random.fork();
 }
 
 const std::vector<std::string>& Operator::kinds() {
-  static const std::vector<std::string> all{kTunes, kRemakes, kRemoves, kDrains};
+  static const std::vector<std::string> all{kTunes, kRemakes, kRemoves, kDrains, kRungs};
   return all;
 }
 
@@ -150,6 +156,7 @@ void Operator::start(Gateway& gateway, const std::vector<std::unique_ptr<Client>
   occasions_.plan(*this, habits_.remakes, remakes_, &Operator::remake);
   occasions_.plan(*this, habits_.removes, removes_, &Operator::remove);
   occasions_.plan(*this, habits_.drains, drains_, &Operator::drain);
+  occasions_.plan(*this, habits_.rungs, rungs_, &Operator::ask_for_rung);
 }
 
 std::vector<GatewaySetup::Target> Operator::configuration() const {
@@ -227,6 +234,20 @@ void Operator::undrain(const std::string& exported) {
   --drained_;
   if (exported.empty()) return gateway_->take_clients(true);
   gateway_->set_admin_state(exported, shard::AdminState::ready);
+}
+
+/// Mostly a reset of a LUN: what else is under way then, over other connections and in the middle of its data, is as
+/// it is only where nothing has hung before.
+void Operator::ask_for_rung() {
+  using initiator::Rung;
+  const GatewaySetup::Target& target = plans_.front().first;
+  initiator::RecoveryRequest request{.id = ++asked_, .lun = rungs_.any_of(target.exports).lun};
+  request.rung = rungs_.pick({Rung::lu_reset, Rung::lu_reset, Rung::lu_reset, Rung::lu_reset, Rung::abort_task,
+                              Rung::abort_task_set, Rung::clear_task_set, Rung::target_warm_reset});
+  const std::uint64_t which = rungs_.next();
+  if (!occasions_.happens(kRungs) || !gateway_->recover(target.settings.label, request, which)) return;
+  ++occasions_.seen(kRungs);
+  trace_.note("operator: asks for {6}", {}, initiator::to_string(request.rung));
 }
 
 bool Operator::anything_removed() const noexcept {

@@ -23,6 +23,7 @@ struct OperatorHabits {
   Micros remakes = 0;  // reloads with settings of the first target that want another session
   Micros removes = 0;  // reloads without one of its exports, which comes back with a later one
   Micros drains = 0;   // an export, or the whole gateway, takes no new clients for a while
+  Micros rungs = 0;    // asks for a rung of the ladder of the first target's session, though nothing is wrong
 
   static OperatorHabits draw(Random& random);
   bool reloads() const noexcept { return tunes > 0 || remakes > 0 || removes > 0; }
@@ -30,8 +31,8 @@ struct OperatorHabits {
   bool makes_anew() const noexcept { return remakes > 0 || removes > 0; }
 };
 
-/// Whoever runs the gateway: reloads its configuration and drains exports while clients use them. Each target has two
-/// configurations, and a reload takes what it is about from the one or the other.
+/// Whoever runs the gateway: reloads its configuration, drains exports and resets LUNs while clients use them. Each
+/// target has two configurations, and a reload takes what it is about from the one or the other.
 class Operator {
  public:
   Operator(const OperatorHabits& habits, Timeline& timeline, Random random, Trace& trace,
@@ -72,6 +73,7 @@ class Operator {
   void remove();
   void drain();
   void undrain(const std::string& exported);
+  void ask_for_rung();
   /// If nothing is in its way.
   bool may_reload(const char* kind) const noexcept { return occasions_.happens(kind) && gateway_->may_reload(); }
   void reload(const char* kind, Random& random);
@@ -87,12 +89,14 @@ class Operator {
   Random remakes_;
   Random removes_;
   Random drains_;
+  Random rungs_{0};
   const GatewaySetup setup_;
   std::vector<Plan> plans_;  // by target
   Gateway* gateway_ = nullptr;
   const std::vector<std::unique_ptr<Client>>* clients_ = nullptr;
   bool whole_ = true;          // no export is away, or to come back
   std::uint32_t drained_ = 0;  // so many things take no clients now
+  std::uint32_t asked_ = 0;    // rungs
 };
 
 }  // namespace nbdgw::sim

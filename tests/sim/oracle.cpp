@@ -111,7 +111,8 @@ void Oracle::end_write(WriteId id, bool good) {
   Write& write = writes_[id];
   const Micros now = timeline_.now();
   if (!write.late) write.end = now;
-  if (!good || write.kind.maybe || (write.begin <= lost_power_ && !write.kind.fua)) return;
+  const bool surely_there = write.begin > lost_power_ || (write.kind.fua && write.begin > unheard_);
+  if (!good || write.kind.maybe || !surely_there) return;
   change(write.cell, write.cells, [&](Entries& entries) {
     for (Entry& entry : entries) {
       if (entry.gone_at != proto::kNever || writes_[entry.write].end >= write.begin) continue;
@@ -122,8 +123,9 @@ void Oracle::end_write(WriteId id, bool good) {
   });
 }
 
-void Oracle::lose_power() {
+void Oracle::lose_power(bool lasting) {
   lost_power_ = timeline_.now();
+  if (!lasting) unheard_ = lost_power_;
   for (History& history : histories_) {
     for (Entry& entry : history.entries) {
       if (entry.gone_at != proto::kNever && !is_durable(entry.by)) entry.gone_at = proto::kNever;

@@ -62,7 +62,13 @@ class Oracle {
   void flushed(Micros sent_at) noexcept {
     if (sent_at > astray_) flushed_ = std::max(flushed_, sent_at);
   }
-  void lose_power();
+  /// `lasting`: whoever comes is told of it until he has heard. Else one answer tells it, which may never arrive: a
+  /// write with FUA that was begun before and is acknowledged meanwhile may be gone, and no gateway could know.
+  void lose_power(bool lasting = true);
+  /// The gateway has heard of what was lost then.
+  void loss_known(Micros lost_at) noexcept {
+    if (unheard_ <= lost_at) unheard_ = -1;
+  }
   /// What a power loss has left in a cell.
   struct Loss {
     std::string wrong{};  // what was durable is gone; empty: nothing of that
@@ -144,6 +150,7 @@ class Oracle {
   Micros flushed_ = 0;                     // what was acknowledged before is durable
   Micros astray_ = -1;                     // when a flush went to another disk, last
   Micros lost_power_ = 0;                  // last
+  Micros unheard_ = -1;                    // the last loss that one answer was to tell, and has not (yet); -1: none
   std::map<Micros, std::uint32_t> reads_;  // without an answer, by when they were begun
 };
 

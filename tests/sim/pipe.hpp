@@ -13,11 +13,13 @@ namespace nbdgw::sim {
 
 /// How the directions of a connection behave.
 struct LinkHabits {
-  Micros delay = 20;             // from one end to the other
-  Micros jitter = 0;             // more, up to so much; nothing overtakes within a connection
-  Micros uneven = 0;             // more, up to so much, drawn for each connection and direction: others overtake it
-  Micros pace = 0;               // of 64 KiB, in one direction; 0: as fast as they come
-  std::size_t piece = 1 << 20;   // no more bytes than this arrive together: pieces break anywhere
+  Micros delay = 20;            // from one end to the other
+  Micros jitter = 0;            // more, up to so much; nothing overtakes within a connection
+  Micros uneven = 0;            // more, up to so much, drawn for each connection and direction: others overtake it
+  Micros pace = 0;              // of 64 KiB, in one direction; 0: as fast as they come
+  std::size_t piece = 1 << 20;  // no more bytes than this arrive together: pieces break anywhere
+  bool unread_stays =
+      false;  // what has arrived and is not read yet is read, even if a reset has come meanwhile (Linux)
   std::size_t room = 256 << 10;  // bytes on their way and unread, before who sends has to wait
 };
 

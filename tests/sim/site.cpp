@@ -1,5 +1,8 @@
 #include "tests/sim/site.hpp"
 
+#include "tests/sim/scene.hpp"
+#include "tests/sim/throng.hpp"
+
 namespace nbdgw::sim {
 namespace {
 
@@ -46,11 +49,16 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
       setup.faults && Random(setup.seed ^ kCirclingLogins).chance(circles);
   options.faults = TargetFaults::draw(random);
   options.faults.take(theme_, random);
+  if (setup.scene != nullptr) setup.scene->set(options, theme_);
+  if (setup.throng != nullptr) setup.throng->set(options);
+  habits_ = options.habits;
   if (!setup.faults) options.faults.rate = {};
+  Random liars(setup.seed ^ 0xf0a);
+  for (MediumOptions& medium : options.media) medium.refuses_fua = liars.chance(0.08);
   options.complaints = setup.complaints;
   options.observer = setup.observer;
   target_ = std::make_unique<Target>(timeline, random.fork(), options);
-  for (std::uint32_t i = 0; i < disks; ++i) {
+  for (std::uint32_t i = 0; i < options.luns.size(); ++i) {
     const MediumOptions& medium = options.media[i];
     const std::uint32_t number = setup.first_disk + i;
     disks_.push_back(

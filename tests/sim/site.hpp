@@ -14,6 +14,9 @@
 
 namespace nbdgw::sim {
 
+class Scene;
+class Throng;
+
 /// A disk that is exported, as the world knows it.
 struct Disk {
   std::uint32_t number = 0;      // over the whole world
@@ -29,8 +32,10 @@ class Site {
     std::uint32_t number = 0;      // of this one
     std::uint32_t first_disk = 0;  // disks are numbered over all sites
     bool faults = true;
-    std::uint64_t seed = 0;  // of what shifts nothing else
-    bool spares = true;      // there may be disks that another one's LUN leads to for a while
+    std::uint64_t seed = 0;    // for what is drawn apart from all else
+    Scene* scene = nullptr;    // null: it has no part in it
+    Throng* throng = nullptr;  // the same
+    bool spares = true;        // there may be disks that another one's LUN leads to for a while
     ProtocolComplaints* complaints = nullptr;
     TargetObserver* observer = nullptr;
   };

@@ -40,6 +40,7 @@ struct Socket {
   Peer* peer = nullptr;  // null: it has let go
   std::unique_ptr<Wire> wire;
   bool reads = true;
+  bool dialled = false;     // it is a client
   bool delivering = false;  // the model is being called
 
   // Between them. "In" is towards the gateway.
@@ -54,7 +55,9 @@ struct Socket {
   bool vanished = false;
   std::size_t in_owed = 0, out_owed = 0;  // bytes that have come while it was stalled
   bool in_end_owed = false, out_end_owed = false;
-  Micros heard_at = 0;  // of the model, by the gateway's TCP
+  bool reset_owed = false;  // has come while the model read nothing, and is told behind what had arrived
+  Micros heard_at = 0;      // of the model, by the gateway's TCP
+  Micros owed_since = 0;    // the first of what was sent and is unacknowledged
 };
 
 }  // namespace nbdgw::sim

@@ -66,6 +66,7 @@ void Checkers::begin(const std::vector<std::unique_ptr<Site>>& sites, const Gate
   sites_ = &sites;
   setup_ = &setup;
   limits_ = std::make_unique<LimitChecker>(complaints_, setup);
+  crowd_ = std::make_unique<CrowdChecker>(complaints_, setup);
   for (std::size_t i = 0; i < sites.size(); ++i) {
     watches_[i]->begin(*sites[i], setup.targets[i]);
     for (const Disk& disk : sites[i]->disks()) {
@@ -75,7 +76,18 @@ void Checkers::begin(const std::vector<std::unique_ptr<Site>>& sites, const Gate
   }
 }
 
-void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts) {
+void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients,
+                     const std::vector<std::unique_ptr<RudeHost>>& rude, const LinkHabits& links, bool restarts) {
+  rude_ = &rude;
+  // What they are told nobody adds up.
+  for (const auto& host : rude) {
+    sums_.on_lost(host->habits().exported);
+    for (const Disk* disk : disks_) {
+      const std::size_t site = site_of_[disk->number];
+      if (disk->exported == host->habits().exported)
+        watches_[site]->ladder().has_rude_hosts(disk->number - (*sites_)[site]->disks().front().number);
+    }
+  }
   for (const auto& watch : watches_) {
     watch->ladder().set_links(links, setup_->shard.memory);
     watch->rungs().set_lag(watch->ladder().lag());
@@ -85,11 +97,15 @@ void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients, const 
     const Site& site = *(*sites_)[i];
     if (!site.healthy()) continue;
     std::vector<const Client*> neighbours;
+    std::uint32_t rude_ones = 0;
+    for (const auto& host : rude) {
+      rude_ones += std::ranges::count(site.disks(), host->habits().exported, &Disk::exported) > 0 ? 1 : 0;
+    }
     for (const auto& client : clients) {
       if (site_of_[client->oracle().disk()] == i) neighbours.push_back(client.get());
     }
     for (const Client* client : neighbours) {
-      if (client->habits().spared) service_.watch(*client, site, neighbours, links, setup_->shard.memory);
+      if (client->habits().spared) service_.watch(*client, site, neighbours, rude_ones, links, setup_->shard.memory);
     }
   }
 }
@@ -106,11 +122,17 @@ void Checkers::look(const Gateway& gateway) {
   if (now < look_at_) return;
   look_at_ = now + kLookEvery;
   limits_->look(gateway.workers(), now);
+  crowd_->look(gateway.workers(), now);
   service_.look();
   for (std::size_t i = 0; i < watches_.size(); ++i) {
     watches_[i]->ladder().look((*sites_)[i]->target().commands());
     watches_[i]->rungs().look((*sites_)[i]->target());
   }
+}
+
+void Checkers::rest(const Gateway& gateway) {
+  at_rest_ = true;
+  crowd_->rest(gateway.workers(), *rude_, timeline_.now());
 }
 
 Micros Checkers::time_to_heal() const {
@@ -152,6 +174,7 @@ std::vector<std::pair<std::string, double>> Checkers::figures() const {
 void Checkers::on_attached(const Client& client, const NbdLink& link) {
   trace_.note("client {0}: connection {1} is attached", {client.number(), link.id()});
   debts_.on_attached(client.oracle().disk(), link.id());
+  service_.on_attached(client);
 }
 
 void Checkers::on_request(const Client& client, const AskedRequest& request) {
@@ -172,10 +195,18 @@ void Checkers::on_reply(const Client& client, const AskedRequest& request, std::
   watches_[site]->patience().on_reply(client, request, error);
 }
 
+void Checkers::on_written(const Client& client, std::uint64_t cell, std::uint64_t cells) {
+  const std::uint32_t disk = client.oracle().disk();
+  watches_[site_of_[disk]]->on_written(disk, cell, cells);
+}
+
 void Checkers::on_lost(const Client& client, const NbdLink& link, const std::string& why) {
   trace_.note("client {0}: connection {1} is no more: {6}", {client.number(), link.id()}, why);
   debts_.on_lost(link.id());
   sums_.on_lost(client.habits().exported);
+  const std::uint32_t disk = client.oracle().disk();
+  const std::size_t site = site_of_[disk];
+  watches_[site]->ladder().on_left_behind(disk - (*sites_)[site]->disks().front().number, client.parts_on(link));
 }
 
 // ---- the gateway ----
@@ -222,6 +253,14 @@ void Checkers::on_session_leaves(const std::string& target) {
   if (watch == nullptr) return;
   watch->logins().on_session_leaves();
   watch->ladder().on_session_leaves();
+}
+
+void Checkers::on_rung_asked(const std::string& target) {
+  SiteWatch* const watch = watch_of(target);
+  if (watch == nullptr) return;
+  watch->ladder().others_end_commands();
+  watch->rungs().on_rung_asked();
+  watch->patience().on_rung_asked();
 }
 
 }  // namespace nbdgw::sim

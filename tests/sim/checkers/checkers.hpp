@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/checkers/crowd_checker.hpp"
 #include "tests/sim/checkers/limit_checker.hpp"
 #include "tests/sim/checkers/service_checker.hpp"
 #include "tests/sim/checkers/site_watch.hpp"
@@ -32,14 +33,19 @@ class Checkers final : public ClientObserver, public GatewayObserver {
     }
   }
   /// The clients are there. Of a gateway that is started again and again nobody is judged by how long it takes.
-  void begin(const std::vector<std::unique_ptr<Client>>& clients, const LinkHabits& links, bool restarts);
+  void begin(const std::vector<std::unique_ptr<Client>>& clients, const std::vector<std::unique_ptr<RudeHost>>& rude,
+             const LinkHabits& links, bool restarts);
 
   /// After each step of the world.
   void look(const Gateway& gateway);
   /// How long it may take until all is at rest.
   Micros time_to_heal() const;
   /// All is at rest now: nothing is in flight, and nobody is started again.
-  void rest() noexcept { at_rest_ = true; }
+  void rest(const Gateway& gateway);
+  bool anything_with_targets(const Gateway& gateway) const {
+    return CrowdChecker::anything_with_targets(gateway.workers(), timeline_.now());
+  }
+  Micros longest_dead() const noexcept { return crowd_->longest_dead(); }
   /// The gateway has ended for good.
   void end(const Network& network);
   /// Nothing is left at the targets either.
@@ -51,6 +57,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_attached(const Client& client, const NbdLink& link) override;
   void on_request(const Client& client, const AskedRequest& request) override;
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) override;
+  void on_written(const Client& client, std::uint64_t cell, std::uint64_t cells) override;
   void on_lost(const Client& client, const NbdLink& link, const std::string& why) override;
   void on_process_begins() override;
   void on_event(const shard::EventRecord& record) override;
@@ -58,6 +65,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_all_forgotten() override { debts_.on_all_forgotten(); }
   void on_export_leaves(const std::string& exported) override;
   void on_session_leaves(const std::string& target) override;
+  void on_rung_asked(const std::string& target) override;
 
  private:
   SiteWatch* watch_of(const std::string& target);
@@ -75,6 +83,8 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   const std::vector<std::unique_ptr<Site>>* sites_ = nullptr;
   const GatewaySetup* setup_ = nullptr;
   std::unique_ptr<LimitChecker> limits_;
+  std::unique_ptr<CrowdChecker> crowd_;
+  const std::vector<std::unique_ptr<RudeHost>>* rude_ = nullptr;
   Micros look_at_ = 0;
   bool at_rest_ = false;
 };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/oracle.hpp"
@@ -16,26 +18,29 @@ namespace nbdgw::sim {
 ///
 /// What was under way at the change may meet the other disk, and nobody can keep it from that (ARCHITECTURE.md, "The
 /// right disk": "What cannot"). If such a command was answered before the sign came, even its end was believed. So
-/// the oracle forgets the cells that it was about: they may hold anything from then on.
+/// the oracle forgets the cells that it was about: they may hold anything from then on. Not if the sign was
+/// acknowledged before the answer left: then the gateway knows that the end means nothing, and asks again.
 class DiskChecker {
  public:
   DiskChecker(Complaints& complaints, const std::vector<const Disk*>& disks)
       : complaints_(complaints), disks_(disks) {}
 
-  void on_write(const CommandTable& table, const WriteEvent& event);
-  void on_read(const CommandTable& table, const Medium& medium, const Origin& origin);
+  void on_write(const WriteEvent& event);
+  void on_read(const Medium& medium, const Origin& origin);
   void on_sync(const Medium& medium, const Origin& origin);
+  void on_unwarned_answer(const CommandTable& table, const Origin& origin, bool knows);
   /// Commands that have met another disk, by no fault of the gateway.
   std::uint64_t strays() const noexcept { return strays_; }
 
  private:
   const Disk* disk_of(const Medium* home) const noexcept;
   bool is_home(const Medium& medium) const noexcept { return disk_of(&medium) != nullptr; }
-  void met(const CommandTable& table, const Origin& origin, const char* what);
+  void met(const Origin& origin, const char* what);
 
   Complaints& complaints_;
   const std::vector<const Disk*>& disks_;
   std::uint64_t strays_ = 0;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> unanswered_;  // of strays, the disk and the record
 };
 
 }  // namespace nbdgw::sim

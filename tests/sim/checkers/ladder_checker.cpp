@@ -6,6 +6,7 @@
 #include "gateway/bridge/path_choice.hpp"
 #include "gateway/initiator/held_commands.hpp"
 #include "gateway/initiator/ladder_memory.hpp"
+#include "gateway/shard/nbd_client.hpp"
 #include "gateway/shard/portal_socket.hpp"
 #include "tests/sim/checkers/login_checker.hpp"
 #include "tests/sim/target/target_connection.hpp"
@@ -74,6 +75,8 @@ void LadderChecker::on_process_begins() {
 }
 
 void LadderChecker::on_rung(const RecoveryEvent& rung) {
+  // What was asked for is nobody's choice but the operator's.
+  if (rung.request_id != 0) return rows_.clear();
   check_row(rung);
   check_pace(rung);
 }
@@ -84,16 +87,28 @@ void LadderChecker::on_progress(std::size_t export_index) {
   rows_.erase(RecoveryEvent::kNoLun);  // of rungs that are about all LUNs
 }
 
+void LadderChecker::on_left_behind(std::size_t export_index, std::uint64_t parts) {
+  if (parts > 0) left_.push_back({.lun = exports_[export_index].lun, .parts = parts, .at = timeline_.now()});
+}
+
+std::uint64_t LadderChecker::left_behind(std::uint64_t lun) {
+  while (!left_.empty() && left_.front().at < timeline_.now() - shard::kLeftBehind) left_.pop_front();
+  std::uint64_t parts = 0;
+  for (const Left& each : left_) parts += each.lun == lun ? each.parts : 0;
+  return parts;
+}
+
 void LadderChecker::check_row(const RecoveryEvent& rung) {
   if (rung.scope == initiator::RungScope::session) return rows_.clear();
   if (rung.rung == Rung::timeout || rung.outcome != RungOutcome::success) return;
+  if (std::ranges::count(unseen_, rung.lun) > 0) return;
   Row& row = rows_[rung.lun];
   row.times = row.rung == rung.rung ? row.times + 1 : 1;
   row.rung = rung.rung;
   const auto exported = std::ranges::find(exports_, rung.lun, &bridge::ExportConfig::lun);
-  std::uint32_t most = LadderMemory::kMaxTimes + 1;
+  std::uint64_t most = LadderMemory::kMaxTimes + 1;
   if (rung.rung == Rung::abort_task && exported != exports_.end())
-    most += exported->queue_depth * (exported->retries + 1U);
+    most += (exported->queue_depth + left_behind(rung.lun)) * (exported->retries + 1U);
   if (row.times <= most) return;
   complaints_.complain("ladder", std::string(initiator::to_string(rung.rung)) + " has succeeded " +
                                      std::to_string(row.times) + " times in a row for LUN " +

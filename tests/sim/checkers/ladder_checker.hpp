@@ -24,7 +24,9 @@ namespace nbdgw::sim {
 ///
 /// No rung is climbed for ever. While nothing of the LUN moves (no READ or WRITE is executed, no request of a client
 /// ends, be it with an error), the same rung does not succeed more often in a row than LadderMemory lets it:
-/// kMaxTimes, and one abort more for each of the tries of each command of a LUN that is left alone.
+/// kMaxTimes, and one abort more for each of the tries of each command of a LUN that is left alone. What clients
+/// leave behind that go ends with nobody told, so all their commands are added for as long as the gateway works on
+/// them; and LUNs of rude hosts, whose requests are nobody's concern, are not judged.
 ///
 /// The ladder takes its time. A command is a matter for it only when it was silent for its timeout, or for a second
 /// where somebody else has ended commands; so in ten seconds there are no more climbs than commands in flight that
@@ -51,6 +53,10 @@ class LadderChecker {
   void on_session_leaves() { rows_.clear(); }
   /// A request of a client of this export was answered, or a READ or WRITE of it was executed.
   void on_progress(std::size_t export_index);
+  /// A connection of this export is no more, with requests of so many parts.
+  void on_left_behind(std::size_t export_index, std::uint64_t parts);
+  /// Some requests of this export end with nobody told.
+  void has_rude_hosts(std::size_t export_index) { unseen_.push_back(exports_[export_index].lun); }
   void on_fault(Fault fault) noexcept;
   void on_abort(const CommandTable& table, const TargetCommand& command);
   /// Others than the ladder end commands there, and the gateway may take it so for any: they are overdue early.
@@ -79,11 +85,18 @@ class LadderChecker {
     std::uint32_t record = 0;
     Micros since = proto::kNever;
   };
+  /// What goes on though the connection that it came over is no more.
+  struct Left {
+    std::uint64_t lun = 0;
+    std::uint64_t parts = 0;
+    Micros at = 0;
+  };
   static Micros time_for(std::uint8_t operation, const initiator::SessionSettings& settings) noexcept;
   void look_at_oldest(const TargetCommand& command, const CommandRecord& record);
   Micros filter() const noexcept;
   Micros one_climb() const noexcept;
   void check_row(const initiator::RecoveryEvent& rung);
+  std::uint64_t left_behind(std::uint64_t lun);
   void check_pace(const initiator::RecoveryEvent& rung);
 
   Complaints& complaints_;
@@ -92,6 +105,8 @@ class LadderChecker {
   initiator::SessionSettings least_;
   const std::vector<bridge::ExportConfig> exports_;
   std::map<std::uint64_t, Row> rows_;  // by LUN
+  std::deque<Left> left_;
+  std::vector<std::uint64_t> unseen_;  // LUNs
   std::map<initiator::Rung, std::deque<Micros>> recent_;
   std::map<std::uint32_t, Oldest> oldest_;  // by session
   std::deque<Micros> processes_;            // that have begun lately

@@ -128,11 +128,11 @@ void LoginChecker::on_connect(std::uint16_t controller, bool silent, bool in_ses
                                        " ms before controller " + std::to_string(controller) + " was tried");
   }
   // Whom a redirect leads to, or an errand, gets no company; and the next one that comes may be that of an earlier
-  // one.
+  // one, or of the session that comes in the place of this one.
   const bool first = last.at < 0 || gap > login_timeout_ + kLongestLoginPause;
   const bool left = now - left_at_ < kLoginWindow;
   attempt_.alone = first && silent && !in_session && !left && controllers_ > 1 && redirects_.empty() &&
-                   login_timeout_ > kAttemptDelay + 2 * kConnectSlack;
+                   now >= judged_from_ && login_timeout_ > kAttemptDelay + 2 * kConnectSlack;
 }
 
 void LoginChecker::on_redirect() {

@@ -54,11 +54,21 @@ Reason reason_in(Fault fault) noexcept {
   }
 }
 
+/// How often the remainder of a command has to be sent, at most, where none moves as much as that.
+std::uint32_t remainders(std::uint32_t most_moved) noexcept {
+  constexpr std::uint32_t kLargestCommand = (1 << 20) + 8192;  // with a block at either end
+  return most_moved == 0 ? 0 : (kLargestCommand - 1) / most_moved;
+}
+
 bool speaks_of_cache(const AskedRequest& request) noexcept {
   return request.command == NbdCommand::flush || request.flags == kFua;
 }
 
 }  // namespace
+
+bool passes(Fault fault) noexcept {
+  return reason_in(fault) == Reason::none;
+}
 
 void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
   for (const bridge::ExportConfig& each : hastiest.exports) {
@@ -67,7 +77,8 @@ void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
 }
 
 void PatienceChecker::on_fault(Fault fault) noexcept {
-  const Reason reason = reason_in(fault);
+  const bool in_parts = fault == Fault::recovered_error && site_.habits().recovers_parts;
+  const Reason reason = in_parts ? Reason::tried : reason_in(fault);
   ended_ += reason == Reason::tried ? 1 : 0;
   lasts_ = lasts_ || reason == Reason::good;
 }
@@ -75,11 +86,12 @@ void PatienceChecker::on_fault(Fault fault) noexcept {
 void PatienceChecker::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
   if (error == 0 || lasts_ || speaks_of_cache(request)) return;
   const auto judged = retries_.find(client.habits().exported);
-  if (judged == retries_.end() || ended_ > judged->second) return;
+  const std::uint32_t tries = ended_ + remainders(site_.habits().most_moved);
+  if (judged == retries_.end() || tries > judged->second) return;
   complaints_.complain("patience", client.name() + " is told error " + std::to_string(error) +
                                        " for a request of cell " + std::to_string(request.cell) +
                                        ", and all that has struck at " + site_.iqn() +
-                                       " passes, or was to be tried again (" + std::to_string(ended_) + " of " +
+                                       " passes, or was to be tried again (" + std::to_string(tries) + " of " +
                                        std::to_string(judged->second) + " times)");
 }
 

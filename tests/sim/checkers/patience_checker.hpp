@@ -10,14 +10,18 @@
 
 namespace nbdgw::sim {
 
+/// It passes by itself, or does no harm at all.
+bool passes(Fault fault) noexcept;
+
 /// What passes is waited for: nobody is told an error for it.
 ///
 /// Judged is a target while all that has struck there passes: a LUN that is away or not ready for a while, logins
 /// that are refused, windows that stand still. What ends a command or its session, too, may strike as often as each
-/// command is sent again (ExportConfig::retries). After anything else an error may have its reason, and the target is
-/// not judged any more. Nor are exports that wait for a time only, and worlds in which exports are made anew or the
-/// gateway is started again: who is sent away is told so. Nor what FLUSH and FUA say of the cache: an outage of some
-/// seconds with a unit attention behind it may have been a power cycle.
+/// command is sent again (ExportConfig::retries), less often where remainders take some of that. After anything else
+/// an error may have its reason, and the target is not judged any more. Nor are exports that wait for a time only,
+/// and worlds in which exports are made anew or the gateway is started again: who is sent away is told so. Nor what
+/// FLUSH and FUA say of the cache: an outage of some seconds with a unit attention behind it may have been a power
+/// cycle.
 class PatienceChecker {
  public:
   PatienceChecker(Complaints& complaints, const Site& site) : complaints_(complaints), site_(site) {}
@@ -25,6 +29,8 @@ class PatienceChecker {
   /// `hastiest`: with the fewest retries and the shortest time that the exports ever have.
   void begin(const GatewaySetup::Target& hastiest);
   void on_fault(Fault fault) noexcept;
+  /// By an operator: a command may come back for it.
+  void on_rung_asked() noexcept { ++ended_; }
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
 
  private:

@@ -75,7 +75,7 @@ void RungChecker::on_function_answered(const CommandTable& table, const Function
                       (is_read(seen.operation) || is_write(seen.operation));
   if (!counts || dropped_) return;
   // What was sent before a reset of the LUN may be there yet.
-  const std::uint32_t most = LadderMemory::kMaxTimes + 2U + (session.reset ? most_.queue_depth : 0U);
+  const std::uint32_t most = LadderMemory::kMaxTimes + 2U + (session.reset ? most_.queue_depth : 0U) + by_hand_;
   if (++rows_[seen.lun] <= most) return;
   complaints_.complain(
       "ladder", std::to_string(rows_[seen.lun]) + " READs and WRITEs of LUN " + std::to_string(seen.lun >> 48) +
@@ -83,7 +83,7 @@ void RungChecker::on_function_answered(const CommandTable& table, const Function
 }
 
 void RungChecker::check_looked_at(const CommandTable& table, const Session& session, const FunctionSeen& seen) {
-  if (dropped_ || !session.last || session.last->answered_at < 0) return;
+  if (dropped_ || by_hand_ > 0 || !session.last || session.last->answered_at < 0) return;
   const Last& last = *session.last;
   const Micros since = timeline_.now() - last.answered_at;
   if (last.seen.function != pdu::kAbortTask || last.response != pdu::kComplete) return;
@@ -111,13 +111,17 @@ void RungChecker::check_pause(const Session& session, Unit& unit, const Function
   if (unit.last && unit.last->answered_at >= 0 && now - unit.last->answered_at >= kPause) unit.paused = true;
   if (seen.function == pdu::kAbortTask || !session.last) return;
   const bool had_pause = std::exchange(unit.paused, false);
-  if (seen.function != pdu::kLunReset || had_pause || !one_controller_ || sessions_.begin()->first != seen.session)
+  if (seen.function != pdu::kLunReset || by_hand_ > 0 || had_pause || !one_controller_ ||
+      sessions_.begin()->first != seen.session)
     return;
   if (!unit.last || unit.last->answered_at < 0 || unit.told_at < 0 || now - unit.told_at > LadderMemory::kDispute / 2)
     return;
   const Last& last = *unit.last;
   const bool refused = last.seen.function == pdu::kAbortTask && last.response != pdu::kComplete;
-  if (!refused || last.came_at <= unit.told_at + lag_) return;
+  // Before its time a command is aborted only where it was heard that others have ended commands.
+  const Micros time = std::min(least_.command_timeout, least_.slow_command_timeout);
+  const bool early = last.seen.age >= 0 && last.seen.age + lag_ < time;
+  if (!refused || (!early && last.came_at <= unit.told_at + lag_)) return;
   complaints_.complain(
       "ladder", "session " + std::to_string(seen.session) + ": LUN " + std::to_string(seen.lun >> 48) + " is reset " +
                     milliseconds(now - last.answered_at) +

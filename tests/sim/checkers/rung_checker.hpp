@@ -16,7 +16,8 @@ namespace nbdgw::sim {
 /// The ladder as its target sees it, function by function. Five rules, each of what is certain there:
 ///
 /// A rung is looked at. After an ABORT TASK that was answered "complete" no other comes before the LUN was asked with
-/// a TEST UNIT READY, or has answered something that came later, or the time for that is over.
+/// a TEST UNIT READY, or has answered something that came later, or the time for that is over. Not where an operator
+/// asks for rungs: nobody looks at those.
 ///
 /// Rungs rise. Where nothing of a LUN is executed, its READs and WRITEs are aborted no more often in a row than
 /// LadderMemory lets it.
@@ -26,7 +27,8 @@ namespace nbdgw::sim {
 ///
 /// Hosts do not answer each other's resets at once: where that was told, a refused ABORT TASK is not followed by the
 /// LUN's reset without a pause (LadderMemory::kFirstPause, a quarter of it at least). Not where a pause may have been
-/// before: seen from here that is a time without functions for this LUN.
+/// before: seen from here that is a time without functions for this LUN. Nor is a reset meant that is asked for by
+/// hand.
 ///
 /// A hole in the CmdSN that a Reject has left does not stay: the session ends, a second later.
 class RungChecker {
@@ -46,6 +48,8 @@ class RungChecker {
   void on_progress(std::uint64_t lun) { rows_.erase(lun); }
   /// The gateway has dropped its session: a LUN for which that was in vain is left alone, by other rules.
   void on_session_reset() noexcept { dropped_ = true; }
+  /// An operator asks for rungs.
+  void on_rung_asked() noexcept { ++by_hand_; }
   /// Now and then.
   void look(const Target& target);
 
@@ -96,6 +100,7 @@ class RungChecker {
   std::vector<Hole> holes_;
   Micros lag_ = proto::kNever / 4;
   bool dropped_ = false;
+  std::uint32_t by_hand_ = 0;  // rungs
 };
 
 }  // namespace nbdgw::sim

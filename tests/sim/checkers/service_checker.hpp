@@ -26,15 +26,16 @@ namespace nbdgw::sim {
 /// Clients that come and go leave requests behind: then all that the payload memory can hold may be ahead. The
 /// processor is shared by turns, which are short.
 ///
-/// Not judged: requests before the first answer, for the export may not be there yet; worlds in which the gateway is
-/// started again, for then everybody waits for everybody's requests (Shard::drain()).
+/// Not judged: worlds in which the gateway is started again, for then everybody waits for everybody's requests
+/// (Shard::drain()).
 class ServiceChecker {
  public:
   ServiceChecker(Complaints& complaints, const Timeline& timeline) : complaints_(complaints), timeline_(timeline) {}
 
-  /// `all`: the clients of that target, this one, too. `memory`: of the gateway, bytes.
-  void watch(const Client& client, const Site& site, const std::vector<const Client*>& all, const LinkHabits& links,
-             std::uint64_t memory);
+  /// `all`: the clients of that target, this one, too; with so many rude hosts. `memory`: of the gateway, bytes.
+  void watch(const Client& client, const Site& site, const std::vector<const Client*>& all, std::uint32_t rude,
+             const LinkHabits& links, std::uint64_t memory);
+  void on_attached(const Client& client);
   void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
   /// Now and then.
   void look();
@@ -46,7 +47,7 @@ class ServiceChecker {
  private:
   struct Watched {
     Micros bound = 0;
-    Micros served_at = -1;  // for the first time; -1: not yet
+    Micros attached_at = -1;  // for the first time: its export is there; -1: not yet
   };
   void check(const Client& client, const Watched& watched, Micros asked_at);
 

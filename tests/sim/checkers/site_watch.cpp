@@ -48,15 +48,18 @@ void SiteWatch::on_write(const WriteEvent& event) {
   const Origin& origin = event.origin;
   trace_.note("target: session {0}, CmdSN {1} has written blocks {2} and {3} more ({6})",
               {origin.session, origin.cmd_sn, event.lba, event.blocks}, to_string(origin.fate));
-  const CommandTable& table = site_->target().commands();
   ghosts_.on_write(event);
   on_progress(origin);
-  disk_checker_.on_write(table, event);
+  disk_checker_.on_write(event);
 }
 
 void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, const Origin& origin) {
-  disk_checker_.on_read(site_->target().commands(), medium, origin);
+  disk_checker_.on_read(medium, origin);
   on_progress(origin);
+}
+
+void SiteWatch::on_unwarned_answer(const TargetCommand& command, bool knows) {
+  disk_checker_.on_unwarned_answer(site_->target().commands(), command.origin, knows);
 }
 
 void SiteWatch::on_progress(const Origin& origin) {
@@ -130,13 +133,13 @@ void SiteWatch::on_block_lost(const Medium& medium, std::uint64_t lba) {
   }
 }
 
-void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros) {
+void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros, bool lasting) {
   const Micros lost = std::exchange(lost_, Oracle::Loss::kNothing);
   const Disk* const disk = disk_of(medium);
   if (disk == nullptr) return;
   trace_.note("target: disk {0} has lost {1} blocks of its cache", {disk->number, blocks});
   if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost);
-  disk->oracle->lose_power();
+  disk->oracle->lose_power(lasting);
 }
 
 void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
@@ -145,10 +148,22 @@ void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
   trace_.note("target: the gateway knows of the loss of disk {0} at {1} us",
               {disk->number, static_cast<std::uint64_t>(lost_at)});
   debts_.on_loss_known(disk->number, lost_at);
+  disk->oracle->loss_known(lost_at);
 }
 
 void SiteWatch::on_violation(const std::string& what) {
   complaints_.complain("protocol", what);
+}
+
+/// As if it were read just now: what is acknowledged has been executed. The ends and the middle of it are looked at.
+void SiteWatch::on_written(std::uint32_t number, std::uint64_t cell, std::uint64_t cells) {
+  const Disk& disk = site_->disks()[number - site_->disks().front().number];
+  const std::size_t kept = kept_of_payload();
+  const Bytes data(disk.home->block(0), disk.oracle->cells() * kept);
+  for (const std::uint64_t each : {cell, cell + cells / 2, cell + cells - 1}) {
+    const std::string wrong = disk.oracle->look(each, data.subspan(each * kept, kept));
+    if (!wrong.empty()) return complaints_.complain("content", disk.exported + ", just acknowledged: " + wrong);
+  }
 }
 
 void SiteWatch::look_at_disks() {

@@ -37,6 +37,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_redirect() override;
   void on_connect(std::uint16_t controller, bool silent, bool in_session) override;
   void on_loss_known(const Medium& medium, Micros lost_at) override;
+  void on_unwarned_answer(const TargetCommand& command, bool knows) override;
   void on_fault(Fault fault) override;
   void on_abort(const CommandTable& table, const TargetCommand& command) override;
   void on_function(const CommandTable& table, const FunctionSeen& seen) override;
@@ -48,9 +49,11 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_sync(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, Micros at,
                const Origin& origin) override;
   void on_block_lost(const Medium& medium, std::uint64_t lba) override;
-  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at) override;
+  void on_power_loss(const Medium& medium, std::uint64_t blocks, Micros at, bool lasting) override;
   void on_violation(const std::string& what) override;
 
+  /// What a client has written to that disk is acknowledged.
+  void on_written(std::uint32_t disk, std::uint64_t cell, std::uint64_t cells);
   /// Everything is over: what the disks hold now they may hold. Ghosts of the last minutes are seen here.
   void look_at_disks();
 

@@ -42,10 +42,10 @@ class SumChecker {
  private:
   using Errors = std::map<std::uint32_t, std::uint64_t>;
   struct Sums {
-    Errors clients;                        // replies that they got
-    Errors counted;                        // that were counted
-    Errors told;                           // errors, by events
-    std::uint64_t told_mixed = 0;          // of several kinds at once
+    Errors clients;                // replies that they got
+    Errors counted;                // that were counted
+    Errors told;                   // errors, by events
+    std::uint64_t told_mixed = 0;  // more kinds than are kept apart (bridge/failures.hpp): any error may be meant
     std::uint64_t lost_cache_told = 0;     // by events
     std::uint64_t lost_cache_counted = 0;  // FLUSHes and FUA writes
     bool lossless = true;

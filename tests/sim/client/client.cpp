@@ -8,6 +8,7 @@ namespace {
 
 constexpr Micros kReconnect = 100 * proto::kMillisecond;
 constexpr std::uint32_t kLarge = 64 << 10;
+constexpr std::uint64_t kOwnSource = 0x7a65726f;
 
 }  // namespace
 
@@ -17,6 +18,7 @@ Client::Client(std::uint32_t number, const ClientHabits& habits, Timeline& timel
       habits_(habits),
       timeline_(timeline),
       random_(random),
+      own_random_(Random(random).next() ^ kOwnSource),
       dialler_(dialler),
       oracle_(oracle),
       complaints_(complaints),
@@ -55,6 +57,15 @@ Micros Client::waits_since() const noexcept {
     if (op.busy) oldest = std::min(oldest, op.asked_at);
   }
   return oldest;
+}
+
+std::uint64_t Client::parts_on(const NbdLink& link) const noexcept {
+  constexpr std::uint64_t kLeastPart = 64 << 10;
+  std::uint64_t parts = 0;
+  for (const Op& op : ops_) {
+    if (op.busy && op.link == &link) parts += std::uint64_t{op.cells} * Oracle::kCell / kLeastPart + 2;
+  }
+  return parts;
 }
 
 // ---- links ----
@@ -219,12 +230,15 @@ void Client::draw(Op& op) {
   op.flags = 0;
   if (op.command == NbdCommand::flush) return;
   const bool large = random_.chance(habits_.large) && habits_.most > kLarge;
-  const std::int64_t bytes = large ? random_.spread(kLarge + 1, habits_.most) : random_.spread(1, kLarge);
+  std::int64_t bytes = large ? random_.spread(kLarge + 1, habits_.most) : random_.spread(1, kLarge);
+  if (habits_.always_most) bytes = habits_.most;
   const std::uint64_t most = std::min<std::uint64_t>(oracle_.cells(), habits_.most / Oracle::kCell);
   op.cells = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(most, (static_cast<std::uint64_t>(bytes) + Oracle::kCell - 1) / Oracle::kCell));
   if (op.command == NbdCommand::write_zeroes && !habits_.spared && random_.chance(0.05)) {
     op.cells = static_cast<std::uint32_t>(oracle_.cells());
+    // Some end before the disk does: what is done beyond the end is to be seen.
+    if (own_random_.chance(0.5)) op.cells -= static_cast<std::uint32_t>(own_random_.below(oracle_.cells() / 8));
   }
   const std::uint64_t places = oracle_.cells() - op.cells + 1;
   op.cell = random_.below(random_.chance(0.5) ? places : std::min<std::uint64_t>(places, 256));
@@ -323,6 +337,7 @@ void Client::finish(Op& op, std::uint32_t error) {
     if (!what.empty()) wrong(what);
   } else if (op.write != 0) {
     oracle_.end_write(op.write, error == 0);
+    if (error == 0) observer_.on_written(*this, op.cell, op.cells);
   } else if (error == 0) {
     oracle_.flushed(op.begun);
   }

@@ -17,7 +17,8 @@ namespace nbdgw::sim {
 /// Makes connections to the gateway for clients.
 class Dialler {
  public:
-  virtual void dial(NbdLink& link) = 0;
+  /// `room`: of the connection (LinkHabits::room); 0: as all have it.
+  virtual void dial(NbdLink& link, std::size_t room = 0) = 0;
 
  protected:
   ~Dialler() = default;
@@ -33,6 +34,7 @@ struct ClientHabits {
   double reads = 0.5, writes = 0.4;  // of requests; of the rest flushes, trims and zeroes
   double large = 0.3;                // of reads and writes: above 64 KiB
   std::uint32_t most = 1 << 20;      // bytes of a request
+  bool always_most = false;          // they all are that large
   double fua = 0.05;
   Micros patience = 0;  // 0: waits for ever; else a link whose request has no answer is given up
   bool spared = false;  // nothing happens to its links
@@ -62,6 +64,8 @@ class Client final : public LinkOwner {
   bool idle() const noexcept { return in_flight_ == 0; }
   /// Since when its oldest request waits; kNever: none does.
   Micros waits_since() const noexcept;
+  /// Into how many commands its requests in flight on that link are cut, at most.
+  std::uint64_t parts_on(const NbdLink& link) const noexcept;
   /// What its requests in flight wait on, for people.
   std::string waits_on() const;
   std::uint32_t number() const noexcept { return number_; }
@@ -126,6 +130,7 @@ class Client final : public LinkOwner {
   const ClientHabits habits_;
   Timeline& timeline_;
   Random random_;
+  Random own_random_;  // for what shifts nothing else
   Dialler& dialler_;
   Oracle& oracle_;
   Complaints& complaints_;

@@ -28,6 +28,8 @@ class ClientObserver {
   virtual void on_attached(const Client&, const NbdLink&) {}
   virtual void on_request(const Client&, const AskedRequest&) {}
   virtual void on_reply(const Client&, const AskedRequest&, std::uint32_t /*error*/) {}
+  /// What was written there is acknowledged, and its oracle knows that.
+  virtual void on_written(const Client&, std::uint64_t /*cell*/, std::uint64_t /*cells*/) {}
   virtual void on_lost(const Client&, const NbdLink&, const std::string& /*why*/) {}
 
  protected:

@@ -55,11 +55,13 @@ struct TargetCommand {
   bool detached = false;  // no function finds it any more
   bool executed = false;  // only its answer hangs
   bool of_hung_unit = false;
+  bool partial = false;                    // a write that takes less than it is for
   bool ghost = false;                      // it has outlived its session
   bool told = false;                       // to whoever watches
   TargetSession* session = nullptr;        // null: it has outlived it
   TargetConnection* connection = nullptr;  // where it came from; null: gone
   LogicalUnit* unit = nullptr;             // null: there is none of that number
+  std::uint32_t change = 0;                // of the disk behind it, the last one when the command came
   Medium* medium = nullptr;                // what was behind the unit when it came
   std::uint64_t lun = 0;                   // as it came
   std::array<std::uint8_t, 16> cdb{};

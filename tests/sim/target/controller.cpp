@@ -49,7 +49,11 @@ void Controller::freeze(bool yes) {
   frozen_ = yes;
   for (const auto& connection : array_.connections) {
     if (&connection->controller() != this || connection->dead()) continue;
-    connection->read(!yes);
+    if (array_.habits().frozen_paths) {
+      connection->stall(yes);
+    } else {
+      connection->read(!yes);
+    }
     if (!yes) connection->flush();
   }
 }

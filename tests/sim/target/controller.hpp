@@ -55,7 +55,8 @@ class Controller {
   void go_down(bool silent);
   void come_up() noexcept { down_ = false; }
   bool is_down() const noexcept { return down_; }
-  /// It stands still: what its initiators send stays unread, and nothing is sent.
+  /// It stands still: what its initiators send stays unread, or (frozen_paths) does not even come, and nothing is
+  /// sent.
   void freeze(bool yes);
   bool is_frozen() const noexcept { return frozen_; }
 

@@ -61,6 +61,7 @@ void Executor::enter(TargetCommand& command) {
   command.unit = array_.units.find(command.lun);
   if (command.unit != nullptr) {
     command.medium = command.unit->medium();
+    command.change = command.unit->change();
     command.origin.warned = command.unit->warned(command.origin.session, command.origin.cmd_sn);
     command.origin.home = command.unit->home();
     array_.commands.record(command.origin.record).medium = command.medium;
@@ -186,6 +187,9 @@ void Executor::answer(TargetCommand& command, const Ending& ending) {
       ending.completion.status == scsi::kCheckCondition && sense.key == 6 && (sense.asc == 0x29 || sense.asc == 0x2f);
   if (tells_reset && array_.options.observer != nullptr)
     array_.options.observer->on_reset_told(array_.commands, command);
+  if (!command.origin.warned && array_.options.observer != nullptr) {
+    array_.options.observer->on_unwarned_answer(command, command.unit->knows(command.origin.session, command.change));
+  }
   // The place in the window is free before the answer tells of the window.
   leave_session(command);
   array_.commands.set_fate(command, Fate::answered);

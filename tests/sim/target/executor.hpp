@@ -56,7 +56,10 @@ class Executor {
   void twist(const TargetCommand& command, Ending& ending);
   void answer(TargetCommand& command, const Ending& ending);
   void lose(TargetCommand& command);
+  bool recovers_a_part() noexcept;
+  std::uint32_t most_moved() const noexcept;
   bool may_outlive(const TargetCommand& command) const noexcept;
+  static bool may_have_late_data(const TargetCommand& command, const RunningFunction& function) noexcept;
   bool finds_detached(TargetCommand& command, RunningFunction& function);
   void release(TargetCommand& command);
   /// The same for all that are in question; what is done with one may end it, but no other.

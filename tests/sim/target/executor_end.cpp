@@ -21,19 +21,31 @@ void Executor::for_each(Question question, Action action) {
   }
 }
 
+/// Not that of another session, whose initiator could not know which data not to send; but for what is on a way that
+/// stands still: that it does not arrive any more, the initiator has in its hands, when it gives the connection up.
+bool Executor::may_have_late_data(const TargetCommand& command, const RunningFunction& function) noexcept {
+  return command.session == function.session || (command.connection != nullptr && command.connection->stalled());
+}
+
 bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   using State = TargetCommand::State;
   const TargetHabits& habits = array_.habits();
   if (command.detached) return finds_detached(command, function);
   if (command.state == State::parked && habits.parked_survive) return false;
+  const bool may_answer = command.state == State::running && !command.mute && command.connection != nullptr;
+  if (habits.answers_first && may_answer && command.ended_by == nullptr) {
+    // Its answer may be on its way, over another connection, when the function's arrives.
+    finish(command);
+    return true;
+  }
   function.records.push_back(command.origin.record);
   const bool has_to_go_on = command.state == State::running && !habits.ends_at_once;
   const bool lacks_data = command.state == State::collecting && !command.unsolicited && !command.early &&
                           !command.mute && command.data.size() < command.wanted;
   const bool has_data_coming = command.state == State::collecting && command.r2t_count > 0;
-  if (function.late_data && (has_data_coming || lacks_data) && command.session == function.session) {
-    // Only its data is missing: it is let go of, and nobody looks for it any more. Not that of another session: its
-    // initiator could not know which data not to send. What had not been asked for is asked for just now.
+  if (function.late_data && (has_data_coming || lacks_data) && may_have_late_data(command, function)) {
+    // Only its data is missing: it is let go of, and nobody looks for it any more. What had not been asked for is
+    // asked for just now.
     if (!has_data_coming) {
       command.twist = Fault::none;
       ask(command);
@@ -65,10 +77,11 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
 }
 
 /// One that a function has let go of. With its data it is at work again: then a reset waits for it, whoever sends
-/// that.
+/// that, or ends it where it hangs.
 bool Executor::finds_detached(TargetCommand& command, RunningFunction& function) {
-  if (command.state != TargetCommand::State::running) return false;
-  if (command.ended_by != nullptr) return end(command, Fate::aborted), true;
+  const bool hangs = command.state == TargetCommand::State::hung;
+  if (command.state != TargetCommand::State::running && !hangs) return false;
+  if (hangs || command.ended_by != nullptr) return end(command, Fate::aborted), true;
   command.ended_by = &function;
   ++function.waits_for;
   return true;
@@ -93,12 +106,17 @@ void Executor::end_everything() {
 /// lost").
 bool Executor::may_outlive(const TargetCommand& command) const noexcept {
   const bool at_work = command.state == TargetCommand::State::running || command.state == TargetCommand::State::hung;
-  return at_work && !command.executed && command.twist != Fault::short_write && ghosts_ < kMostGhosts;
+  return at_work && !command.executed && !command.partial && ghosts_ < kMostGhosts;
 }
 
 /// Nobody is there to be answered. It may be executed all the same, if it has all that it takes.
 void Executor::lose(TargetCommand& command) {
   FaultDesk& faults = array_.faults;
+  if (command.detached && command.state == TargetCommand::State::running) {
+    // Of that one nobody knows any more.
+    std::exchange(command.connection, nullptr)->command_over();
+    return;
+  }
   if (!may_outlive(command) || command.ghost || !faults.strikes(Fault::outlives_session)) {
     return end(command, command.origin.fate == Fate::aborted ? Fate::aborted : Fate::lost);
   }
@@ -119,7 +137,7 @@ void Executor::on_connection_leaving(TargetConnection& connection) {
   for_each([&](const TargetCommand& each) { return each.connection == &connection; },
            [&](TargetCommand& command) {
              command.mute = true;
-             const bool runs = command.state == TargetCommand::State::running && command.twist != Fault::short_write;
+             const bool runs = command.state == TargetCommand::State::running && !command.partial;
              if (!runs || !array_.habits().lingers) return lose(command);
              array_.commands.set_fate(command, Fate::lost);
            });

@@ -87,11 +87,27 @@ void Executor::draw_twist(TargetCommand& command) {
   if (kind == Kind::synchronize) strikes({Fault::synchronize_fails});
   if (kind == Kind::unmap) strikes({Fault::sense_with_good});
   if (command.wanted > command.data.size()) strikes({Fault::no_r2t});
-  if (kind == Kind::write && command.wanted > 0) strikes({Fault::short_write});
-  if (command.twist != Fault::short_write) return;
-  const std::uint32_t block = command.medium->block_size();
-  const auto blocks = static_cast<std::uint32_t>(faults.random(Fault::short_write).below(command.block.blocks));
-  command.wanted = std::min(command.wanted, blocks * block);
+  if (kind != Kind::write || command.wanted == 0) return;
+  strikes({Fault::short_write});
+  const bool recovers = command.twist == Fault::recovered_error && recovers_a_part();
+  const std::uint32_t whole = command.wanted;
+  if (command.twist == Fault::short_write || recovers) {
+    const std::uint32_t block = command.medium->block_size();
+    const auto blocks = static_cast<std::uint32_t>(faults.random(command.twist).below(command.block.blocks));
+    command.wanted = std::min(command.wanted, blocks * block);
+  }
+  command.wanted = std::min(command.wanted, most_moved());
+  command.partial = command.wanted < whole;
+}
+
+/// Of that much it is certain; of the rest nobody knows.
+bool Executor::recovers_a_part() noexcept {
+  return array_.habits().recovers_parts && array_.faults.random(Fault::recovered_error).chance(0.5);
+}
+
+std::uint32_t Executor::most_moved() const noexcept {
+  const std::uint32_t most = array_.habits().most_moved;
+  return most != 0 && !array_.faults.healed() ? most : ~0U;
 }
 
 Reply Executor::perform(TargetCommand& command, std::size_t data_length) {
@@ -117,12 +133,15 @@ Ending Executor::execute(TargetCommand& command) {
   const Reply reply = perform(command, std::min<std::size_t>(command.data.size(), command.wanted));
   ending.completion = {reply.status, reply.sense};
   ending.data = reply.data;
+  if (command.block.kind == scsi::BlockCommand::Kind::read) {
+    ending.data = ending.data.first(std::min<std::size_t>(ending.data.size(), most_moved()));
+  }
   if (reply.status == scsi::kGood) twist(command, ending);
   return ending;
 }
 
 void Executor::lose_cache(TargetCommand& command, Random& random) {
-  command.medium->lose_power(random, array_.now());
+  command.medium->lose_power(random, array_.now(), false);
   command.lost = command.medium;
   command.lost_at = array_.now();
 }
@@ -162,6 +181,11 @@ void Executor::twist(const TargetCommand& command, Ending& ending) {
   switch (command.twist) {
     case Fault::recovered_error:
       ending.completion = {scsi::kCheckCondition, {1, 0x17, 1}};
+      if (command.block.kind == scsi::BlockCommand::Kind::read && !ending.data.empty() && recovers_a_part()) {
+        Random& random = array_.faults.random(Fault::recovered_error);
+        ending.tells_residual = random.chance(0.5);
+        ending.data = ending.data.first(random.below(ending.data.size()));
+      }
       break;
     case Fault::target_failure:
       ending.target_failure = true;

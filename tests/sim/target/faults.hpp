@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -123,12 +124,17 @@ struct TargetFaults {
   Micros tick = 100 * proto::kMillisecond;
   Micros longest_delay = 3 * proto::kSecond;    // of what is slow
   Micros longest_outage = 20 * proto::kSecond;  // of what is away, or hangs
-  Micros longest_ghost = 10 * proto::kSecond;   // of a command that has outlived its session
+  Micros shortest_outage = 1000;
+  Micros longest_ghost = 10 * proto::kSecond;  // of a command that has outlived its session
 
   double& operator[](Fault fault) noexcept { return rate[static_cast<std::size_t>(fault)]; }
   /// Each is absent in about half of the draws; what no initiator can cope with in all of them.
   static TargetFaults draw(Random& random);
   void take(Theme theme, Random& random);
+  /// One that needs no occasion strikes every so often.
+  void set_mean(Fault fault, Micros mean) noexcept {
+    (*this)[fault] = std::min(0.5, static_cast<double>(tick) / static_cast<double>(mean));
+  }
 };
 
 /// Decides when a fault strikes, and counts. Each fault has a random source of its own: leaving one out shifts no
@@ -146,10 +152,17 @@ class FaultDesk {
     if (observer_ != nullptr) tell(fault);
     return true;
   }
+  /// It may happen in this world, now and then.
+  bool may_strike(Fault fault) const noexcept {
+    const Stream& stream = streams_[static_cast<std::size_t>(fault)];
+    return stream.rate > 0 && stream.allowed && !healed_;
+  }
   /// For what is drawn about a fault that has struck.
   Random& random(Fault fault) noexcept { return streams_[static_cast<std::size_t>(fault)].random; }
   Micros delay(Fault fault) noexcept { return random(fault).spread(100, faults_.longest_delay); }
-  Micros outage(Fault fault) noexcept { return random(fault).spread(1000, faults_.longest_outage); }
+  Micros outage(Fault fault) noexcept {
+    return random(fault).spread(faults_.shortest_outage, faults_.longest_outage);
+  }
   Micros ghost_life(Fault fault) noexcept { return random(fault).spread(1000, faults_.longest_ghost); }
   Micros tick() const noexcept { return faults_.tick; }
 

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace nbdgw::sim {
+namespace {
+
+constexpr std::uint64_t kHabitsApart = 0x68616269;
+
+}  // namespace
 
 TargetHabits TargetHabits::draw(Random& random) {
   const auto size = [&random](std::int64_t least, std::int64_t most) {
@@ -39,6 +44,10 @@ TargetHabits TargetHabits::draw(Random& random) {
   habits.lingers = random.chance(0.4);
   habits.closes_hard = random.chance(0.3);
   habits.others_in_standby = random.chance(0.5);
+  // From a source of its own: it shifts nothing else.
+  Random own(Random(random).next() ^ kHabitsApart);
+  habits.answers_first = own.chance(0.3);
+  habits.recovers_parts = own.chance(0.3);
   return habits;
 }
 

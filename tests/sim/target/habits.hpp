@@ -34,17 +34,21 @@ struct TargetHabits {
   bool status_with_data = true;      // GOOD comes with the last Data-In
   bool early_errors = false;         // an error does not wait for unsolicited data
   bool descriptor_sense = false;
-  double instant = 0.5;  // commands that are done at once
-  Micros quickest = 20;  // of the others
+  bool recovers_parts = false;   // with RECOVERED ERROR a part may be missing
+  std::uint32_t most_moved = 0;  // of a command; what is missing is told; 0: all
+  double instant = 0.5;          // commands that are done at once
+  Micros quickest = 20;          // of the others
   Micros slowest = 500;
 
   // Ends.
   bool task_aborted_status = false;  // what is ended is answered TASK ABORTED
   bool ends_at_once = true;          // what a function ends is not executed; else it is, before the answer
+  bool answers_first = false;        // what runs when a function ends it is done and answered before that
   bool functions_in_order = false;   // they wait for commands before them that are missing, and for data asked for
   bool parked_survive = false;       // what is behind a hole in the CmdSN is found by no function (tgt)
   bool resets_target = true;         // knows the resets of the whole target
   bool login_attention = false;      // 29/00 at each login (tgt)
+  bool plain_power_on = false;       // the loss of its power is 29/00, as any reset is elsewhere
   bool own_attention = false;        // the initiator hears of its own reset, too (tgt)
   bool lingers = false;              // a connection is closed when its commands are over
   bool closes_hard = false;          // with a reset
@@ -53,6 +57,7 @@ struct TargetHabits {
   bool hung_units_answer = false;     // what moves no blocks: INQUIRY, TEST UNIT READY
 
   bool others_in_standby = false;  // only the first controller is active
+  bool frozen_paths = false;       // what freezes is the way to a controller, not the controller
 
   static TargetHabits draw(Random& random);
 };

@@ -1,6 +1,7 @@
 #include "tests/sim/target/lun.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace nbdgw::sim {
 namespace {
@@ -25,10 +26,30 @@ void LogicalUnit::map(Medium* medium) noexcept {
   ++change_;
 }
 
-void LogicalUnit::power_lost(Micros now) {
+void LogicalUnit::power_lost(Micros now, bool plain) {
   ++power_losses_;
   power_lost_at_ = now;
-  raise(scsi::kPowerOn);
+  power_on_ = plain ? scsi::kPowerOnOrReset : scsi::kPowerOn;
+  raise(power_on_);
+}
+
+void LogicalUnit::on_logout(std::uint32_t session) {
+  if (const Nexus* const nexus = find(session)) initiator(nexus->initiator).logged_out = nexuses_.size() == 1;
+}
+
+void LogicalUnit::on_own_reset(std::uint32_t session) {
+  if (Nexus* const nexus = find(session)) nexus->ambiguous = true;
+}
+
+/// Blocks are asked for: the initiator has looked at what there was to be told.
+void LogicalUnit::on_use(std::uint32_t session) {
+  Nexus* const nexus = find(session);
+  if (nexus == nullptr) return;
+  // An initiator that was never told who it is takes any disk for the right one.
+  if (nexus->named && medium_ == home_) used_ = true;
+  if (nexus->used) return;
+  nexus->used = true;
+  if (nexus->after_logout && !nexus->told && !nexus->ambiguous) initiator(nexus->initiator).knows_silence = true;
 }
 
 bool LogicalUnit::cure(std::uint8_t by) noexcept {
@@ -45,16 +66,19 @@ LogicalUnit::Nexus* LogicalUnit::find(std::uint32_t session) noexcept {
 LogicalUnit::Initiator& LogicalUnit::initiator(const std::string& name) {
   const auto found = std::ranges::find(initiators_, name, &Initiator::name);
   if (found != initiators_.end()) return *found;
-  initiators_.push_back({name, power_losses_});
+  initiators_.push_back({.name = name, .knows_power_loss = power_losses_});
   return initiators_.back();
 }
 
 void LogicalUnit::on_login(std::uint32_t session, const std::string& name, std::uint32_t first_cmd_sn,
                            bool attention) {
-  nexuses_.push_back({session, name, {}, change_, first_cmd_sn});
+  Nexus nexus{session, name, {}, change_, first_cmd_sn};
+  nexus.ambiguous = attention;
+  nexus.after_logout = std::exchange(initiator(name).logged_out, false);
+  nexuses_.push_back(std::move(nexus));
   if (attention) nexuses_.back().attentions.push_back(scsi::kPowerOnOrReset);
   // A power loss is told until an initiator is known to have heard of it, for it may have logged in since.
-  if (initiator(name).knows_power_loss != power_losses_) nexuses_.back().attentions.push_back(scsi::kPowerOn);
+  if (initiator(name).knows_power_loss != power_losses_) nexuses_.back().attentions.push_back(power_on_);
 }
 
 void LogicalUnit::on_session_end(std::uint32_t session) {
@@ -84,6 +108,11 @@ bool LogicalUnit::warned(std::uint32_t session, std::uint32_t cmd_sn) const noex
   return found->known_change == change_ && !comes_before(cmd_sn, found->known_from);
 }
 
+bool LogicalUnit::knows(std::uint32_t session, std::uint32_t change) const noexcept {
+  const auto found = std::ranges::find(nexuses_, session, &Nexus::session);
+  return found != nexuses_.end() && found->known_change >= change;
+}
+
 std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, AccessState access) {
   if (scsi::always_answered(command.cdb[0])) return std::nullopt;
   if (medium_ == nullptr) return ended_with(scsi::kNoSuchUnit);
@@ -91,6 +120,7 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
   if (nexus != nullptr && !nexus->attentions.empty()) {
     const Sense attention = nexus->attentions.front();
     nexus->attentions.erase(nexus->attentions.begin());
+    nexus->told = true;
     return ended_with(attention);
   }
   switch (access) {
@@ -103,16 +133,27 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
     case AccessState::transitioning:
       return ended_with({2, 0x04, 0x0a});
   }
+  if (command.block.kind != scsi::BlockCommand::Kind::none) on_use(command.origin.session);
   if (write_protected_ && command.block.writes()) return ended_with(scsi::kWriteProtected);
   return std::nullopt;
 }
 
+/// Whether an attention that may come of a login or reset, too, can come of nothing but a loss of power there, and
+/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, that they are
+/// silent here.
+bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
+  const auto nexus = std::ranges::find(nexuses_, session, &Nexus::session);
+  if (nexus == nexuses_.end() || nexus->ambiguous) return false;
+  const auto sender = std::ranges::find(initiators_, nexus->initiator, &Initiator::name);
+  return nexus->used || (sender != initiators_.end() && sender->knows_silence);
+}
+
 News LogicalUnit::news_of(const TargetCommand& command, const Completion& completion) const noexcept {
   if (completion.status == scsi::kCheckCondition && tells_of_change(completion.sense)) {
-    const bool power = completion.sense == scsi::kPowerOn;
     News news{.unit = const_cast<LogicalUnit*>(this), .change = change_};
-    if (!power) return news;
+    if (power_losses_ == 0 || completion.sense != power_on_) return news;
     news.power_loss = power_losses_;
+    if (power_on_ == scsi::kPowerOnOrReset && !tells_for_sure(command.origin.session)) return news;
     news.lost = home_;
     news.lost_at = power_lost_at_;
     return news;

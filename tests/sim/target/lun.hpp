@@ -37,7 +37,7 @@ class LogicalUnit {
   /// Null: not mapped now.
   Medium* medium() const noexcept { return medium_; }
   Medium* home() const noexcept { return home_; }
-  /// Some initiator has read or written its blocks.
+  /// Some initiator has read or written its blocks, and knows which disk they are of.
   bool was_used() const noexcept { return used_; }
 
   // ---- what happens to it ----
@@ -52,7 +52,8 @@ class LogicalUnit {
   void set_write_protected(bool yes) noexcept { write_protected_ = yes; }
   bool write_protected() const noexcept { return write_protected_; }
   void set_identity_readable(bool yes) noexcept { identity_readable_ = yes; }
-  void power_lost(Micros now);
+  /// `plain`: it is told as any reset is.
+  void power_lost(Micros now, bool plain);
   /// While it hangs no command ends. A function of this kind or above it (abort, unit reset, target reset, end of the
   /// session) lets it go on; kOnlyTime: none does.
   void hang(std::uint8_t cure) noexcept { cure_ = cure; }
@@ -70,12 +71,19 @@ class LogicalUnit {
 
   void on_login(std::uint32_t session, const std::string& initiator, std::uint32_t first_cmd_sn, bool attention);
   void on_session_end(std::uint32_t session);
+  /// That follows.
+  void on_logout(std::uint32_t session);
+  /// It has reset the unit.
+  void on_own_reset(std::uint32_t session);
   /// To be reported to all sessions but one.
   void raise(const scsi::Sense& attention, std::uint32_t except = 0);
   /// What was told is known from this CmdSN on.
   void acknowledged(const News& news, std::uint32_t session, std::uint32_t cmd_sn);
   /// Whether the sender of that command knew of the last change of the disk.
   bool warned(std::uint32_t session, std::uint32_t cmd_sn) const noexcept;
+
+  /// Whether its sender knows of that change by now.
+  bool knows(std::uint32_t session, std::uint32_t change) const noexcept;
 
   // ---- commands ----
 
@@ -93,12 +101,21 @@ class LogicalUnit {
     std::vector<scsi::Sense> attentions;
     std::uint32_t known_change;
     std::uint32_t known_from;
+    bool after_logout = false;  // the session before it has ended like that
+    bool told = false;          // of anything
+    bool named = false;         // who asked last which disk it is was answered
+    bool used = false;          // blocks were asked for
+    bool ambiguous = false;     // attentions of logins or resets of its own are possible
   };
   struct Initiator {
     std::string name;
     std::uint32_t knows_power_loss;
+    bool logged_out = false;
+    bool knows_silence = false;  // of logins
   };
   Nexus* find(std::uint32_t session) noexcept;
+  void on_use(std::uint32_t session);
+  bool tells_for_sure(std::uint32_t session) const noexcept;
   Initiator& initiator(const std::string& name);
 
   Reply inquiry(const TargetCommand& command);
@@ -118,6 +135,7 @@ class LogicalUnit {
   std::uint32_t change_ = 0;
   std::uint32_t power_losses_ = 0;
   Micros power_lost_at_ = 0;
+  scsi::Sense power_on_ = scsi::kPowerOn;
   bool write_protected_ = false;
   bool identity_readable_ = true;
   bool used_ = false;

@@ -65,11 +65,10 @@ Reply LogicalUnit::transfer(TargetCommand& command, std::size_t data_length, Mic
   // Nothing is formatted with protection information (SBC-4 4.21).
   if (block.kind != BlockKind::synchronize && (command.cdb[1] & kProtectField) != 0)
     return check_condition(scsi::kInvalidField);
-  used_ = true;
   if (moves && options.most_blocks != 0 && block.blocks > options.most_blocks)
     return check_condition(scsi::kInvalidField);
   const bool fua = (command.cdb[1] & kFuaBit) != 0;
-  if (moves && fua && !options.fua) return check_condition(scsi::kInvalidField);
+  if (moves && fua && (!options.fua || options.refuses_fua)) return check_condition(scsi::kInvalidField);
   switch (block.kind) {
     case BlockKind::read:
       return {.data = medium.read(block.lba, block.blocks, command.origin)};

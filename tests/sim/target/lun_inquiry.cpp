@@ -26,6 +26,10 @@ Bytes bytes_of(std::string_view text) noexcept {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
+bool is_identity(std::uint8_t page) noexcept {
+  return page == 0x80 || page == 0x83;
+}
+
 }  // namespace
 
 Reply LogicalUnit::cut(std::size_t allocated) const noexcept {
@@ -36,6 +40,8 @@ Reply LogicalUnit::inquiry(const TargetCommand& command) {
   const std::size_t allocated = be16(&command.cdb[3]);
   if ((command.cdb[1] & 1) != 0) {
     Reply reply = vital_product_data(command.cdb[2]);
+    Nexus* const nexus = find(command.origin.session);
+    if (nexus != nullptr && is_identity(command.cdb[2])) nexus->named = reply.status == scsi::kGood;
     return reply.status == scsi::kGood ? cut(allocated) : reply;
   }
   if (command.cdb[2] != 0) return {scsi::kCheckCondition, scsi::kInvalidField, {}};
@@ -60,8 +66,7 @@ Reply LogicalUnit::vital_product_data(std::uint8_t page) {
   reply_.append_zeroes(4);
   reply_.data()[1] = page;
   const MediumOptions& options = medium_->options();
-  const bool identity = page == 0x80 || page == 0x83;
-  if (identity && !identity_readable_) return {scsi::kCheckCondition, scsi::kInvalidField, {}};
+  if (is_identity(page) && !identity_readable_) return {scsi::kCheckCondition, scsi::kInvalidField, {}};
   switch (page) {
     case 0x00: {
       constexpr std::uint8_t kPages[] = {0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2};

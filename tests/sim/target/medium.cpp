@@ -129,7 +129,7 @@ void Medium::synchronize(std::uint64_t lba, std::uint64_t blocks, Micros at, con
   if (observer_ != nullptr) observer_->on_sync(*this, lba, blocks, at, origin);
 }
 
-void Medium::lose_power(Random& random, Micros at) {
+void Medium::lose_power(Random& random, Micros at, bool lasting) {
   const bool all = random.chance(0.5);
   std::uint64_t reverted = 0;
   for (const Run& run : runs_) {
@@ -146,7 +146,7 @@ void Medium::lose_power(Random& random, Micros at) {
   }
   runs_.clear();
   dirty_count_ = 0;
-  if (observer_ != nullptr) observer_->on_power_loss(*this, reverted, at);
+  if (observer_ != nullptr) observer_->on_power_loss(*this, reverted, at, lasting);
 }
 
 void Medium::grow(std::uint64_t blocks) {

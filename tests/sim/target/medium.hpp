@@ -63,7 +63,8 @@ class MediumObserver {
   /// The block is what it was when it was last durable; on_power_loss() follows when all are.
   virtual void on_block_lost(const Medium&, std::uint64_t /*lba*/) {}
   /// So many blocks are what they were when they were last durable.
-  virtual void on_power_loss(const Medium&, std::uint64_t /*blocks*/, Micros) {}
+  /// `lasting`: initiators are told until they have heard of it; else the answer to one command tells it, once.
+  virtual void on_power_loss(const Medium&, std::uint64_t /*blocks*/, Micros, bool /*lasting*/) {}
 
  protected:
   ~MediumObserver() = default;
@@ -78,7 +79,8 @@ struct MediumOptions {
   std::string t10{};                       // empty: no such designator
   bool write_cache = true;                 // volatile
   bool fua = true;
-  bool sixteen = true;  // knows the 16-byte commands
+  bool refuses_fua = false;  // what it says of FUA is not so
+  bool sixteen = true;       // knows the 16-byte commands
   bool unmap = true;
   bool write_same = true;
   bool unmapped_reads_zeroes = true;
@@ -129,7 +131,7 @@ class Medium {
   /// `blocks` 0: to the end.
   void synchronize(std::uint64_t lba, std::uint64_t blocks, Micros at, const Origin& origin);
   /// Each dirty block, or each of a random part of them, is what it was when it was last durable.
-  void lose_power(Random& random, Micros at);
+  void lose_power(Random& random, Micros at, bool lasting);
   void grow(std::uint64_t blocks);
 
  private:

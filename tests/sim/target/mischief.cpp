@@ -146,13 +146,15 @@ void Mischief::set_access(bool swapped) {
 void Mischief::lose_power() {
   Random& random = array_.faults.random(Fault::power_loss);
   array_.executor.end_everything();
-  for (const auto& medium : array_.media) medium->lose_power(random, array_.now());
+  // Where it is told as logins and resets are, nobody can be sure of it.
+  const bool for_sure = !array_.habits().plain_power_on;
+  for (const auto& medium : array_.media) medium->lose_power(random, array_.now(), for_sure);
   if (random.chance(0.7)) {
     const Cut cut = random.chance(0.5) ? Cut::reset : Cut::vanish;
     for (const auto& session : array_.sessions) array_.end_session(*session, cut);
     for (const auto& connection : array_.connections) connection->drop(cut);
   }
-  for (const auto& unit : array_.units.all()) unit->power_lost(array_.now());
+  for (const auto& unit : array_.units.all()) unit->power_lost(array_.now(), array_.habits().plain_power_on);
 }
 
 void Mischief::heal() {

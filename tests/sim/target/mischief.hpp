@@ -38,6 +38,7 @@ class Mischief {
   void hang(LogicalUnit& unit);
   void unmap(LogicalUnit& unit);
   void remap(LogicalUnit& unit);
+  void come_without_a_name(LogicalUnit& unit);
   void bring_home(LogicalUnit& unit);
   Medium* spare_medium();
 

@@ -91,22 +91,35 @@ void Mischief::remap(LogicalUnit& unit) {
   const bool at_once = random.chance(0.4);
   const bool told = at_once || random.chance(0.7);
   unit.map(at_once ? other : nullptr);
-  if (at_once) unit.raise(scsi::kLunsChanged);
+  if (at_once) {
+    come_without_a_name(unit);
+    unit.raise(scsi::kLunsChanged);
+  }
   const Micros gap = at_once ? 0 : faults.outage(Fault::unit_remapped);
   if (!at_once) {
     array_.after(gap, [this, &unit, told, change = unit.change()] {
       Medium* const spare = spare_medium();
       if (unit.change() != change || spare == nullptr) return;
       unit.map(spare);
+      come_without_a_name(unit);
       if (told) unit.raise(scsi::kLunsChanged);
     });
   }
   array_.after(gap + faults.outage(Fault::unit_remapped), [this, &unit] { bring_home(unit); });
 }
 
+/// Nobody may take another disk for the right one because it does not say who it is.
+void Mischief::come_without_a_name(LogicalUnit& unit) {
+  FaultDesk& faults = array_.faults;
+  if (faults.may_strike(Fault::identity_unreadable) && faults.random(Fault::unit_remapped).chance(0.5)) {
+    unit.set_identity_readable(false);
+  }
+}
+
 void Mischief::bring_home(LogicalUnit& unit) {
   if (unit.medium() == unit.home()) return;
   unit.map(unit.home());
+  if (array_.faults.may_strike(Fault::identity_unreadable)) unit.set_identity_readable(true);
   unit.raise(scsi::kLunsChanged);
 }
 

@@ -17,6 +17,7 @@ struct FunctionSeen {
   std::uint8_t function = 0;
   std::uint8_t operation = 0xff;  // of the command that is to be aborted, if it is there
   std::uint64_t lun = 0;          // as it came
+  Micros age = -1;                // of the command that is to be aborted, since it came; -1: it has not
   friend bool operator==(const FunctionSeen&, const FunctionSeen&) = default;
 };
 
@@ -34,6 +35,9 @@ class TargetObserver : public MediumObserver {
   /// The initiator knows of what happened to the disk's cache then (on_power_loss()): it has acknowledged the answer
   /// that tells it.
   virtual void on_loss_known(const Medium&, Micros /*lost_at*/) {}
+  /// A command is answered whose sender did not know, when it sent that, of the last change of the disk; `knows`: but
+  /// has acknowledged by now what tells of it.
+  virtual void on_unwarned_answer(const TargetCommand&, bool /*knows*/) {}
   virtual void on_fault(Fault) {}
   /// ABORT TASK has come for this command.
   virtual void on_abort(const CommandTable&, const TargetCommand&) {}

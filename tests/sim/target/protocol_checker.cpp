@@ -161,7 +161,8 @@ void ProtocolChecker::on_function(TargetConnection& connection, const pdu::Reque
     if (referenced->connection != &connection) complain(connection, which + " for a task of another connection");
     if (referenced->origin.cmd_sn != referenced_sn) complain(connection, which + " with a wrong RefCmdSN");
     if (referenced->lun != request.lun()) complain(connection, which + " with another LUN than its task's");
-  } else if (record == nullptr || record->itt != tag) {
+  } else if ((record == nullptr || record->itt != tag) && !connection.remembers(tag)) {
+    // A command that was rejected, which may not be known there yet, has no record.
     complain(connection, which + " for a task that there never was");
   }
 }

@@ -71,6 +71,8 @@ class TargetConnection {
   void stall(bool yes);
   void read(bool on);
   /// It stands still: what the initiator does cannot be seen here.
+  /// Nothing comes over it.
+  bool stalled() const noexcept { return stalled_; }
   bool disturbed() const noexcept { return stalled_ || controller_.is_frozen(); }
   /// When that has begun or ended, last; 0: never.
   Micros disturbed_at() const noexcept { return disturbed_at_; }

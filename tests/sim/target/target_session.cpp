@@ -235,7 +235,13 @@ void TargetSession::logout(TargetConnection& connection, const pdu::Request& req
   connection.stamp(bhs, true);
   connection.emit(bhs);
   if (bhs[2] != 0) return;
-  if (reason == 0) return array_.end_session(*this, Cut::close);
+  if (reason == 0) {
+    // With several controllers it might be a session beside the one that counts.
+    for (const auto& unit : array_.units.all()) {
+      if (array_.controllers.size() == 1) unit->on_logout(number_);
+    }
+    return array_.end_session(*this, Cut::close);
+  }
   left->drop(Cut::close);
 }
 

@@ -26,17 +26,18 @@ void TaskFunctions::receive(TargetSession& session, TargetConnection& connection
   const std::uint8_t code = request.bhs[1] & 0x7f;
   const std::uint32_t referenced_sn = be32(request.bhs + 32);
   const bool abort = code == pdu::kAbortTask;
-  array_.checker.on_function(connection, request, abort ? session.find(request.ttt()) : nullptr,
-                             abort ? session.record_of(referenced_sn) : nullptr);
-  ++session.functions;
+  const CommandRecord* const record = abort ? session.record_of(referenced_sn) : nullptr;
   const TargetCommand* const referenced = abort ? session.find(request.ttt()) : nullptr;
+  array_.checker.on_function(connection, request, referenced, record);
+  ++session.functions;
   TargetObserver* const observer = array_.options.observer;
   if (referenced != nullptr && observer != nullptr) observer->on_abort(array_.commands, *referenced);
   const FunctionSeen seen{.session = session.number(),
                           .itt = request.itt(),
                           .function = code,
                           .operation = referenced != nullptr ? referenced->cdb[0] : std::uint8_t{0xff},
-                          .lun = request.lun()};
+                          .lun = request.lun(),
+                          .age = record != nullptr ? array_.now() - record->at : -1};
   if (observer != nullptr) observer->on_function(array_.commands, seen);
   if (array_.faults.strikes(Fault::function_pdu_rejected)) {
     return connection.reject(pdu::kImmediateRejected, request.bhs);
@@ -128,6 +129,7 @@ void TaskFunctions::after_reset(RunningFunction& function) {
   if (function.function == pdu::kAbortTaskSet) return;
   const std::uint32_t self = array_.habits().own_attention ? 0 : function.session->number();
   for (const auto& unit : array_.units.all()) {
+    unit->on_own_reset(function.session->number());
     if (function.function == pdu::kClearTaskSet) {
       if (unit.get() == function.unit) unit->raise(scsi::kCommandsCleared, function.session->number());
     } else if (is_target_reset(function.function)) {

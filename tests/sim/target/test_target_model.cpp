@@ -274,6 +274,10 @@ TEST_CASE_FIXTURE(Bench, "target: another disk behind the number, and who knows 
   RawInitiator& initiator = world.initiator;
   REQUIRE(initiator.login() == 0);
   const Buffer data = pattern(512, 1);
+  // Who was never told which disk it is takes any.
+  for (int i = 0; i < 1000; ++i) REQUIRE(initiator.run(block_cdb(scsi::kWrite10, 0, 1), false, 0, data).good());
+  REQUIRE(initiator.run(inquiry(0x83), true, 255).good());
+  ears.writes.clear();
   std::uint32_t told = 0;
   for (int i = 0; i < 100'000 && told == 0; ++i) {
     const Result result = initiator.run(block_cdb(scsi::kWrite10, 0, 1), false, 0, data);

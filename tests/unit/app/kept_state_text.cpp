@@ -39,6 +39,9 @@ shard::KeptState a_state() {
                         .debts = 2,
                         .debt_writes = 7};
   legacy.cache.writes_left = true;
+  legacy.cache.left = {{.group = {.tag = 7, .portal = {.host = "array", .port = 3261}, .address = "10.0.0.7:3261"},
+                        .acknowledged = true},
+                       {.group = {.tag = {}, .portal = {}, .address = {}}}};
   legacy.cache.gap = true;
   legacy.cache.absent = {{.token = "cafe", .owed = true}, {.token = "beef", .owed = false}};
   return state;
@@ -87,6 +90,14 @@ TEST_CASE("kept state: there and back") {
   CHECK(after.exports[0].cache.absent[0].token == "cafe");
   CHECK(after.exports[0].cache.absent[0].owed);
   CHECK_FALSE(after.exports[0].cache.absent[1].owed);
+  REQUIRE(after.exports[0].cache.left.size() == 2);
+  const initiator::LeftWrites& left = after.exports[0].cache.left[0];
+  CHECK(left.group.tag == 7);
+  CHECK(left.group.portal == initiator::Portal{"array", 3261});
+  CHECK(left.group.address == "10.0.0.7:3261");
+  CHECK(left.acknowledged);
+  CHECK_FALSE(after.exports[0].cache.left[1].group.tag);
+  CHECK_FALSE(after.exports[0].cache.left[1].acknowledged);
   CHECK(app::kept_state_text(after) == app::kept_state_text(before));
 }
 
@@ -132,6 +143,27 @@ TEST_CASE("kept state: what a client is owed that has gone meanwhile is left to 
   }
 }
 
+TEST_CASE("kept state: of the release before, what that did not know of has its safe meaning") {
+  const std::string text =
+      R"({"version":4,"clients":[{"export":{"name":"vol","disk":{"designator":"","serial":""},"size":4096,)"
+      R"("read_only":false,"flush":true,"fua":true,"trim":false,"write_zeroes":true,"multi_conn":true,)"
+      R"("min_block":1,"max_payload":1048576},"iqn":"iqn.2026-11.io.nbdgw:t","lun":1,"structured":true,)"
+      R"("standing":"told","unread":""}],)"
+      R"("exports":[{"iqn":"iqn.2026-11.io.nbdgw:t","lun":1,"cache":{"seen_at":123,)"
+      R"("reports":1,"acknowledged":9,"flushed":4,"doubted_from":6,"doubted_to":8,"debts":2,"debt_writes":7,)"
+      R"("writes_left":true,"gap":false,"disk":{"designator":"","serial":""},"path_was_up":true,)"
+      R"("login_is_silent":false,"reset_is_silent":false}}]})";
+  const shard::KeptState state = app::parse_kept_state(text, sockets({app::client_name(0)}));
+  REQUIRE(state.clients.size() == 1);
+  CHECK(state.clients[0].connection.token.empty());
+  REQUIRE(state.exports.size() == 1);
+  const bridge::CacheLegacy& cache = state.exports[0].cache;
+  CHECK(cache.cache.debts == 2);
+  CHECK(cache.writes_left);
+  CHECK(cache.left.empty());  // any login is taken for the end, and the LUN is reset
+  CHECK(cache.absent.empty());
+}
+
 TEST_CASE("kept state: what is not ours is refused") {
   const std::string good = app::kept_state_text(a_state());
   const auto refused = [](const std::string& text) {
@@ -141,10 +173,11 @@ TEST_CASE("kept state: what is not ours is refused") {
   refused("[]");
   refused("{}");
   for (std::size_t length = 1; length < good.size(); length += 7) refused(good.substr(0, length));
-  refused(with(good, "\"version\":4", "\"version\":3"));
+  refused(with(good, "\"version\":5", "\"version\":3"));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":\"owes\""));
   refused(with(good, "\"standing\":\"owed\"", "\"standing\":2"));
   refused(with(good, "\"debts\":2", "\"debts\":-1"));
+  refused(with(good, "\"tag\":7", "\"tag\":65536"));
   refused(with(good, "\"debts\":2", "\"debts\":" + std::to_string(bridge::kMaxDebtsLeft + 1)));
   refused(with(good, "\"debts\":2", "\"debts\":4294967298"));
   refused(with(good, "\"debt_writes\":7", "\"debt_writes\":10"));

@@ -112,12 +112,17 @@ TEST_CASE("record: where writes may be left elsewhere, the former group stays be
   SUBCASE("a write was") {
     bench.write(0, 512, 1);
     bench.deliver();
-    bench.target->on_session_down("lost", bench.now);  // the session holds it
+    bench.target->on_session_down("lost", bench.now);
+    bench.lun.left = {{.group = group(1)}};  // the session holds it
     bench.target->on_session_at(group(2));
     REQUIRE(recorded.record->place(1));
     CHECK(recorded.record->place(1)->tag == 1);
     bench.target->on_session_up(0, bench.now);
     bench.run();
+    bench.lun.left.clear();
+    bench.target->on_session_down("lost", bench.now);
+    recorded.login(2);
+    CHECK_FALSE(recorded.record->place(1));
   }
   CHECK(recorded.record->place(0)->tag == 2);
 }
@@ -147,7 +152,7 @@ TEST_CASE("record: a session that may have been told of a loss, and has died bef
 }
 
 TEST_CASE("record: what a process before has left is passed on until it is proven to be over") {
-  const bridge::CacheLegacy legacy{.cache = {}, .seen_at = 77, .writes_left = true, .places = {group(5)}};
+  const bridge::CacheLegacy legacy{.cache = {}, .seen_at = 77, .writes_left = true, .left = {{.group = group(5)}}};
   Bench heir;
   heir.target->inherit(legacy);
   heir.lun.still_suspects = true;
@@ -155,8 +160,11 @@ TEST_CASE("record: what a process before has left is passed on until it is prove
   heir.target->record_in(record.get());
   CHECK(record->left_before == 1);
   CHECK(record->seen_at == 77);
-  REQUIRE(heir.lun.suspected_at.size() == 1);
-  CHECK(heir.lun.suspected_at[0].tag == 5);
+  REQUIRE(record->place(1));  // this process may die before its first login
+  CHECK(record->place(1)->tag == 5);
+  REQUIRE(heir.lun.left.size() == 1);
+  CHECK(heir.lun.left[0].group.tag == 5);
+  CHECK_FALSE(heir.lun.left[0].acknowledged);
   heir.connect();
   CHECK(record->left_before == 1);
   heir.lun.still_suspects = false;

@@ -170,8 +170,11 @@ TEST_CASE("heir: of commands that write and were with the target at the end it t
     old.deliver();
     CHECK(reply->error == Error::eio);
     CHECK(old.target->leaves_writes() == writes);
+    old.lun.left = {{.group = {.tag = 7, .portal = {}, .address = {}}, .acknowledged = false}};
     Bench heir;
     heir.target->inherit(old.target->cache_legacy(old.now));
     CHECK(heir.lun.suspected.size() == (writes ? 1 : 0));
+    REQUIRE(heir.lun.left.size() == (writes ? 1 : 0));
+    if (writes) CHECK(heir.lun.left[0].group.tag == 7);
   }
 }

@@ -65,14 +65,15 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   /// What was queued while `window_closed` comes back with give_back(); in a real session that is a later step, too.
   void recall(std::uint64_t lun) override;
   void give_back(nbdgw::proto::Micros now);
-  void suspect(std::uint64_t lun, std::span<const nbdgw::initiator::PortalGroup> places) override {
+  void suspect(std::uint64_t lun, std::span<const nbdgw::initiator::LeftWrites> where) override {
     suspected.push_back(lun);
-    suspected_at.assign(places.begin(), places.end());
+    left.assign(where.begin(), where.end());
   }
   bool suspects(std::uint64_t) const noexcept override { return still_suspects; }
+  std::vector<nbdgw::initiator::LeftWrites> left_writes(std::uint64_t) const override { return left; }
   bool still_suspects = false;
   std::vector<std::uint64_t> suspected;
-  std::vector<nbdgw::initiator::PortalGroup> suspected_at;
+  std::vector<nbdgw::initiator::LeftWrites> left;
   bool window_closed = false;
   std::vector<Command*> unsent;  // without a CmdSN
 

@@ -89,10 +89,11 @@ TEST_CASE("crash record: what was counted in place is there for the next process
     CHECK(cache.power_on.reset_is_silent);
     CHECK_FALSE(cache.power_on.login_is_silent);
     CHECK(cache.disk == proto::DiskIdentity{.designator = "naa.6001405", .serial = "4711"});
-    REQUIRE(cache.places.size() == 1);
-    CHECK(cache.places[0].tag == 3);
-    CHECK(cache.places[0].portal == initiator::Portal{"array.example", 3261});
-    CHECK(cache.places[0].address == "192.0.2.1");
+    REQUIRE(cache.left.size() == 1);
+    CHECK(cache.left[0].group.tag == 3);
+    CHECK_FALSE(cache.left[0].acknowledged);
+    CHECK(cache.left[0].group.portal == initiator::Portal{"array.example", 3261});
+    CHECK(cache.left[0].group.address == "192.0.2.1");
     REQUIRE(cache.absent.size() == 2);
     CHECK(cache.absent[0].token == "f00d");
     CHECK(cache.absent[0].owed);
@@ -182,9 +183,9 @@ TEST_CASE("crash record: numbers that cannot be are no reason to trust the rest"
   CHECK(cache.seen_at == 0);
   CHECK_FALSE(cache.disk.known());
   CHECK_FALSE(cache.power_on.login_is_silent);
-  REQUIRE(cache.places.size() == 1);
-  CHECK(cache.places[0].portal.host == "192.0.2.2");
-  CHECK_FALSE(cache.places[0].tag.has_value());
+  REQUIRE(cache.left.size() == 1);
+  CHECK(cache.left[0].group.portal.host == "192.0.2.2");
+  CHECK_FALSE(cache.left[0].group.tag.has_value());
   REQUIRE(cache.absent.size() == 1);
   CHECK(cache.absent[0].token.size() == proto::nbd::kMaxClientToken);
   CHECK(cache.absent[0].owed);

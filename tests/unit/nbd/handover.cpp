@@ -148,6 +148,36 @@ TEST_CASE("handover: a request that waits for memory waits for the next process"
   CHECK(second.take() == simple(0, 1, std::string(512, '\0')));
 }
 
+TEST_CASE("handover: who has left in the middle of a WRITE is not left to the next process") {
+  // The rest lies in the socket, and looks like requests.
+  for (const bool refused : {false, true}) {
+    CAPTURE(refused);
+    Rig rig;
+    rig.feed(attach(false));
+    rig.take();
+    rig.feed(request(kWrite, 0, 1, refused ? 1 << 20 : 0, 4096) + std::string(1000, 'a'));
+    rig.connection.begin_handover(0);
+    CHECK(!rig.connection.parked());
+    REQUIRE(rig.connection.falls_short_with(28));
+    rig.connection.on_peer_gone(true, 0);
+    CHECK(!rig.connection.parked());
+    CHECK(rig.connection.wants_close());
+  }
+}
+
+TEST_CASE("handover: whole requests of who has left are left to the next process") {
+  Rig rig;
+  rig.feed(attach(false));
+  rig.take();
+  rig.feed(request(kWrite, 0, 1, 0, 512) + std::string(256, 'a'));
+  rig.connection.begin_handover(0);
+  rig.feed(std::string(256, 'a') + request(kTrim, 0, 2, 0, 512));
+  rig.connection.on_peer_gone(true, 0);
+  CHECK(!rig.connection.wants_close());
+  REQUIRE(rig.connection.parked());
+  CHECK(rig.connection.kept().unread.size() == 28);
+}
+
 TEST_CASE("handover: a handshake goes on to its end") {
   Rig first;
   first.feed(client_flags());

@@ -50,11 +50,18 @@ TEST_CASE("cache memory: for whoever comes in the same change, all of it; later,
   CHECK(memory.all().size() == 1);
   shard::ExportLegacy left = gone(4, kNothing);
   left.cache.writes_left = true;
+  left.cache.left = {{.group = {.tag = 1, .portal = {}, .address = {}}, .acknowledged = true}};
+  memory.put(left);
+  left.cache.left = {{.group = {.tag = 1, .portal = {}, .address = {}}, .acknowledged = false},
+                     {.group = {.tag = 2, .portal = {}, .address = {}}, .acknowledged = true}};
   memory.put(left);
   memory.settle();
   const auto reset_first = memory.take(kIqn, 4);
   REQUIRE(reset_first);
   CHECK(reset_first->writes_left);
+  REQUIRE(reset_first->left.size() == 2);
+  CHECK_FALSE(reset_first->left[0].acknowledged);
+  CHECK(reset_first->left[1].acknowledged);
 }
 
 TEST_CASE(
@@ -64,7 +71,8 @@ TEST_CASE(
     shard::ExportLegacy left = gone(1, kNothing);
     left.cache.absent = {{.token = token, .owed = false}};
     left.cache.unjudged = token == std::string("one");
-    if (left.cache.unjudged) left.cache.places = {{.tag = 1, .portal = {.host = "192.0.2.1"}, .address = ""}};
+    if (left.cache.unjudged)
+      left.cache.left = {{.group = {.tag = 1, .portal = {.host = "192.0.2.1"}, .address = ""}}};
     memory.put(left);
   }
   memory.expect(kIqn, 1, {.token = "three", .owed = true});
@@ -76,7 +84,7 @@ TEST_CASE(
   REQUIRE(all);
   CHECK(all->absent.size() == 3);
   CHECK(all->unjudged);
-  CHECK(all->places.size() == 1);
+  CHECK(all->left.size() == 1);
   CHECK_FALSE(memory.place_of(kIqn));  // whoever has taken it goes there
 }
 

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tests/sim/client/client.hpp"
+#include "tests/sim/gateway.hpp"
+#include "tests/sim/operator.hpp"
+#include "tests/sim/pipe.hpp"
+#include "tests/sim/random.hpp"
+#include "tests/sim/target/target_model.hpp"
+#include "tests/sim/trouble.hpp"
+
+namespace nbdgw::sim {
+
+/// A part of the worlds is about something that takes more than one target's theme: what happens there, who uses it
+/// and what becomes of the gateway have to come together, and hardly ever do where each is drawn for itself.
+class Scene {
+ public:
+  enum class Kind : std::uint8_t {
+    none,
+    patience,    // all that strikes passes: nobody is to see an error
+    right_disk,  // another disk behind the LUN, untold, or without a name, and clients that are silent for a while
+    caches,      // losses of a cache, through restarts and reloads, and clients that leave little unflushed
+    away,        // a controller, or the way to it, is away for longer than anybody waits, and another one is there
+    crossing,    // resets, while data of what they end is on its way, slowly
+    gaps,        // resets, while commands are missing before others, and nobody may ask for them
+    quarrel,     // other hosts' resets again and again, and functions that are refused
+    long_hang,   // LUNs that hang for long with much to do, answer all the same, and do what functions ask for
+  };
+
+  /// None.
+  Scene() : Scene(Kind::none, Random(0)) {}
+  /// Of the world of that seed. It has random sources of its own: it shifts nothing in the worlds that have none.
+  static Scene draw(std::uint64_t seed);
+  Kind kind() const noexcept { return kind_; }
+
+  void set(TroubleHabits& trouble, OperatorHabits& acts);
+  void set(LinkHabits& links);
+  /// The array that is in trouble.
+  void set(TargetOptions& options, Theme theme);
+  /// What it takes of the gateway's settings.
+  void set(GatewaySetup& setup);
+  void set(GatewaySetup::Target& target);
+  void set(ClientHabits& habits);
+
+ private:
+  Scene(Kind kind, Random random) : kind_(kind), random_(random) {}
+
+  static void add_controller(TargetOptions& options);
+  void make_pass(TargetOptions& options);
+  void swap_disks(TargetOptions& options);
+  void lose_caches(TargetOptions& options);
+  void send_away(TargetOptions& options);
+  void end_what_sends(TargetOptions& options);
+  void leave_gaps(TargetOptions& options);
+  void make_hasty(GatewaySetup::Target& target);
+  void clear_most(TargetFaults& faults);
+  void ask_for_much(ClientHabits& habits);
+  void let_others_reset(TargetOptions& options);
+  void let_units_hang(TargetOptions& options);
+
+  Kind kind_;
+  Random random_;
+  bool plain_power_on_ = false;  // then no gateway may begin that knows nothing of former logins
+};
+
+}  // namespace nbdgw::sim
