@@ -296,12 +296,14 @@ def _scsi():
         lines(
             "Tasks and queue depth",
             (
-                "Tasks with the target, tasks that wait here, and how many may be with the LUN at once. A depth below"
+                "Tasks with the target, those of them that are held after a loss until there is a proof and take no depth,"
+                " tasks that wait here, and how many may be with the LUN at once. A depth below"
                 " targets[].queue_depth: the LUN said TASK SET FULL. Queued all the time: the LUN or the command"
                 " window is the limit."
             ),
             "none",
             query(f"nbdgw_scsi_tasks_in_flight{{{F}}}", WHO + " with the target"),
+            query(f"nbdgw_scsi_tasks_held{{{F}}}", WHO + " held"),
             query(f"nbdgw_scsi_tasks_queued{{{F}}}", WHO + " queued"),
             query(f"nbdgw_scsi_queue_depth{{{F}}}", WHO + " depth"),
             width=8,

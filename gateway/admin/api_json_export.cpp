@@ -120,6 +120,7 @@ json::object to_json(const shard::ExportView& view) {
                    {"latency", latencies(view.counters.durations)}};
   out["queue"] = {{"depth", view.queue_depth},
                   {"in_flight", view.tasks_in_flight},
+                  {"held", view.tasks_held},
                   {"queued", view.tasks_queued},
                   {"delayed", view.tasks_delayed}};
   out["cache"] = {{"unflushed_writes", view.unflushed_writes},

@@ -61,6 +61,7 @@ constexpr const Metric* kAll[] = {
     &metric::scsi_sense_total,
     &metric::scsi_task_duration_seconds,
     &metric::scsi_tasks_in_flight,
+    &metric::scsi_tasks_held,
     &metric::scsi_tasks_queued,
     &metric::scsi_queue_depth,
     &metric::scsi_retries_total,

@@ -243,6 +243,12 @@ inline constexpr Metric scsi_task_duration_seconds{"nbdgw_scsi_task_duration_sec
                                                    {"session"}};
 inline constexpr Metric scsi_tasks_in_flight{
     "nbdgw_scsi_tasks_in_flight", gauge, "tasks", "SCSI tasks of the export with the target.", {"export"}};
+inline constexpr Metric scsi_tasks_held{
+    "nbdgw_scsi_tasks_held",
+    gauge,
+    "tasks",
+    "Of those with the target, held after a loss of the session until there is a proof.",
+    {"export"}};
 inline constexpr Metric scsi_tasks_queued{"nbdgw_scsi_tasks_queued",
                                           gauge,
                                           "tasks",

@@ -110,6 +110,7 @@ void put_tasks(MetricSeries& series, const shard::ExportView& view) {
   using namespace metric;
   const bridge::ExportCounters& counters = view.counters;
   series.put(scsi_tasks_in_flight, view.tasks_in_flight);
+  series.put(scsi_tasks_held, view.tasks_held);
   series.put(scsi_tasks_queued, view.tasks_queued + view.tasks_delayed);
   series.put(scsi_queue_depth, view.queue_depth);
   series.put(scsi_retries_total, number(counters.retries_at_once), "at_once");

@@ -180,9 +180,9 @@ std::string export_text(const json::value& each) {
   out += line("requests", fmt::format("{} in flight, the oldest for {}; {} held for {}", text(each, "in_flight"),
                                       seconds(each, "oldest_request_seconds"), text(each, "held"),
                                       seconds(each, "held_for_seconds")));
-  out += line("queue",
-              fmt::format("{} of {} with the target, {} wait, {} wait for their retry", text(each, "queue.in_flight"),
-                          text(each, "queue.depth"), text(each, "queue.queued"), text(each, "queue.delayed")));
+  out += line("queue", fmt::format("{} with the target, {} of them held, depth {}; {} wait, {} wait for their retry",
+                                   text(each, "queue.in_flight"), text(each, "queue.held"), text(each, "queue.depth"),
+                                   text(each, "queue.queued"), text(each, "queue.delayed")));
   out += line("cache", fmt::format("{} writes not flushed, {} in doubt", text(each, "cache.unflushed_writes"),
                                    text(each, "cache.doubtful_writes")));
   Table table({"COMMAND", ">COUNT", ">MEAN TIME"});

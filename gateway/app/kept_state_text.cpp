@@ -15,10 +15,9 @@ namespace json = boost::json;
 
 namespace {
 
-/// Of the format. What another version has written is not guessed at, but for that of the release before: what it did
-/// not know of has its safe meaning.
-constexpr std::int64_t kVersion = 5;
-constexpr std::int64_t kVersionBefore = 4;
+/// Of the format. What another version has written is not guessed at. Keys that came after the first release with
+/// this version may be missing, with their safe meaning, and are passed over by that: `left`, `token`, `absent`.
+constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
     {nbd::LossStanding::newcomer, "newcomer"}, {nbd::LossStanding::told, "told"}, {nbd::LossStanding::owed, "owed"}};
@@ -231,7 +230,7 @@ shard::KeptState parse_kept_state(std::string_view text, std::vector<net::Inheri
   try {
     const json::value document = json::parse(text);
     const json::object& all = document.as_object();
-    if (const auto version = get<std::int64_t>(all, "version"); version != kVersion && version != kVersionBefore)
+    if (const auto version = get<std::int64_t>(all, "version"); version != kVersion)
       throw std::runtime_error("version " + std::to_string(version) + ", not " + std::to_string(kVersion));
     shard::KeptState state;
     for (const json::value& each : all.at("exports").as_array()) {

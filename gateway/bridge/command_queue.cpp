@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "proto/assert.hpp"
 
@@ -16,11 +17,15 @@ void CommandQueue::push_back(DiskCommand& command) noexcept {
 void CommandQueue::push_front(DiskCommand& command) noexcept {
   NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
   command.place = DiskCommand::Place::ready;
-  ready_.push_front(command);
+  const bool one_waits = !ready_.empty() && ready_.front().alone;
+  ready_.insert(one_waits ? std::next(ready_.begin()) : ready_.begin(), command);
 }
 
 void CommandQueue::again(DiskCommand& command, const initiator::Proof&) noexcept {
-  push_front(command);
+  if (command.alone) return push_back(command);
+  NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
+  command.place = DiskCommand::Place::ready;
+  ready_.push_front(command);
 }
 
 void CommandQueue::again(DiskCommand& command, const initiator::Proof&, proto::Micros due) noexcept {
@@ -49,7 +54,8 @@ DiskCommand* CommandQueue::lend() noexcept {
   DiskCommand& command = ready_.front();
   ready_.pop_front();
   command.place = DiskCommand::Place::lent;
-  ++lent_;
+  ++under_way_;
+  alone_ = command.alone;
   return &command;
 }
 
@@ -61,9 +67,24 @@ DiskCommand* CommandQueue::take() noexcept {
 }
 
 void CommandQueue::returned(DiskCommand& command) noexcept {
-  NBDGW_ASSERT(command.place == DiskCommand::Place::lent && lent_ > 0, "a command that comes back was lent");
+  NBDGW_ASSERT(command.place == DiskCommand::Place::lent && lent() > 0, "a command that comes back was lent");
   command.place = DiskCommand::Place::none;
-  --lent_;
+  if (std::exchange(command.aside, false)) {
+    --aside_;
+  } else {
+    end_one();
+  }
+}
+
+void CommandQueue::set_aside(DiskCommand& command) noexcept {
+  NBDGW_ASSERT(command.place == DiskCommand::Place::lent, "the session holds what was lent to it");
+  if (std::exchange(command.aside, true)) return;
+  ++aside_;
+  end_one();
+}
+
+void CommandQueue::end_one() noexcept {
+  if (--under_way_ == 0) alone_ = false;
 }
 
 void CommandQueue::release_due(proto::Micros now) noexcept {
@@ -79,7 +100,7 @@ void CommandQueue::lower_depth(proto::Micros now) noexcept {
   good_in_a_row_ = 0;
   lowered_at_ = now;
   // What is lent now, without the command that was turned away, is what the target could hold.
-  depth_ = std::clamp<std::uint32_t>(lent_, 1, depth_);
+  depth_ = std::clamp<std::uint32_t>(under_way_, 1, depth_);
 }
 
 void CommandQueue::configure_depth(std::uint32_t depth) noexcept {

@@ -301,7 +301,7 @@ class Export final : public nbd::Backend,
   void send(DiskCommand& command, proto::Micros now);
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
   void note_loss(DiskCommand& command, proto::Micros now) noexcept;
-  void disbelieve(DiskCommand& command, device::Disposition& disposition) noexcept;
+  void disbelieve(DiskCommand& command, device::Disposition& disposition, const device::Attempts& before) noexcept;
   void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void command_over(DiskCommand& command, const device::Disposition& disposition, proto::Micros now);
   void segment_over(Segment& segment);
@@ -311,6 +311,7 @@ class Export final : public nbd::Backend,
 
   // What the session holds (export_stuck.cpp).
   void look_at_stuck(proto::Micros now);
+  void set_held_aside(const IoRequest& request) noexcept;
   void set_stuck(bool stuck, bool news) noexcept;
   void answer_early(IoRequest& request);
 

@@ -64,7 +64,7 @@ void Export::poll_capacity(proto::Micros now) {
   if (state_ != ExportState::online || looking_ || unit_.state() != LogicalUnit::State::ready) return;
   bell_.ring();
   // After a silence it could be another disk that answers, and would be trusted for its answer.
-  if (queue_.lent() == 0 && now - heard_at_ > config_.silence) looks_first(now);
+  if (queue_.under_way() == 0 && now - heard_at_ > config_.silence) looks_first(now);
   unit_.refresh_capacity(now);
 }
 

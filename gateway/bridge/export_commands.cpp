@@ -53,7 +53,7 @@ void Export::pump(proto::Micros now) {
   }
   if (queue_.ready() == 0 || state_ != ExportState::online || looking_) return;
   // What has a command under way is not taken away (tgtd refuses that), and a look would wait behind its data.
-  if (queue_.lent() == 0 && now - heard_at_ > config_.silence && looks_first(now)) return;
+  if (queue_.under_way() == 0 && now - heard_at_ > config_.silence && looks_first(now)) return;
   while (DiskCommand* const command = queue_.lend()) send(*command, now);
 }
 
@@ -99,6 +99,7 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
     --record_->writing;
   }
   note_loss(command, now);
+  const device::Attempts before = command.attempts;
   device::Disposition disposition;
   if (!device::went_well(command)) {
     disposition = device::decide(command, kind_of(command), command.attempts, config_.retries);
@@ -109,7 +110,7 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
       look_again(disposition.notes, command, now);
     }
   }
-  if (!believed) disbelieve(command, disposition);
+  if (!believed) disbelieve(command, disposition, before);
   if (disposition.short_transfer) {
     ++counters_.short_transfers;
     if (command.role == DiskCommand::Role::segment) keep_moved(static_cast<Segment&>(command), disposition.moved);
@@ -150,17 +151,21 @@ void Export::note_loss(DiskCommand& command, proto::Micros now) noexcept {
   if (command.outcome != initiator::Outcome::transport_disrupted || !command.proof->was_sent()) return;
   if (command.lost_at == proto::kNever) command.lost_at = now;
   command.attempts.lost_for = now - command.lost_at;
-  if (command.attempts.losses > 0 && !NBDGW_MUTANT(brings_others_down)) queue_.begin_carefully();
+  if (command.attempts.losses == 0 || NBDGW_MUTANT(brings_others_down)) return;
+  command.alone = true;
+  queue_.begin_carefully();
 }
 
 /// Another disk may have come while the command was under way, so nobody knows which one has answered: it is sent
-/// again once that is known. Counted as a unit attention, so that it ends even if the target reports such changes for
-/// ever.
-void Export::disbelieve(DiskCommand& command, device::Disposition& disposition) noexcept {
+/// again once that is known, and what it has answered counts for no retry (`before`: those so far). Counted as a unit
+/// attention, so that it ends even if the target reports such changes for ever.
+void Export::disbelieve(DiskCommand& command, device::Disposition& disposition,
+                        const device::Attempts& before) noexcept {
   disposition.moved = 0;
   const bool over = disposition.action == Action::done || disposition.action == Action::error;
-  if (!over || command.outcome != initiator::Outcome::completed) return;
+  if ((!over && !disposition.short_transfer) || command.outcome != initiator::Outcome::completed) return;
   ++counters_.disbelieved;
+  command.attempts = before;
   const bool enough = command.attempts.unit_attentions >= device::kMaxUnitAttentions;
   if (!enough) ++command.attempts.unit_attentions;
   disposition.action = enough ? Action::error : Action::hold;

@@ -232,7 +232,7 @@ void Export::take_notes(const device::Notes& notes, const initiator::ScsiCommand
   if (notes.queue_full) {
     ++counters_.queue_full;
     // Where the unit's own question was the only command, its refusal says nothing about how many are too many.
-    if (&command != &unit_.last_command() || queue_.lent() > 0) queue_.lower_depth(now);
+    if (&command != &unit_.last_command() || queue_.under_way() > 0) queue_.lower_depth(now);
   }
 }
 

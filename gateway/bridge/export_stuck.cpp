@@ -63,6 +63,7 @@ void Export::look_at_stuck(proto::Micros now) {
   };
   requests_.for_each([&](IoRequest& request) {
     if (request.phase == IoRequest::Phase::free) return;
+    set_held_aside(request);
     const proto::Micros since = since_when_held(request);
     if (mark_stuck(request, since != kNotHeld)) news = true;
     if (since == kNotHeld) return;
@@ -86,6 +87,13 @@ void Export::look_at_stuck(proto::Micros now) {
       drop_unsent(*request);
       conclude(*request);
     }
+  }
+}
+
+/// Others go meanwhile: a target of which a controller is gone for good has others.
+void Export::set_held_aside(const IoRequest& request) noexcept {
+  for (Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
+    if (since_when_held(*segment) != kNotHeld) queue_.set_aside(*segment);
   }
 }
 

@@ -43,6 +43,8 @@ struct DiskCommand : initiator::ScsiCommand {
   std::uint64_t doubts = 0;  // the same: how often another disk may have come in the LUN's place
   proto::Micros due = 0;
   proto::Micros lost_at = proto::kNever;  // when the session was lost under it for the first time
+  bool alone = false;                     // it may be what costs the session: nothing goes along with it
+  bool aside = false;                     // lent, and held by the session for want of a proof (CommandQueue)
   boost::intrusive::list_member_hook<> ready_hook;
   boost::intrusive::set_member_hook<> delay_hook;
 
@@ -50,6 +52,7 @@ struct DiskCommand : initiator::ScsiCommand {
   void begin_anew() noexcept {
     attempts = {};
     lost_at = proto::kNever;
+    alone = false;
     climbs = 0;
   }
 };

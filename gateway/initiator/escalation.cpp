@@ -280,9 +280,9 @@ void Escalation::tmf_succeeded(Climb climb, proto::Micros now) {
     tasks += held_.on_reset(climb.lun, tmf_.function, proof);
     session_.join_connections(now);
   }
-  // A LUN that is reset for what is held has had no command in this session, so nobody there needs to know.
-  const bool unit_reset = climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset;
-  if (unit_reset && !(climb.for_held && climb.rung == Rung::lu_reset)) session_.tell_unit_reset(climb.lun);
+  // Also of a reset for what is held, before all commands of the session: the unit attention that it may raise is
+  // ours, and is not to be taken for a loss of power.
+  if (climb.rung == Rung::lu_reset || climb.rung == Rung::target_warm_reset) session_.tell_unit_reset(climb.lun);
   const bool again = tmf_.data_flowed && is_about_tasks();
   if (!proves) {
     climb.cause += tmf_.data_flowed ? "; data flowed meanwhile, so it proves nothing, and no task is handed back"

@@ -61,6 +61,7 @@ struct ExportView {
   std::uint32_t tasks_queued = 0;    // SCSI tasks that wait for the path or for queue depth
   std::uint32_t tasks_delayed = 0;   // that wait for their retry
   std::uint32_t tasks_in_flight = 0;
+  std::uint32_t tasks_held = 0;   // of these, that the session holds for want of a proof: they take no queue depth
   std::uint32_t queue_depth = 0;  // as adapted to TASK SET FULL
   std::uint64_t unflushed_writes = 0;
   std::uint64_t doubtful_writes = 0;

@@ -115,6 +115,7 @@ ExportView view_of(const SessionExport& slot, proto::Micros now) {
   view.tasks_queued = static_cast<std::uint32_t>(exported.queue().ready());
   view.tasks_delayed = static_cast<std::uint32_t>(exported.queue().delayed());
   view.tasks_in_flight = exported.queue().lent();
+  view.tasks_held = exported.queue().lent() - exported.queue().under_way();
   view.queue_depth = exported.queue().depth();
   view.unflushed_writes = exported.cache().unflushed();
   view.doubtful_writes = exported.cache().doubtful();

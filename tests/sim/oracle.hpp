@@ -63,7 +63,8 @@ class Oracle {
     if (sent_at > astray_) flushed_ = std::max(flushed_, sent_at);
   }
   /// `lasting`: whoever comes is told of it until he has heard. Else one answer tells it, which may never arrive: a
-  /// write with FUA that was begun before and is acknowledged meanwhile may be gone, and no gateway could know.
+  /// write with FUA that was begun before and is acknowledged meanwhile may be gone, and no gateway could know. So it
+  /// is with one that is told as a reset is (TargetHabits::plain_power_on).
   void lose_power(bool lasting = true);
   /// The gateway has heard of what was lost then.
   void loss_known(Micros lost_at) noexcept {

@@ -12,8 +12,12 @@ using proto::kSecond;
 
 namespace {
 
-/// Makes of a seed that of the scenes about the ladder.
+/// Make of a seed those of scenes that were thought of later, and of what was added to those before.
 constexpr std::uint64_t kLadderScenes = 0x6c61646472;
+constexpr std::uint64_t kLaterKinds = 0x6c61746572;
+constexpr std::uint64_t kSilentClients = 0x73696c656e74;
+constexpr std::uint64_t kLateTales = 0x6c617465;
+constexpr std::uint64_t kRemakes = 0x72656d616b65;
 
 }  // namespace
 
@@ -21,19 +25,31 @@ Scene Scene::draw(std::uint64_t seed) {
   Random random(seed ^ 0x5ce2e5);
   const std::uint64_t kind = random.below(100);
   if (kind < 6) return {Kind::patience, random};
-  if (kind < 14) return {Kind::right_disk, random};
-  if (kind < 22) return {Kind::caches, random};
+  if (kind < 14) {
+    Scene scene(Kind::right_disk, random);
+    scene.silent_ = Random(seed ^ kSilentClients).chance(0.4);
+    return scene;
+  }
+  if (kind < 22) {
+    Scene scene(Kind::caches, random);
+    scene.late_ = Random(seed ^ kLateTales).chance(0.3);
+    return scene;
+  }
   if (kind < 28) return {Kind::away, random};
   if (kind < 33) return {Kind::crossing, random};
   if (kind < 37) return {Kind::gaps, random};
   Random ladder(seed ^ kLadderScenes);
-  const std::uint64_t other = ladder.below(100);
-  if (other < 4) return {Kind::quarrel, ladder};
-  if (other < 8) return {Kind::long_hang, ladder};
+  const std::uint64_t of_ladder = ladder.below(100);
+  if (of_ladder < 4) return {Kind::quarrel, ladder};
+  if (of_ladder < 8) return {Kind::long_hang, ladder};
+  Random later(seed ^ kLaterKinds);
+  const std::uint64_t other = later.below(100);
+  if (other < 4) return {Kind::names, later};
+  if (other < 10) return {Kind::deadly, later};
   return {Kind::none, random};
 }
 
-void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
+void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd) {
   switch (kind_) {
     case Kind::none:
     case Kind::away:
@@ -60,6 +76,18 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts) {
       } else if (random_.chance(0.7)) {
         acts.remakes = random_.spread(200, 2000) * kMillisecond;
       }
+      // Only where it has logged out itself it can know what a login is told.
+      if (plain_power_on_ && acts.remakes == 0)
+        acts.remakes = Random(Random(random_).next() ^ kRemakes).spread(200, 2000) * kMillisecond;
+      break;
+    case Kind::names:
+      acts = {};
+      break;
+    case Kind::deadly:
+      // Who asks for that block is known for as long as nobody asks in his place.
+      trouble.lost_links = trouble.stalled_links = trouble.restarts = 0;
+      acts = {};
+      crowd.hosts.clear();
       break;
     case Kind::quarrel:
     case Kind::long_hang:
@@ -98,6 +126,12 @@ void Scene::set(TargetOptions& options, Theme theme) {
     case Kind::long_hang:
       let_units_hang(options);
       break;
+    case Kind::names:
+      name_twice(options);
+      break;
+    case Kind::deadly:
+      make_deadly(options);
+      break;
   }
 }
 
@@ -110,7 +144,7 @@ void Scene::add_controller(TargetOptions& options) {
 }
 
 void Scene::make_pass(TargetOptions& options) {
-  for (std::size_t i = 0; i < kFaults; ++i) {
+  for (std::size_t i = 0; i < kFirstUndrawnFault; ++i) {
     if (!passes(static_cast<Fault>(i))) options.faults.rate[i] = 0;
   }
   options.faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
@@ -122,72 +156,10 @@ void Scene::make_pass(TargetOptions& options) {
   if (random_.chance(0.5)) options.habits.most_moved = random_.pick({272U << 10, 384U << 10, 640U << 10, 768U << 10});
 }
 
-void Scene::swap_disks(TargetOptions& options) {
-  // It differs in nothing but its name.
-  options.media.resize(options.luns.size());
-  MediumOptions other = options.media.front();
-  other.serial = "SIM1199";
-  if (other.naa != 0) other.naa = 0x6001405000000000 + 199;
-  if (!other.t10.empty()) other.t10 = "SIMULATR" + other.serial;
-  options.media.push_back(other);
-  TargetFaults& faults = options.faults;
-  faults.longest_outage = random_.spread(5, 2000) * kMillisecond;
-  faults.set_mean(Fault::unit_remapped, random_.spread(50, 500) * kMillisecond);
-  for (const Fault fault : {Fault::identity_unreadable, Fault::inquiry_changed, Fault::connection_reset}) {
-    if (random_.chance(0.5)) faults.set_mean(fault, random_.spread(200, 2000) * kMillisecond);
-  }
-  if (random_.chance(0.5)) {
-    faults[Fault::slow_command] = 0.1;
-    faults.longest_delay = random_.spread(1, 200) * kMillisecond;
-  }
-  if (random_.chance(0.5)) options.habits.window = static_cast<std::uint32_t>(random_.spread(2, 16));
-}
-
-void Scene::lose_caches(TargetOptions& options) {
-  for (MediumOptions& medium : options.media) {
-    medium.write_cache = true;
-    if (random_.chance(0.5)) medium.write_same = true;
-    if (random_.chance(0.5)) medium.fua = true;
-  }
-  TargetFaults& faults = options.faults;
-  // What has to do with other things would only come between.
-  for (std::size_t i = 0; i < kFaults; ++i) {
-    if (random_.chance(0.7)) faults.rate[i] = 0;
-  }
-  faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
-  faults.set_mean(Fault::power_loss, random_.spread(30, 1000) * kMillisecond);
-  if (random_.chance(0.3)) faults[Fault::synchronize_fails] = 0.2;
-  options.habits.plain_power_on = plain_power_on_;
-  if (!plain_power_on_) return;
-  options.habits.login_attention = random_.chance(0.2);
-  for (const Fault fault :
-       {Fault::logout_requested, Fault::parameters_requested, Fault::drop_announced, Fault::session_drop_announced})
-    faults[fault] = 0;
-}
-
-/// Nobody hears of what a reset by others has ended but from the next command.
-void Scene::let_others_reset(TargetOptions& options) {
-  options.controllers.resize(1);
-  TargetFaults& faults = options.faults;
-  faults.rate = {};
-  faults.tick = random_.spread(3, 30) * kMillisecond;
-  faults.set_mean(Fault::reset_by_others, random_.spread(10, 300) * kMillisecond);
-  faults[Fault::slow_command] = 0.2;
-  faults.longest_delay = random_.spread(20, 1000) * kMillisecond;
-  if (random_.chance(0.7)) faults[Fault::function_refused] = 0.7;
-  if (random_.chance(0.5)) faults[Fault::hung_command] = 0.02;
-  options.habits.task_aborted_status = false;
-}
-
-void Scene::let_units_hang(TargetOptions& options) {
-  TargetFaults& faults = options.faults;
-  faults.rate = {};
-  faults.tick = random_.spread(3, 30) * kMillisecond;
-  faults.set_mean(Fault::unit_hangs, random_.spread(10, 100) * kMillisecond);
-  faults.longest_outage = random_.spread(10, 60) * kSecond;
-  TargetHabits& habits = options.habits;
-  habits.hung_units_answer = random_.chance(0.8);
-  habits.window = std::max(habits.window, 32U);
+void Scene::set(GatewaySetup& setup) {
+  if (kind_ == Kind::crossing) setup.shard.memory = static_cast<std::uint64_t>(random_.spread(4 << 20, 8 << 20));
+  set(setup.targets.front());
+  if (kind_ == Kind::names) add_names(setup);
 }
 
 void Scene::set(GatewaySetup::Target& target) {
@@ -195,6 +167,12 @@ void Scene::set(GatewaySetup::Target& target) {
   switch (kind_) {
     case Kind::patience:
       for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+      break;
+    case Kind::deadly:
+      for (bridge::ExportConfig& each : target.exports) {
+        each.hold_timeout = proto::kNever;
+        each.retries = 5;
+      }
       break;
     case Kind::quarrel:
       // Long before that others were heard.
@@ -222,11 +200,20 @@ void Scene::set(GatewaySetup::Target& target) {
   }
 }
 
-void Scene::set(ClientHabits& habits) {
+void Scene::set(ClientHabits& habits, bool there) {
   if (kind_ == Kind::away || kind_ == Kind::crossing || kind_ == Kind::gaps) return ask_for_much(habits);
+  if (kind_ == Kind::names && there && random_.chance(0.5)) habits.exported += kSecondName;
+  if (kind_ == Kind::deadly && there) {
+    habits.depth = static_cast<std::uint32_t>(random_.between(1, 6));
+    habits.patience = 0;
+  }
   if (kind_ == Kind::right_disk && random_.chance(0.5)) {
     habits.depth = static_cast<std::uint32_t>(random_.between(1, 2));
     habits.think = random_.spread(10, 1000) * kMillisecond;
+  }
+  if (silent_ && there) {
+    habits.depth = 1;
+    habits.think = random_.spread(1000, 10'000) * kMillisecond;
   }
   if (kind_ == Kind::long_hang) habits.depth = static_cast<std::uint32_t>(random_.between(16, 32));
   if (kind_ != Kind::caches || random_.chance(0.3)) return;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "tests/sim/client/client.hpp"
+#include "tests/sim/crowd.hpp"
 #include "tests/sim/gateway.hpp"
 #include "tests/sim/operator.hpp"
 #include "tests/sim/pipe.hpp"
@@ -26,6 +27,8 @@ class Scene {
     gaps,        // resets, while commands are missing before others, and nobody may ask for them
     quarrel,     // other hosts' resets again and again, and functions that are refused
     long_hang,   // LUNs that hang for long with much to do, answer all the same, and do what functions ask for
+    names,       // the same disks under two names, each with a session of its own
+    deadly,      // a block at which the target drops its connections
   };
 
   /// None.
@@ -34,18 +37,20 @@ class Scene {
   static Scene draw(std::uint64_t seed);
   Kind kind() const noexcept { return kind_; }
 
-  void set(TroubleHabits& trouble, OperatorHabits& acts);
+  void set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd);
   void set(LinkHabits& links);
   /// The array that is in trouble.
   void set(TargetOptions& options, Theme theme);
   /// What it takes of the gateway's settings.
   void set(GatewaySetup& setup);
-  void set(GatewaySetup::Target& target);
-  void set(ClientHabits& habits);
+  /// `there`: it uses that array.
+  void set(ClientHabits& habits, bool there);
 
  private:
   Scene(Kind kind, Random random) : kind_(kind), random_(random) {}
 
+  void set(GatewaySetup::Target& target);
+  static void add_names(GatewaySetup& setup);
   static void add_controller(TargetOptions& options);
   void make_pass(TargetOptions& options);
   void swap_disks(TargetOptions& options);
@@ -58,9 +63,15 @@ class Scene {
   void ask_for_much(ClientHabits& habits);
   void let_others_reset(TargetOptions& options);
   void let_units_hang(TargetOptions& options);
+  void name_twice(TargetOptions& options);
+  void make_deadly(TargetOptions& options);
+
+  static constexpr const char* kSecondName = "-too";
 
   Kind kind_;
   Random random_;
+  bool silent_ = false;          // nobody asks for anything for seconds
+  bool late_ = false;            // the answer that tells of a loss comes after others
   bool plain_power_on_ = false;  // then no gateway may begin that knows nothing of former logins
 };
 

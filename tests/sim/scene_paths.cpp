@@ -24,10 +24,6 @@ void Scene::set(LinkHabits& links) {
   }
 }
 
-void Scene::set(GatewaySetup& setup) {
-  if (kind_ == Kind::crossing) setup.shard.memory = static_cast<std::uint64_t>(random_.spread(4 << 20, 8 << 20));
-}
-
 /// Other trouble would only come between.
 void Scene::clear_most(TargetFaults& faults) {
   for (std::size_t i = 0; i < kFaults; ++i) {

@@ -122,7 +122,7 @@ World::World(const RunOptions& options)
       crowd_(options.faults && !is_left_out(kIsCrowd) ? CrowdHabits::draw(crowd_random_) : CrowdHabits{}),
       throng_(options.faults && !is_left_out(kIsThrong) ? Throng::draw(options.seed) : Throng()),
       scene_(options.faults && !throng_.is_there() ? Scene::draw(options.seed) : Scene()) {
-  scene_.set(trouble_habits_, operator_habits_);
+  scene_.set(trouble_habits_, operator_habits_, crowd_);
   throng_.set(trouble_habits_, operator_habits_, crowd_);
   system() = {.network = &network_, .timeline = &timeline_, .random = &system_random_};
   draw_network();
@@ -179,9 +179,8 @@ void World::draw_targets() {
   }
   setup_ = sim::draw_gateway(random_);
   crowd_.apply(setup_);
-  if (options_.faults) scene_.set(setup_);
   for (const auto& site : sites_) setup_.targets.push_back(draw_session(random_, *site));
-  scene_.set(setup_.targets.front());
+  scene_.set(setup_);
   throng_.set(setup_);
   operator_ = std::make_unique<Operator>(operator_habits_, timeline_, operator_random_, trace_, sites_, setup_,
                                          options_.left_out);
@@ -217,7 +216,7 @@ void World::draw_clients() {
         const bool is_good = good && (alone || client == 0);
         ClientHabits habits =
             is_good ? draw_good_client(random_, disk.exported, alone) : draw_client(random_, disk.exported);
-        if (!is_good) scene_.set(habits);
+        if (!is_good) scene_.set(habits, i == 0);
         throng_.set(habits, {.target = i, .disk = j, .client = client}, floor());
         const auto number = static_cast<std::uint32_t>(clients_.size());
         clients_.push_back(std::make_unique<Client>(number, habits, timeline_, random_.fork(), *this, *disk.oracle,

@@ -1,6 +1,7 @@
 #include "tests/sim/checkers/checkers.hpp"
 
 #include <algorithm>
+#include <set>
 #include <type_traits>
 #include <variant>
 
@@ -91,6 +92,7 @@ void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients,
   for (const auto& watch : watches_) {
     watch->ladder().set_links(links, setup_->shard.memory);
     watch->rungs().set_lag(watch->ladder().lag());
+    disk_checker_.set_lag(watch->ladder().lag());
   }
   if (restarts) return;
   for (std::size_t i = 0; i < sites_->size(); ++i) {
@@ -110,6 +112,12 @@ void Checkers::begin(const std::vector<std::unique_ptr<Client>>& clients,
   }
 }
 
+/// Null: it is another name of it.
+const Disk* Checkers::disk_exported_as(const std::string& name) const noexcept {
+  const auto found = std::ranges::find(disks_, name, [](const Disk* disk) { return disk->exported; });
+  return found == disks_.end() ? nullptr : *found;
+}
+
 SiteWatch* Checkers::watch_of(const std::string& target) {
   for (std::size_t i = 0; i < watches_.size(); ++i) {
     if (setup_->targets[i].settings.label == target) return watches_[i].get();
@@ -123,11 +131,23 @@ void Checkers::look(const Gateway& gateway) {
   look_at_ = now + kLookEvery;
   limits_->look(gateway.workers(), now);
   crowd_->look(gateway.workers(), now);
+  look_at_debts(gateway);
   service_.look();
   for (std::size_t i = 0; i < watches_.size(); ++i) {
     watches_[i]->ladder().look((*sites_)[i]->target().commands());
     watches_[i]->rungs().look((*sites_)[i]->target());
   }
+}
+
+void Checkers::look_at_debts(const Gateway& gateway) {
+  if (!debts_.any_leaves()) return;
+  std::set<std::string> names;
+  for (const auto& worker : gateway.workers()) {
+    if (worker->shard.has_ended()) return;
+    for (const shard::ClientView& client : worker->view({.clients = true}, timeline_.now()).clients)
+      names.insert(client.peer);
+  }
+  debts_.look([&names](std::uint64_t id) { return names.contains(Network::client_name(id)); });
 }
 
 void Checkers::rest(const Gateway& gateway) {
@@ -181,6 +201,8 @@ void Checkers::on_request(const Client& client, const AskedRequest& request) {
   trace_.note("client {0}: {6} of cells {1} and {2} more, flags {3}, cookie {4:x}, over connection {5}",
               {client.number(), request.cell, request.cells, request.flags, request.cookie, request.link},
               word_for(request.command));
+  debts_.on_request(request);
+  watches_[site_of_[client.oracle().disk()]]->on_request(client, request);
 }
 
 void Checkers::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
@@ -192,7 +214,7 @@ void Checkers::on_reply(const Client& client, const AskedRequest& request, std::
   sums_.on_reply(client.habits().exported, error);
   const std::size_t site = site_of_[disk];
   watches_[site]->ladder().on_progress(disk - (*sites_)[site]->disks().front().number);
-  watches_[site]->patience().on_reply(client, request, error);
+  watches_[site]->on_reply(client, request, error);
 }
 
 void Checkers::on_written(const Client& client, std::uint64_t cell, std::uint64_t cells) {
@@ -203,6 +225,7 @@ void Checkers::on_written(const Client& client, std::uint64_t cell, std::uint64_
 void Checkers::on_lost(const Client& client, const NbdLink& link, const std::string& why) {
   trace_.note("client {0}: connection {1} is no more: {6}", {client.number(), link.id()}, why);
   debts_.on_lost(link.id());
+  watches_[site_of_[client.oracle().disk()]]->on_lost();
   sums_.on_lost(client.habits().exported);
   const std::uint32_t disk = client.oracle().disk();
   const std::size_t site = site_of_[disk];
@@ -213,6 +236,7 @@ void Checkers::on_lost(const Client& client, const NbdLink& link, const std::str
 
 void Checkers::on_process_begins() {
   trace_.note("the gateway begins", {});
+  debts_.on_legacies();
   for (const auto& watch : watches_) {
     watch->logins().on_process_begins();
     watch->ladder().on_process_begins();
@@ -222,6 +246,7 @@ void Checkers::on_process_begins() {
 void Checkers::on_event(const shard::EventRecord& record) {
   sums_.on_event(record);
   trace_.note("gateway: {6}", {}, text_of(record));
+  if (const auto* const cache = std::get_if<bridge::CacheEvent>(&record.event)) on_cache_event(record, *cache);
   const auto* const rung = std::get_if<initiator::RecoveryEvent>(&record.event);
   SiteWatch* const watch = watch_of(record.target);
   if (rung != nullptr && watch != nullptr) {
@@ -236,6 +261,14 @@ void Checkers::on_event(const shard::EventRecord& record) {
     watch->logins().on_portal_left();
 }
 
+void Checkers::on_cache_event(const shard::EventRecord& record, const bridge::CacheEvent& event) {
+  if (event.kind != bridge::CacheEvent::Kind::in_doubt) return;
+  // Under whatever name.
+  for (const Disk* const disk : disks_) {
+    if (record.exported.starts_with(disk->exported)) debts_.on_doubt(disk->number);
+  }
+}
+
 void Checkers::on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>& workers) {
   trace_.note("the gateway has ended", {});
   if (at_rest_) limits_->on_end(workers);
@@ -245,6 +278,10 @@ void Checkers::on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>
 void Checkers::on_export_leaves(const std::string& exported) {
   trace_.note("export {6} is taken away", {}, exported);
   sums_.on_export_leaves(exported);
+  const Disk* const disk = disk_exported_as(exported);
+  if (disk == nullptr) return;
+  debts_.on_legacy(disk->number);
+  (*sites_)[site_of_[disk->number]]->target().on_remade(*disk->home);
 }
 
 /// The next one knows of no pauses, and of no rungs that have not helped.

@@ -69,6 +69,9 @@ class Checkers final : public ClientObserver, public GatewayObserver {
 
  private:
   SiteWatch* watch_of(const std::string& target);
+  void on_cache_event(const shard::EventRecord& record, const bridge::CacheEvent& event);
+  const Disk* disk_exported_as(const std::string& name) const noexcept;
+  void look_at_debts(const Gateway& gateway);
 
   const Timeline& timeline_;
   Complaints& complaints_;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -29,8 +31,11 @@ namespace nbdgw::sim {
 /// Nor is it owed by a process that knows nothing of the one before, if all that is lost was begun before it: that
 /// needs a record which outlives a crash.
 ///
-/// Not judged: what becomes of the debt of a connection that ends untold. When the gateway lets go of a connection
-/// that its client has left cannot be seen from outside.
+/// Who goes untold leaves a debt: the next FLUSH fails of a connection that has attached after the last loss (of
+/// others it says what they were owed themselves). Left is what a connection was owed that ends when its loss is
+/// known and with no FLUSH under way, whose answer could have told. From when on: once the gateway does not show its
+/// client any more. Taken for paid with each FLUSH that fails; and where one is under way, or was when its connection
+/// ended, nobody knows. Nor what becomes of it in another process, or where the export is made anew.
 ///
 /// That what was flushed, or written with FUA, is there after a loss is the oracle's matter: Oracle::look_at_loss().
 class DebtChecker {
@@ -38,14 +43,28 @@ class DebtChecker {
   DebtChecker(Complaints& complaints, const Timeline& timeline) : complaints_(complaints), timeline_(timeline) {}
 
   void on_attached(std::uint32_t disk, std::uint64_t link) { links_[link] = {.disk = disk}; }
-  void on_lost(std::uint64_t link) { links_.erase(link); }
+  void on_request(const AskedRequest& request);
+  void on_lost(std::uint64_t link);
   void on_reply(const AskedRequest& request, std::uint32_t error);
   /// By a gateway that knows of no write before that.
   void on_all_forgotten() noexcept { forgotten_at_ = timeline_.now(); }
-  /// Acknowledged writes are lost, the last of which was begun then.
-  void on_loss(std::uint32_t disk, Micros begun);
-  /// The gateway knows of what was lost then.
-  void on_loss_known(std::uint32_t disk, Micros lost_at);
+  /// Acknowledged writes are lost, the last of which was begun then. `of_power`: the target tells of it until it is
+  /// heard.
+  void on_loss(std::uint32_t disk, Micros begun, bool of_power = true);
+  /// The gateway knows of what was lost then, and with the power since `from`.
+  void on_loss_known(std::uint32_t disk, Micros from, Micros lost_at);
+
+  /// The gateway says that writes to the disk may be lost, of which somebody was not told.
+  void on_doubt(std::uint32_t disk);
+  /// Nobody knows what becomes of what connections have left.
+  void on_legacy(std::uint32_t disk) { disks_.erase(disk); }
+  void on_legacies() { disks_.clear(); }
+  /// Connections have left something, and the gateway may have them yet: their numbers.
+  bool any_leaves() const noexcept {
+    return std::ranges::any_of(disks_, [](const auto& each) { return !each.second.leaving.empty(); });
+  }
+  /// `has`: the gateway shows the client with that connection.
+  void look(const std::function<bool(std::uint64_t)>& has);
 
   /// FLUSHes that were owed and have failed.
   std::uint64_t paid() const noexcept { return paid_; }
@@ -53,6 +72,7 @@ class DebtChecker {
  private:
   struct Debt {
     Micros lost_at;
+    bool of_power = true;
     bool known = false;
     Micros trusted_at = -1;  // a FLUSH that was sent then has succeeded; -1: none has
   };
@@ -60,13 +80,22 @@ class DebtChecker {
     std::uint32_t disk = 0;
     Micros told_at = -1;  // its last FLUSH that has failed was answered; -1: none was
     std::vector<Debt> debts{};
+    std::uint32_t flushes = 0;  // under way
+    bool newcomer = true;       // there was no loss since
+  };
+  struct DiskDebts {
+    std::vector<std::uint64_t> leaving{};  // connections that leave a debt
+    std::vector<Micros> left{};            // debts that are left, and since when
   };
 
   void judge(std::uint64_t id, const Link& link, const Debt& debt);
+  void judge_left(std::uint64_t id, const Link& link, const AskedRequest& request);
+  static void pay(DiskDebts& debts);
 
   Complaints& complaints_;
   const Timeline& timeline_;
-  std::map<std::uint64_t, Link> links_;  // that are attached
+  std::map<std::uint64_t, Link> links_;       // that are attached
+  std::map<std::uint32_t, DiskDebts> disks_;  // where there is any
   Micros forgotten_at_ = -1;
   std::uint64_t paid_ = 0;
 };

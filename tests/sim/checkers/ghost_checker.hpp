@@ -13,7 +13,9 @@ namespace nbdgw::sim {
 ///
 /// The rule. Two commands that write the same block are never both at a target and able to take effect; and once the
 /// later one has had its turn the earlier one does not come any more. "Later" is the order in which the gateway has
-/// sent them: by session, as it has one at a time for commands, and in a session by CmdSN.
+/// sent them: by session, as it has one at a time for commands, and in a session by CmdSN. Where it has the disk
+/// under two names, and so two sessions, nobody but the target knows in what order those have sent: there it is the
+/// order in which commands come.
 ///
 /// The reasons. The fence lets a command that writes go only when everything earlier that overlaps it is over, and
 /// what is over is told by a proof alone: the answer, a function that completed, or what a new login ends
@@ -40,10 +42,15 @@ class GhostChecker {
   struct Order {
     std::uint32_t session = 0;
     std::uint32_t cmd_sn = 0;
+    std::uint32_t record = 0;  // counts what comes to the target
+    std::uint64_t isid = 0;
     bool operator==(const Order&) const = default;
   };
-  static Order order_of(const Origin& origin) noexcept { return {origin.session, origin.cmd_sn}; }
+  static Order order_of(const Origin& origin) noexcept {
+    return {origin.session, origin.cmd_sn, origin.record, origin.isid};
+  }
   static bool is_earlier(const Order& a, const Order& b) noexcept {
+    if (a.isid != b.isid) return a.record < b.record;
     return a.session != b.session ? a.session < b.session : comes_before(a.cmd_sn, b.cmd_sn);
   }
   std::vector<Order>& newest_on(const Medium& medium);

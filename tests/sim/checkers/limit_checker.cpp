@@ -32,7 +32,7 @@ void LimitChecker::look(const shard::ExportView& exported) {
     for (const bridge::ExportConfig& config : target.exports) {
       if (config.name != exported.name) continue;
       keeps("requests of " + config.name, exported.in_flight, config.requests + setup_.most_clients);
-      keeps("commands of " + config.name, exported.tasks_in_flight, config.queue_depth);
+      keeps("commands of " + config.name, exported.tasks_in_flight - exported.tasks_held, config.queue_depth);
       keeps("queue depth of " + config.name, exported.queue_depth, config.queue_depth);
     }
   }

@@ -29,6 +29,7 @@ Reason reason_in(Fault fault) noexcept {
     case Fault::capacity_grown:
     case Fault::thin_threshold:
     case Fault::inquiry_changed:
+    case Fault::deadly_read:
       return Reason::none;
     case Fault::short_read:
     case Fault::short_read_untold:

@@ -21,7 +21,7 @@ bool passes(Fault fault) noexcept;
 /// an error may have its reason, and the target is not judged any more. Nor are exports that wait for a time only,
 /// and worlds in which exports are made anew or the gateway is started again: who is sent away is told so. Nor what
 /// FLUSH and FUA say of the cache: an outage of some seconds with a unit attention behind it may have been a power
-/// cycle.
+/// cycle. Nor what is told of a request that itself costs its session each time (LossChecker).
 class PatienceChecker {
  public:
   PatienceChecker(Complaints& complaints, const Site& site) : complaints_(complaints), site_(site) {}

@@ -30,6 +30,27 @@ void SiteWatch::begin(const Site& site, const GatewaySetup::Target& setup) {
                                            setup.settings.login_timeout, site.target().controllers());
   pause_ = setup.settings.time2wait == initiator::Time2Wait::negotiated ? kTime2Wait * proto::kSecond : 0;
   patience_ = std::make_unique<PatienceChecker>(complaints_, site);
+  std::uint32_t retries = 0;
+  for (const bridge::ExportConfig& each : setup.exports) retries = std::max<std::uint32_t>(retries, each.retries);
+  losses_ = std::make_unique<LossChecker>(complaints_, timeline_, retries);
+}
+
+void SiteWatch::on_request(const Client& client, const AskedRequest& request) {
+  if (may_be_deadly(client, request)) losses_->on_request(client.number(), request.cookie);
+}
+
+void SiteWatch::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
+  losses_->on_reply(client.number(), request.cookie);
+  if (!may_be_deadly(client, request)) patience_->on_reply(client, request, error);
+}
+
+/// It may take a READ of a block that costs its session.
+bool SiteWatch::may_be_deadly(const Client& client, const AskedRequest& request) const noexcept {
+  const auto disk = std::ranges::find(site_->disks(), client.oracle().disk(), &Disk::number);
+  if (disk == site_->disks().end() || disk->home->options().deadly_block >= disk->home->blocks()) return false;
+  const std::uint64_t cells = disk->home->block_size() / Oracle::kCell;
+  const std::uint64_t first = disk->home->options().deadly_block * cells;
+  return request.cell < first + cells && first < request.cell + request.cells;
 }
 
 const Disk* SiteWatch::disk_of(const Medium& medium) const noexcept {
@@ -50,11 +71,11 @@ void SiteWatch::on_write(const WriteEvent& event) {
               {origin.session, origin.cmd_sn, event.lba, event.blocks}, to_string(origin.fate));
   ghosts_.on_write(event);
   on_progress(origin);
-  disk_checker_.on_write(event);
+  disk_checker_.on_write(site_->target().commands(), event);
 }
 
 void SiteWatch::on_read(const Medium& medium, std::uint64_t, std::uint64_t, const Origin& origin) {
-  disk_checker_.on_read(medium, origin);
+  disk_checker_.on_read(site_->target().commands(), medium, origin);
   on_progress(origin);
 }
 
@@ -138,16 +159,17 @@ void SiteWatch::on_power_loss(const Medium& medium, std::uint64_t blocks, Micros
   const Disk* const disk = disk_of(medium);
   if (disk == nullptr) return;
   trace_.note("target: disk {0} has lost {1} blocks of its cache", {disk->number, blocks});
-  if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost);
-  disk->oracle->lose_power(lasting);
+  if (lost != Oracle::Loss::kNothing) debts_.on_loss(disk->number, lost, lasting);
+  // What any reset is told as may be taken for one: then nobody may ever know.
+  disk->oracle->lose_power(lasting && !site_->habits().plain_power_on);
 }
 
-void SiteWatch::on_loss_known(const Medium& medium, Micros lost_at) {
+void SiteWatch::on_loss_known(const Medium& medium, Micros from, Micros lost_at) {
   const Disk* const disk = disk_of(medium);
   if (disk == nullptr) return;
   trace_.note("target: the gateway knows of the loss of disk {0} at {1} us",
               {disk->number, static_cast<std::uint64_t>(lost_at)});
-  debts_.on_loss_known(disk->number, lost_at);
+  debts_.on_loss_known(disk->number, from, lost_at);
   disk->oracle->loss_known(lost_at);
 }
 

@@ -8,6 +8,7 @@
 #include "tests/sim/checkers/ghost_checker.hpp"
 #include "tests/sim/checkers/ladder_checker.hpp"
 #include "tests/sim/checkers/login_checker.hpp"
+#include "tests/sim/checkers/loss_checker.hpp"
 #include "tests/sim/checkers/patience_checker.hpp"
 #include "tests/sim/checkers/rung_checker.hpp"
 #include "tests/sim/gateway.hpp"
@@ -29,6 +30,12 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   LoginChecker& logins() noexcept { return *logins_; }
   PatienceChecker& patience() noexcept { return *patience_; }
 
+  // ---- clients of its disks ----
+
+  void on_request(const Client& client, const AskedRequest& request);
+  void on_reply(const Client& client, const AskedRequest& request, std::uint32_t error);
+  void on_lost() noexcept { losses_->on_lost(); }
+
   /// The gateway says so.
   void on_session_lost() noexcept { logins_->on_session_lost(pause_); }
 
@@ -36,7 +43,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_login(bool leading) override;
   void on_redirect() override;
   void on_connect(std::uint16_t controller, bool silent, bool in_session) override;
-  void on_loss_known(const Medium& medium, Micros lost_at) override;
+  void on_loss_known(const Medium& medium, Micros from, Micros lost_at) override;
   void on_unwarned_answer(const TargetCommand& command, bool knows) override;
   void on_fault(Fault fault) override;
   void on_abort(const CommandTable& table, const TargetCommand& command) override;
@@ -44,6 +51,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void on_function_answered(const CommandTable& table, const FunctionSeen& seen, std::uint8_t response) override;
   void on_reset_told(const CommandTable& table, const TargetCommand& command) override;
   void on_hole(std::uint32_t session, std::uint32_t cmd_sn) override;
+  void on_deadly(const TargetCommand&) override { losses_->on_deadly(); }
   void on_write(const WriteEvent& event) override;
   void on_read(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, const Origin& origin) override;
   void on_sync(const Medium& medium, std::uint64_t lba, std::uint64_t blocks, Micros at,
@@ -58,6 +66,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   void look_at_disks();
 
  private:
+  bool may_be_deadly(const Client& client, const AskedRequest& request) const noexcept;
   const Disk* disk_of(const Medium& medium) const noexcept;
   void on_progress(const Origin& origin);
 
@@ -73,6 +82,7 @@ class SiteWatch final : public TargetObserver, public ProtocolComplaints {
   std::unique_ptr<RungChecker> rungs_;
   std::unique_ptr<LoginChecker> logins_;
   std::unique_ptr<PatienceChecker> patience_;
+  std::unique_ptr<LossChecker> losses_;
   Micros lost_ = Oracle::Loss::kNothing;  // of the disk that is losing its cache just now: see Oracle::Loss::begun
 };
 

@@ -46,7 +46,7 @@ struct GhostBench {
 TEST_CASE_FIXTURE(GhostBench, "ghosts: a command may come where an earlier one is over") {
   TargetCommand& first = send(1, 100, 10, 4);
   write(first);
-  table.remove(first);
+  table.remove(first, 0);
   write(send(1, 101, 12, 4));
   write(send(2, 5, 10, 1));
   write(send(2, 0xffffffff, 40, 1));
@@ -81,7 +81,7 @@ TEST_CASE_FIXTURE(GhostBench, "ghosts: what a function has let go of counts as s
 }
 
 TEST_CASE_FIXTURE(GhostBench, "ghosts: an earlier command does not come behind a later one") {
-  table.remove(send(2, 1, 10, 4));
+  table.remove(send(2, 1, 10, 4), 0);
   send(1, 200, 13, 2);
   CHECK(heard.all.size() == 1);
 }
@@ -106,7 +106,7 @@ TEST_CASE_FIXTURE(DebtBench, "debts: each that was attached hears of a loss befo
   debts.on_loss(0, start + 5);
   debts.on_attached(0, 4);
   at(20);
-  debts.on_loss_known(0, start + 10);
+  debts.on_loss_known(0, start + 10, start + 10);
   at(30);
   answer(1, start + 9, 0);  // it was sent before the loss
   answer(1, start + 25, 5);
@@ -129,7 +129,7 @@ TEST_CASE_FIXTURE(DebtBench, "debts: a FLUSH does not overtake the answer that t
   answer(2, start + 15, 0);
   answer(2, start + 16, 5);
   CHECK(heard.all.empty());  // nobody may ever be told
-  debts.on_loss_known(0, start + 10);
+  debts.on_loss_known(0, start + 10, start + 10);
   CHECK(heard.all.size() == 1);
 }
 
@@ -139,12 +139,12 @@ TEST_CASE_FIXTURE(DebtBench, "debts: what a FLUSH that has failed spoke for is n
   answer(1, start + 9, 5);
   at(20);
   debts.on_loss(0, start + 5);
-  debts.on_loss_known(0, start + 20);
+  debts.on_loss_known(0, start + 20, start + 20);
   at(40);
   answer(1, start + 30, 0);
   CHECK(heard.all.empty());
   debts.on_loss(0, start + 15);
-  debts.on_loss_known(0, start + 40);
+  debts.on_loss_known(0, start + 40, start + 40);
   at(60);
   answer(1, start + 50, 0);
   CHECK(heard.all.size() == 1);
@@ -217,13 +217,13 @@ struct DiskBench {
   }
   const Origin& write(const Medium& medium, bool warned) {
     const Origin& from = origin(warned);
-    disk_checker.on_write({.medium = medium,
-                           .lba = 10,
-                           .blocks = 2,
-                           .kind = WriteEvent::Kind::data,
-                           .durable = true,
-                           .at = 0,
-                           .origin = from});
+    disk_checker.on_write(table, {.medium = medium,
+                                  .lba = 10,
+                                  .blocks = 2,
+                                  .kind = WriteEvent::Kind::data,
+                                  .durable = true,
+                                  .at = 0,
+                                  .origin = from});
     return from;
   }
 

@@ -33,8 +33,9 @@ TargetCommand& CommandTable::add(const Origin& origin, const std::uint8_t* cdb, 
   return command;
 }
 
-void CommandTable::remove(TargetCommand& command) noexcept {
+void CommandTable::remove(TargetCommand& command, Micros now) noexcept {
   writes_no_more(command);
+  records_[command.origin.record].over_at = now;
   (command.before != nullptr ? command.before->behind : first_) = command.behind;
   (command.behind != nullptr ? command.behind->before : last_) = command.before;
   // Its buffer keeps its room, and timers that are still planned must not fit the next one.

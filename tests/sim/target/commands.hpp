@@ -104,7 +104,8 @@ struct CommandRecord {
   std::uint64_t lba = 0;
   std::uint64_t blocks = 0;
   Micros at = 0;
-  std::uint64_t lun = 0;  // as it came
+  Micros over_at = proto::kNever;  // answered, or ended
+  std::uint64_t lun = 0;           // as it came
 };
 
 /// All commands that have reached the target: the truth for whoever judges.
@@ -113,7 +114,7 @@ class CommandTable {
   /// A new one, at the end of the order, and its record.
   TargetCommand& add(const Origin& origin, const std::uint8_t* cdb, Micros now);
   /// It is over, and its memory used again.
-  void remove(TargetCommand& command) noexcept;
+  void remove(TargetCommand& command, Micros now) noexcept;
   /// In the order in which they came; follow `behind`, but look at it before the command is touched.
   TargetCommand* first() const noexcept { return first_; }
 

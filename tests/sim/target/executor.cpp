@@ -14,7 +14,10 @@ constexpr std::uint8_t kWrites = 0x20;
 }  // namespace
 
 TargetCommand& Executor::arrive(TargetSession& session, TargetConnection& connection, const pdu::Request& request) {
+  std::uint64_t isid = 0;
+  for (const std::uint8_t byte : session.identity().isid) isid = isid << 8 | byte;
   const Origin origin{.session = session.number(),
+                      .isid = isid,
                       .controller = connection.controller().index(),
                       .cid = connection.cid(),
                       .itt = request.itt(),
@@ -214,7 +217,7 @@ void Executor::forget(TargetCommand& command) {
   if (command.ghost) --ghosts_;
   RunningFunction* const function = command.ended_by;
   TargetConnection* const connection = command.connection;
-  array_.commands.remove(command);
+  array_.commands.remove(command, array_.now());
   if (connection != nullptr) connection->command_over();
   if (function != nullptr) array_.functions.command_over(*function);
 }

@@ -39,6 +39,8 @@ class Executor {
   void draw_faults(TargetCommand& command);
   bool draw_refusal(TargetCommand& command);
   void draw_twist(TargetCommand& command);
+  bool is_deadly(const TargetCommand& command) const noexcept;
+  void end_session_of(TargetCommand& command);
   void take_unsolicited(TargetCommand& command, TargetConnection& connection, const pdu::Request& request);
   void take_solicited(TargetCommand& command, TargetConnection& connection, const pdu::Request& request);
   TargetCommand* find_detached(const TargetConnection& connection, const pdu::Request& request) const noexcept;

@@ -72,6 +72,22 @@ bool Executor::draw_refusal(TargetCommand& command) {
   return false;
 }
 
+bool Executor::is_deadly(const TargetCommand& command) const noexcept {
+  const std::uint64_t block = command.medium->options().deadly_block;
+  return command.block.lba <= block && block - command.block.lba < command.block.blocks;
+}
+
+/// As firmware does that falls over it: this one has no answer, and soon no connection has any.
+void Executor::end_session_of(TargetCommand& command) {
+  command.twist = Fault::hung_command;
+  if (array_.options.observer != nullptr) array_.options.observer->on_deadly(command);
+  Random& random = array_.faults.random(Fault::deadly_read);
+  const Cut cut = random.chance(0.5) ? Cut::reset : Cut::close;
+  array_.after(random.spread(1, proto::kMillisecond), [this, cut, tsih = command.session->tsih()] {
+    if (TargetSession* const session = array_.find_session(tsih)) array_.end_session(*session, cut);
+  });
+}
+
 void Executor::draw_twist(TargetCommand& command) {
   using Kind = scsi::BlockCommand::Kind;
   FaultDesk& faults = array_.faults;
@@ -81,6 +97,7 @@ void Executor::draw_twist(TargetCommand& command) {
       if (command.twist == Fault::none && faults.strikes(fault)) command.twist = fault;
     }
   };
+  if (kind == Kind::read && is_deadly(command) && faults.strikes(Fault::deadly_read)) return end_session_of(command);
   strikes({Fault::hung_command, Fault::hung_answer, Fault::recovered_error, Fault::check_condition,
            Fault::aborted_command, Fault::task_aborted, Fault::target_failure});
   if (kind == Kind::read) strikes({Fault::short_read, Fault::short_read_untold});

@@ -1,6 +1,7 @@
 #include "tests/sim/target/faults.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "tests/sim/target/observer.hpp"
 
@@ -84,6 +85,7 @@ constexpr FaultRow kFaultRows[] = {
     {Fault::write_protected, "write_protected", 0.005},
     {Fault::thin_threshold, "thin_threshold", 0.02},
     {Fault::inquiry_changed, "inquiry_changed", 0.02},
+    {Fault::deadly_read, "deadly_read", 0},
 };
 // clang-format on
 
@@ -111,7 +113,7 @@ Fault find_fault(std::string_view name) noexcept {
 
 TargetFaults TargetFaults::draw(Random& random) {
   TargetFaults faults;
-  for (const FaultRow& row : kFaultRows) {
+  for (const FaultRow& row : std::span(kFaultRows).first(kFirstUndrawnFault)) {
     const bool absent = random.chance(0.5);
     // What has few occasions would never strike if it were as rare as that.
     const auto share = static_cast<double>(random.spread(row.likely < 0.1 ? 1 : 64, 1000)) / 1000;

@@ -93,11 +93,14 @@ enum class Fault : std::uint8_t {
   write_protected,
   thin_threshold,
   inquiry_changed,
+  // From here on they are in some worlds only (scene.hpp), and in no draw.
+  deadly_read,  // ends the session, each time
   // None of them.
   none,
 };
 inline constexpr std::size_t kFaults = static_cast<std::size_t>(Fault::none);
 inline constexpr std::size_t kFirstTimedFault = static_cast<std::size_t>(Fault::connection_dropped);
+inline constexpr std::size_t kFirstUndrawnFault = static_cast<std::size_t>(Fault::deadly_read);
 
 const char* to_string(Fault fault) noexcept;
 /// Fault::none: there is none of that name.

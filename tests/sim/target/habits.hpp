@@ -53,6 +53,7 @@ struct TargetHabits {
   bool lingers = false;              // a connection is closed when its commands are over
   bool closes_hard = false;          // with a reset
 
+  bool quiet_changes = false;         // nobody is told that another disk was put in a LUN's place (tgt)
   bool redirects_in_circles = false;  // every login, now and then for a while
   bool hung_units_answer = false;     // what moves no blocks: INQUIRY, TEST UNIT READY
 

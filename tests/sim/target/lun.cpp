@@ -29,6 +29,7 @@ void LogicalUnit::map(Medium* medium) noexcept {
 void LogicalUnit::power_lost(Micros now, bool plain) {
   ++power_losses_;
   power_lost_at_ = now;
+  if (untold_from_ < 0) untold_from_ = now;
   power_on_ = plain ? scsi::kPowerOnOrReset : scsi::kPowerOn;
   raise(power_on_);
 }
@@ -38,13 +39,18 @@ void LogicalUnit::on_logout(std::uint32_t session) {
 }
 
 void LogicalUnit::on_own_reset(std::uint32_t session) {
-  if (Nexus* const nexus = find(session)) nexus->ambiguous = true;
+  Nexus* const nexus = find(session);
+  if (nexus == nullptr) return;
+  nexus->reset_quiet = remade_ == Remade::no;
+  if (!initiator(nexus->initiator).knows_quiet_resets) nexus->ambiguous = true;
 }
 
 /// Blocks are asked for: the initiator has looked at what there was to be told.
 void LogicalUnit::on_use(std::uint32_t session) {
   Nexus* const nexus = find(session);
   if (nexus == nullptr) return;
+  if (remade_ == Remade::just_now) remade_ = Remade::used_since;
+  if (std::exchange(nexus->reset_quiet, false)) initiator(nexus->initiator).knows_quiet_resets = true;
   // An initiator that was never told who it is takes any disk for the right one.
   if (nexus->named && medium_ == home_) used_ = true;
   if (nexus->used) return;
@@ -72,6 +78,7 @@ LogicalUnit::Initiator& LogicalUnit::initiator(const std::string& name) {
 
 void LogicalUnit::on_login(std::uint32_t session, const std::string& name, std::uint32_t first_cmd_sn,
                            bool attention) {
+  if (remade_ == Remade::used_since) remade_ = Remade::no;
   Nexus nexus{session, name, {}, change_, first_cmd_sn};
   nexus.ambiguous = attention;
   nexus.after_logout = std::exchange(initiator(name).logged_out, false);
@@ -99,7 +106,9 @@ void LogicalUnit::acknowledged(const News& news, std::uint32_t session, std::uin
     nexus->known_change = news.change;
     nexus->known_from = cmd_sn;
   }
-  if (news.power_loss != 0) initiator(nexus->initiator).knows_power_loss = news.power_loss;
+  if (news.power_loss == 0) return;
+  initiator(nexus->initiator).knows_power_loss = news.power_loss;
+  if (news.power_loss == power_losses_) untold_from_ = -1;
 }
 
 bool LogicalUnit::warned(std::uint32_t session, std::uint32_t cmd_sn) const noexcept {
@@ -121,6 +130,7 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
     const Sense attention = nexus->attentions.front();
     nexus->attentions.erase(nexus->attentions.begin());
     nexus->told = true;
+    nexus->reset_quiet = false;
     return ended_with(attention);
   }
   switch (access) {
@@ -139,8 +149,8 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
 }
 
 /// Whether an attention that may come of a login or reset, too, can come of nothing but a loss of power there, and
-/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, that they are
-/// silent here.
+/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, and from a
+/// reset of its own, that they are silent here.
 bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
   const auto nexus = std::ranges::find(nexuses_, session, &Nexus::session);
   if (nexus == nexuses_.end() || nexus->ambiguous) return false;
@@ -148,20 +158,24 @@ bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
   return nexus->used || (sender != initiators_.end() && sender->knows_silence);
 }
 
-News LogicalUnit::news_of(const TargetCommand& command, const Completion& completion) const noexcept {
+News LogicalUnit::news_of(const TargetCommand& command, const Completion& completion) noexcept {
   if (completion.status == scsi::kCheckCondition && tells_of_change(completion.sense)) {
-    News news{.unit = const_cast<LogicalUnit*>(this), .change = change_};
+    News news{.unit = this, .change = change_};
     if (power_losses_ == 0 || completion.sense != power_on_) return news;
     news.power_loss = power_losses_;
-    if (power_on_ == scsi::kPowerOnOrReset && !tells_for_sure(command.origin.session)) return news;
+    if (power_on_ == scsi::kPowerOnOrReset && !tells_for_sure(command.origin.session)) {
+      untold_from_ = power_lost_at_;  // those before may be taken for explained
+      return news;
+    }
     news.lost = home_;
     news.lost_at = power_lost_at_;
+    news.lost_from = untold_from_ < 0 ? power_lost_at_ : untold_from_;
     return news;
   }
   const bool identity = command.cdb[0] == scsi::kInquiry && (command.cdb[1] & 1) != 0 &&
                         (command.cdb[2] == 0x80 || command.cdb[2] == 0x83);
   if (identity && completion.status == scsi::kGood) {
-    return {.unit = const_cast<LogicalUnit*>(this), .change = change_};
+    return {.unit = this, .change = change_};
   }
   return {};
 }

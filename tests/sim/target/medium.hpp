@@ -29,6 +29,7 @@ class Medium;
 struct Origin {
   std::uint32_t record = 0;   // its place in the table of commands
   std::uint32_t session = 0;  // a number that is used once
+  std::uint64_t isid = 0;     // of the session: those of one ISID follow each other
   std::uint16_t controller = 0;
   std::uint16_t cid = 0;
   std::uint32_t itt = 0;
@@ -88,6 +89,7 @@ struct MediumOptions {
   std::uint32_t most_blocks = 0;  // in a transfer; 0: no limit
   std::uint32_t most_unmapped = 1 << 16;
   std::uint64_t most_same = 1 << 16;
+  std::uint64_t deadly_block = ~std::uint64_t{0};  // a READ of it is one that no session survives
   bool short_counts = false;  // of the blocks of a WRITE SAME it keeps 16 bits, and says nothing of a limit
 
   /// What arrays have, for a disk of that number and size in bytes.

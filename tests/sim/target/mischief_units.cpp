@@ -88,8 +88,9 @@ void Mischief::remap(LogicalUnit& unit) {
   if (other == nullptr || !unit.was_used()) return;
   FaultDesk& faults = array_.faults;
   Random& random = faults.random(Fault::unit_remapped);
-  const bool at_once = random.chance(0.4);
-  const bool told = at_once || random.chance(0.7);
+  const bool quiet = array_.habits().quiet_changes;
+  const bool at_once = random.chance(0.4) && !quiet;
+  const bool told = at_once || (random.chance(0.7) && !quiet);
   unit.map(at_once ? other : nullptr);
   if (at_once) {
     come_without_a_name(unit);
@@ -120,7 +121,7 @@ void Mischief::bring_home(LogicalUnit& unit) {
   if (unit.medium() == unit.home()) return;
   unit.map(unit.home());
   if (array_.faults.may_strike(Fault::identity_unreadable)) unit.set_identity_readable(true);
-  unit.raise(scsi::kLunsChanged);
+  if (!array_.habits().quiet_changes || array_.faults.healed()) unit.raise(scsi::kLunsChanged);
 }
 
 }  // namespace nbdgw::sim

@@ -33,8 +33,8 @@ class TargetObserver : public MediumObserver {
   /// The login was sent elsewhere, and comes again at once.
   virtual void on_redirect() {}
   /// The initiator knows of what happened to the disk's cache then (on_power_loss()): it has acknowledged the answer
-  /// that tells it.
-  virtual void on_loss_known(const Medium&, Micros /*lost_at*/) {}
+  /// that tells it. Of losses of power also of those since `from`, which nothing else has told.
+  virtual void on_loss_known(const Medium&, Micros /*from*/, Micros /*lost_at*/) {}
   /// A command is answered whose sender did not know, when it sent that, of the last change of the disk; `knows`: but
   /// has acknowledged by now what tells of it.
   virtual void on_unwarned_answer(const TargetCommand&, bool /*knows*/) {}
@@ -45,6 +45,8 @@ class TargetObserver : public MediumObserver {
   virtual void on_function_answered(const CommandTable&, const FunctionSeen&, std::uint8_t /*response*/) {}
   /// The answer to this command tells that somebody has reset the unit, or has ended commands there.
   virtual void on_reset_told(const CommandTable&, const TargetCommand&) {}
+  /// A READ that costs its session.
+  virtual void on_deadly(const TargetCommand&) {}
   /// The command with this CmdSN was rejected, and the session waits for another one in its place.
   virtual void on_hole(std::uint32_t /*session*/, std::uint32_t /*cmd_sn*/) {}
 

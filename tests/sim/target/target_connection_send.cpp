@@ -149,7 +149,7 @@ void TargetConnection::note_news(TargetCommand& command, const Completion& compl
   News news = command.unit->news_of(command, completion);
   if (command.lost != nullptr) {
     news.lost = command.lost;
-    news.lost_at = command.lost_at;
+    news.lost_from = news.lost_at = command.lost_at;
   }
   if (news.unit != nullptr || news.lost != nullptr) session_->told(news, *this, stat_sn_);
 }

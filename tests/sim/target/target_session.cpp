@@ -212,7 +212,8 @@ void TargetSession::take_acknowledgement(TargetConnection& connection, const pdu
     const News& news = each.news;
     if (news.unit != nullptr) news.unit->acknowledged(news, number_, request.cmd_sn());
     TargetObserver* const observer = array_.options.observer;
-    if (news.lost != nullptr && observer != nullptr) observer->on_loss_known(*news.lost, news.lost_at);
+    if (news.lost != nullptr && observer != nullptr)
+      observer->on_loss_known(*news.lost, news.lost_from, news.lost_at);
     return true;
   });
 }

@@ -86,7 +86,7 @@ Theme draw_theme(Random& random) {
 /// something else: it would come before all that takes a while.
 void TargetFaults::take(Theme theme, Random& random) {
   if (theme == Theme::none) return;
-  for (std::size_t i = 0; i < kFaults; ++i) {
+  for (std::size_t i = 0; i < kFirstUndrawnFault; ++i) {
     const double absent = i >= kFirstTimedFault ? 0.9 : 0.5;
     if (random.chance(absent)) rate[i] = 0;
   }

@@ -59,10 +59,14 @@ TEST_CASE("API JSON: an export with its counters and its LUN") {
   view.counters.durations.write.add(250'000);
   view.counters.durations.write.add(250'000);
   view.held_for = 1'500'000;
+  view.queue_depth = 16;
+  view.tasks_in_flight = 20;
+  view.tasks_held = 5;
   const json::object shown = to_json(view);
   CHECK(shown.at("admin_state") == "maint");
   CHECK(shown.at("size_bytes") == 1 << 20);
   CHECK(shown.at("held_for_seconds") == 1.5);
+  CHECK(shown.at("queue") == json::value{{"depth", 16}, {"in_flight", 20}, {"held", 5}, {"queued", 0}, {"delayed", 0}});
   CHECK(shown.at("counters").at("retries") == 7);
   CHECK(shown.at("counters").at("errors") == 8);
   CHECK(shown.at("latency").at("write") == json::value{{"count", 2}, {"sum_seconds", 0.5}});

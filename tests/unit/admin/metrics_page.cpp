@@ -262,6 +262,8 @@ TEST_CASE("metrics page: values come from where they belong") {
   vol.state = bridge::ExportState::online;
   vol.admin_state = shard::AdminState::drain;
   vol.oldest_request = 1'500'000;
+  vol.tasks_in_flight = 9;
+  vol.tasks_held = 2;
   vol.tasks_queued = 3;
   vol.tasks_delayed = 4;
   vol.info.size = 1 << 20;
@@ -304,6 +306,8 @@ TEST_CASE("metrics page: values come from where they belong") {
       {R"(nbdgw_export_admin_state{export="vol2",state="drain"})", "1"},
       {R"(nbdgw_export_size_bytes{export="vol2"})", "0"},  // not known yet
       {R"(nbdgw_nbd_oldest_request_seconds{export="vol2"})", "1.5"},
+      {R"(nbdgw_scsi_tasks_in_flight{export="vol2"})", "9"},
+      {R"(nbdgw_scsi_tasks_held{export="vol2"})", "2"},
       {R"(nbdgw_scsi_tasks_queued{export="vol2"})", "7"},
       {R"(nbdgw_nbd_requests_total{export="vol2",command="trim"})", "6"},
       {R"(nbdgw_nbd_errors_total{export="vol2",error="NBD_EIO"})", "7"},

@@ -215,6 +215,61 @@ TEST_CASE("command queue: carefully, it is one at a time, then twice as many wit
   CHECK(rig.queue.depth() == 10);  // which has nothing to do with it
 }
 
+TEST_CASE("command queue: what may cost the session goes alone, and behind the others") {
+  Rig rig(10, 12);
+  rig.push(4);
+  CHECK(rig.lend() == Numbers{0, 1, 2, 3});
+  rig.commands[1].alone = true;
+  for (const int i : {0, 1, 2, 3}) {
+    rig.queue.returned(rig.commands[i]);
+    rig.queue.again(rig.commands[i], kProof);
+  }
+  rig.push(2);
+  CHECK(rig.lend() == Numbers{3, 2, 0});
+  rig.back(2, 2);
+  CHECK(rig.lend().empty());
+  rig.back(0, 1);
+  CHECK(rig.lend() == Numbers{1});
+  CHECK_FALSE(rig.queue.could_lend());
+  rig.back(1, 1);
+  CHECK(rig.lend() == Numbers{4, 5});
+}
+
+TEST_CASE("command queue: flushes that follow each other do not keep what goes alone waiting") {
+  Rig rig(10, 12);
+  rig.push(1);
+  CHECK(rig.lend() == Numbers{0});
+  rig.commands[1].alone = true;
+  rig.push(2);
+  rig.queue.push_front(rig.commands[10]);
+  CHECK(rig.lend().empty());
+  rig.back(0, 1);
+  CHECK(rig.lend() == Numbers{1});
+  rig.queue.push_front(rig.commands[11]);
+  rig.back(1, 1);
+  CHECK(rig.lend() == Numbers{11, 10, 2});
+}
+
+TEST_CASE("command queue: what the session holds keeps no other one back") {
+  Rig rig(2, 12);
+  rig.push(6);
+  CHECK(rig.lend() == Numbers{0, 1});
+  rig.queue.set_aside(rig.commands[0]);
+  rig.queue.set_aside(rig.commands[0]);
+  CHECK(rig.lend() == Numbers{2});
+  CHECK(rig.queue.lent() == 3);
+  CHECK(rig.queue.under_way() == 2);
+  rig.back(1, 1);
+  rig.queue.begin_carefully();
+  CHECK(rig.lend().empty());
+  rig.back(2, 1);
+  CHECK(rig.lend() == Numbers{3});
+  rig.back(3, 1);
+  CHECK_FALSE(rig.queue.idle());
+  rig.back(0, 1);
+  CHECK(rig.queue.lent() == 0);
+}
+
 TEST_CASE("command queue: at random, against a simple model") {
   auto random = test::seeded_random();
   const auto below = [&](std::size_t bound) { return static_cast<std::size_t>(random() % bound); };
@@ -222,6 +277,7 @@ TEST_CASE("command queue: at random, against a simple model") {
   std::deque<DiskCommand*> ready;
   std::vector<std::pair<proto::Micros, DiskCommand*>> delayed;  // in order
   std::size_t lent = 0;
+  std::size_t aside = 0;  // of these
   proto::Micros now = 0;
   const auto forget = [&](DiskCommand* command) {
     std::erase(ready, command);
@@ -245,8 +301,14 @@ TEST_CASE("command queue: at random, against a simple model") {
         }
         break;
       case DiskCommand::Place::lent:
-        rig.queue.returned(command);
-        --lent;
+        if (below(4) == 0) {
+          aside += std::size_t{!command.aside};
+          rig.queue.set_aside(command);
+        } else {
+          aside -= std::size_t{command.aside};
+          rig.queue.returned(command);
+          --lent;
+        }
         break;
       default:
         if (below(20) > 0) break;
@@ -254,7 +316,7 @@ TEST_CASE("command queue: at random, against a simple model") {
         forget(&command);
     }
     if (below(2) == 0) {
-      DiskCommand* const expected = lent < 7 && !ready.empty() ? ready.front() : nullptr;
+      DiskCommand* const expected = lent - aside < 7 && !ready.empty() ? ready.front() : nullptr;
       REQUIRE(rig.queue.lend() == expected);
       lent += std::size_t{expected != nullptr};
       forget(expected);
@@ -276,7 +338,8 @@ TEST_CASE("command queue: at random, against a simple model") {
     REQUIRE(rig.queue.ready() == ready.size());
     REQUIRE(rig.queue.delayed() == delayed.size());
     REQUIRE(rig.queue.lent() == lent);
-    REQUIRE(rig.queue.could_lend() == (lent < 7 && !ready.empty()));
+    REQUIRE(rig.queue.under_way() == lent - aside);
+    REQUIRE(rig.queue.could_lend() == (lent - aside < 7 && !ready.empty()));
     REQUIRE(rig.queue.next_due() == (delayed.empty() ? proto::kNever : delayed.front().first));
     REQUIRE(rig.queue.idle() == (ready.empty() && delayed.empty() && lent == 0));
   }

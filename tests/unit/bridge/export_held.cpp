@@ -65,6 +65,35 @@ TEST_CASE("held: a write comes back with its proof, and is sent again") {
   bench.check_idle();
 }
 
+TEST_CASE("held: as many as the queue is deep, through several losses, keep nobody else back") {
+  ExportConfig config = with_hold(nbdgw::proto::kNever);
+  config.queue_depth = 2;
+  Bench bench({}, config);
+  bench.connect();
+  bench.write(0, 512, 1);
+  bench.write(4096, 512, 1);
+  for (int i = 0; i < 3; ++i) {
+    Reply* const read = bench.read(8192, 512);
+    lose(bench);
+    bench.connect();
+    bench.run();
+    CHECK(read->error == Error::none);
+  }
+  Reply* const read = bench.read(8192, 512);
+  for (int i = 0; i < 3; ++i) {
+    lose(bench);
+    bench.connect();
+  }
+  bench.run();
+  CHECK(read->finished);
+  CHECK(read->error == Error::none);
+  CHECK(bench.lun.held.size() == 2);
+  hand_back_all(bench);
+  bench.run();
+  for (const auto& reply : bench.replies) CHECK(reply->error == Error::none);
+  bench.check_idle();
+}
+
 TEST_CASE("held: it comes back before the LUN was looked at, and waits for that") {
   Bench bench({}, with_hold());
   bench.connect();

@@ -101,6 +101,32 @@ TEST_CASE("identity: each sign holds the export, and no byte goes to another dis
   }
 }
 
+TEST_CASE("identity: an answer that is not believed uses up no retry") {
+  nbdgw::bridge::ExportConfig config;
+  config.retries = 1;
+  Bench bench({}, config);
+  bench.connect();
+  Reply* const write = bench.write(0, 8192, 0x55);
+  bench.write(65536, 512, 0x66);
+  REQUIRE(bench.lun.waiting.size() == 2);
+  bench.lun.refuse(1, make_sense(SenseKey::unit_attention, 0x3f, 0x03), bench.now);
+  const FakeLun::Shortfall half{.moved = 4096, .residual = 4096, .recovered = false};
+  bench.lun.complete_partly(0, half, bench.now);
+  bench.deliver();
+  while (!any_io_waits(bench)) {
+    bench.lun.complete(0, bench.now);
+    bench.deliver();
+  }
+  const auto again = std::ranges::find_if(bench.lun.waiting, [](auto* each) { return each->data_length == 8192; });
+  REQUIRE(again != bench.lun.waiting.end());  // all of it
+  bench.lun.complete_partly(static_cast<std::size_t>(again - bench.lun.waiting.begin()), half, bench.now);
+  bench.deliver();
+  bench.run();
+  CHECK(write->finished);
+  CHECK(write->error == Error::none);
+  bench.check_idle();
+}
+
 TEST_CASE("identity: what was under way is sent again when it is the disk that it was, and nobody sees an error") {
   for (const Code& code : kDoubts) {
     Bench bench({}, {.power_on = nbdgw::bridge::PowerOnPolicy::ignore});

@@ -63,6 +63,37 @@ TEST_CASE("losses: a READ at which the target drops its connections ends, and th
   }
 }
 
+TEST_CASE("losses: what goes along with such a READ is lost with it, and ends well all the same") {
+  Bench bench({.blocks = 16384}, {.queue_depth = 8});
+  bench.connect();
+  const auto read_others = [&bench](std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) bench.read(4096, 512);
+  };
+  read_others(3);
+  Reply* const killer = bench.read(0, 512);
+  read_others(20);
+  for (int sessions = 0; !killer->finished; ++sessions) {
+    REQUIRE(sessions < 100);
+    const auto is_there = [&bench] {
+      return std::ranges::any_of(bench.lun.waiting, [](const auto* each) { return FakeLun::lba(*each) == 0; });
+    };
+    for (int answered = 0; answered < 30 && !is_there() && !bench.lun.waiting.empty(); ++answered) {
+      bench.lun.complete(0, bench.now);
+      bench.deliver();
+      bench.read(4096, 512);
+    }
+    bench.lose_session();
+    bench.now += 2 * kSecond;
+    bench.reconnect();
+  }
+  CHECK(killer->error == Error::eio);
+  bench.run();
+  for (const auto& reply : bench.replies) {
+    if (reply.get() != killer) CHECK(reply->error == Error::none);
+  }
+  bench.check_idle();
+}
+
 TEST_CASE("losses: a path that comes and goes fails nothing before its time") {
   Bench bench;
   bench.connect();
