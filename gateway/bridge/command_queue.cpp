@@ -8,24 +8,23 @@
 
 namespace nbdgw::bridge {
 
-void CommandQueue::push_back(DiskCommand& command) noexcept {
+void CommandQueue::put(DiskCommand& command, ReadyQueue::iterator before) noexcept {
   NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
   command.place = DiskCommand::Place::ready;
-  ready_.push_back(command);
+  ready_.insert(before, command);
+}
+
+void CommandQueue::push_back(DiskCommand& command) noexcept {
+  put(command, ready_.end());
 }
 
 void CommandQueue::push_front(DiskCommand& command) noexcept {
-  NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
-  command.place = DiskCommand::Place::ready;
   const bool one_waits = !ready_.empty() && ready_.front().alone;
-  ready_.insert(one_waits ? std::next(ready_.begin()) : ready_.begin(), command);
+  put(command, one_waits ? std::next(ready_.begin()) : ready_.begin());
 }
 
 void CommandQueue::again(DiskCommand& command, const initiator::Proof&) noexcept {
-  if (command.alone) return push_back(command);
-  NBDGW_ASSERT(command.place == DiskCommand::Place::none, "a command is in one place at a time");
-  command.place = DiskCommand::Place::ready;
-  ready_.push_front(command);
+  put(command, command.alone ? ready_.end() : ready_.begin());
 }
 
 void CommandQueue::again(DiskCommand& command, const initiator::Proof&, proto::Micros due) noexcept {

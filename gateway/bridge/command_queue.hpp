@@ -65,6 +65,7 @@ class CommandQueue {
   bool idle() const noexcept { return lent() == 0 && ready_.empty() && delayed_.empty(); }
 
  private:
+  void put(DiskCommand& command, ReadyQueue::iterator before) noexcept;
   void delay(DiskCommand& command, proto::Micros due) noexcept;
   void end_one() noexcept;
 
