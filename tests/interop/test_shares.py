@@ -14,6 +14,9 @@ from lib.targets import Embedded, Lun
 LUN_SIZE = 128 * MIB
 MEMORY = 64 * MIB
 PROMPT_S = 1  # a request of 4 KiB is answered within this, whoever else is there
+# The same where others fill the target's queue, too: as much as all memory holds may have come before, which takes a slow
+# target most of a second. Shorter than any timer that could be waited for instead (the shortest is the ping's, 5 s).
+NO_TIMER_S = 4
 SMALL = 4096
 REQUEST_SLOTS = 1024  # of an export
 MINE = LUN_SIZE - MIB  # from here on the disk belongs to the client that checks its data
@@ -357,7 +360,7 @@ class Mixes(SharesCase):
                 self.assertIsNone(verifier.failure, f"{verifier.export}, mix {seed}")
                 self.assertFalse(verifier.thread.is_alive(), f"{verifier.export}, mix {seed}: no answer")
                 self.assertGreater(verifier.rounds, 0)
-                self.assert_within(verifier.longest_s, PROMPT_S, f"{verifier.export}, mix {seed}")
+                self.assert_within(verifier.longest_s, NO_TIMER_S, f"{verifier.export}, mix {seed}")
 
     def test_mix_1(self):
         self.mix(1)
