@@ -33,6 +33,7 @@
   X(recovered_error_moves_all, "proofs 4", "with RECOVERED ERROR all data is taken for moved") \
   X(untold_shortfall_is_done, "ladder 6", "what is missing without a residual is taken for moved") \
   X(short_write_is_done, "proofs 4", "a write with a residual is done") \
+  X(progress_is_error, "", "a command that has moved a part of its data has used up a retry") \
   X(shortfall_sends_all_again, "ladder 6", "of a short transfer all is sent again, not the remainder") \
   X(edge_read_overwrites_payload, "", "what an unaligned write reads around it lands on its payload") \
   X(trim_beyond_its_range, "", "a TRIM unmaps the blocks that it touches in part") \
@@ -67,6 +68,7 @@
   X(no_pause_between_logins, "ladder 3", "the next login always comes at once") \
   X(any_login_is_success, "ladder 3", "the pause between logins is forgotten with each that succeeds") \
   X(losses_not_counted, "ladder 3", "a command at which sessions are lost is sent again for ever") \
+  X(own_losses_count, "ladder 3", "a session that we end ourselves uses up a retry of what was under way") \
   X(brings_others_down, "ladder 3", "a command that was under way at two losses is sent again with all others") \
   X(redirects_without_end, "ladder 3", "redirects in a circle are followed for ever") \
   X(asked_pause_ignored, "ladder", "a pause that the target asks for before the next login is not kept") \
@@ -96,6 +98,7 @@
   X(low_water_stays, "", "a socket that waited for a payload goes on waiting for as much") \
   /* Shares */ \
   X(memory_for_announced_payload, "shares 2", "a WRITE takes memory for payload that has not begun to come") \
+  X(stalled_take_turns, "shares", "each of many clients that stall costs those who wait the whole stall timeout") \
   X(stalled_never_closed, "shares 2", "who owes the next move may take for ever") \
   X(dead_hosts_kept, "shares 2", "hosts that have died are waited for") \
   X(newcomers_pass, "shares 3", "who comes later passes who waits") \

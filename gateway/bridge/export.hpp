@@ -120,6 +120,12 @@ class Export final : public nbd::Backend,
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
                       proto::Micros now) override;
   bool others_wait(const nbd::Stake& stake) const noexcept override { return share_.others_wait(stake); }
+  proto::Micros patience(proto::Micros timeout, proto::Micros now) const noexcept override {
+    return share_.shares().patience().with_next(timeout, now);
+  }
+  void closed_for_stalling(proto::Micros timeout, proto::Micros now) override {
+    share_.shares().patience().on_closed(timeout, now);
+  }
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;
@@ -288,7 +294,9 @@ class Export final : public nbd::Backend,
   void on_command_done(initiator::ScsiCommand& command, proto::Micros now) override;
   void note_loss(DiskCommand& command, proto::Micros now) noexcept;
   void disbelieve(DiskCommand& command, device::Disposition& disposition, const device::Attempts& before) noexcept;
-  void keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
+  void take_shortfall(DiskCommand& command, device::Disposition& disposition,
+                      const device::Attempts& before) noexcept;
+  bool keep_moved(Segment& segment, std::uint32_t bytes) noexcept;
   void command_over(DiskCommand& command, const device::Disposition& disposition, proto::Micros now);
   void segment_over(Segment& segment);
   void command_failed(DiskCommand& command, proto::nbd::Error error, const char* text, bool sent);

@@ -108,10 +108,7 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
     }
   }
   if (!believed) disbelieve(command, disposition, before);
-  if (disposition.short_transfer) {
-    ++counters_.short_transfers;
-    if (command.role == DiskCommand::Role::segment) keep_moved(static_cast<Segment&>(command), disposition.moved);
-  }
+  if (disposition.short_transfer) take_shortfall(command, disposition, before);
   // Before all else: what is held may only be sent once the session is back and the LUN was looked at; and so may
   // whatever else waits, even if this command has come back once too often.
   if (command.outcome == initiator::Outcome::transport_disrupted) {
@@ -145,7 +142,8 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
 
 /// One that is under way whenever the session is lost may be what brings it down.
 void Export::note_loss(DiskCommand& command, proto::Micros now) noexcept {
-  if (command.outcome != initiator::Outcome::transport_disrupted || !command.proof->was_sent()) return;
+  if (command.outcome != initiator::Outcome::transport_disrupted) return;
+  if (!command.proof->was_sent() || command.lost_by_us) return;
   if (command.lost_at == proto::kNever) command.lost_at = now;
   command.attempts.lost_for = now - command.lost_at;
   if (command.attempts.losses == 0 || NBDGW_MUTANT(brings_others_down)) return;
@@ -169,12 +167,26 @@ void Export::disbelieve(DiskCommand& command, device::Disposition& disposition,
   disposition.error = enough ? device::Error::io : device::Error::none;
 }
 
-/// A command has moved less than it should. What it has moved for sure is not sent again, if it is whole blocks.
-void Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
-  if (bytes == 0 || bytes % can_.block != 0 || NBDGW_MUTANT(shortfall_sends_all_again)) return;
+/// A command has moved less than it should. Where whole blocks have moved the rest is sent, and that counts for no
+/// retry
+/// (`before`: those so far): however little a target moves at a time, it ends.
+void Export::take_shortfall(DiskCommand& command, device::Disposition& disposition,
+                            const device::Attempts& before) noexcept {
+  ++counters_.short_transfers;
+  if (command.role != DiskCommand::Role::segment) return;
+  if (!keep_moved(static_cast<Segment&>(command), disposition.moved) || NBDGW_MUTANT(progress_is_error)) return;
+  command.attempts = before;
+  disposition.action = device::Action::retry_now;
+  disposition.error = device::Error::none;
+}
+
+/// What it has moved for sure is not sent again, if it is whole blocks: then true, and less is left to do.
+bool Export::keep_moved(Segment& segment, std::uint32_t bytes) noexcept {
+  if (bytes == 0 || bytes % can_.block != 0 || NBDGW_MUTANT(shortfall_sends_all_again)) return false;
   note_cached(segment);
   segment.blocks_done += bytes / can_.block;
   NBDGW_ASSERT(segment.blocks_done < segment.blocks, "a shortfall leaves something to do");
+  return true;
 }
 
 /// The command has done what it should, or has failed for good.

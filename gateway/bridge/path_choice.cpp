@@ -6,7 +6,7 @@
 
 namespace nbdgw::bridge {
 
-std::string PathChoice::reason_to_leave(std::span<Export* const> exports, proto::Micros now) {
+std::string PathChoice::reason_to_leave(std::span<Export* const> exports, std::size_t portals, proto::Micros now) {
   if (now < not_before_) return {};
   const Export* unusable = nullptr;
   for (const Export* exported : exports) {
@@ -16,8 +16,16 @@ std::string PathChoice::reason_to_leave(std::span<Export* const> exports, proto:
   }
   if (unusable == nullptr) return {};
   // It was quiet for as long as the pause, so this is another matter than the last time.
-  pause_ = not_before_ == 0 || now >= not_before_ + pause_ ? kFirstPause : std::min(2 * pause_, kLongestPause);
-  not_before_ = now + pause_;
+  if (now >= not_before_ + pause_) {
+    left_ = 0;
+    pause_ = kFirstPause;
+  }
+  not_before_ = now;
+  if (++left_ >= portals) {
+    left_ = 0;
+    not_before_ = now + pause_;
+    pause_ = std::min(2 * pause_, kLongestPause);
+  }
   return "export " + unusable->info().name + " cannot be used there: " + unusable->status().reason;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "gateway/bridge/patience.hpp"
 #include "gateway/nbd/stake.hpp"
 #include "proto/assert.hpp"
 #include "proto/bytes/buffer_pool.hpp"
@@ -34,11 +35,11 @@ class Share;
 ///
 /// Why nothing waits for ever. What is taken is held by a request that is with the target or held for it (the ladder
 /// and the hold timeout end that), or that owes its client bytes or is owed some (the stall timeout ends that, for as
-/// long as somebody waits), or that waits in the fence for such a request. None of these needs more room to go on:
-/// a part of a WRITE runs by itself as soon as it is there, and a READ in pieces goes on with what it has. So room
-/// comes back, and it goes to whoever waits longest: to the first of an export's queue, for whom (2) alone will do
-/// when its export's other requests have ended; or, if it needs more than that, to the first of the common queue,
-/// whom nobody passes.
+/// long as somebody waits, and sooner for each that follows: Patience), or that waits in the fence for such a
+/// request. None of these needs more room to go on: a part of a WRITE runs by itself as soon as it is there, and a
+/// READ in pieces goes on with what it has. So room comes back, and it goes to whoever waits longest: to the first of
+/// an export's queue, for whom (2) alone will do when its export's other requests have ended; or, if it needs more
+/// than that, to the first of the common queue, whom nobody passes.
 ///
 /// The pool gives out whole blocks, large ones of which may have been cut into small ones: where the numbers say that
 /// there is room and the blocks do not, one waits all the same, and (1) asks for no more than small blocks.
@@ -63,6 +64,9 @@ class Shares {
   /// Grows when somebody who asks again does not wait for common memory any more, and has had none: then others that
   /// have asked in vain until now may be the first.
   std::uint64_t made_way() const noexcept { return made_way_; }
+  /// With clients that are in the way of others, of whatever export.
+  Patience& patience() noexcept { return patience_; }
+  const Patience& patience() const noexcept { return patience_; }
 
  private:
   friend class Share;
@@ -87,6 +91,7 @@ class Shares {
   std::uint64_t common_out_ = 0;  // what all exports have above their floors
   Queue waiting_;                 // for common memory
   std::uint64_t made_way_ = 0;
+  Patience patience_;
   std::vector<Share*> members_;
 };
 

@@ -41,6 +41,7 @@ void CommandRunner::queue(proto::Micros now) {
   command_.residual_overflow = 0;
   command_.transferred = 0;
   command_.overdue = false;
+  command_.lost_by_us = false;
   command_.next = nullptr;
   retry_at_ = proto::kNever;
   lent_ = true;

@@ -218,7 +218,8 @@ Disposition hold(const ScsiCommand& command, Attempts& attempts, std::uint8_t re
     if (attempts.errors >= retries) return error(Error::io, {});
     ++attempts.errors;
   }
-  if (command.proof.has_value() && command.proof->was_sent() && !NBDGW_MUTANT(losses_not_counted)) {
+  const bool to_blame = command.proof.has_value() && command.proof->was_sent() && !command.lost_by_us;
+  if (to_blame && !NBDGW_MUTANT(losses_not_counted)) {
     if (attempts.losses >= retries && attempts.lost_for >= kLossPatience) return error(Error::io, {});
     attempts.losses = static_cast<std::uint8_t>(std::min(attempts.losses + 1, 255));
   }

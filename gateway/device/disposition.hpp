@@ -61,11 +61,12 @@ inline bool Notes::any() const noexcept {
 /// How often one command was sent again, and why. Kept by the command's owner from its first sending to its end,
 /// counted by decide(). Each kind of trouble has its own limit.
 ///
-/// A command that comes back because the ladder was climbed for the sake of another one has done nothing wrong, and
-/// is not counted. One that was itself overdue is (`ScsiCommand::overdue`): a command that hangs the LUN again and
-/// again must come to an end. So must one at which the target drops its connections; but who is to blame for a loss
-/// nobody tells. One that was under way at more losses than it has retries ends, but not before kLossPatience, for a
-/// path that comes and goes is no reason to fail what takes long.
+/// A command that comes back because the ladder was climbed for the sake of another one, or because we have ended the
+/// session for another reason of ours, has done nothing wrong, and is not counted (`ScsiCommand::lost_by_us`). One
+/// that was itself overdue is (`ScsiCommand::overdue`): a command that hangs the LUN again and again must come to an
+/// end. So must one at which the target drops its connections; but who is to blame for a loss nobody tells. One that
+/// was under way at more losses than it has retries ends, but not before kLossPatience, for a path that comes and
+/// goes is no reason to fail what takes long.
 struct Attempts {
   std::uint8_t errors = 0;           // up to the retries given to decide()
   std::uint8_t waits = 0;            // up to kMaxWaits
@@ -110,8 +111,9 @@ struct Disposition {
 /// Judges a command that came back through CommandSink::on_command_done(), and counts the attempt. A command that
 /// takes or brings data of a fixed length (all kinds but flush and other) is never done before all of it has moved,
 /// whatever its status: a READ would hand on what was in the memory before, and an UNMAP whose parameter list nobody
-/// asked for has unmapped nothing. Such a shortfall is an error that may pass, and uses up retries. Sense is looked
-/// at with CHECK CONDITION only: tgtd attaches some to GOOD. Allocates nothing.
+/// asked for has unmapped nothing. Such a shortfall is an error that may pass, and uses up retries (where whole
+/// blocks have moved, the owner has less to do and may take it for none: Disposition::moved). Sense is looked at with
+/// CHECK CONDITION only: tgtd attaches some to GOOD. Allocates nothing.
 ///
 /// Whatever the action, the command is not running at the target any more, or, after a lost session, will not be once
 /// anything else can be sent.

@@ -32,6 +32,7 @@ class PortalChoice {
   const std::string& reason() const noexcept { return reason_; }
   /// There is another one to go to.
   bool has_others() const noexcept { return portals_.size() > 1; }
+  std::size_t count() const noexcept { return portals_.size(); }
 
   /// One of the alternates has answered first.
   void led_to(const Portal& portal);

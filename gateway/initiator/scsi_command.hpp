@@ -86,6 +86,9 @@ struct ScsiCommand {
   /// It was not answered within the command timeout, and the ladder was climbed for it: with `aborted` and
   /// `transport_disrupted`, tells a command that caused trouble from those that only suffered from it.
   bool overdue = false;
+  /// With `transport_disrupted`: it is we who have ended the session (ladder, operator, another portal), and the
+  /// command has done nothing for it.
+  bool lost_by_us = false;
   /// Why the target cannot run it any more: there whenever it comes back, but as path_lost.
   std::optional<Proof> proof;
   static constexpr proto::Micros kNotStarted = -1;

@@ -235,6 +235,7 @@ void Session::note_how_far_tasks_went() noexcept {
 /// Its connection is gone. What could still do harm at the target is held until there is a proof that it cannot.
 void Session::lose_scsi_task(Task& task, proto::Micros now) {
   ScsiCommand& command = *task.command;
+  command.lost_by_us = lost_by_us_ && !NBDGW_MUTANT(own_losses_count);
   if (!task.left || writes_nothing(command) || NBDGW_MUTANT(lost_writes_go_at_once)) {
     command.proof = Proof(task.left ? Proof::Kind::harmless : Proof::Kind::never_sent);
     return complete_scsi_task(task, Outcome::transport_disrupted);

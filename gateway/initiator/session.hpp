@@ -333,7 +333,8 @@ class Session final : public CommandTransport {
   std::optional<proto::Micros> time2wait_;  // asked for by the target, before the next login
   proto::Micros logout_deadline_ = proto::kNever;
   proto::Micros silent_since_ = proto::kNever;  // the last sign of life before the session was lost
-  bool own_doing_ = false;                      // we have ended the last session ourselves
+  bool own_doing_ = false;   // we have ended the last session ourselves, to go back to where it was
+  bool lost_by_us_ = false;  // the same, or to go elsewhere
   bool stopping_ = false;
   bool answers_ = false;  // when the session was lost the target answered pings
 

@@ -137,6 +137,7 @@ void Session::conn_failure(Connection& connection, ConnectionError error, proto:
   }
   trouble_ = why;
   own_doing_ = error == ConnectionError::session_reset || error == ConnectionError::dropped;
+  lost_by_us_ = own_doing_ || error == ConnectionError::portal_left;
   answers_ = settings_.nop_interval != 0 && error != ConnectionError::nop_timed_out;
   if (error == ConnectionError::redirected) {  // sent on, not failed
     tell(SessionEvent::Kind::notice, connection.cid_, std::move(why));
@@ -256,6 +257,7 @@ void Session::logged_out(proto::Micros now) {
   logout_deadline_ = proto::kNever;
   if (!stopping_) {
     trouble_ = "logged out at the target's wish";
+    lost_by_us_ = false;
     answers_ = true;
     tell(SessionEvent::Kind::lost, 0, trouble_);
     recover(now);

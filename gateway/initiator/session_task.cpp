@@ -91,6 +91,7 @@ void Session::tell_last_ends() {
 void Session::forget_last_ends(Outcome outcome) {
   for (const LastEnd& end : last_ends_) {
     end.command->outcome = outcome;
+    end.command->lost_by_us = lost_by_us_;
     if (outcome == Outcome::transport_disrupted) end.command->proof = Proof(Proof::Kind::harmless);
     done(*end.command);
   }

@@ -117,6 +117,7 @@ void Session::queuecommand(ScsiCommand& command, proto::Micros) {
   command.residual_underflow = command.residual_overflow = 0;
   command.transferred = 0;
   command.overdue = false;
+  command.lost_by_us = false;
   command.proof.reset();
   command.started_at = ScsiCommand::kNotStarted;
   if (stopping_) {

@@ -117,6 +117,13 @@ class Backend {
 
   /// Others wait for room that this connection may be holding.
   virtual bool others_wait(const Stake& stake) const noexcept = 0;
+  /// How long a connection that holds what others wait for may owe the next move: `timeout`, or less where others had
+  /// to be closed for it lately.
+  virtual proto::Micros patience(proto::Micros timeout, [[maybe_unused]] proto::Micros now) const noexcept {
+    return timeout;
+  }
+  /// One of the connections is closed for that.
+  virtual void closed_for_stalling([[maybe_unused]] proto::Micros timeout, [[maybe_unused]] proto::Micros now) {}
 
   /// A request that has failed at once, for what it asks for: the client is told `error`, and the backend may want to
   /// know. `text` is static.

@@ -78,7 +78,7 @@ std::size_t Connection::tx_buffers(std::span<iovec> out) {
   }
   const std::size_t filled = replies_.gather(out, counters_);
   // The last step may be long ago: then there is one look more. This one is no step, for nothing is known to stall.
-  if (filled > 0 && check_at_ == proto::kNever) check_at_ = now_ + stall_timeout_;
+  if (filled > 0 && check_at_ == proto::kNever) check_at_ = now_ + patience(now_);
   return filled;
 }
 

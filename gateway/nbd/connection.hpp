@@ -237,7 +237,8 @@ class Connection {
   void begin_watch(proto::Micros now) noexcept;
   void look_at_debts(proto::Micros now) noexcept;
   void keep_watch(proto::Micros now);
-  bool stalls_others(proto::Micros now) const noexcept;
+  proto::Micros patience(proto::Micros now) const noexcept;
+  bool stalls_others(proto::Micros may_owe, proto::Micros now) const noexcept;
   void cut_off(CloseReason reason) noexcept;
 
   // connection_handover.cpp

@@ -23,7 +23,11 @@ bool Connection::owes_payload() const noexcept {
 void Connection::begin_watch(proto::Micros now) noexcept {
   if (check_at_ != proto::kNever) return;
   look_at_debts(now);
-  check_at_ = now + stall_timeout_;
+  check_at_ = now + patience(now);
+}
+
+proto::Micros Connection::patience(proto::Micros now) const noexcept {
+  return backend_ == nullptr ? stall_timeout_ : backend_->patience(stall_timeout_, now);
 }
 
 void Connection::look_at_debts(proto::Micros now) noexcept {
@@ -38,23 +42,23 @@ void Connection::keep_watch(proto::Micros now) {
   sent_at_check_ = counters_.bytes_sent;
   if (leaving() && reply_debt_.stands() && took_nothing) return cut_off(CloseReason::send_timeout);
   look_at_debts(now);
-  if (stalls_others(now)) {
-    const bool payload = payload_debt_.age(now) >= stall_timeout_;
+  const proto::Micros may_owe = patience(now);
+  if (stalls_others(may_owe, now)) {
+    const bool payload = payload_debt_.age(now) >= may_owe;
     debt_ = {.payload = payload ? rx_left_ : 0,
-             .replies = reply_debt_.age(now) >= stall_timeout_ ? replies_.unsent_bytes() : 0,
+             .replies = reply_debt_.age(now) >= may_owe ? replies_.unsent_bytes() : 0,
              .lasted = payload ? payload_debt_.age(now) : reply_debt_.age(now)};
+    backend_->closed_for_stalling(stall_timeout_, now);
     return cut_off(CloseReason::stalled);
   }
-  check_at_ =
-      leaving() ? now + options_.send_timeout
-                : std::min(payload_debt_.next_look(stall_timeout_, now), reply_debt_.next_look(stall_timeout_, now));
+  check_at_ = leaving() ? now + options_.send_timeout
+                        : std::min(payload_debt_.next_look(may_owe, now), reply_debt_.next_look(may_owe, now));
 }
 
 /// It holds what others wait for, and has had its time. Immediate replies hold nothing.
-bool Connection::stalls_others(proto::Micros now) const noexcept {
+bool Connection::stalls_others(proto::Micros may_owe, proto::Micros now) const noexcept {
   return in_flight_.size() > 0 && !NBDGW_MUTANT(stalled_never_closed) &&
-         (payload_debt_.age(now) >= stall_timeout_ || reply_debt_.age(now) >= stall_timeout_) &&
-         backend_->others_wait(stake_);
+         (payload_debt_.age(now) >= may_owe || reply_debt_.age(now) >= may_owe) && backend_->others_wait(stake_);
 }
 
 /// It is no use to wait.

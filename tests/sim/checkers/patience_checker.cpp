@@ -74,12 +74,6 @@ bool is_told(Fault fault) noexcept {
   }
 }
 
-/// How often the remainder of a command has to be sent, at most, where none moves as much as that.
-std::uint32_t remainders(std::uint32_t most_moved) noexcept {
-  constexpr std::uint32_t kLargestCommand = (1 << 20) + 8192;  // with a block at either end
-  return most_moved == 0 ? 0 : (kLargestCommand - 1) / most_moved;
-}
-
 bool speaks_of_cache(const AskedRequest& request) noexcept {
   return request.command == NbdCommand::flush || request.flags == kFua;
 }
@@ -107,14 +101,13 @@ void PatienceChecker::on_fault(Fault fault) noexcept {
 void PatienceChecker::on_reply(const Client& client, const AskedRequest& request, std::uint32_t error) {
   if (error == 0 || lasts_ || speaks_of_cache(request)) return;
   const auto judged = retries_.find(client.habits().exported);
-  const std::uint32_t tries = ended_ + remainders(site_.habits().most_moved);
-  if (judged == retries_.end() || tries > judged->second) return;
+  if (judged == retries_.end() || ended_ > judged->second) return;
   const auto told = told_at_.end() - std::ranges::lower_bound(told_at_, request.asked_at);
   if (2 * told > device::kMaxUnitAttentions) return;  // that it goes, and that it comes back
   complaints_.complain("patience", client.name() + " is told error " + std::to_string(error) +
                                        " for a request of cell " + std::to_string(request.cell) +
                                        ", and all that has struck at " + site_.iqn() +
-                                       " passes, or was to be tried again (" + std::to_string(tries) + " of " +
+                                       " passes, or was to be tried again (" + std::to_string(ended_) + " of " +
                                        std::to_string(judged->second) + " times)");
 }
 

@@ -187,3 +187,28 @@ TEST_CASE("short: an UNMAP or WRITE SAME whose data nobody asked for has done no
     bench.check_idle();
   }
 }
+
+TEST_CASE("short: a LUN that moves a block at a time is slow, and no request fails for it") {
+  for (const auto ask : {+[](Bench& bench) { return bench.read(0, kLength); },
+                         +[](Bench& bench) { return bench.write(0, kLength, 0x77); },
+                         +[](Bench& bench) { return bench.zero(0, kLength); }}) {
+    Bench bench({.lbpws = false, .write_same = false});
+    make_stale(bench);
+    Reply* const reply = ask(bench);
+    std::uint32_t sent = 0;
+    for (; !reply->finished; ++sent) {
+      REQUIRE(bench.lun.waiting.size() == 1);
+      const std::uint32_t wanted = bench.lun.waiting[0]->data_length;
+      if (wanted == kBlock) {
+        bench.lun.complete(0, bench.now);
+      } else {
+        bench.lun.complete_partly(0, {.moved = kBlock, .residual = wanted - kBlock}, bench.now);
+      }
+      bench.deliver();
+    }
+    CHECK(sent >= kLength / kBlock);  // WRITE SAME is tried first
+    CHECK(reply->error == Error::none);
+    CHECK_FALSE(stale(bench.lun.disk));
+    bench.check_idle();
+  }
+}

@@ -36,6 +36,7 @@ void FakeLun::queuecommand(Command& command, nbdgw::proto::Micros) {
   REQUIRE(command.outcome == Outcome::pending);
   REQUIRE(command.sink != nullptr);
   command.proof.reset();
+  command.lost_by_us = false;
   command.held_since = Command::kNotHeld;
   REQUIRE(nbdgw::proto::total_length(command.data) == command.data_length);
   REQUIRE((command.direction == Direction::none) == (command.data_length == 0));
@@ -194,6 +195,7 @@ void FakeLun::disrupt(const std::function<bool(const Command&)>& executed, nbdgw
   }
   for (Command* command : lost) {
     command->outcome = Outcome::transport_disrupted;
+    command->lost_by_us = losses_are_ours;
     command->status = 0;
     command->residual_underflow = 0;
     end(*command, now);

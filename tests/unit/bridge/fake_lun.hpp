@@ -101,6 +101,7 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
   std::optional<std::size_t> attention_on_the_way() const;
   /// The session breaks: all waiting commands come back, each executed before if `executed(command)` says so.
   void disrupt(const std::function<bool(const Command&)>& executed, nbdgw::proto::Micros now);
+  bool losses_are_ours = false;  // the gateway itself ends the sessions
   /// The session breaks, and holds those that write, for want of a proof; the others come back. later() hands the
   /// i-th of the held ones back when there is a proof.
   void disrupt_and_hold(nbdgw::proto::Micros now);

@@ -91,31 +91,53 @@ TEST_CASE("path: a portal is left if a LUN is unusable there and no other works,
   PathChoice choice;
   const std::array<Export*, 1> alone{bench.target.get()};
   const std::array<Export*, 2> both{bench.target.get(), other.target.get()};
-  CHECK(choice.reason_to_leave(alone, bench.now).empty());  // no session yet: there is nothing to leave
+  CHECK(choice.reason_to_leave(alone, 1, bench.now).empty());  // no session yet: there is nothing to leave
   bench.target->on_session_up(0, bench.now);
-  CHECK(choice.reason_to_leave(alone, bench.now).empty());  // being probed
+  CHECK(choice.reason_to_leave(alone, 1, bench.now).empty());  // being probed
   standby(bench);
   REQUIRE(bench.target->path_unusable());
   other.connect();
-  CHECK(choice.reason_to_leave(both, bench.now).empty());
+  CHECK(choice.reason_to_leave(both, 1, bench.now).empty());
   other.lose_session();
-  CHECK(choice.reason_to_leave(both, bench.now).find("not ready") != std::string::npos);
+  CHECK(choice.reason_to_leave(both, 1, bench.now).find("not ready") != std::string::npos);
 
   Micros pause = PathChoice::kFirstPause;
   for (int i = 0; i < 12; ++i) {
     const Micros begin = bench.now;
-    while (choice.reason_to_leave(alone, bench.now).empty()) bench.now += kSecond;
+    while (choice.reason_to_leave(alone, 1, bench.now).empty()) bench.now += kSecond;
     CHECK(bench.now - begin >= pause);
     CHECK(bench.now - begin <= pause + kSecond);
     pause = std::min(2 * pause, PathChoice::kLongestPause);
   }
   // After a quiet time the first is at once again, and then it begins anew.
   bench.now += 2 * PathChoice::kLongestPause;
-  CHECK_FALSE(choice.reason_to_leave(alone, bench.now).empty());
+  CHECK_FALSE(choice.reason_to_leave(alone, 1, bench.now).empty());
   bench.now += PathChoice::kFirstPause - 1;
-  CHECK(choice.reason_to_leave(alone, bench.now).empty());
+  CHECK(choice.reason_to_leave(alone, 1, bench.now).empty());
   bench.now += 1;
-  CHECK_FALSE(choice.reason_to_leave(alone, bench.now).empty());
+  CHECK_FALSE(choice.reason_to_leave(alone, 1, bench.now).empty());
+}
+
+TEST_CASE("path: the portals are tried one after the other, and only then there is a pause") {
+  constexpr std::size_t kPortals = 3;
+  Bench bench;
+  bench.connect();
+  bench.read(0, 512);
+  standby(bench);
+  REQUIRE(bench.target->path_unusable());
+  const std::array<Export*, 1> alone{bench.target.get()};
+  PathChoice choice;
+  bench.now += 1000 * kSecond;
+  for (Micros pause = PathChoice::kFirstPause; pause < PathChoice::kLongestPause; pause *= 2) {
+    CAPTURE(pause);
+    for (std::size_t i = 0; i < kPortals; ++i) {
+      CHECK_FALSE(choice.reason_to_leave(alone, kPortals, bench.now).empty());
+      bench.now += kSecond;
+    }
+    bench.now += pause - kSecond - 1;
+    CHECK(choice.reason_to_leave(alone, kPortals, bench.now).empty());
+    bench.now += 1;
+  }
 }
 
 TEST_CASE("path: what is no matter of the path is no reason to leave") {
@@ -131,5 +153,5 @@ TEST_CASE("path: what is no matter of the path is no reason to leave") {
   REQUIRE(bench.target->state() == ExportState::refused);
   PathChoice choice;
   const std::array<Export*, 1> alone{bench.target.get()};
-  CHECK(choice.reason_to_leave(alone, bench.now).empty());
+  CHECK(choice.reason_to_leave(alone, 1, bench.now).empty());
 }

@@ -1,6 +1,7 @@
 // The loss of a connection at every step of a script, and within every step.
 #include <doctest/doctest.h>
 
+#include <string>
 #include <vector>
 
 #include "tests/unit/initiator/model_target.hpp"
@@ -213,4 +214,44 @@ TEST_CASE("a connection that is given up before full feature phase, or at the en
     REQUIRE(peer.requests.size() == 3);
   }
   for (const SocketRequest& request : peer.requests) CHECK(request.kind == SocketRequest::Kind::close);
+}
+
+TEST_CASE("loss: what comes back tells whether we have ended the session ourselves") {
+  struct Way {
+    const char* what;
+    void (*loses)(Peer& peer);
+    bool by_us;
+  };
+  const Way ways[] = {
+      {"the target closes", [](Peer& peer) { peer.disconnect(1); }, false},
+      {"a ping is not answered", [](Peer& peer) { peer.advance(10 * kSecond); }, false},
+      {"a connection dropped by hand", [](Peer& peer) { REQUIRE(peer.session.drop_connection(1, "why", peer.now)); },
+       true},
+      {"another portal", [](Peer& peer) { REQUIRE(peer.session.leave_portal("why", peer.now)); }, true},
+      {"a session reset by hand",
+       [](Peer& peer) { REQUIRE(peer.session.request_recovery({.id = 1, .rung = Rung::session_reset})); }, true},
+  };
+  // One after the other in each order of two, for what is known of one loss is not of the next.
+  for (const Way& first : ways) {
+    for (const Way& second : ways) {
+      const std::string both = first.what + (", then " + std::string(second.what));
+      CAPTURE(both);
+      Peer peer(pinging_settings(2));
+      peer.keys.solicited_only();  // what a held write needs is the login alone
+      peer.start();
+      for (const Way* const way : {&first, &second}) {
+        Job& read = peer.jobs.simple();
+        Job& write = peer.jobs.write(512);  // is held
+        peer.pump();
+        for (const std::uint16_t cid : kBothConnections) peer.wire(cid).inbox.clear();
+        way->loses(peer);
+        peer.pump();
+        REQUIRE(peer.session.state() != SessionState::logged_in);
+        CHECK(read.outcome == Outcome::transport_disrupted);
+        CHECK(read.lost_by_us == way->by_us);
+        CHECK(write.lost_by_us == way->by_us);
+        if (peer.session.counters().losses == 1) peer.relogin();
+      }
+    }
+  }
 }

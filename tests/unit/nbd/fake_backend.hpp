@@ -54,6 +54,8 @@ class FakeBackend final : public nbd::Backend {
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
                       proto::Micros now) override;
   bool others_wait(const nbd::Stake&) const noexcept override { return others; }
+  proto::Micros patience(proto::Micros timeout, proto::Micros) const noexcept override { return timeout / hurry; }
+  void closed_for_stalling(proto::Micros, proto::Micros) override { ++closed; }
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;
@@ -78,6 +80,8 @@ class FakeBackend final : public nbd::Backend {
   proto::nbd::Error next_error = proto::nbd::Error::none;  // of complete_all()
   const char* next_text = nullptr;
   bool others = false;  // as told to the connections: they wait
+  int hurry = 1;        // a stalled connection has the timeout divided by this
+  int closed = 0;       // for stalling
 
   FakeAttachment* attached = nullptr;  // the last one that is there
   std::size_t requests_out = 0;

@@ -422,3 +422,23 @@ TEST_CASE("stalled: another timeout counts for those who are there") {
   longer.pass(10 * kSecond);
   CHECK(longer.cut_off());
 }
+
+TEST_CASE("stalled: after others that were closed it has less time") {
+  for (const bool replies : {false, true}) {
+    CAPTURE(replies);
+    Watched rig(true);
+    rig.backend.hurry = 4;
+    if (replies) {
+      ready_reads(rig, 2, 32 * 1024);
+    } else {
+      rig.feed(write_of(kLong));
+    }
+    rig.pass(kPatience / 4 - 1);
+    CHECK_FALSE(rig.cut_off());
+    CHECK(rig.backend.closed == 0);
+    rig.pass(kPatience / 4 + 1);
+    CHECK(rig.cut_off());
+    CHECK(rig.backend.closed == 1);
+    CHECK(rig.connection.debt().lasted >= kPatience / 4);
+  }
+}
