@@ -10,8 +10,8 @@ namespace nbdgw::config::keys {
 
 using Key = std::string_view;
 
-inline constexpr std::array<Key, 8> kTop{"listen", "admin",     "limits",  "workers",
-                                         "log",    "initiator", "targets", "exports"};
+inline constexpr std::array<Key, 9> kTop{"listen",    "admin",     "limits",  "workers", "log",
+                                         "state_dir", "initiator", "targets", "exports"};
 inline constexpr std::array<Key, 2> kListen{"nbd", "admin"};
 inline constexpr std::array<Key, 2> kAdmin{"token_file", "tls"};
 inline constexpr std::array<Key, 3> kAdminTls{"certificate_file", "key_file", "client_ca_file"};

@@ -242,6 +242,7 @@ struct Config {
   Limits limits;
   std::uint32_t workers = 0;  // threads that carry data; 0: auto (see worker_count())
   Log log;
+  std::string state_dir;  // of what outlives a crash of the process; empty: RUNTIME_DIRECTORY of the unit, or nothing
   Initiator initiator;
   std::vector<Target> targets;
   std::vector<Export> exports;

@@ -216,6 +216,13 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
     if (const auto format = section->get("format").choice(kLogFormats))
       config.log.format = static_cast<LogFormat>(*format);
   }
+  if (const auto folder = top->get("state_dir").text()) {
+    if (folder->starts_with('/'))
+      config.state_dir = *folder;
+    else
+      top->get("state_dir")
+          .error("expected a folder's path from the root on, as /run/nbdgw, found \"" + *folder + "\"");
+  }
   parse_initiator(*top, config.initiator);
   parse_targets(*top, report.file(), reader, config.targets);
   parse_exports(*top, config);

@@ -12,6 +12,8 @@ struct DiskIdentity {
   std::string serial;      // VPD 80h
 
   bool known() const noexcept { return !designator.empty() || !serial.empty(); }
+  /// One word for it, the strongest that is known; empty: none is.
+  const std::string& word() const noexcept { return designator.empty() ? serial : designator; }
   friend bool operator==(const DiskIdentity&, const DiskIdentity&) = default;
 };
 

@@ -151,6 +151,7 @@ json::object to_json(const config::Config& config) {
     out["workers"] = "auto";
   else
     out["workers"] = config.workers;
+  if (!config.state_dir.empty()) out["state_dir"] = config.state_dir;
   out["log"] = json::object{{"level", config::kLogLevels[static_cast<std::size_t>(config.log.level)]},
                             {"format", config::kLogFormats[static_cast<std::size_t>(config.log.format)]}};
   out["initiator"] = json::object{{"name", config.initiator.name}};

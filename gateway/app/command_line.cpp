@@ -10,6 +10,8 @@
 #include "config/units.hpp"
 #include "gateway/app/commands.hpp"
 #include "gateway/app/ctl_command.hpp"
+#include "gateway/app/validators.hpp"
+#include "gateway/attach/block_device.hpp"
 
 namespace nbdgw::app {
 
@@ -57,8 +59,40 @@ CLI::Validator iscsi_name(config::NameOf whose) {
   return validator([whose](const std::string& text) { return config::check_iscsi_name(text, whose); }, "IQN");
 }
 
+/// Of `attach`, as they are typed.
+struct AttachChoices {
+  std::string exported;
+  std::vector<std::string> addresses{"unix:///run/nbdgw/nbd.sock"};
+  std::string device = "auto";
+  std::string hold = "300s";
+  std::string resend = "5s";
+  std::string wait = "60s";
+  std::string give_up_after = "20s";
+  std::string state_dir = "/run/nbdgw-attach";
+  std::string ready_file;
+  std::string detach;
+  bool with_use = false;
+  bool force = false;
+  bool list = false;
+};
+
+std::string check_device(const std::string& text) {
+  return attach::BlockDevice::parse(text) ? "" : "\"" + text + "\" is no /dev/nbdN";
+}
+
+std::string check_wanted_device(const std::string& text) {
+  return text == "auto" ? "" : check_device(text);
+}
+
+std::string check_hold(const std::string& text) {
+  // The kernel counts it in seconds, and without any it does not wait at all.
+  const bool good = text == "forever" || config::parse_duration(text).value_or(0) >= proto::kSecond;
+  return good ? "" : "\"" + text + "\" is neither forever nor a time from 1s on";
+}
+
 /// What all commands run through: the command line's options end up here.
 struct Choices {
+  AttachChoices attach;
   std::string config_file;
   DiscoverOptions discover{"", "iqn.2026-11.io.nbdgw:discover", "", ""};
   TargetCommandOptions target;
@@ -93,6 +127,78 @@ void add_config_commands(CLI::App& app, Choices& choices) {
   CLI::App* check = app.add_subcommand("check", "Check a configuration and print what it comes to");
   check->add_option("-c,--config", choices.config_file, "Configuration (YAML)")->required();
   check->callback([&choices] { choices.command = [&choices] { return check_command(choices.config_file); }; });
+}
+
+int run_attach(const Choices& choices) {
+  const AttachChoices& typed = choices.attach;
+  if (typed.list) return list_attached_command(typed.state_dir);
+  // All was checked as it was read.
+  const proto::Micros give_up_after = *config::parse_duration(typed.give_up_after);
+  if (!typed.detach.empty())
+    return detach_command({*attach::BlockDevice::parse(typed.detach), give_up_after, typed.force, typed.state_dir});
+  AttachOptions options{.exported = typed.exported,
+                        .addresses = {},
+                        .device = attach::BlockDevice::parse(typed.device),
+                        .hold = config::parse_duration(typed.hold).value_or(proto::kNever),
+                        .resend = *config::parse_duration(typed.resend),
+                        .wait = *config::parse_duration(typed.wait),
+                        .give_up_after = give_up_after,
+                        .with_use = typed.with_use,
+                        .state_dir = typed.state_dir,
+                        .ready_file = typed.ready_file};
+  if (const auto format = config::parse_log_format(choices.log_format)) options.log_format = *format;
+  for (const std::string& text : typed.addresses) config::parse_endpoint(text, options.addresses.emplace_back());
+  return attach_command(options);
+}
+
+void add_attach_command(CLI::App& app, Choices& choices) {
+  AttachChoices& typed = choices.attach;
+  CLI::App* command = app.add_subcommand(
+      "attach", "Attach an export to a device of the kernel, and keep it attached whatever becomes of the gateway");
+  CLI::Option* exported = command->add_option("export", typed.exported, "Which export, as in exports[].name");
+  command
+      ->add_option("--address", typed.addresses,
+                   "Where it is: tcp://HOST:PORT or unix:///PATH; repeatable, tried in turn")
+      ->allow_extra_args(false)
+      ->check(validator(check_endpoint, "ADDR"))
+      ->capture_default_str();
+  command->add_option("--device", typed.device, "/dev/nbdN, or auto: the next free one")
+      ->check(validator(check_wanted_device, "DEVICE"))
+      ->capture_default_str();
+  command
+      ->add_option("--hold", typed.hold, "How long requests wait for a gateway before they fail: a time, or forever")
+      ->check(validator(check_hold, "TIME"))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--resend", typed.resend,
+          "How soon after a loss what was under way is sent again; less means more lines in the kernel's log")
+      ->check(duration())
+      ->capture_default_str();
+  command->add_option("--wait", typed.wait, "How long to wait for a gateway that is not there yet")
+      ->check(duration())
+      ->capture_default_str();
+  command->add_flag("--with-use", typed.with_use,
+                    "Detach by itself when this process is gone and nobody uses the device: for containers");
+  command->add_option("--state-dir", typed.state_dir, "Where it is kept what outlives this process")
+      ->capture_default_str();
+  command->add_option("--ready-file", typed.ready_file, "A file that has the device's name while it is attached");
+  CLI::Option* detach = command->add_option("--detach", typed.detach, "Detach this device, whoever keeps it")
+                            ->check(validator(check_device, "DEVICE"));
+  command->add_option("--give-up-after", typed.give_up_after, "How long a detach may take")
+      ->check(duration())
+      ->capture_default_str();
+  command->add_flag("--force", typed.force, "Detach though it is in use")->needs(detach);
+  CLI::Option* list = command->add_flag("--list", typed.list, "Show what is attached, and who keeps it");
+  exported->excludes(detach)->excludes(list);
+  detach->excludes(list);
+  add_log_format(*command, choices);
+  command->callback([&choices] {
+    const AttachChoices& chosen = choices.attach;
+    if (chosen.exported.empty() && chosen.detach.empty() && !chosen.list)
+      throw CLI::RequiredError("export, --detach or --list");
+    choices.command = [&choices] { return run_attach(choices); };
+  });
 }
 
 void add_discover_command(CLI::App& app, Choices& choices) {
@@ -208,6 +314,7 @@ int run_command_line(int count, const char* const* arguments) {
   add_discover_command(app, choices);
   add_target_command(app, choices);
   add_demo_command(app, choices);
+  add_attach_command(app, choices);
   add_ctl_command(app, choices.command);
   app.add_subcommand("version", "Print the version")->callback([&choices] { choices.command = version_command; });
   try {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "config/parse.hpp"
 #include "gateway/app/exit_codes.hpp"
 #include "gateway/app/lun_spec.hpp"
+#include "proto/time.hpp"
 
 /// The commands of the program, each in a file of its own. All return an exit code (exit_codes.hpp) and print reports
 /// to standard output, trouble to standard error.
@@ -67,6 +69,36 @@ struct DemoOptions {
 /// `nbdgw demo`: an embedded target and a gateway in front of it, real data copied in and out through NBD and
 /// compared.
 int demo_command(const DemoOptions& options);
+
+struct AttachOptions {
+  std::string exported;
+  std::vector<config::Endpoint> addresses;  // of gateways that have it; tried in turn
+  std::optional<std::uint32_t> device;      // /dev/nbdN; none: the next free one
+  proto::Micros hold = 0;                   // requests wait so long for a connection; kNever: as long as it takes
+  proto::Micros resend = 0;                 // after another connection, at most
+  proto::Micros wait = 0;                   // for a gateway that is not there yet
+  proto::Micros give_up_after = 0;          // at the end, for a detach that hangs
+  bool with_use = false;                    // detached when nobody uses it and the keeper is gone
+  std::filesystem::path state_dir;
+  std::string ready_file;  // empty: none
+  config::LogFormat log_format = config::LogFormat::automatic;
+};
+
+/// `nbdgw attach`: a device of the kernel, kept connected until SIGTERM or SIGINT.
+int attach_command(const AttachOptions& options);
+
+struct DetachOptions {
+  std::uint32_t device = 0;         // /dev/nbdN
+  proto::Micros give_up_after = 0;  // for what hangs
+  bool force = false;               // though it is mounted
+  std::filesystem::path state_dir;
+};
+
+/// `nbdgw attach --detach`.
+int detach_command(const DetachOptions& options);
+
+/// `nbdgw attach --list`.
+int list_attached_command(const std::filesystem::path& state_dir);
 
 /// Reads a configuration and finds all that is wrong with it, or unwise.
 config::ParseResult read_config(const std::string& config_file);

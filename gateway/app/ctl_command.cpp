@@ -18,6 +18,7 @@
 #include "gateway/app/commands.hpp"
 #include "gateway/app/ctl_client.hpp"
 #include "gateway/app/ctl_text.hpp"
+#include "gateway/app/validators.hpp"
 
 namespace nbdgw::app {
 
@@ -66,15 +67,6 @@ bool good(const CtlAnswer& answer) {
 }
 
 using Render = std::string (*)(const json::value&);
-
-/// A time above zero, as in the configuration.
-CLI::Validator duration() {
-  return {[](std::string& text) {
-            const auto time = config::parse_duration(text);
-            return time && *time > 0 ? std::string() : "\"" + text + "\" is no duration; write for example 30s";
-          },
-          "DURATION"};
-}
 
 int show(const Ctl& ctl, const std::string& path, Render render) {
   const CtlAnswer answer = ctl.client->get(path);

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "proto/nbd/meta_context.hpp"
+
 namespace nbdgw::app {
 
 namespace json = boost::json;
@@ -14,7 +16,7 @@ namespace json = boost::json;
 namespace {
 
 /// Of the format. What another version has written is not guessed at. Keys that came after the first release with
-/// this version may be missing, with their safe meaning, and are passed over by that: `left`.
+/// this version may be missing, with their safe meaning, and are passed over by that: `left`, `token`, `absent`.
 constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
@@ -50,6 +52,12 @@ json::object to_json(const nbd::ExportInfo& info) {
           {"max_payload", info.max_payload}};
 }
 
+json::array to_json(const std::vector<bridge::CacheLedger::AbsentLegacy>& absent) {
+  json::array all;
+  for (const auto& [token, owed] : absent) all.push_back(json::object{{"token", token}, {"owed", owed}});
+  return all;
+}
+
 json::array to_json(const std::vector<initiator::LeftWrites>& left) {
   json::array list;
   for (const initiator::LeftWrites& each : left) {
@@ -78,7 +86,8 @@ json::object to_json(const bridge::CacheLegacy& legacy) {
           {"disk", to_json(legacy.disk)},
           {"path_was_up", legacy.path_was_up},
           {"login_is_silent", legacy.power_on.login_is_silent},
-          {"reset_is_silent", legacy.power_on.reset_is_silent}};
+          {"reset_is_silent", legacy.power_on.reset_is_silent},
+          {"absent", to_json(legacy.absent)}};
 }
 
 template <typename T>
@@ -107,6 +116,22 @@ nbd::ExportInfo parse_info(const json::object& text) {
   info.min_block = get<std::uint32_t>(text, "min_block");
   info.max_payload = get<std::uint32_t>(text, "max_payload");
   return info;
+}
+
+/// Empty: there is none, or who has written this knew of none.
+std::string get_token(const json::object& text) {
+  if (!text.contains("token")) return {};
+  auto token = get<std::string>(text, "token");
+  if (token.size() > proto::nbd::kMaxClientToken) throw std::runtime_error("a longer token than can be");
+  return token;
+}
+
+std::vector<bridge::CacheLedger::AbsentLegacy> parse_absent(const json::object& text) {
+  std::vector<bridge::CacheLedger::AbsentLegacy> absent;
+  if (!text.contains("absent")) return absent;
+  for (const json::value& each : text.at("absent").as_array())
+    absent.push_back({.token = get_token(each.as_object()), .owed = get<bool>(each.as_object(), "owed")});
+  return absent;
 }
 
 std::vector<initiator::LeftWrites> parse_left(const json::object& cache) {
@@ -143,7 +168,8 @@ bridge::CacheLegacy parse_cache(const json::object& text) {
                        .reset_is_silent = get<bool>(text, "reset_is_silent")},
           .writes_left = get<bool>(text, "writes_left"),
           .left = parse_left(text),
-          .gap = get<bool>(text, "gap")};
+          .gap = get<bool>(text, "gap"),
+          .absent = parse_absent(text)};
 }
 
 nbd::LossStanding parse_standing(const std::string& text) {
@@ -158,6 +184,7 @@ nbd::KeptConnection parse_connection(const json::object& text) {
   connection.info = parse_info(text.at("export").as_object());
   connection.structured = get<bool>(text, "structured");
   connection.standing = parse_standing(get<std::string>(text, "standing"));
+  connection.token = get_token(text);
   const auto unread = get<std::string>(text, "unread");
   if (unread.size() > 2 * nbd::kMaxUnread) throw std::runtime_error("more bytes unread than can be");
   boost::algorithm::unhex(unread, std::back_inserter(connection.unread));
@@ -189,6 +216,7 @@ std::string kept_state_text(const shard::KeptState& state) {
                                    {"lun", client.lun},
                                    {"structured", client.connection.structured},
                                    {"standing", name_of(client.connection.standing)},
+                                   {"token", client.connection.token},
                                    {"unread", hex(client.connection.unread)}});
   }
   for (const shard::ExportLegacy& exported : state.exports)

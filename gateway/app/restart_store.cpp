@@ -131,13 +131,13 @@ bool RestartStore::is_there() const noexcept {
   return std::getenv("NOTIFY_SOCKET") != nullptr && places() > 0;
 }
 
-void RestartStore::put(const shard::KeptState& state) {
-  if (state.clients.empty() && state.exports.empty()) return;
+bool RestartStore::put(const shard::KeptState& state) {
+  if (state.clients.empty() && state.exports.empty()) return true;
   const net::UniqueFd text = memory_file(kept_state_text(state));
   if (!text) {
     net::log::error({}, "no memory to say what {} client(s) were doing: they lose their connections",
                     state.clients.size());
-    return;
+    return false;
   }
   const std::size_t room = places() - 1;
   if (state.clients.size() > room) {
@@ -149,8 +149,9 @@ void RestartStore::put(const shard::KeptState& state) {
   const std::size_t kept = std::min(room, state.clients.size());
   bool all = store(kStateName, text.get());
   for (std::size_t i = 0; i < kept; ++i) all = store(client_name(i), state.clients[i].fd.get()) && all;
-  if (done_by_now() && all)
-    net::log::info({}, "{} client(s) are left with the service manager, for the next process", kept);
+  if (!done_by_now() || !all) return false;
+  net::log::info({}, "{} client(s) are left with the service manager, for the next process", kept);
+  return true;
 }
 
 #else
@@ -159,7 +160,9 @@ RestartStore::RestartStore(std::vector<net::InheritedSockets::Named>) {}
 bool RestartStore::is_there() const noexcept {
   return false;
 }
-void RestartStore::put(const shard::KeptState&) {}
+bool RestartStore::put(const shard::KeptState&) {
+  return false;
+}
 
 #endif
 

@@ -29,8 +29,8 @@ class RestartStore {
   /// of then.
   shard::KeptState& kept() noexcept { return kept_; }
   /// For the next process; returns when the store has it. If it does not take it, that is logged: these clients lose
-  /// their connections when this process ends.
-  static void put(const shard::KeptState& state);
+  /// their connections when this process ends. False: it has not taken all.
+  static bool put(const shard::KeptState& state);
 
  private:
   shard::KeptState kept_;

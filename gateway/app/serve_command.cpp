@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "gateway/admin/admin_server.hpp"
@@ -30,6 +33,15 @@ admin::ApiSetup api_setup(control::Gateway& gateway, Reloader& reloader) {
   return setup;
 }
 
+/// systemd makes it for RuntimeDirectory= of the unit, and names it.
+std::string state_dir(const config::Config& config) {
+  if (!config.state_dir.empty()) return config.state_dir;
+  const char* const folders = std::getenv("RUNTIME_DIRECTORY");
+  if (folders == nullptr) return {};
+  const std::string_view all = folders;
+  return std::string(all.substr(0, all.find(':')));
+}
+
 }  // namespace
 
 int serve_command(const std::string& config_file, std::optional<config::LogFormat> log_format) {
@@ -42,8 +54,10 @@ int serve_command(const std::string& config_file, std::optional<config::LogForma
 
   PassedDescriptors passed = passed_descriptors();
   RestartStore store(std::move(passed.stored));
-  control::Gateway gateway(*config,
-                           {.inherited = &passed.sockets, .kept = &store.kept(), .keep_clients = store.is_there()});
+  control::Gateway gateway(*config, {.inherited = &passed.sockets,
+                                     .kept = &store.kept(),
+                                     .keep_clients = store.is_there(),
+                                     .state_dir = state_dir(*config)});
   Reloader reloader(config_file, gateway);
   std::optional<admin::AdminServer> admin;
   if (!config->listen.admin.empty()) {
@@ -73,7 +87,8 @@ int serve_command(const std::string& config_file, std::optional<config::LogForma
         gateway.drain();
         gateway.wait();
         if (admin) admin->stop();
-        if (store.is_there()) RestartStore::put(gateway.take_kept());
+        const shard::KeptState kept = gateway.take_kept();
+        gateway.end_record(kept, store.is_there() && RestartStore::put(kept));
       },
       "second signal: ended at once; requests in flight are cut off");
   net::log::tell_all();

@@ -57,7 +57,7 @@ PassedDescriptors passed_descriptors() {
 }
 
 void ServiceManager::ready(control::Gateway& gateway, const std::string& status) {
-  notify("READY=1\nSTATUS=" + status);
+  tell_ready(status);
   std::uint64_t limit = 0;
   if (::sd_watchdog_enabled(1, &limit) <= 0) return;
   const auto interval = static_cast<proto::Micros>(limit / 3);
@@ -92,6 +92,10 @@ void ServiceManager::watch(control::Gateway& gateway, proto::Micros interval) {
   }
 }
 
+void ServiceManager::tell_ready(const std::string& status) {
+  notify("READY=1\nSTATUS=" + status);
+}
+
 void ServiceManager::reloading() {
   notify(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
 }
@@ -113,6 +117,7 @@ PassedDescriptors passed_descriptors() {
   return {};
 }
 void ServiceManager::ready(control::Gateway&, const std::string&) {}
+void ServiceManager::tell_ready(const std::string&) {}
 void ServiceManager::reloading() {}
 void ServiceManager::reloaded(const control::ReloadOutcome&) {}
 void ServiceManager::stopping(const std::string&) {}

@@ -38,6 +38,8 @@ class ServiceManager {
 
   /// The listeners are open. Starts the watchdog; the gateway must be there until stopping().
   void ready(control::Gateway& gateway, const std::string& status);
+  /// Likewise of a program without a gateway and a watchdog.
+  static void tell_ready(const std::string& status);
   static void reloading();
   /// From any thread, after reloading(): it is over, one way or the other.
   static void reloaded(const control::ReloadOutcome& outcome);

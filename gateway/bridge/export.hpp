@@ -50,9 +50,14 @@ struct CacheLegacy {
   PowerOnJudge::Learnt power_on{};
   /// Commands that write were with the target at the end, and nothing proves that it will not run them any more.
   bool writes_left = false;
-  std::vector<initiator::LeftWrites> left{};  // the same, where they were; empty: nobody knows
+  /// The same, where they were; empty: nobody knows. Without them: where the session was, which may still be there.
+  std::vector<initiator::LeftWrites> left{};
   /// The LUN was not served for a time after that: it may rightly be another disk now, which then inherits nothing.
   bool gap = false;
+  /// Clients that have lost their connection, and would make another one.
+  std::vector<CacheLedger::AbsentLegacy> absent{};
+  /// The target may have said that it has lost its cache to somebody who has died before he could heed it.
+  bool unjudged = false;
 };
 
 /// How a session that is there now has come about, for what follows from it.
@@ -116,7 +121,7 @@ class Export final : public nbd::Backend,
 
   // nbd::Backend
   const nbd::ExportInfo& info() const noexcept override { return info_; }
-  std::unique_ptr<nbd::Attachment> attach(nbd::LossStanding standing) override;
+  std::unique_ptr<nbd::Attachment> attach(const nbd::Attaching& who) override;
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
                       proto::Micros now) override;
   bool others_wait(const nbd::Stake& stake) const noexcept override { return share_.others_wait(stake); }
@@ -185,6 +190,13 @@ class Export final : public nbd::Backend,
   /// read_only. What is under way goes on by the new values.
   void retune(const ExportConfig& config, proto::Micros now);
 
+  /// Before on_session_up(), and for the record alone.
+  void on_session_at(const initiator::PortalGroup& group);
+  /// Something has come from the target, last then.
+  void on_heard(proto::Micros at) noexcept {
+    if (record_ != nullptr && session_up_ && known_) record_->seen_at = at;
+  }
+
   CacheLegacy cache_legacy(proto::Micros now) const;
   /// See CacheLegacy::writes_left.
   bool leaves_writes() const noexcept {
@@ -192,6 +204,8 @@ class Export final : public nbd::Backend,
   }
   /// Before the first session: this export stands in the place of another one of the same LUN.
   void inherit(const CacheLegacy& legacy);
+  /// What the next process has to know if this one dies is kept there from now on; null: no more. After inherit().
+  void record_in(LunRecord* record);
 
   /// Names of other exports of the same disk whose writes are not kept apart from those of this one; empty: none.
   const std::string& same_disk() const noexcept { return same_disk_; }
@@ -341,6 +355,9 @@ class Export final : public nbd::Backend,
   void rescan_over();
   bool enter_directory(const device::Facts& facts, proto::Micros now);
   void share(std::shared_ptr<Disk> disk);
+  void record_disk() noexcept;
+  void record_left(const initiator::PortalGroup* present);
+  void leave_record() noexcept;
   void enter(ExportState state, std::string reason, proto::Micros now);
   void refresh_abilities() noexcept;
   proto::Micros hold_expiry() const noexcept;
@@ -399,6 +416,7 @@ class Export final : public nbd::Backend,
   proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough
   proto::Micros recheck_at_ = proto::kNever;
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
+  LunRecord* record_ = nullptr;                   // see record_in()
   bool writes_left_ = false;                      // CacheLegacy::writes_left, of its own commands
   bool inherited_path_ = false;                   // CacheLegacy::path_was_up
   proto::DiskIdentity heir_of_;  // whose inheritance is for this disk alone, if it is the one behind the LUN

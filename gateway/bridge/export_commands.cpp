@@ -83,6 +83,7 @@ void Export::send(DiskCommand& command, proto::Micros now) {
     prepare(segment, can_, segment.request->fua_bit && !NBDGW_MUTANT(fua_bit_lost));
   }
   ++counters_.commands;
+  if (record_ != nullptr && !initiator::writes_nothing(command)) ++record_->writing;
   transport_.queuecommand(command, now);
 }
 
@@ -94,6 +95,8 @@ void Export::on_command_done(initiator::ScsiCommand& done, proto::Micros now) {
   if (command.outcome == initiator::Outcome::completed) heard_at_ = now;
   if (command.outcome == initiator::Outcome::path_lost && command.started_at != initiator::ScsiCommand::kNotStarted) {
     writes_left_ = writes_left_ || !initiator::writes_nothing(command);
+  } else if (record_ != nullptr && !initiator::writes_nothing(command) && record_->writing > 0) {
+    --record_->writing;
   }
   note_loss(command, now);
   const device::Attempts before = command.attempts;

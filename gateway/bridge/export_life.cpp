@@ -42,6 +42,7 @@ Export::~Export() {
   if (directory_ != nullptr) directory_->leave(*this);
   if (stuck_) --disk_->stuck_exports;
   std::erase(disk_->exports, this);
+  leave_record();
   // Only at the end of all: otherwise it is idle.
   const auto leave = [&](auto& held) {
     if (held.fence.state() != Fence::State::outside) disk_->fence.leave(held.fence, [](Fence::Entry&) {});
@@ -72,35 +73,16 @@ void Export::retune(const ExportConfig& config, proto::Micros now) {
   bell_.ring();
 }
 
-std::unique_ptr<nbd::Attachment> Export::attach(nbd::LossStanding standing) {
-  return std::make_unique<Attached>(disk_, *this, standing);
-}
-
-CacheLegacy Export::cache_legacy(proto::Micros now) const {
-  return {.cache = disk_->cache.numbers(),
-          .seen_at = held_since_ == proto::kNever ? now : held_since_,
-          .path_was_up = session_up_ && known_,
-          .disk = unit_.identity(),
-          .power_on = power_on_.learnt(),
-          .writes_left = leaves_writes(),
-          .left = leaves_writes() ? transport_.left_writes(config_.lun) : std::vector<initiator::LeftWrites>(),
-          .gap = false};
-}
-
-void Export::inherit(const CacheLegacy& legacy) {
-  NBDGW_ASSERT(!session_up_ && !known_, "an inheritance comes before the first session");
-  if (!NBDGW_MUTANT(ledger_not_inherited)) disk_->cache.restore(legacy.cache);
-  disk_->cache_report = "that was reported before the export was made anew, or the gateway restarted";
-  known_when_online_ = disk_->cache.known();
-  inherited_from_ = legacy.seen_at;
-  inherited_path_ = legacy.path_was_up;
-  if (legacy.gap) {
-    heir_of_ = legacy.disk;
-  } else {
-    unit_.expect(legacy.disk);
+std::unique_ptr<nbd::Attachment> Export::attach(const nbd::Attaching& who) {
+  auto attached = std::make_unique<Attached>(disk_, *this, who);
+  if (attached->unknown()) {
+    disk_->cache_report =
+        "that a client was attached before, and nothing is known here of what it wrote and did not flush (no record "
+        "of "
+        "the process before this one, or another gateway's client)";
+    tell_doubt(true);
   }
-  power_on_.restore(legacy.power_on);
-  if (legacy.writes_left) transport_.suspect(config_.lun, legacy.left);
+  return attached;
 }
 
 void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login) {
@@ -112,6 +94,7 @@ void Export::on_session_up(proto::Micros outage, proto::Micros now, Login login)
   inherited_from_ = proto::kNever;
   session_up_ = true;
   power_on_.on_login(login == Login::after_own, outage);
+  if (record_ != nullptr) record_->unjudged = 1;
   refused_ = {};
   // Every login may have led to another array, or to one where the LUN was changed meanwhile.
   enter(ExportState::probing, "the LUN is being probed", now);
@@ -144,6 +127,12 @@ void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
   ++counters_.probes;
   if (ready) {
     power_on_.on_probed();
+    record_disk();
+    if (record_ != nullptr) {
+      record_->unjudged = 0;
+      if (!transport_.suspects(config_.lun)) record_->left_before = 0;
+      if (const auto here = record_->place(0)) record_left(&*here);
+    }
     accept_facts(unit.facts(), now);
   } else {
     ++counters_.probe_failures;
@@ -193,10 +182,14 @@ void Export::share(std::shared_ptr<Disk> disk) {
   CacheNumbers numbers = disk_->cache.numbers();
   if (disk_->exports.size() > 1) numbers.drop_debts();  // they stay with those that it is shared with so far
   disk->cache.absorb(numbers);
+  if (disk_->exports.size() == 1) disk->cache.take_absent(disk_->cache);
   Attached::move_all(*this, disk_, disk);
   std::erase(disk_->exports, this);
+  leave_record();
+  if (record_ != nullptr) record_->cache = {};  // it is counted in the other disk's from now on
   disk_ = std::move(disk);
   disk_->exports.push_back(this);
+  if (disk_->cache.kept_in() == nullptr && record_ != nullptr) disk_->cache.keep_in(record_);
   known_when_online_ = disk_->cache.known();
   stuck_seen_ = disk_->stuck_changes;
 }

@@ -213,6 +213,7 @@ void diff_rest(const config::Config& from, const config::Config& to, ConfigDiff&
   at_start("limits.memory", from.limits.memory, to.limits.memory);
   at_start("workers", from.workers, to.workers);
   at_start("log.format", from.log.format, to.log.format);
+  at_start("state_dir", from.state_dir, to.state_dir);
   at_start("initiator.name", from.initiator.name, to.initiator.name);
 }
 
@@ -236,6 +237,7 @@ config::Config without_restart(const config::Config& in_force, config::Config ne
   next.limits.memory = in_force.limits.memory;
   next.workers = in_force.workers;
   next.log.format = in_force.log.format;
+  next.state_dir = in_force.state_dir;
   next.initiator = in_force.initiator;
   return next;
 }

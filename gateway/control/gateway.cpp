@@ -37,6 +37,22 @@ void tell_shortage(const DescriptorBudget& budget, bool at_start) {
                  budget.wanted, advice);
 }
 
+/// After the last sign of life of a session that a process has left without a word, and at least after the start of
+/// this one, before the first login: LIO's kernel panics if a session is replaced while it closes its connections. In
+/// an emulated guest, a tenth as fast as a machine, 0.5 s were too short and 1 s was in one of four times; 2 s were
+/// not. Not longer, as what was away for 3 s may have lost its power (bridge::kPowerCycleTime).
+constexpr proto::Micros kPauseAfterCrash = 2 * proto::kSecond;
+constexpr proto::Micros kLeastPauseAfterCrash = 500 * proto::kMillisecond;
+
+/// How long it still takes, for a target.
+proto::Micros pause_after_crash(const shard::CacheMemory& left, const std::string& iqn, proto::Micros now) {
+  proto::Micros seen_at = 0;
+  for (const shard::ExportLegacy& each : left.all()) {
+    if (each.iqn == iqn) seen_at = std::max(seen_at, each.cache.seen_at);
+  }
+  return std::clamp(seen_at + kPauseAfterCrash - now, kLeastPauseAfterCrash, kPauseAfterCrash);
+}
+
 nbd::ExportDirectoryPtr make_directory(const config::Config& config) {
   auto directory = std::make_shared<nbd::ExportDirectory>();
   for (const config::Export& exported : config.exports) directory->push_back({exported.name, exported.description});
@@ -62,6 +78,7 @@ Gateway::~Gateway() {
 void Gateway::start() {
   open_listeners();
   std::vector<Resumed> resumed;
+  open_record();
   if (options_.kept != nullptr) resumed = take_over(*options_.kept);
   make_workers();
   resume(std::move(resumed));  // they are there before any LUN is looked at
@@ -113,14 +130,17 @@ void Gateway::make_workers() {
     order.new_targets.push_back(order_target(config, i, worker));
     for (const config::Export& exported : config.exports) {
       if (exported.target != i) continue;
-      order.new_exports.push_back({.config = shard::export_config(config, exported),
-                                   .required = exported.required,
-                                   .target = config.targets[i].name,
-                                   .cache = caches_.take(config.targets[i].iqn, shard::wire_lun(exported))});
+      order.new_exports.push_back(
+          {.config = shard::export_config(config, exported),
+           .required = exported.required,
+           .target = config.targets[i].name,
+           .cache = caches_.take(config.targets[i].iqn, shard::wire_lun(exported)),
+           .record = record_of(config.targets[i].iqn, shard::wire_lun(exported), exported.name)});
     }
     note_made(worker, worker.carry_out(std::move(order), resolver_, events_, net::steady_now()));
   }
   caches_.settle();
+  if (record_ != nullptr) record_->settle();
   put_in_force(config);
   publish_places();
 }
@@ -140,7 +160,14 @@ shard::WorkOrder::NewTarget Gateway::order_target(const config::Config& config, 
   net::log::info({.target = target.name}, "target {}: {}", target.name, describe(worst_case_stall(target), target));
   const std::uint32_t number = numbers_.take(target.iqn);
   targets_[target.name] = {.worker = &worker, .driver = nullptr, .number = number};
-  return {.settings = shard::session_settings(config, index), .number = number};
+  shard::WorkOrder::NewTarget order{.settings = shard::session_settings(config, index), .number = number};
+  if (const auto place = caches_.place_of(target.iqn)) {
+    order.settings.first_portal = place->portal;
+    order.settings.first_address = place->address;
+    if (record_ != nullptr && record_->before_died() && !control_thread_.joinable())
+      order.settings.first_pause = pause_after_crash(caches_, target.iqn, net::steady_now());
+  }
+  return order;
 }
 
 void Gateway::note_made(shard::Worker& worker, const shard::WorkDone& made) {

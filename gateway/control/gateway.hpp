@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "config/model.hpp"
+#include "gateway/control/crash_record.hpp"
 #include "gateway/control/reload.hpp"
 #include "gateway/control/verdict.hpp"
 #include "gateway/net/clock.hpp"
@@ -44,6 +45,8 @@ struct GatewayOptions {
   shard::KeptState* kept = nullptr;
   /// At the end clients are kept for the next process (take_kept()), not sent away.
   bool keep_clients = false;
+  /// Where what outlives a crash is kept (CrashRecord); empty: nowhere.
+  std::string state_dir{};
   /// How long the machine has been asleep so far.
   net::SleepWatch::Reader slept = net::slept_so_far;
 };
@@ -69,6 +72,8 @@ class Gateway {
   void wait();
   /// After that, once: what the next process needs.
   shard::KeptState take_kept();
+  /// After that: whether the next process was told of it, or has to read what is left in the record.
+  void end_record(const shard::KeptState& kept, bool told) noexcept;
 
   /// Where it listens, as text, in the order of the configuration; with the ports that the system picked.
   const std::vector<std::string>& addresses() const noexcept { return addresses_; }
@@ -159,6 +164,8 @@ class Gateway {
     net::ConnectionLimit::Ticket ticket;
   };
   std::vector<Resumed> take_over(shard::KeptState& kept);
+  void open_record();
+  bridge::LunRecord* record_of(const std::string& iqn, std::uint64_t lun, const std::string& name) noexcept;
   net::ConnectionLimit::Ticket take_over(const shard::KeptClient& client);
   void resume(std::vector<Resumed> clients);
   void take_client(net::UniqueFd fd, net::ConnectionLimit::Ticket ticket);
@@ -178,7 +185,8 @@ class Gateway {
   shard::EventLog events_;
   nbd::ExportDirectoryPtr directory_;
   nbd::ConnectionOptions client_options_;  // of the next client
-  shard::DiskRegister disks_;              // before the workers
+  shard::DiskRegister disks_;              // before the workers, as is the record
+  std::unique_ptr<CrashRecord> record_;    // null: nothing outlives a crash
   std::vector<std::unique_ptr<shard::Worker>> workers_;
   // What there is and where, by name. The objects are the shards', and are destroyed there some time after they have
   // been taken out here; what was posted to the shard before that still finds them.

@@ -124,6 +124,7 @@ void Gateway::Reload::add_target_and_export(std::uint32_t index, const config::E
   if (const auto state = states_.find(exported.name); state != states_.end()) order.admin_state = state->second;
   const auto [iqn, lun] = unit_of(*next_, exported);
   order.cache = gateway_.caches_.take(iqn, lun);
+  order.record = gateway_.record_of(iqn, lun, exported.name);
   orders_[gateway_.targets_[name].worker].new_exports.push_back(std::move(order));
 }
 
@@ -178,6 +179,7 @@ void Gateway::Reload::change_over() {
 void Gateway::Reload::note_retired(std::vector<shard::ExportLegacy> legacies) {
   for (shard::ExportLegacy& legacy : legacies) {
     states_[legacy.name] = legacy.admin_state;
+    if (gateway_.record_ != nullptr) gateway_.record_->give_back(legacy.iqn, legacy.lun, legacy.name);
     gateway_.caches_.put(std::move(legacy));
   }
   if (--retiring_ > 0) return;
@@ -191,6 +193,7 @@ void Gateway::Reload::note_retired(std::vector<shard::ExportLegacy> legacies) {
 
 void Gateway::Reload::finish(ReloadOutcome::Kind kind) {
   gateway_.caches_.settle();
+  if (gateway_.record_ != nullptr) gateway_.record_->settle();
   const std::unique_ptr<Reload> self = std::move(gateway_.reload_);  // another one may be asked for by done_
   done_({.kind = kind, .diff = std::move(diff_)});
 }

@@ -37,6 +37,8 @@ Session& Host::add_errand(const Session& of, const PortalGroup& group, proto::Mi
   settings.portals = {group.portal};
   settings.connections = 1;
   settings.only_group = group.tag;
+  settings.first_portal.reset();
+  settings.first_pause = 0;
   return begin(std::move(settings), of.isid(), now);
 }
 

@@ -25,6 +25,14 @@ std::vector<Portal> PortalChoice::alternates() const {
   return others;
 }
 
+void PortalChoice::begin_with(const Portal& portal) {
+  const auto found = std::ranges::find(portals_, portal);
+  if (found == portals_.end()) return;
+  index_ = static_cast<std::size_t>(found - portals_.begin());
+  same_address_ = true;
+  reason_ = "where the session was before this process";
+}
+
 void PortalChoice::led_to(const Portal& portal) {
   const auto found = std::ranges::find(portals_, portal);
   if (found == portals_.end()) return;

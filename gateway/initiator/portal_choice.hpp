@@ -34,6 +34,8 @@ class PortalChoice {
   bool has_others() const noexcept { return portals_.size() > 1; }
   std::size_t count() const noexcept { return portals_.size(); }
 
+  /// The session of a process before this one was there. Ignored, if it is none of the portals.
+  void begin_with(const Portal& portal);
   /// One of the alternates has answered first.
   void led_to(const Portal& portal);
   void on_login() noexcept;

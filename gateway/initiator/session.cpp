@@ -62,7 +62,7 @@ void Session::enter(SessionState state, proto::Micros now) {
       case logged_in:
         return state_ == logging_in;
       case failed:
-        return state_ == logging_in || state_ == logged_in || state_ == logging_out;
+        return state_ == free || state_ == logging_in || state_ == logged_in || state_ == logging_out;
       case logging_out:
         return state_ != terminated && state_ != logging_out;
       case terminated:

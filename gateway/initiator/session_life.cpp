@@ -36,7 +36,15 @@ bool is_final_for_session(LoginStatus status) noexcept {
 
 void Session::setup(proto::Micros now) {
   NBDGW_ASSERT(state_ == SessionState::free, "a session is set up once");
-  open_leading(now);
+  if (settings_.first_portal) {
+    portals_.begin_with(*settings_.first_portal);
+    group_.portal = *settings_.first_portal;
+    group_.address = settings_.first_address;
+  }
+  if (settings_.first_pause <= 0) return open_leading(now);
+  trouble_ = "the process before this one has left a session without a word: its login waits a moment";
+  enter(SessionState::failed, now);
+  reopen_at_ = now + settings_.first_pause;
 }
 
 void Session::open_leading(proto::Micros now) {

@@ -85,6 +85,12 @@ struct SessionSettings {
   proto::Micros nop_interval = 5 * proto::kSecond;
   proto::Micros nop_timeout = 5 * proto::kSecond;
 
+  /// Where a session was that a process before this one has left without a word: the first login goes there, if it is
+  /// one of the portals, and to the same address of it, if that is known; and it waits for so long.
+  std::optional<Portal> first_portal;
+  std::string first_address;
+  proto::Micros first_pause = 0;
+
   bool operator==(const SessionSettings&) const = default;
 };
 

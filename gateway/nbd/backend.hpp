@@ -89,11 +89,23 @@ enum class LossStanding : std::uint8_t {
   owed,  // its next FLUSH is to fail
 };
 
+/// Who attaches, as far as it has said so.
+struct Attaching {
+  LossStanding standing{};
+  /// Of a client that makes another connection if it loses this one: it is known again by that. Empty: of no such
+  /// one.
+  std::string token{};
+  /// It was attached before, to this process or to another one, and has lost its connection.
+  bool again = false;
+};
+
 /// What the backend keeps of a connection for as long as that is attached; owned by the connection.
 class Attachment {
  public:
   virtual ~Attachment() = default;
   virtual LossStanding standing() const noexcept = 0;
+  /// The connection has died without a goodbye, and goes now.
+  virtual void lost(proto::Micros /*now*/) noexcept {}
 };
 
 /// One export as the NBD protocol engine sees it. Implemented by the bridge. No call here re-enters the engine: what
@@ -104,9 +116,9 @@ class Backend {
 
   virtual const ExportInfo& info() const noexcept = 0;
 
-  /// A connection attaches; or goes on after a restart, with `standing` as it had, when the export need not be online
-  /// yet. Null: there is nothing to keep.
-  virtual std::unique_ptr<Attachment> attach([[maybe_unused]] LossStanding standing) { return nullptr; }
+  /// A connection attaches; or goes on after a restart, with the standing that it had, when the export need not be
+  /// online yet. Null: there is nothing to keep.
+  virtual std::unique_ptr<Attachment> attach([[maybe_unused]] const Attaching& who) { return nullptr; }
 
   /// Takes in a validated request and reserves what it needs to run: a READ gets its segments with their memory, or,
   /// if `stake` says that it may be answered in pieces, some of them.

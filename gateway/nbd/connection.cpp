@@ -151,6 +151,7 @@ void Connection::on_disconnected(proto::Micros now) {
   const Step step(*this, now);
   if (phase_ == Phase::closed) return;
   const bool dead = close_reason_ == CloseReason::peer_dead;
+  const bool said_goodbye = phase_ == Phase::disconnecting;
   const bool serving = phase_ == Phase::handshake || phase_ == Phase::transmission || phase_ == Phase::parting;
   const bool left = input_ended_ && !cut_off_ && !dead && serving;
   const bool silent = phase_ == Phase::handshake && counters_.bytes_received == 0;
@@ -168,6 +169,7 @@ void Connection::on_disconnected(proto::Micros now) {
   const CloseReason lost = silent ? CloseReason::silent : CloseReason::connection_lost;
   enter(Phase::closed, expected || dead ? CloseReason::none : lost);
   while (Request* request = in_flight_.first()) abandon(*request);
+  if (attachment_ != nullptr && !said_goodbye) attachment_->lost(now);
   attachment_.reset();
   backend_ = nullptr;
 }
@@ -254,7 +256,8 @@ void Connection::export_found(Backend& backend, proto::Micros now) {
   handshake_->export_found(backend.info(), now);
   if (handshake_->state() == Handshake::State::done) {
     backend_ = &backend;
-    attachment_ = backend.attach(LossStanding::newcomer);
+    token_ = handshake_->client().token;
+    attachment_ = backend.attach(handshake_->client());
   }
   after_handshake_step();
   advance(now);

@@ -299,6 +299,7 @@ class Connection {
   // Transmission.
   Backend* backend_ = nullptr;
   std::unique_ptr<Attachment> attachment_;
+  std::string token_;  // Attaching::token
   bool structured_ = false;
   Stake stake_;  // in what the backend has; outlives the requests
   InFlight in_flight_;

@@ -26,6 +26,7 @@ Connection::Connection(KeptConnection kept, const ConnectionOptions& options, pr
       stall_timeout_(options.stall_timeout) {
   NBDGW_ASSERT(resumed_->unread.size() <= kMaxUnread, "no more is kept than can be received");
   stake_.in_pieces = structured_ = resumed_->structured;
+  token_ = resumed_->token;
   replies_.open(structured_);
 }
 
@@ -48,12 +49,14 @@ KeptConnection Connection::kept() const {
   if (resumed_ != nullptr) {
     KeptConnection again = *resumed_;
     again.standing = standing();
+    again.token = token_;
     return again;
   }
   const auto unread = staging_.bytes().first(NBDGW_MUTANT(handover_forgets_unread) ? 0 : staging_.size());
   return {.info = backend_->info(),
           .structured = structured_,
           .standing = standing(),
+          .token = token_,
           .unread = {unread.begin(), unread.end()}};
 }
 
@@ -63,7 +66,8 @@ LossStanding Connection::standing() const noexcept {
 }
 
 void Connection::expect_export(Backend& backend) {
-  if (phase_ == Phase::resuming && attachment_ == nullptr) attachment_ = backend.attach(resumed_->standing);
+  if (phase_ == Phase::resuming && attachment_ == nullptr)
+    attachment_ = backend.attach({.standing = resumed_->standing, .token = token_});
 }
 
 /// What it was owed there is left to whoever comes, and that may be it.

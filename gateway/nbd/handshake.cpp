@@ -7,6 +7,7 @@
 #include "proto/assert.hpp"
 #include "proto/bytes/endian.hpp"
 #include "proto/nbd/messages.hpp"
+#include "proto/nbd/meta_context.hpp"
 
 namespace nbdgw::nbd {
 namespace {
@@ -143,6 +144,7 @@ void Handshake::answer_option(std::span<const std::uint8_t> data, proto::Micros 
       return data.empty() ? reply_error(Reply::err_unsup, "Extended headers are not supported.")
                           : reply_error(Reply::err_invalid, kTakesNoData);
     case Option::list_meta_context:
+      return answer_list_meta_context(data, now);
     case Option::set_meta_context:
       return reply_error(Reply::err_unsup, "Metadata contexts are not supported.");
     case Option::peek_export:
@@ -174,6 +176,18 @@ void Handshake::answer_info_or_go(std::span<const std::uint8_t> data, proto::Mic
   InfoRequest request;
   if (const char* wrong = parse_info_request(data, request)) return reply_error(Reply::err_invalid, wrong);
   requested_ = request.infos;
+  want_export(request.export_name, now);
+}
+
+/// Also without structured replies, which the kernel's client has no use for: the protocol allows it (a server MAY
+/// refuse), and the clients that ask are ours.
+void Handshake::answer_list_meta_context(std::span<const std::uint8_t> data, proto::Micros now) {
+  MetaContextRequest request;
+  if (const char* wrong = parse_meta_context_request(data, request)) return reply_error(Reply::err_invalid, wrong);
+  if (!request.ours()) return reply_error(Reply::err_unsup, "Metadata contexts are not supported.");
+  identity_requested_ = request.identity;
+  client_.token = request.token;
+  client_.again = request.resumes;
   want_export(request.export_name, now);
 }
 
@@ -213,7 +227,11 @@ void Handshake::export_found(const ExportInfo& info, proto::Micros now) {
     send_export_name_reply(info);
     return enter(State::done);
   }
-  send_infos(info);
+  if (option_ == Option::list_meta_context) {
+    send_contexts(info);
+  } else {
+    send_infos(info);
+  }
   reply(Reply::ack);
   enter(option_ == Option::go ? State::done : State::options);
 }
@@ -284,6 +302,15 @@ void Handshake::send_infos(const ExportInfo& info) {
         .encode(sizes);
     reply(Reply::info, sizes);
   }
+}
+
+void Handshake::send_contexts(const ExportInfo& info) {
+  const auto send = [this](std::string_view name) {
+    std::string data(sizeof(std::uint32_t), '\0');  // an identifier, which means nothing here
+    data.append(fitting(name));
+    reply(Reply::meta_context, {reinterpret_cast<const std::uint8_t*>(data.data()), data.size()});
+  };
+  if (identity_requested_) send(std::string(kIdentityContext).append("=").append(info.disk.word()));
 }
 
 void Handshake::send_export_name_reply(const ExportInfo& info) {

@@ -47,6 +47,8 @@ class Handshake {
   CloseReason close_reason() const noexcept { return close_reason_; }
   /// Structured replies were negotiated.
   bool structured() const noexcept { return structured_; }
+  /// What the client has said of itself.
+  const Attaching& client() const noexcept { return client_; }
 
   /// Takes one message from the front of `bytes`. Returns its length, or 0 if more bytes, or another event, are
   /// needed.
@@ -73,11 +75,13 @@ class Handshake {
   void answer_list();
   void answer_structured_reply();
   void answer_info_or_go(std::span<const std::uint8_t> data, proto::Micros now);
+  void answer_list_meta_context(std::span<const std::uint8_t> data, proto::Micros now);
   void answer_export_name(std::span<const std::uint8_t> data, proto::Micros now);
   void want_export(std::string_view name, proto::Micros now);
   void end_wait(proto::Micros now);
   void refuse_option(proto::nbd::Reply error, CloseReason reason, std::string_view text);
   void send_infos(const ExportInfo& info);
+  void send_contexts(const ExportInfo& info);
   void send_export_name_reply(const ExportInfo& info);
   void reply(proto::nbd::Reply type, std::span<const std::uint8_t> data = {});
   void reply_error(proto::nbd::Reply type, std::string_view text);
@@ -95,6 +99,8 @@ class Handshake {
   std::size_t options_left_;
   proto::nbd::Option option_{};           // the one being answered
   proto::nbd::RequestedInfos requested_;  // of INFO or GO
+  bool identity_requested_ = false;       // of LIST_META_CONTEXT
+  Attaching client_;
   std::string export_name_;
   std::string waiting_text_;
   proto::Micros wait_began_at_ = 0;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "gateway/nbd/backend.hpp"
@@ -19,6 +20,7 @@ struct KeptConnection {
   ExportInfo info;                   // as it was for this client
   bool structured = false;           // replies
   LossStanding standing{};           // with the export
+  std::string token{};               // Attaching::token
   std::vector<std::uint8_t> unread;  // the begin of its next requests; at most kMaxUnread
 };
 

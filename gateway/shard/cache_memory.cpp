@@ -11,8 +11,13 @@ namespace {
 
 /// Of both. If it is not known where some of them are, it is of none.
 void absorb_left(bridge::CacheLegacy& legacy, const bridge::CacheLegacy& other) {
-  if (!other.writes_left) return;
-  if (legacy.writes_left && (legacy.left.empty() || other.left.empty())) {
+  if (!other.writes_left) {
+    if (!legacy.writes_left && legacy.left.empty()) legacy.left = other.left;  // no more than where its session was
+    return;
+  }
+  if (!legacy.writes_left) {
+    legacy.left = other.left;  // the same of its own
+  } else if (legacy.left.empty() || other.left.empty()) {
     legacy.left.clear();
   } else {
     for (const initiator::LeftWrites& each : other.left) initiator::note_left(legacy.left, each);
@@ -28,6 +33,19 @@ CacheMemory::Entry* CacheMemory::find(const std::string& iqn, std::uint64_t lun)
   return found == entries_.end() ? nullptr : &*found;
 }
 
+namespace {
+
+/// Both were of one LUN. Of what cannot be added the worse is assumed.
+void merge(bridge::CacheLegacy& to, const bridge::CacheLegacy& from) {
+  to.cache.absorb(from.cache);
+  to.unjudged = to.unjudged || from.unjudged;
+  to.seen_at = std::min(to.seen_at, from.seen_at);
+  to.absent.insert(to.absent.end(), from.absent.begin(), from.absent.end());
+  absorb_left(to, from);
+}
+
+}  // namespace
+
 void CacheMemory::put(ExportLegacy legacy) {
   Entry* const known = find(legacy.iqn, legacy.lun);
   if (known == nullptr) {
@@ -35,10 +53,7 @@ void CacheMemory::put(ExportLegacy legacy) {
     return;
   }
   // Another export of the LUN has gone before. What it left is forgotten if it was taken, by this one maybe.
-  if (!known->taken) {
-    legacy.cache.cache.absorb(known->legacy.cache.cache);
-    absorb_left(legacy.cache, known->legacy.cache);
-  }
+  if (!known->taken) merge(legacy.cache, known->legacy.cache);
   *known = {.legacy = std::move(legacy)};
 }
 
@@ -49,6 +64,18 @@ std::optional<bridge::CacheLegacy> CacheMemory::take(const std::string& iqn, std
   entry->legacy.cache.cache.drop_debts();
   entry->taken = true;
   return legacy;
+}
+
+std::optional<initiator::PortalGroup> CacheMemory::place_of(const std::string& iqn) const {
+  for (const Entry& entry : entries_) {
+    const auto& left = entry.legacy.cache.left;
+    if (!entry.taken && entry.legacy.iqn == iqn && !left.empty()) return left.front().group;
+  }
+  return std::nullopt;
+}
+
+void CacheMemory::expect(const std::string& iqn, std::uint64_t lun, bridge::CacheLedger::AbsentLegacy absent) {
+  if (Entry* const entry = find(iqn, lun); entry != nullptr) entry->legacy.cache.absent.push_back(std::move(absent));
 }
 
 void CacheMemory::leave_debt(const std::string& iqn, std::uint64_t lun) {

@@ -23,6 +23,10 @@ class CacheMemory {
   void put(ExportLegacy legacy);
   /// An export of this LUN is made. Of several the first one has the debts, so that each is told once.
   std::optional<bridge::CacheLegacy> take(const std::string& iqn, std::uint64_t lun);
+  /// Where the session of that target was that a process before this one has left, if one has.
+  std::optional<initiator::PortalGroup> place_of(const std::string& iqn) const;
+  /// A client has gone that would make another connection.
+  void expect(const std::string& iqn, std::uint64_t lun, bridge::CacheLedger::AbsentLegacy absent);
   /// A connection has gone that was owed a failing FLUSH.
   void leave_debt(const std::string& iqn, std::uint64_t lun);
   /// All exports of a configuration are made: what was taken is theirs now, and the rest is kept only if a later

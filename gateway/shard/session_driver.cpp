@@ -48,7 +48,9 @@ void SessionDriver::add_export(bridge::Export& exported, proto::Micros now) {
   note_shared(exports_, exported.unit().lun());
   seen_.push_back({.state = exported.state(), .since = now});
   exported.set_bell(&bell());
-  if (session_.state() == initiator::SessionState::logged_in) exported.on_session_up(0, now, bridge::Login::long_ago);
+  if (session_.state() != initiator::SessionState::logged_in) return;
+  exported.on_session_at(session_.group());
+  exported.on_session_up(0, now, bridge::Login::long_ago);
 }
 
 void SessionDriver::remove_export(bridge::Export& exported, proto::Micros now) {
@@ -94,7 +96,9 @@ void SessionDriver::receive(std::uint16_t index, proto::Micros now) {
       socket.fail(socket.socket().error_text());
       break;
     case net::Transfer::done:
-    case net::Transfer::more:         // level-triggered: comes again
+    case net::Transfer::more:  // level-triggered: comes again
+      heard_at_ = now;
+      break;
     case net::Transfer::engine_full:  // the session has given the connection up, and asks for its close in this turn
       break;
   }
@@ -117,7 +121,10 @@ void SessionDriver::deliver(proto::Micros now) {
   serve_socket_requests(now);
   serve_events(now);
   spread_news(now);
-  for (bridge::Export* exported : exports_) exported->deliver(replies_, now);
+  for (bridge::Export* exported : exports_) {
+    exported->on_heard(heard_at_);
+    exported->deliver(replies_, now);
+  }
   tell_events(now);
   note_export_changes(now);
   if (session_.portals().has_others()) consider_leaving(now);
@@ -250,6 +257,7 @@ void SessionDriver::serve(const SessionEvent& event, proto::Micros now) {
   switch (event.kind) {
     case SessionEvent::Kind::logged_in:
       for (bridge::Export* exported : exports_) {
+        exported->on_session_at(session_.group());
         exported->on_session_up(event.outage, now,
                                 event.own_doing ? bridge::Login::after_own : bridge::Login::after_loss);
       }

@@ -102,6 +102,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   bridge::PathChoice path_choice_;
   net::SleepWatch sleep_;
   proto::Micros sleep_look_at_ = 0;
+  proto::Micros heard_at_ = 0;  // of the target, last
 };
 
 }  // namespace nbdgw::shard

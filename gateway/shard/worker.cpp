@@ -54,7 +54,7 @@ void Worker::take_kept(KeptState& state) {
   std::set<const bridge::Disk*> told;
   for (const auto& slot : exports) {
     const bridge::Export& exported = slot->exported();
-    if (!exported.cache().matters() && !exported.leaves_writes()) continue;
+    if (!exported.cache().matters() && !exported.leaves_writes() && !exported.cache().expects_somebody()) continue;
     state.exports.push_back(legacy_of(*slot, net::steady_now()));
     // Of several exports of a disk one takes the debts along.
     if (!told.insert(exported.disk().get()).second) state.exports.back().cache.cache.drop_debts();
@@ -71,6 +71,7 @@ SessionExport& Worker::add(WorkOrder::NewExport order, proto::Micros now) {
   slot.set_admin_state(order.admin_state);
   slot.set_closed_since(now);
   if (order.cache) slot.exported().inherit(*order.cache);
+  slot.exported().record_in(order.record);
   (*driver)->add_export(slot.exported(), now);
   shard.add_export(slot);
   return slot;

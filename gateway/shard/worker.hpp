@@ -41,6 +41,7 @@ struct WorkOrder {
     std::string target;                          // label of its session, which is there or among the new ones
     AdminState admin_state{};                    // of the export in whose place it comes
     std::optional<bridge::CacheLegacy> cache{};  // the same
+    bridge::LunRecord* record = nullptr;         // null: nothing of it outlives a crash
   };
   std::vector<TunedTarget> tuned_targets;
   std::vector<TunedExport> tuned_exports;

@@ -73,6 +73,20 @@ DD = NOTE + r'''
 for word; do case $word in of=*) cat "$BOX/disk" >"${word#of=}" ;; esac; done
 '''
 
+# `nbdgw attach`: stays until it is told to stop, or is killed.
+NBDGW = NOTE + r'''
+while [ $# -gt 0 ]; do
+  case $1 in --device) device=$2 ;; --ready-file) ready=$2 ;; esac
+  shift
+done
+[ "$(cat "$BOX/mode")" = refuse ] && { echo 'nbdgw: unix:///x says: There is no export of that name.' >&2; exit 1; }
+[ "$device" = auto ] && device=/dev/nbd0
+trap 'rm -f "$ready"; exit 0' TERM
+echo $$ >"$BOX/keeper"
+echo "$device" >"$ready"
+while :; do sleep 0.02; done
+'''
+
 MKFS = NOTE + '[ -e "$BOX/mkfs-fails" ] && exit 1\nexit 0\n'
 ONLY_NOTE = NOTE
 
@@ -132,6 +146,12 @@ class Box:
             path = self.folder / "bin" / name
             path.write_text("#!/bin/sh\n" + text)
             path.chmod(0o755)
+
+    def give_nbdgw(self):
+        """It is installed, as where the package is."""
+        path = self.folder / "bin" / "nbdgw"
+        path.write_text("#!/bin/sh\n" + NBDGW)
+        path.chmod(0o755)
 
     def write(self, name, text=""):
         path = self.folder / name

@@ -1,6 +1,7 @@
 """deploy/attach/nbdgw-attach on a machine of fakes: each way through it, with dash and with busybox ash."""
 import os
 import shutil
+import signal
 import unittest
 
 from attach_fakes import NO_APPLETS, Box
@@ -183,6 +184,64 @@ class Attach:
         self.assertEqual(self.box.called("umount")[-1], f"umount -l {self.mount['NBDGW_MOUNT']}")
         self.assertFalse((self.box.folder / "ready").exists())
 
+    # with nbdgw attach, where that is installed
+
+    def test_nbdgw_keeps_the_disk(self):
+        self.box.give_nbdgw()
+        self.box.start(NBDGW_SOCKET="/run/x/nbd.sock", NBDGW_HOLD="forever", NBDGW_RESEND="1s", **self.mount, **self.ready)
+        self.assertEqual(self.box.wait_ready(), "/dev/nbd0")
+        call = self.box.called("nbdgw")[0]
+        self.assertIn("attach vol0 --device auto --wait 60s --hold forever --resend 1s --ready-file", call)
+        self.assertTrue(call.endswith("--address unix:///run/x/nbd.sock"), call)
+        self.assertEqual(self.box.called("nbd-client"), [])
+        code, lines = self.box.stop()
+        self.assertEqual(code, 0, lines)
+        self.assertEqual(self.box.called("umount"), [f"umount {self.mount['NBDGW_MOUNT']}"])
+        self.assertFalse((self.box.folder / "ready").exists())
+
+    def test_nbdgw_that_is_killed_is_started_again(self):
+        """The disk is there all the time, and so is its mount."""
+        self.box.give_nbdgw()
+        self.box.start(NBDGW_HOST="192.0.2.1", **self.mount, **self.ready)
+        self.box.wait_ready()
+        os.kill(int((self.box.folder / "keeper").read_text()), signal.SIGKILL)
+        self.box.wait_until(lambda: len(self.box.called("nbdgw")) == 2, "started again")
+        self.assertIn("--device /dev/nbd0", self.box.called("nbdgw")[1])
+        self.assertTrue(self.box.called("nbdgw")[1].endswith("--address tcp://192.0.2.1:10809"))
+        self.assertEqual(self.box.called("umount"), [])
+        code, lines = self.box.stop()
+        self.assertEqual(code, 0, lines)
+
+    def test_nbdgw_finds_what_an_earlier_run_has_left_mounted(self):
+        self.box.give_nbdgw()
+        self.box.write("root/proc/self/mounts", f"/dev/nbd0 {self.mount['NBDGW_MOUNT']} ext4 rw 0 0\n")
+        self.box.start(**self.mount, **self.ready)
+        self.box.wait_ready()
+        self.assertEqual(self.box.called("mount") + self.box.called("umount"), [])
+        self.assertEqual(self.box.stop()[0], 0)
+        self.assertEqual(len(self.box.called("umount")), 1)
+
+    def test_nbdgw_that_somebody_else_has_told_to_detach(self):
+        self.box.give_nbdgw()
+        self.box.start(**self.ready)
+        self.box.wait_ready()
+        os.kill(int((self.box.folder / "keeper").read_text()), signal.SIGTERM)
+        code, lines = self.box.end()
+        self.assertEqual(code, 1, lines)
+        self.assertIn("nbdgw has ended: /dev/nbd0 is lost", lines[-1])
+
+    def test_nbdgw_is_refused_the_export(self):
+        self.box.give_nbdgw()
+        self.box.write("mode", "refuse")
+        self.one_line(self.box.run(**self.ready), 1, "unix:///x says: There is no export of that name.")
+
+    def test_nbd_client_is_still_to_be_had(self):
+        self.box.give_nbdgw()
+        self.box.start(NBDGW_WITH="nbd-client", **self.ready)
+        self.box.wait_ready()
+        self.assertEqual(self.box.called("nbdgw"), [])
+        self.assertEqual(self.box.stop()[0], 0)
+
     # what it refuses, in one line that says what to do
 
     def test_help(self):
@@ -197,6 +256,7 @@ class Attach:
         for environment, words in (
                 ({"NBDGW_EXPORT": ""}, ("NBDGW_EXPORT is not set",)),
                 ({"NBDGW_SOCKET": "/x", "NBDGW_HOST": "y"}, ("NBDGW_SOCKET and NBDGW_HOST",)),
+                ({"NBDGW_WITH": "qemu"}, ("NBDGW_WITH=qemu", "nbdgw or nbd-client")),
                 ({"NBDGW_PORT": "0"}, ("NBDGW_PORT=0", "1 to 65535")),
                 ({"NBDGW_PORT": "nbd"}, ("NBDGW_PORT=nbd", "1 to 65535")),
                 ({"NBDGW_CONNECTIONS": "65"}, ("NBDGW_CONNECTIONS=65", "1 to 64")),

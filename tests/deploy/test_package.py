@@ -45,7 +45,7 @@ class Contents(PackageCase):
         fields = dict(line.split(": ", 1) for line in output("dpkg-deb", "-f", self.deb).splitlines() if line[:1].strip())
         self.assertEqual(fields["Version"], version)
         self.assertLess(int(fields["Installed-Size"]), LIMIT >> 10)
-        for library in (r"libc6 \(>=", r"libssl3(t64)? \(>=", r"libyaml-cpp0\.[78]", "systemd-standalone-sysusers"):
+        for library in (r"libc6 \(>=", r"libssl3(t64)? \(>=", r"libyaml-cpp0\.[78]", r"libnl-genl-3-200 \(>=", "systemd-standalone-sysusers"):
             self.assertRegex(fields["Depends"], library)
         self.assertIn("nbd-client", fields["Suggests"])
         changelog = ROOT / "deploy/debian/changelog"

@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 
+from lib import servers
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / "build/vm"
@@ -96,8 +98,8 @@ def _unpacked(package):
 def _host_files():
     """{path in the guest: file on the host} of the programs and the libraries they are linked with."""
     files = {}
-    for name in PROGRAMS:
-        program = pathlib.Path(shutil.which(name, path=_PATH))
+    ours = {"nbdgw": servers.gateway_binary()}  # for its attach
+    for name, program in {**{name: pathlib.Path(shutil.which(name, path=_PATH)) for name in PROGRAMS}, **ours}.items():
         files[f"usr/bin/{name}"] = program.resolve()
         # "not a dynamic executable" is no error here: busybox-static is one.
         linked = subprocess.run(["ldd", program], capture_output=True, text=True).stdout

@@ -278,7 +278,10 @@ void Checkers::on_process_ends(const std::vector<std::unique_ptr<shard::Worker>>
 void Checkers::on_export_leaves(const std::string& exported) {
   trace_.note("export {6} is taken away", {}, exported);
   sums_.on_export_leaves(exported);
-  if (const Disk* const disk = disk_exported_as(exported)) debts_.on_legacy(disk->number);
+  const Disk* const disk = disk_exported_as(exported);
+  if (disk == nullptr) return;
+  debts_.on_legacy(disk->number);
+  (*sites_)[site_of_[disk->number]]->target().on_remade(*disk->home);
 }
 
 /// The next one knows of no pauses, and of no rungs that have not helped.

@@ -39,13 +39,18 @@ void LogicalUnit::on_logout(std::uint32_t session) {
 }
 
 void LogicalUnit::on_own_reset(std::uint32_t session) {
-  if (Nexus* const nexus = find(session)) nexus->ambiguous = true;
+  Nexus* const nexus = find(session);
+  if (nexus == nullptr) return;
+  nexus->reset_quiet = remade_ == Remade::no;
+  if (!initiator(nexus->initiator).knows_quiet_resets) nexus->ambiguous = true;
 }
 
 /// Blocks are asked for: the initiator has looked at what there was to be told.
 void LogicalUnit::on_use(std::uint32_t session) {
   Nexus* const nexus = find(session);
   if (nexus == nullptr) return;
+  if (remade_ == Remade::just_now) remade_ = Remade::used_since;
+  if (std::exchange(nexus->reset_quiet, false)) initiator(nexus->initiator).knows_quiet_resets = true;
   // An initiator that was never told who it is takes any disk for the right one.
   if (nexus->named && medium_ == home_) used_ = true;
   if (nexus->used) return;
@@ -73,6 +78,7 @@ LogicalUnit::Initiator& LogicalUnit::initiator(const std::string& name) {
 
 void LogicalUnit::on_login(std::uint32_t session, const std::string& name, std::uint32_t first_cmd_sn,
                            bool attention) {
+  if (remade_ == Remade::used_since) remade_ = Remade::no;
   Nexus nexus{session, name, {}, change_, first_cmd_sn};
   nexus.ambiguous = attention;
   nexus.after_logout = std::exchange(initiator(name).logged_out, false);
@@ -124,6 +130,7 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
     const Sense attention = nexus->attentions.front();
     nexus->attentions.erase(nexus->attentions.begin());
     nexus->told = true;
+    nexus->reset_quiet = false;
     return ended_with(attention);
   }
   switch (access) {
@@ -142,9 +149,8 @@ std::optional<Completion> LogicalUnit::refuse(const TargetCommand& command, Acce
 }
 
 /// Whether an attention that may come of a login or reset, too, can come of nothing but a loss of power there, and
-/// the initiator can know that: it has reset nothing in this session, and has met what comes of its login, or knows
-/// from a login of its own, after a logout, that they are silent here. What resets tell it may learn, too, but when
-/// it has is not certain: an attention may have been on its way.
+/// the initiator can know that: it has met neither, or knows from a login of its own, after a logout, and from a
+/// reset of its own, that they are silent here.
 bool LogicalUnit::tells_for_sure(std::uint32_t session) const noexcept {
   const auto nexus = std::ranges::find(nexuses_, session, &Nexus::session);
   if (nexus == nexuses_.end() || nexus->ambiguous) return false;

@@ -76,6 +76,9 @@ class LogicalUnit {
   void on_logout(std::uint32_t session);
   /// It has reset the unit.
   void on_own_reset(std::uint32_t session);
+  /// What its initiator serves it by is made anew: that may not be there while a reset is done, and learns nothing of
+  /// it. Before the first session that begins when it was there it is not certain.
+  void on_remade() noexcept { remade_ = Remade::just_now; }
   /// To be reported to all sessions but one.
   void raise(const scsi::Sense& attention, std::uint32_t except = 0);
   /// What was told is known from this CmdSN on.
@@ -107,12 +110,14 @@ class LogicalUnit {
     bool named = false;         // who asked last which disk it is was answered
     bool used = false;          // blocks were asked for
     bool ambiguous = false;     // attentions of logins or resets of its own are possible
+    bool reset_quiet = false;   // it has reset the unit, and was told nothing since
   };
   struct Initiator {
     std::string name;
     std::uint32_t knows_power_loss;
     bool logged_out = false;
     bool knows_silence = false;  // of logins
+    bool knows_quiet_resets = false;
   };
   Nexus* find(std::uint32_t session) noexcept;
   void on_use(std::uint32_t session);
@@ -141,6 +146,8 @@ class LogicalUnit {
   bool write_protected_ = false;
   bool identity_readable_ = true;
   bool used_ = false;
+  enum class Remade : std::uint8_t { no, just_now, used_since };
+  Remade remade_ = Remade::no;
   std::uint8_t cure_ = kHangsNot;
   std::vector<Nexus> nexuses_;
   std::vector<Initiator> initiators_;

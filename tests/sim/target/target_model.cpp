@@ -38,6 +38,12 @@ void Target::heal() {
   array_->settle();
 }
 
+void Target::on_remade(const Medium& medium) noexcept {
+  for (const auto& unit : array_->units.all()) {
+    if (unit->home() == &medium) unit->on_remade();
+  }
+}
+
 void Target::allow(std::string_view fault, bool yes) {
   const Fault found = find_fault(fault);
   if (found != Fault::none) array_->faults.allow(found, yes);

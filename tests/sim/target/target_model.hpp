@@ -56,6 +56,8 @@ class Target {
 
   /// From now on no new fault: what hangs goes on, controllers can be reached, LUNs are as at first.
   void heal();
+  /// The initiator makes anew what it serves that disk by.
+  void on_remade(const Medium& medium) noexcept;
   void allow(std::string_view fault, bool yes);
   /// The faults that have struck, by name.
   std::map<std::string, std::uint64_t> faults_seen() const;

@@ -25,6 +25,7 @@ constexpr const char* kYaml = R"(
 listen: {nbd: ["tcp://127.0.0.1:10809", "unix:///run/n.sock"], admin: "http://127.0.0.1:9810"}
 admin: {token_file: tokens/admin}
 workers: 3
+state_dir: /run/here
 log: {level: warn}
 limits: {memory: 256MiB, handshake_timeout: 1500ms, stall_timeout: 5min}
 initiator: {name: "iqn.2026-11.com.example:host-1"}
@@ -59,6 +60,7 @@ TEST_CASE("configuration JSON: is read back as the same configuration, and shows
   CHECK(shown.at("admin").at("token_file") == "/etc/nbdgw/tokens/admin");
   CHECK(shown.at("targets").at(0).at("auth").at("chap").at("secret_file") == "/etc/secret");
   CHECK(shown.at("workers") == 3);
+  CHECK(shown.at("state_dir") == "/run/here");
   CHECK(shown.at("limits").at("handshake_timeout") == "1500ms");
   CHECK(shown.at("limits").at("stall_timeout") == "5min");
   CHECK(shown.at("exports").at(0).as_object().contains("description"));

@@ -23,6 +23,7 @@ shard::KeptState a_state() {
   client.connection.info.trim = false;
   client.connection.structured = true;
   client.connection.standing = nbd::LossStanding::owed;
+  client.connection.token = "f00d";
   client.connection.unread = {0, 0x25, 0xff};
   client.iqn = "iqn.2026-11.io.nbdgw:t";
   client.lun = std::uint64_t{1} << 48;
@@ -42,6 +43,7 @@ shard::KeptState a_state() {
                         .acknowledged = true},
                        {.group = {.tag = {}, .portal = {}, .address = {}}}};
   legacy.cache.gap = true;
+  legacy.cache.absent = {{.token = "cafe", .owed = true}, {.token = "beef", .owed = false}};
   return state;
 }
 
@@ -71,6 +73,7 @@ TEST_CASE("kept state: there and back") {
   CHECK(is.connection.info.name == was.connection.info.name);
   CHECK(is.connection.structured);
   CHECK(is.connection.standing == nbd::LossStanding::owed);
+  CHECK(is.connection.token == "f00d");
   CHECK(is.connection.unread == was.connection.unread);
   CHECK(is.iqn == was.iqn);
   CHECK(is.lun == was.lun);
@@ -83,6 +86,10 @@ TEST_CASE("kept state: there and back") {
   CHECK(after.exports[0].cache.cache.debt_writes == 7);
   CHECK(after.exports[0].cache.gap);
   CHECK(after.exports[0].cache.writes_left);
+  REQUIRE(after.exports[0].cache.absent.size() == 2);
+  CHECK(after.exports[0].cache.absent[0].token == "cafe");
+  CHECK(after.exports[0].cache.absent[0].owed);
+  CHECK_FALSE(after.exports[0].cache.absent[1].owed);
   REQUIRE(after.exports[0].cache.left.size() == 2);
   const initiator::LeftWrites& left = after.exports[0].cache.left[0];
   CHECK(left.group.tag == 7);
@@ -92,6 +99,20 @@ TEST_CASE("kept state: there and back") {
   CHECK_FALSE(after.exports[0].cache.left[1].group.tag);
   CHECK_FALSE(after.exports[0].cache.left[1].acknowledged);
   CHECK(app::kept_state_text(after) == app::kept_state_text(before));
+}
+
+TEST_CASE("kept state: a release that knew of no clients that come back has left it") {
+  const std::string text = app::kept_state_text(a_state());
+  std::string old = with(text, R"("token":"f00d",)", "");
+  const std::size_t at = old.find(R"(,"absent":[)");
+  REQUIRE(at != std::string::npos);
+  old.erase(at, old.find(']', at) + 1 - at);
+  const shard::KeptState state = app::parse_kept_state(old, sockets({app::client_name(0)}));
+  REQUIRE(state.clients.size() == 1);
+  CHECK(state.clients[0].connection.token.empty());
+  REQUIRE(state.exports.size() == 1);
+  CHECK(state.exports[0].cache.absent.empty());
+  CHECK(state.exports[0].cache.cache.unflushed() == 5);
 }
 
 TEST_CASE("kept state: of the release before nobody knows where its writes were left") {
@@ -130,6 +151,27 @@ TEST_CASE("kept state: what a client is owed that has gone meanwhile is left to 
     state.exports.clear();  // nothing of it is known: no harm
     CHECK(app::parse_kept_state(app::kept_state_text(state), {}).exports.empty());
   }
+}
+
+TEST_CASE("kept state: of the release before, what that did not know of has its safe meaning") {
+  const std::string text =
+      R"({"version":4,"clients":[{"export":{"name":"vol","disk":{"designator":"","serial":""},"size":4096,)"
+      R"("read_only":false,"flush":true,"fua":true,"trim":false,"write_zeroes":true,"multi_conn":true,)"
+      R"("min_block":1,"max_payload":1048576},"iqn":"iqn.2026-11.io.nbdgw:t","lun":1,"structured":true,)"
+      R"("standing":"told","unread":""}],)"
+      R"("exports":[{"iqn":"iqn.2026-11.io.nbdgw:t","lun":1,"cache":{"seen_at":123,)"
+      R"("reports":1,"acknowledged":9,"flushed":4,"doubted_from":6,"doubted_to":8,"debts":2,"debt_writes":7,)"
+      R"("writes_left":true,"gap":false,"disk":{"designator":"","serial":""},"path_was_up":true,)"
+      R"("login_is_silent":false,"reset_is_silent":false}}]})";
+  const shard::KeptState state = app::parse_kept_state(text, sockets({app::client_name(0)}));
+  REQUIRE(state.clients.size() == 1);
+  CHECK(state.clients[0].connection.token.empty());
+  REQUIRE(state.exports.size() == 1);
+  const bridge::CacheLegacy& cache = state.exports[0].cache;
+  CHECK(cache.cache.debts == 2);
+  CHECK(cache.writes_left);
+  CHECK(cache.left.empty());  // any login is taken for the end, and the LUN is reset
+  CHECK(cache.absent.empty());
 }
 
 TEST_CASE("kept state: what is not ours is refused") {

@@ -69,7 +69,9 @@ class FakeLun final : public nbdgw::initiator::CommandTransport {
     suspected.push_back(lun);
     left.assign(where.begin(), where.end());
   }
+  bool suspects(std::uint64_t) const noexcept override { return still_suspects; }
   std::vector<nbdgw::initiator::LeftWrites> left_writes(std::uint64_t) const override { return left; }
+  bool still_suspects = false;
   std::vector<std::uint64_t> suspected;
   std::vector<nbdgw::initiator::LeftWrites> left;
   bool window_closed = false;

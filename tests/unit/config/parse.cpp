@@ -54,7 +54,7 @@ TEST_CASE("unknown and duplicate keys") {
         Lines{"f:6:5: targets[0].portals: is missing; for example portals: [\"192.0.2.10:3260\"]",
               "f:8:5: targets[0].portal: unknown key; did you mean portals?"});
   CHECK(errors(kGood + "zebra: 1\n") == Lines{"f:13:1: zebra: unknown key; here may stand listen, admin, limits, "
-                                              "workers, log, initiator, targets or exports"});
+                                              "workers, log, state_dir, initiator, targets or exports"});
   CHECK(errors(replaced(kGood, "    lun: 1\n", "    lun: 1\n    lun: 2\n")) ==
         Lines{"f:13:5: exports[0].lun: is given twice, first in line 12; keep one of the two"});
   CHECK(errors(kGood + "listen:\n  nbd: [\"tcp://[::1]\"]\n") ==
@@ -184,6 +184,14 @@ TEST_CASE("limits and workers") {
         Lines{"f:13:10: workers: expected auto, or a whole number from 1 to 256, found \"some\""});
   CHECK(strings(with("log: {level: warning}\n").errors) ==
         Lines{"f:13:14: log.level: expected trace, debug, info, warn or error, found \"warning\""});
+}
+
+TEST_CASE("a folder for what outlives a crash") {
+  const auto with = [](const std::string& text) { return parse(kGood + text, "f", MemoryFiles()); };
+  CHECK(parse(kGood, "f", MemoryFiles()).config->state_dir.empty());
+  CHECK(with("state_dir: /run/here\n").config->state_dir == "/run/here");
+  CHECK(strings(with("state_dir: here\n").errors) ==
+        Lines{"f:13:12: state_dir: expected a folder's path from the root on, as /run/nbdgw, found \"here\""});
 }
 
 TEST_CASE("how many workers") {

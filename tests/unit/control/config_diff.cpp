@@ -267,6 +267,7 @@ TEST_CASE("limits and the log level change while the gateway runs; the rest is r
       {"admin.tls", [](config::Config& c) { c.admin.tls.emplace(); }},
       {"limits.memory", [](config::Config& c) { c.limits.memory *= 2; }},
       {"workers", [](config::Config& c) { c.workers = 3; }},
+      {"state_dir", [](config::Config& c) { c.state_dir = "/run/here"; }},
       {"log.format", [](config::Config& c) { c.log.format = config::LogFormat::json; }},
       {"initiator.name", [](config::Config& c) { c.initiator.name += "x"; }}};
   for (const auto& [key, edit] : cases) {

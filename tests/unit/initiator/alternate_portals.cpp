@@ -120,3 +120,33 @@ TEST_CASE("alternate portals: no TCP connection at all") {
     CHECK(peer.requests.back().portal == (alone ? kFirst : kSecondOne));
   }
 }
+
+TEST_CASE("alternate portals: the first login goes to where a process before has left a session, after a pause") {
+  auto settings = three_portals();
+  settings.first_portal = kSecondOne;
+  settings.first_address = "198.51.100.2";
+  settings.first_pause = kSecond;
+  Peer peer(settings);
+  peer.session.setup(peer.now);
+  peer.pump();
+  CHECK(peer.requests.empty());
+  CHECK(peer.session.state() == SessionState::failed);
+  CHECK(peer.session.next_deadline() == peer.now + kSecond);
+  peer.advance(kSecond);
+  REQUIRE(peer.requests.size() == 1);
+  CHECK(peer.requests[0].portal == kSecondOne);
+  CHECK(peer.requests[0].address == "198.51.100.2");
+  CHECK(peer.requests[0].alternates == Portals{kThird, kFirst});
+}
+
+TEST_CASE("alternate portals: one that is configured no more is no place to begin with") {
+  auto settings = three_portals();
+  settings.first_portal = Portal{"192.0.2.77", 3260};
+  settings.first_address = "198.51.100.2";
+  Peer peer(settings);
+  peer.session.setup(peer.now);
+  peer.pump();
+  REQUIRE(peer.requests.size() == 1);
+  CHECK(peer.requests[0].portal == kFirst);
+  CHECK(peer.requests[0].address.empty());
+}

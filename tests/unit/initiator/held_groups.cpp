@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "tests/unit/initiator/losing.hpp"
 
@@ -331,6 +332,54 @@ TEST_CASE("held: each kind of proof has a name and words of its own") {
     CHECK(std::count(names.begin(), names.end(), name) == 0);
     names.push_back(name);
   }
+}
+
+TEST_CASE("held: what a process before has left in another group bars its LUN until somebody has logged in there") {
+  const PortalGroup there{.tag = 2, .portal = {.host = "192.0.2.9", .port = 3260}, .address = ""};
+  Losing peer;
+  peer.lose();
+  peer.session.suspect(kLun1, std::array{LeftWrites{.group = there}});
+  peer.relogin_to("1");
+  CHECK(peer.saw(Event::notice, "1 write(s) are held: they were under way in portal group 2"));
+  Job& waits = peer.queue(Direction::write, 1000, kLun1);
+  peer.serve(peer.queue(Direction::none, 0, kLun2));
+  CHECK(waits.finished == 0);
+  CHECK(peer.session.suspects(kLun1));
+  SUBCASE("an errand has") {
+    peer.advance(2 * kSecond);
+    REQUIRE(peer.errands.size() == 1);
+    CHECK(peer.errands[0].portal == there.portal);
+    peer.session.errand_over(&peer.errands[0], peer.now);
+    peer.pump();
+    CHECK(waits.finished == 0);
+    peer.answer(peer.tmf(Function::logical_unit_reset), Result::complete);
+    peer.serve(waits);
+    CHECK_FALSE(peer.session.suspects(kLun1));
+  }
+  SUBCASE("the session has, itself") {
+    peer.disconnect(0);
+    peer.relogin_to("2");
+    peer.answer(peer.tmf(Function::logical_unit_reset), Result::complete);
+    CHECK_FALSE(peer.session.suspects(kLun1));
+  }
+  SUBCASE("nobody can: it is waited for") {
+    peer.advance(121 * kSecond);
+    peer.pump();
+    CHECK(waits.finished == 0);
+    CHECK(peer.session.suspects(kLun1));
+  }
+}
+
+TEST_CASE("held: a target that is trusted to end the other group's writes bars nothing") {
+  auto settings = ladder_settings();
+  settings.other_group = OtherGroup::trust;
+  Losing peer(settings);
+  peer.lose();
+  peer.session.suspect(kLun1,
+                       std::array{LeftWrites{.group = {.tag = 2, .portal = {.host = "192.0.2.9"}, .address = ""}}});
+  peer.relogin_to("1");
+  CHECK_FALSE(peer.session.suspects(kLun1));
+  peer.serve(peer.queue(Direction::write, 1000, kLun1));
 }
 
 TEST_CASE("held: what a session before this one has left is over where it was, and nothing goes to the LUN before") {

@@ -119,9 +119,10 @@ TEST_CASE("errors-unknown-option") {
   option_gets(option(0xffffffff, "data"), 0xffffffff, kUnsup, "Unknown option.");
 }
 TEST_CASE("errors-meta-contexts-are-not-supported") {
-  // A query that is longer than the option, too: not looked at, and in step.
-  option_gets(option(9, be32(4) + "vol0" + be32(1) + be32(999) + "base:"), 9, kUnsup,
+  option_gets(option(9, be32(4) + "vol0" + be32(1) + be32(5) + "base:"), 9, kUnsup,
               "Metadata contexts are not supported.");
+  option_gets(option(9, be32(4) + "vol0" + be32(1) + be32(999) + "base:"), 9, kInvalid,
+              "A query does not fit into the option's data.");
   option_gets(option(10, be32(0xffffffff)), 10, kUnsup, "Metadata contexts are not supported.");
 }
 

@@ -12,7 +12,8 @@ namespace nbdgw::test {
 using proto::nbd::Command;
 using proto::nbd::Error;
 
-FakeAttachment::FakeAttachment(FakeBackend& to, nbd::LossStanding as) : backend(to), stands(as) {
+FakeAttachment::FakeAttachment(FakeBackend& to, const nbd::Attaching& who)
+    : backend(to), stands(who.standing), token(who.token), again(who.again) {
   CHECK(backend.attached == nullptr);
   backend.attached = this;
 }

@@ -33,12 +33,14 @@ struct FakeRequest : nbd::Request {
 class FakeBackend;
 
 struct FakeAttachment final : nbd::Attachment {
-  FakeAttachment(FakeBackend& to, nbd::LossStanding as);
+  FakeAttachment(FakeBackend& to, const nbd::Attaching& who);
   ~FakeAttachment() override;
   nbd::LossStanding standing() const noexcept override { return stands; }
 
   FakeBackend& backend;
   nbd::LossStanding stands;
+  std::string token;
+  bool again;
 };
 
 /// A disk in memory. Nothing completes by itself: the test says what, when and in which order. Pools are of fixed
@@ -48,8 +50,8 @@ class FakeBackend final : public nbd::Backend {
   FakeBackend(std::uint64_t size, std::size_t segment_length, std::size_t requests = 300, std::size_t segments = 128);
 
   const nbd::ExportInfo& info() const noexcept override { return info_; }
-  std::unique_ptr<nbd::Attachment> attach(nbd::LossStanding standing) override {
-    return std::make_unique<FakeAttachment>(*this, standing);
+  std::unique_ptr<nbd::Attachment> attach(const nbd::Attaching& who) override {
+    return std::make_unique<FakeAttachment>(*this, who);
   }
   nbd::Request* admit(const nbd::RequestHeader& header, nbd::Connection& connection, nbd::Stake& stake,
                       proto::Micros now) override;

@@ -243,6 +243,21 @@ TEST_CASE("attachment: from the choice of the export to the end, with whatever i
   CHECK(rig.backend.attached == nullptr);
 }
 
+TEST_CASE("attachment: who would make another connection is known by its word, through restarts, too") {
+  Rig rig;
+  const std::string query = "x-nbdgw:resume=f00d";
+  rig.feed(client_flags() + option(9, be32(4) + "vol0" + be32(1) + be32(query.size()) + query) + opt_go("vol0"));
+  REQUIRE(rig.backend.attached != nullptr);
+  CHECK(rig.backend.attached->token == "f00d");
+  CHECK(rig.backend.attached->again);
+  rig.connection.begin_handover(rig.now);
+  Rig there(rig.connection.kept());
+  there.serve();
+  REQUIRE(there.backend.attached != nullptr);
+  CHECK(there.backend.attached->token == "f00d");
+  CHECK_FALSE(there.backend.attached->again);
+}
+
 TEST_CASE("attachment: a client goes through restarts with what it was told of losses") {
   using enum nbd::LossStanding;
   for (const nbd::LossStanding standing : {newcomer, told, owed}) {

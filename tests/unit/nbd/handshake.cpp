@@ -105,6 +105,24 @@ TEST_CASE("handshake: qemu 8.2 and later, listing first") {
                 CloseReason::client_abort});
 }
 
+TEST_CASE("handshake: our own clients are told which disk it is, before structured replies and instead of GO") {
+  const auto contexts = [](std::string_view name, std::string_view query) {
+    return option(9, be32(name.size()) + std::string(name) + be32(1) + be32(query.size()) + std::string(query));
+  };
+  const auto prepare = [](Rig& rig) { rig.backend.info_.disk = {.designator = "naa.6001405", .serial = "4711"}; };
+  const std::string told = reply(9, 4, be32(0) + "x-nbdgw:identity=naa.6001405") + reply(9, kAck);
+  check_script(
+      {client_flags() + contexts("vol0", "x-nbdgw:identity") + contexts("vol0", "x-nbdgw:") +
+           contexts("vol0", "x-nbdgw:resume=f00d") + contexts("nope", "x-nbdgw:identity") +
+           contexts("vol0", "base:allocation") + contexts("vol0", "x-nbdgw:resume=") + opt_go("vol0") + disc(),
+       greeting() + told + told + reply(9, kAck) + reply(9, kUnknown, "There is no export of that name.") +
+           reply(9, kUnsup, "Metadata contexts are not supported.") +
+           reply(9, kInvalid, "The client's token has characters or a length that none has.") +
+           info_export(7, kSize, kRigFlags) + reply(7, kAck),
+       CloseReason::disc},
+      prepare);
+}
+
 TEST_CASE("handshake: INFO, then GO: the same answers; the empty name is the first export") {
   check_script({client_flags() + opt_info("", {1}) + opt_go("", {1}) + disc(),
                 greeting() + info_export(6, kSize, kRigFlags) + reply(6, kInfo, be16(1) + "vol0") + reply(6, kAck) +

@@ -64,6 +64,30 @@ TEST_CASE("cache memory: for whoever comes in the same change, all of it; later,
   CHECK(reset_first->left[1].acknowledged);
 }
 
+TEST_CASE(
+    "cache memory: who is away, and where writes may be left, is known of all exports of a LUN that have gone") {
+  CacheMemory memory;
+  for (const char* token : {"one", "two"}) {
+    shard::ExportLegacy left = gone(1, kNothing);
+    left.cache.absent = {{.token = token, .owed = false}};
+    left.cache.unjudged = token == std::string("one");
+    if (left.cache.unjudged)
+      left.cache.left = {{.group = {.tag = 1, .portal = {.host = "192.0.2.1"}, .address = ""}}};
+    memory.put(left);
+  }
+  memory.expect(kIqn, 1, {.token = "three", .owed = true});
+  memory.expect(kIqn, 2, {.token = "nobody's", .owed = true});
+  REQUIRE(memory.place_of(kIqn));
+  CHECK(memory.place_of(kIqn)->portal.host == "192.0.2.1");
+  CHECK_FALSE(memory.place_of("iqn.2026-11.io.nbdgw:other"));
+  const auto all = memory.take(kIqn, 1);
+  REQUIRE(all);
+  CHECK(all->absent.size() == 3);
+  CHECK(all->unjudged);
+  CHECK(all->left.size() == 1);
+  CHECK_FALSE(memory.place_of(kIqn));  // whoever has taken it goes there
+}
+
 TEST_CASE("cache memory: of several exports of a LUN the first has the debts, all have what is unflushed") {
   CacheMemory memory;
   memory.put(gone(1, {.acknowledged = 5, .flushed = 3, .debts = 2, .debt_writes = 1}));
