@@ -16,7 +16,8 @@ namespace json = boost::json;
 namespace {
 
 /// Of the format. What another version has written is not guessed at. Keys that came after the first release with
-/// this version may be missing, with their safe meaning, and are passed over by that: `left`, `token`, `absent`.
+/// this version may be missing, with their safe meaning, and are passed over by that: `left`, `token`, `absent`,
+/// `passed_on`.
 constexpr std::int64_t kVersion = 4;
 
 constexpr std::pair<nbd::LossStanding, const char*> kStandings[] = {
@@ -185,10 +186,18 @@ nbd::KeptConnection parse_connection(const json::object& text) {
   connection.structured = get<bool>(text, "structured");
   connection.standing = parse_standing(get<std::string>(text, "standing"));
   connection.token = get_token(text);
-  const auto unread = get<std::string>(text, "unread");
-  if (unread.size() > 2 * nbd::kMaxUnread) throw std::runtime_error("more bytes unread than can be");
+  const bool passed_on = text.contains("passed_on");
+  const auto unread = get<std::string>(text, passed_on ? "passed_on" : "unread");
+  const std::size_t most = passed_on ? nbd::kMostPassedOn : nbd::kMaxUnread;
+  if (unread.size() > 2 * most) throw std::runtime_error("more bytes unread than can be");
   boost::algorithm::unhex(unread, std::back_inserter(connection.unread));
   return connection;
+}
+
+/// More than the release before could take in. It does not find such a client's socket, either, so that it does not
+/// go on with one of whose requests it knows nothing.
+bool is_long(const nbd::KeptConnection& connection) noexcept {
+  return connection.unread.size() > nbd::kMaxUnread;
 }
 
 /// What a client was owed that has gone, is for whoever comes.
@@ -200,8 +209,9 @@ void leave_debt(std::vector<shard::ExportLegacy>& exports, const std::string& iq
 
 }  // namespace
 
-std::string client_name(std::size_t number) {
-  return std::string(client_name_prefix()) + std::to_string(number);
+std::string client_name(std::size_t number, const nbd::KeptConnection& connection) {
+  constexpr std::size_t kLongFrom = 1'000'000;  // above any number that a client can have
+  return std::string(client_name_prefix()) + std::to_string(is_long(connection) ? kLongFrom + number : number);
 }
 
 std::string_view client_name_prefix() noexcept {
@@ -211,13 +221,15 @@ std::string_view client_name_prefix() noexcept {
 std::string kept_state_text(const shard::KeptState& state) {
   json::array clients, exports;
   for (const shard::KeptClient& client : state.clients) {
-    clients.push_back(json::object{{"export", to_json(client.connection.info)},
-                                   {"iqn", client.iqn},
-                                   {"lun", client.lun},
-                                   {"structured", client.connection.structured},
-                                   {"standing", name_of(client.connection.standing)},
-                                   {"token", client.connection.token},
-                                   {"unread", hex(client.connection.unread)}});
+    json::object text{{"export", to_json(client.connection.info)},
+                      {"iqn", client.iqn},
+                      {"lun", client.lun},
+                      {"structured", client.connection.structured},
+                      {"standing", name_of(client.connection.standing)},
+                      {"token", client.connection.token},
+                      {"unread", ""}};
+    text[is_long(client.connection) ? "passed_on" : "unread"] = hex(client.connection.unread);
+    clients.push_back(std::move(text));
   }
   for (const shard::ExportLegacy& exported : state.exports)
     exports.push_back(json::object{{"iqn", exported.iqn}, {"lun", exported.lun}, {"cache", to_json(exported.cache)}});
@@ -244,7 +256,8 @@ shard::KeptState parse_kept_state(std::string_view text, std::vector<net::Inheri
     for (const json::value& each : all.at("clients").as_array()) {
       const json::object& client = each.as_object();
       nbd::KeptConnection connection = parse_connection(client);
-      const auto socket = std::ranges::find(sockets, client_name(number++), &net::InheritedSockets::Named::first);
+      const auto socket =
+          std::ranges::find(sockets, client_name(number++, connection), &net::InheritedSockets::Named::first);
       const auto iqn = get<std::string>(client, "iqn");
       const auto lun = get<std::uint64_t>(client, "lun");
       if (socket != sockets.end()) {

@@ -9,10 +9,11 @@
 
 namespace nbdgw::app {
 
-/// What a gateway has left, as JSON, but for the sockets: client N of it is named client_name(N).
+/// What a gateway has left, as JSON, but for the sockets: client N of it is named client_name(N, its connection).
 std::string kept_state_text(const shard::KeptState& state);
 
-std::string client_name(std::size_t number);
+/// Whose unread bytes are more than the release before can take in has another number: that release leaves it out.
+std::string client_name(std::size_t number, const nbd::KeptConnection& connection = {});
 /// What all of these begin with; a number follows.
 std::string_view client_name_prefix() noexcept;
 

@@ -133,7 +133,8 @@ bool RestartStore::is_there() const noexcept {
 
 bool RestartStore::put(const shard::KeptState& state) {
   if (state.clients.empty() && state.exports.empty()) return true;
-  const net::UniqueFd text = memory_file(kept_state_text(state));
+  const std::string content = kept_state_text(state);
+  const net::UniqueFd text = content.size() > kMaxState ? net::UniqueFd() : memory_file(content);
   if (!text) {
     net::log::error({}, "no memory to say what {} client(s) were doing: they lose their connections",
                     state.clients.size());
@@ -148,7 +149,10 @@ bool RestartStore::put(const shard::KeptState& state) {
   }
   const std::size_t kept = std::min(room, state.clients.size());
   bool all = store(kStateName, text.get());
-  for (std::size_t i = 0; i < kept; ++i) all = store(client_name(i), state.clients[i].fd.get()) && all;
+  for (std::size_t i = 0; i < kept; ++i) {
+    const shard::KeptClient& client = state.clients[i];
+    all = store(client_name(i, client.connection), client.fd.get()) && all;
+  }
   if (!done_by_now() || !all) return false;
   net::log::info({}, "{} client(s) are left with the service manager, for the next process", kept);
   return true;

@@ -101,15 +101,15 @@ asio::awaitable<void> Keeper::bring_back() {
   RetryTimes times;
   times.begin(since);
   complained_.clear();
+  co_await sleep_until(since + kDetachSeen);
   while (known_dead_ && !detached()) {
     co_await sleep_until(times.at());
-    const bool alone = source_.addresses.size() == 1;
     const Call call{.address = next_address(),
                     .export_name = source_.exported,
                     .token = record_.token,
                     .purpose = Negotiation::Purpose::resume,
                     .connect_limit = kConnectLimit,
-                    .handshake_limit = alone ? proto::kNever : 10 * kConnectLimit};
+                    .handshake_limit = kHandshakeLimit};
     CallResult reply = co_await dial(call);
     const proto::Micros now = net::steady_now();
     if (reply.trouble.empty()) reply.trouble = obstacle(record_.held, reply.offer);

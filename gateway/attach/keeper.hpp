@@ -20,8 +20,14 @@ namespace nbdgw::attach {
 
 /// How often a gateway that answers is asked whether the disk has grown.
 inline constexpr proto::Micros kAskInterval = 10 * proto::kSecond;
-/// How long a connection may take to be made. A gateway that was just started may take its time for the handshake.
+/// How long a connection may take to be made.
 inline constexpr proto::Micros kConnectLimit = 3 * proto::kSecond;
+/// A device that somebody else detaches looks like one whose connection has died, for a moment. Who resumes then is
+/// taken by the gateway for one that has come from elsewhere.
+inline constexpr proto::Micros kDetachSeen = 100 * proto::kMillisecond;
+/// And the handshake: a gateway that was just started lets a client wait for its target, 10 s by itself. Who says
+/// nothing for longer may be something else that has taken the connection, and will never say anything.
+inline constexpr proto::Micros kHandshakeLimit = 30 * proto::kSecond;
 
 /// Where an export is to be had.
 struct Source {

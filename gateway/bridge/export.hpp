@@ -134,6 +134,8 @@ class Export final : public nbd::Backend,
   nbd::Segment* next_write_segment(nbd::Request& request) override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;
+  bool has_payload(const nbd::Request& request) const noexcept override;
+  void copy_payload(const nbd::Request& request, std::vector<std::uint8_t>& to) const override;
   void release(nbd::Request& request, nbd::Segment& segment) override;
   void release(nbd::Request& request) override;
   void abandon(nbd::Request& request) override;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "gateway/bridge/command_builder.hpp"
 #include "gateway/bridge/export.hpp"
@@ -307,6 +308,29 @@ void Export::drop_segment(IoRequest& request, Segment& segment) noexcept {
   share_.give_back(request.stake, segment.source, {.memory = segment.cost, .segments = 1});
   release_memory(segment);
   segments_.give_back(segment);
+}
+
+bool Export::has_payload(const nbd::Request& nbd_request) const noexcept {
+  const auto& request = static_cast<const IoRequest&>(nbd_request);
+  std::uint64_t at = request.header.offset;
+  for (const Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
+    if (segment->offset != at) return false;
+    at += segment->length;
+  }
+  return at == request.cursor;
+}
+
+void Export::copy_payload(const nbd::Request& nbd_request, std::vector<std::uint8_t>& to) const {
+  const auto& request = static_cast<const IoRequest&>(nbd_request);
+  for (const Segment* segment = request.first_segment; segment != nullptr; segment = segment->sibling) {
+    // Not by segment->payload, whose list a command of the segment may have taken for its own.
+    const std::size_t begin = to.size();
+    to.resize(begin + segment->length);
+    std::array<iovec, kPartBlocks> list;
+    const std::size_t skew = segment->offset - segment->lba * can_.block;
+    const std::size_t n = proto::slice(segment->memory_list(), skew, segment->length, list);
+    proto::copy_out(std::span<const iovec>(list).first(n), 0, &to[begin], segment->length);
+  }
 }
 
 /// Its connection needs it no more: what is left of it runs to its end, at the cost of nobody's reserve.

@@ -82,7 +82,8 @@ struct LunRecord {
   void put_unit(const proto::DiskIdentity& disk, const PowerOnJudge::Learnt& learnt) noexcept;
   void put_place(std::size_t index, const initiator::PortalGroup& group) noexcept;
   void clear_place(std::size_t index) noexcept { places[index].used = 0; }
-  /// The end: there are writes that nothing proves to be over, in these places, as far as is known; or there are none.
+  /// The end: there are writes that nothing proves to be over, in these places, as far as is known; or there are
+  /// none.
   void put_left(bool writes, std::span<const initiator::LeftWrites> left) noexcept;
 
   /// Empty, where it was not written to its end.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "gateway/nbd/stake.hpp"
 #include "proto/disk_identity.hpp"
@@ -151,6 +152,13 @@ class Backend {
 
   /// Every other command: begin. (A WRITE begins with its segments.)
   virtual void start(Request& request, proto::Micros now) = 0;
+
+  /// WRITE: all of the payload that has come is in memory; else a part of it is over, and its bytes are nowhere any
+  /// more.
+  virtual bool has_payload([[maybe_unused]] const Request& request) const noexcept { return false; }
+  /// Then: appends it, in order of offsets, with what the engine is filling.
+  virtual void copy_payload([[maybe_unused]] const Request& request,
+                            [[maybe_unused]] std::vector<std::uint8_t>& to) const {}
 
   /// READ: these bytes are sent (or will never be); the segment's memory may go, or may become another segment.
   virtual void release(Request& request, Segment& segment) = 0;

@@ -158,6 +158,7 @@ void Connection::on_disconnected(proto::Micros now) {
   const bool expected = !left && (wants_close() || phase_ == Phase::disconnecting || phase_ == Phase::closing);
   replies_.clear();
   staging_.clear();
+  backlog_.put({});
   handshake_.reset();
   handshake_output_.clear();
   handshake_sending_.clear();
@@ -185,7 +186,7 @@ bool Connection::wants_close() const noexcept {
     case Phase::parting:
       // Nobody can go on with what has ended in the middle of a WRITE: the rest of it, which may lie in the socket
       // yet, would be taken for requests. Whole ones are left to the next process.
-      return exhausted && staging_.size() == 0 && !NBDGW_MUTANT(half_a_write_goes_along);
+      return exhausted && staging_.size() == 0 && backlog_.empty() && !NBDGW_MUTANT(half_a_write_goes_along);
     case Phase::resuming:
     case Phase::closed:
       return false;

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "gateway/nbd/backend.hpp"
+#include "gateway/nbd/backlog.hpp"
 #include "gateway/nbd/close_reason.hpp"
 #include "gateway/nbd/counters.hpp"
 #include "gateway/nbd/debt.hpp"
@@ -154,7 +155,9 @@ class Connection {
   /// Bytes of payload that the client has announced and that have not come yet: at least so many follow.
   std::uint32_t payload_left() const noexcept { return rx_ == Rx::header ? 0 : rx_left_; }
   /// A WRITE is on its way that cannot come whole, if these bytes are the last that the client has sent.
-  bool falls_short_with(std::size_t unread) const noexcept { return payload_left() > staging_.size() + unread; }
+  bool falls_short_with(std::size_t unread) const noexcept {
+    return payload_left() > staging_.size() + backlog_.size() + unread;
+  }
   /// There may be memory again: asks once more.
   void on_room(proto::Micros now);
 
@@ -170,6 +173,12 @@ class Connection {
   /// A handshake goes on, and parked() turns true when it has ended well; the shell has the last word on the time.
   void begin_handover(proto::Micros now);
   bool parked() const noexcept;
+  /// The same for what does not come to rest: requests of which no byte of a reply has left are passed on with their
+  /// payload, as if they were unread, and abandoned to the backend, which has to see to it that the next process does
+  /// not meet what is still at work for them. Then parked() is true. False, and nothing has happened, where a reply
+  /// is half sent, payload is being dropped, a part of a payload is gone with a part of its WRITE that is over, or
+  /// more than `most` bytes would have to be passed on; `most` becomes what is left of it.
+  bool pass_on(std::size_t& most, proto::Micros now);
   /// Of a parked connection.
   KeptConnection kept() const;
 
@@ -243,6 +252,10 @@ class Connection {
 
   // connection_handover.cpp
   void resume_on(Backend& backend, proto::Micros now);
+  std::size_t received_of(const Request& request) const noexcept;
+  std::optional<std::size_t> length_to_pass_on() const noexcept;
+  void append_begun(const Request& request, std::vector<std::uint8_t>& to) const;
+  bool refill();
 
   // connection_receive.cpp
   bool reads() const noexcept;
@@ -283,6 +296,8 @@ class Connection {
 
   // Receiving.
   Staging staging_;
+  Backlog
+      backlog_;  // received by the process before, or for the next one: comes behind what is in the staging memory
   Rx rx_ = Rx::header;
   bool stalled_ = false;
   bool blocked_ = false;             // the next message waits: for memory, for a reply slot, for the in-flight limit

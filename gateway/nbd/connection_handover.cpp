@@ -1,10 +1,13 @@
 // How a connection passes from a process that ends to the one that comes in its place.
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "gateway/nbd/connection.hpp"
 #include "proto/assert.hpp"
 #include "proto/mutant.hpp"
+#include "proto/nbd/messages.hpp"
 
 namespace nbdgw::nbd {
 
@@ -24,7 +27,6 @@ Connection::Connection(KeptConnection kept, const ConnectionOptions& options, pr
       resume_by_(now + options.resume_timeout),
       staging_(kStagingLength),
       stall_timeout_(options.stall_timeout) {
-  NBDGW_ASSERT(resumed_->unread.size() <= kMaxUnread, "no more is kept than can be received");
   stake_.in_pieces = structured_ = resumed_->structured;
   token_ = resumed_->token;
   replies_.open(structured_);
@@ -52,12 +54,89 @@ KeptConnection Connection::kept() const {
     again.token = token_;
     return again;
   }
-  const auto unread = staging_.bytes().first(NBDGW_MUTANT(handover_forgets_unread) ? 0 : staging_.size());
+  const auto staged = staging_.bytes().first(NBDGW_MUTANT(handover_forgets_unread) ? 0 : staging_.size());
+  const auto behind = backlog_.rest();
+  std::vector<std::uint8_t> unread(staged.begin(), staged.end());
+  unread.insert(unread.end(), behind.begin(), behind.end());
   return {.info = backend_->info(),
           .structured = structured_,
           .standing = standing(),
           .token = token_,
-          .unread = {unread.begin(), unread.end()}};
+          .unread = std::move(unread)};
+}
+
+bool Connection::pass_on(std::size_t& most, proto::Micros now) {
+  Step step(*this, now);
+  const std::optional<std::size_t> length = length_to_pass_on();
+  if (!length || *length > most) {
+    step.in_vain();
+    return false;
+  }
+  most -= *length;
+  std::vector<std::uint8_t> all;
+  all.reserve(*length);
+  for (const Request* request = in_flight_.oldest(); request != nullptr; request = request->marks.previous)
+    append_begun(*request, all);
+  const auto staged = staging_.bytes(), behind = backlog_.rest();
+  all.insert(all.end(), staged.begin(), staged.end());
+  all.insert(all.end(), behind.begin(), behind.end());
+  NBDGW_ASSERT(all.size() == *length, "as much as there was");
+  staging_.clear();
+  backlog_.put(std::move(all));
+  rx_ = Rx::header;
+  rx_request_ = nullptr;
+  rx_segment_ = nullptr;
+  rx_left_ = rx_filled_ = 0;
+  stop_waiting();
+  while (Request* const request = in_flight_.first()) abandon(*request);
+  return true;
+}
+
+/// Of the payload of a WRITE, bytes.
+std::size_t Connection::received_of(const Request& request) const noexcept {
+  return request.header.length - (&request == rx_request_ ? rx_left_ : 0);
+}
+
+/// Bytes; none: it cannot be. Cheap, for it may be asked for again and again.
+std::optional<std::size_t> Connection::length_to_pass_on() const noexcept {
+  if (phase_ != Phase::parting || wants_tx() || rx_ == Rx::discard || peer_gone_ || wants_close())
+    return std::nullopt;
+  std::size_t length = staging_.size() + backlog_.size();
+  for (const Request* request = in_flight_.oldest(); request != nullptr; request = request->marks.previous) {
+    if (request->marks.finished || request->marks.answering) return std::nullopt;
+    length += proto::nbd::kRequestLength;
+    if (request->header.command != proto::nbd::Command::write) continue;
+    if (!backend_->has_payload(*request)) return std::nullopt;
+    length += received_of(*request);
+  }
+  return length;
+}
+
+/// A request as it came.
+void Connection::append_begun(const Request& request, std::vector<std::uint8_t>& to) const {
+  const RequestHeader& header = request.header;
+  std::array<std::uint8_t, proto::nbd::kRequestLength> wire;
+  proto::nbd::Request{.flags = header.flags,
+                      .command = header.command,
+                      .cookie = header.cookie,
+                      .offset = header.offset,
+                      .length = header.length}
+      .encode(wire);
+  to.insert(to.end(), wire.begin(), wire.end());
+  if (header.command != proto::nbd::Command::write) return;
+  NBDGW_ASSERT(&request != rx_request_ || &request == in_flight_.first(), "the last one alone is not there whole");
+  const std::size_t end = to.size() + received_of(request);
+  backend_->copy_payload(request, to);
+  NBDGW_ASSERT(to.size() >= end, "what has come is in its memory");
+  to.resize(end);
+}
+
+/// The staging memory takes what follows in the backlog. True: there is something new.
+bool Connection::refill() {
+  if (backlog_.empty() || leaves_requests()) return false;
+  const std::size_t taken = backlog_.take(staging_.make_room(kStagingLength));
+  staging_.fill(taken);
+  return taken > 0;
 }
 
 LossStanding Connection::standing() const noexcept {
@@ -83,9 +162,7 @@ void Connection::resume_on(Backend& backend, proto::Micros now) {
   if (!keeps_promises(backend.info(), resumed_->info)) return enter(Phase::closing, CloseReason::resume_refused);
   expect_export(backend);
   backend_ = &backend;
-  const auto& unread = resumed_->unread;
-  std::ranges::copy(unread, staging_.make_room(unread.size()).begin());
-  staging_.fill(unread.size());
+  backlog_.put(std::move(resumed_->unread));
   resumed_.reset();
   enter(Phase::transmission, CloseReason::none);
   advance(now);

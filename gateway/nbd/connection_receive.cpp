@@ -50,7 +50,7 @@ bool Connection::reads() const noexcept {
 }
 
 bool Connection::wants_rx() const noexcept {
-  if (!reads() || blocked_ || wants_close()) return false;
+  if (!reads() || blocked_ || !backlog_.empty() || wants_close()) return false;
   if (leaves_requests() && rx_ == Rx::header) return false;
   // While an export is awaited, a client may say more than there is room for.
   return staging_.size() < kStagingLength || (rx_ == Rx::payload && rx_segment_ != nullptr);
@@ -136,6 +136,7 @@ void Connection::advance(proto::Micros now) {
         progress = take_discard();
         break;
     }
+    if (!progress && !blocked_) progress = refill();
   }
   if (input_ended_ && !blocked_) drop_unfinished_write();
   if (rx_request_ != nullptr) begin_watch(now);

@@ -283,6 +283,12 @@ void NbdClient::begin_handover(proto::Micros now) {
   if (state_ == State::open) engine_.begin_handover(now);
 }
 
+bool NbdClient::pass_on(std::size_t& most, proto::Micros now) {
+  if (state_ != State::open || gone_ || ended_ || !engine_.pass_on(most, now)) return false;
+  park();
+  return true;
+}
+
 void NbdClient::park() {
   state_ = State::parked;
   socket_.unwatch();

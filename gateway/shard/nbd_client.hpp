@@ -64,6 +64,9 @@ class NbdClient final : public net::Watcher {
   /// The process ends and another one goes on with this client: when nothing of it is in flight it is parked(), and
   /// stays so until it is taken (kept()), or destroyed with its shard.
   void begin_handover(proto::Micros now);
+  /// Its requests that are not answered are left to the next process, too, if that is possible:
+  /// Connection::pass_on().
+  bool pass_on(std::size_t& most, proto::Micros now);
   bool parked() const noexcept { return state_ == State::parked; }
   /// Of a parked client; where its export is the caller knows. Nothing is left here but to destroy it.
   KeptClient kept();

@@ -58,6 +58,7 @@ class SessionDriver final : public Station, public PortalSocket::Owner {
   void begin_drain(proto::Micros now) override;
   void last_words(proto::Micros now) override;
   bool idle() const noexcept override;
+  bool has_path() const noexcept override { return session_.state() == initiator::SessionState::logged_in; }
   std::uint32_t load() const noexcept override { return session_.tasks_in_use(); }
 
  private:

@@ -215,6 +215,7 @@ class Shard {
   void say_goodbye(NbdClient& client, proto::Micros now);
   std::size_t clients_at_work() const noexcept;
   void advance_drain(proto::Micros now);
+  void pass_on_clients(bool all, proto::Micros now);
   void advance_chores(proto::Micros now);
 
   const std::uint32_t index_;
@@ -251,7 +252,9 @@ class Shard {
   proto::Micros now_ = net::steady_now();  // of this turn
   proto::Micros wake_at_ = proto::kNever;  // no deadline of anyone here is earlier
   Stage stage_ = Stage::running;
-  bool keep_clients_ = false;  // at the end
+  bool keep_clients_ = false;                     // at the end
+  std::size_t may_pass_on_ = nbd::kMostPassedOn;  // bytes
+  std::size_t passed_on_ = 0;                     // clients with requests that are not answered
   proto::Micros stage_deadline_ = proto::kNever;
   proto::Micros handshake_deadline_ = proto::kNever;  // while draining
   net::Mailbox mailbox_;                              // last: what is still in it at the end goes first

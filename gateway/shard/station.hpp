@@ -42,6 +42,8 @@ class Station {
   virtual void last_words(proto::Micros) {}
   /// Nothing is in flight.
   virtual bool idle() const noexcept = 0;
+  /// What is in flight may come to its end now.
+  virtual bool has_path() const noexcept { return true; }
   /// Commands that are with the target, more or less.
   virtual std::uint32_t load() const noexcept = 0;
 

@@ -1,4 +1,5 @@
 """A restart of the gateway under systemd, whose part lib.socket_unit plays: attached clients do not notice it."""
+import contextlib
 import filecmp
 import signal
 import struct
@@ -7,7 +8,7 @@ from concurrent import futures
 
 import base
 from base import gateway_only
-from lib import clients, nbdwire, sockets, targets, workdir
+from lib import clients, metrics, nbdwire, sockets, targets, workdir
 from lib.clients import Fio
 from lib.service import Service
 
@@ -126,6 +127,48 @@ class Restart(base.InteropCase):
             data = wire.recv(struct.unpack(">I", wire.recv(4))[0])[8:]
         self.assertEqual(error, 0)
         return cookie, data
+
+    def test_requests_that_are_held(self):
+        """There is no target when the gateway is restarted: what waits for it goes on waiting, and is done."""
+        for restarts, structured in ((1, False), (2, True)):
+            with self.subTest(restarts=restarts, structured=structured):
+                target = self.use(targets.Embedded({1: targets.Lun(SIZE)}))
+                service = self.use(Service({"array": target}, {"vol0": ("array", 1)}, admin="http"))
+                data = bytes(range(256)) * 4096  # 1 MiB
+                with contextlib.ExitStack() as stack:
+                    wires = [stack.enter_context(nbdwire.Wire(service.port, timeout_s=60)) for _ in range(3)]
+                    for wire in wires:
+                        wire.enter(structured=structured)
+                    target.kill()
+                    for place, wire in enumerate(wires):
+                        for number in range(4):
+                            wire.send_request(nbdwire.WRITE, (4 * place + number) * MIB, MIB, cookie=number, payload=data)
+                    half = struct.pack(">IHHQQI", nbdwire.REQUEST, 0, nbdwire.WRITE, 9, 0, MIB) + data
+                    wires[0].send(half[:300_000])
+                    service.child.wait_until(lambda: self.in_flight(service) == 13, "holding what was asked for")
+                    first = service.child
+                    for _ in range(restarts):
+                        self.assert_within(service.restart(), 5, "the restart")
+                    self.assertIn("3 clients are left to the next process with requests that are not answered", first.log())
+                    wires[0].send(half[300_000:])
+                    target.start()
+                    for place, wire in enumerate(wires):
+                        for _ in range(4 if place > 0 else 5):
+                            self.answered(wire)
+                        for number in range(4):
+                            got = wire.ask(nbdwire.READ, (4 * place + number) * MIB, MIB)
+                            self.assertEqual(got[:2], (0, data))
+
+    def in_flight(self, service):
+        return metrics.Scrape(service.admin_port)("nbdgw_nbd_in_flight", export="vol0")
+
+    def answered(self, wire):
+        """A WRITE has ended well; with structured replies, too, that may be told in a simple one."""
+        head = wire.recv(16)
+        if struct.unpack(">I", head[:4])[0] == nbdwire.SIMPLE:
+            self.assertEqual(struct.unpack(">I", head[4:8])[0], 0)
+        else:
+            self.assertEqual((struct.unpack(">HH", head[4:8]), wire.recv(4)), ((1, 0), bytes(4)))
 
     def test_over_a_unix_socket(self):
         service = self.serve()

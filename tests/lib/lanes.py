@@ -20,6 +20,7 @@ SANITIZED_RECOVERY_S = 8  # how long connections are cut, where the sanitizers l
 
 INTEROP = ["/usr/bin/python3", str(ROOT / "tests/interop/run.py")]
 RECOVERY = "test_recovery"  # part of the names of its tests
+ATTACH = "test_attach"  # the same
 RECOVERY_JOBS = 4
 
 # With the sanitizers the time goes where the code is ours: wire input, every way of sending data, recovery, the end.
@@ -163,10 +164,10 @@ def run_counted(what, argv, environment, counts, show=print_line):
     counts.add(what, passed, failed, skipped)
 
 
-def run_program(path):
+def run_program(path, *words):
     """A lane that is one program of ours, run against the release build."""
     def run(counts):
-        argv = [str(ROOT / path)] if path.endswith(".sh") else ["/usr/bin/python3", str(ROOT / path)]
+        argv = [str(ROOT / path)] if path.endswith(".sh") else ["/usr/bin/python3", str(ROOT / path), *words]
         run_counted(path, argv, environment_of("release"), counts)
     return run
 
@@ -247,10 +248,14 @@ LANES = [
          "build-release", builds=True, gives_way=True),
     Lane("debian", "the other Debian: demo, unit tests and package, all without sanitizers", 18,
          run_program("tests/debian/run.py"), builds=True),
+    Lane("former", "restarts from and to the release before", 5, run_program("tests/former/run.py"), "build-release",
+         builds=True, gives_way=True),
     Lane("format", "layout of the sources", 0.5, check_format),
     Lane("dashboards", "dashboards, alerts, runbooks", 1, run_program("tests/dashboards/run.py")),
-    Lane("vm", "a kernel's NBD client and iSCSI target, in guests", 10, run_program("tests/vm/run.py"), "build-release",
-         alone=True),
+    Lane("vm", "a kernel's NBD client and iSCSI target, in guests", 10, run_program("tests/vm/run.py", "--skip", ATTACH),
+         "build-release", alone=True),
+    Lane("attach", "disks that outlive their gateway, in guests: mostly waiting", 8,
+         run_program("tests/vm/run.py", "--only", ATTACH), "build-release"),
     Lane("faults", "every fault of the embedded target, under load", 4, run_program("tests/fault/run.sh"),
          "build-release", alone=True),
     Lane("interop", "between clients and targets of others", 8,

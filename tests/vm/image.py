@@ -1,5 +1,6 @@
 """What the guest boots: Debian's kernel, unpacked and never installed, and an initramfs with the programs that the tests
-use, the libraries these name, and the kernel modules. Made once under build/vm and made again when anything in it changes."""
+use, the libraries these name, and the kernel modules. Made once under build/vm and made again when anything in it changes.
+The programs are this machine's; the kernel may be that of another Debian."""
 import contextlib
 import fcntl
 import functools
@@ -11,18 +12,19 @@ import re
 import shutil
 import subprocess
 
-from lib import servers
+from lib import debian_root, servers
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / "build/vm"
 ROOTFS = HERE / "rootfs"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ["virtio_pci", "virtio_net", "virtio_console", "crc32c-intel", "sha3_generic",
            "nbd", "xfs",
            "iscsi_target_mod", "target_core_file", "target_core_iblock", "loop", "dm-mod"]
 PROGRAMS = ["busybox", "dash", "nbd-client", "fio", "blkdiscard", "blkid", "dd", "dmsetup", "flock",
-            "e2fsck", "mkfs.ext4", "mkfs.xfs", "xfs_repair"]
+            "e2fsck", "mkfs.ext4", "resize2fs", "mkfs.xfs", "xfs_growfs", "xfs_repair"]
 # What must be installed on the host; debootstrap and what follows for debian.py.
 TOOLS = ["qemu-system-x86_64", "cpio", "depmod", "dpkg-deb", "apt-get", *PROGRAMS, "debootstrap", "cpack",
          "dpkg-shlibdeps"]
@@ -39,14 +41,14 @@ def missing_tools():
 
 
 @functools.cache
-def build():
+def build(suite=debian_root.SUITE):
     """(kernel, initramfs), from the cache if they are there."""
-    vmlinuz, tree = kernel()
+    vmlinuz, tree = kernel(suite)
     with _locked():
         files = _host_files()
-        initramfs = CACHE / f"initramfs-{_digest(tree.name, files)}.cpio"
+        initramfs = CACHE / f"initramfs-{suite}-{_digest(tree.name, files)}.cpio"
         if not initramfs.exists():
-            for old in CACHE.glob("initramfs-*"):
+            for old in CACHE.glob(f"initramfs-{suite}-*"):
                 old.unlink()
             pack(_stage(tree, files), initramfs)
         return vmlinuz, initramfs
@@ -68,23 +70,40 @@ def _run(*argv, **more):
     return done.stdout
 
 
-def _kernel_package():
+def _apt(suite):
+    """Options of apt for packages of that Debian: none for this machine's, else lists of their own."""
+    if suite == debian_root.SUITE:
+        return []
+    state = CACHE / suite / "apt"
+    (state / "lists/partial").mkdir(parents=True, exist_ok=True)
+    sources = state / "sources.list"
+    sources.write_text(f"deb [signed-by={KEYRING}] {debian_root.MIRROR} {suite} main\n")
+    options = {"Dir::State::lists": state / "lists", "Dir::Etc::SourceList": sources, "Dir::Etc::SourceParts": "-",
+               "Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": "", "Acquire::Languages": "none"}
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", *words, "update")
+    return words
+
+
+def _kernel_package(suite):
     """The newest kernel's .deb: downloaded, or the one of an earlier run."""
-    depends = _run("apt-cache", "depends", "--important", KERNEL_PACKAGE)
+    apt, folder = _apt(suite), CACHE / suite
+    folder.mkdir(exist_ok=True)
+    depends = _run("apt-cache", *apt, "depends", "--important", KERNEL_PACKAGE)
     name = re.search(r"Depends: (linux-image-\S+)", depends)
     if not name:
         raise ImageError(f"apt-cache knows no kernel behind {KERNEL_PACKAGE}: apt-get update")
-    have = sorted(CACHE.glob(f"{name[1]}_*.deb"))
+    have = sorted(folder.glob(f"{name[1]}_*.deb"))
     if not have:
-        for old in CACHE.glob("linux-image-*"):
+        for old in folder.glob("linux-image-*"):
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-        _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name[1], cwd=CACHE)
-        have = sorted(CACHE.glob(f"{name[1]}_*.deb"))
+        _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", *apt, "download", name[1], cwd=folder)
+        have = sorted(folder.glob(f"{name[1]}_*.deb"))
     return have[-1]
 
 
 def _unpacked(package):
-    tree = CACHE / package.stem
+    tree = package.parent / package.stem
     if not tree.exists():
         partial = CACHE / "unpacking"
         shutil.rmtree(partial, ignore_errors=True)
@@ -138,11 +157,11 @@ def _stage(tree, files):
     return root
 
 
-def kernel():
+def kernel(suite=debian_root.SUITE):
     """(kernel, folder that it was unpacked into)."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with _locked():
-        tree = _unpacked(_kernel_package())
+        tree = _unpacked(_kernel_package(suite))
     return next(tree.glob("boot/vmlinuz-*")), tree
 
 

@@ -1,6 +1,7 @@
 """What the tests of the kernel's own NBD client share: one guest for a class, devices attached and looked at in it."""
 import json
 
+import image
 from guest import COMMAND_TIMEOUT_S, HOST, Guest
 from lib import api, case
 
@@ -47,13 +48,15 @@ def longest_s(result):
 class KernelCase(api.Api, case.Case):
     """Tests of one gateway and one guest, which are started once. Subclasses say in front of what, by make_server()."""
 
+    suite = None  # the Debian whose kernel it is; None: this machine's
+
     @classmethod
     def make_server(cls):
         raise NotImplementedError
 
     @classmethod
     def setUpClass(cls):
-        cls.guest = cls.enterClassContext(Guest())
+        cls.guest = cls.enterClassContext(Guest(system=cls.suite and image.build(cls.suite)))
         cls.server = cls.enterClassContext(cls.make_server())
         cls.port = cls.server.admin_port
         cls.guest.check("modprobe nbd && modprobe xfs")

@@ -11,10 +11,10 @@ from lib.gateway import Gateway
 from lib.targets import Embedded, Lun
 
 SIZE = 64 * MIB
+LARGE = 384 * MIB  # xfs takes no less than 300 MiB
 RESEND_S = 1
 PAUSE_LIMIT_S = 6  # for a gateway that comes back at once; the emulated guest is slow by itself
 AWAY_S = 2
-KILLS = 20
 MEDIAN_LIMIT_S = 3
 GIVE_UP_S = 5
 IO_FLUSHER = 0x00080000 | 0x00100000  # PF_MEMALLOC_NOIO, PF_LOCAL_THROTTLE: what PR_SET_IO_FLUSHER sets
@@ -83,6 +83,8 @@ class AttachCase(KernelCase):
 
 
 class Crashes(AttachCase):
+    KILLS = 20
+
     def load(self, size="16m"):
         return begin_load(self.guest, size=size, bsrange="4k-128k", serialize_overlap=1)
 
@@ -90,7 +92,7 @@ class Crashes(AttachCase):
         self.keep()
         load = self.load()
         pauses = []
-        for _ in range(KILLS):
+        for _ in range(self.KILLS):
             self.flowing()
             begin = time.monotonic()
             self.crash()
@@ -98,8 +100,8 @@ class Crashes(AttachCase):
             pauses.append(time.monotonic() - begin)
         self.flowing()
         pauses.sort()
-        print(f"     from the death to the first request: median {pauses[KILLS // 2]:.2f} s, worst {pauses[-1]:.2f} s", flush=True)
-        self.assertLess(pauses[KILLS // 2], MEDIAN_LIMIT_S)
+        print(f"     from the death to the first request: median {pauses[self.KILLS // 2]:.2f} s, worst {pauses[-1]:.2f} s", flush=True)
+        self.assert_within(pauses[self.KILLS // 2], MEDIAN_LIMIT_S, "the median")
         self.within_a_pause(load)
         self.detach()
         self.quiet_kernel()
@@ -137,7 +139,7 @@ class Crashes(AttachCase):
         self.keep()
         self.guest.check(f"mkfs.ext4 -q {DEVICE} && mount -t ext4 {DEVICE} /mnt; rm -f /run/enough")
         application = self.guest.begin(APPLICATION)
-        for number in range(KILLS):
+        for number in range(self.KILLS):
             self.flowing(requests=20)
             self.crash(number % 3 / 2)  # a target that raises 29/00 at each login may be away for less than 3 s
         self.flowing(requests=20)
@@ -163,6 +165,12 @@ class Crashes(AttachCase):
         self.server.start()
         self.flowing()
         self.within_a_pause(load, away_s=AWAY_S)
+
+
+class NewerKernel(Crashes):
+    """The same, with the kernel of Debian 13; shorter, for what is ours is the same."""
+    suite = "trixie"
+    KILLS = 5
 
 
 class LostCache(AttachCase):
@@ -200,6 +208,48 @@ class LostCache(AttachCase):
         self.write()
         self.crash()
         self.assertEqual(self.flush(), 0)
+
+
+class Slow(AttachCase):
+    """FLUSH and UNMAP that take a minute, on two devices at a time."""
+    TAKES_S = 60
+
+    def begin_both(self):
+        self.target.faults.post("delay", delay_ms=self.TAKES_S * 1000, opcode="flush", count=1)
+        self.target.faults.post("delay", delay_ms=self.TAKES_S * 1000, opcode="unmap", count=1)
+        return [self.guest.begin(f"dd if=/dev/zero of={DEVICE} bs=4k count=1 conv=notrunc,fsync 2>&1"),
+                self.guest.begin("blkdiscard -o 0 -l 1M /dev/nbd1 2>&1")]
+
+    def test_01_while_all_is_well_and_with_a_crash(self):
+        self.keep(export="vol1", device="/dev/nbd1")
+        self.keep()
+        for crash in (False, True):
+            begin = time.monotonic()
+            both = self.begin_both()
+            if crash:
+                self.eventually(lambda: sum(c["in_flight"] for e in ("vol0", "vol1") for c in self.clients(e)) >= 2, "under way")
+                self.crash()
+            for each in both:
+                each.finish()
+            self.assert_within(time.monotonic() - begin, self.TAKES_S + 15, "both")
+        self.detach()
+        self.detach("/dev/nbd1")
+        self.quiet_kernel()
+
+
+class HoldOver(AttachCase):
+    """Requests wait for so long, and then fail; the disk is there again when the gateway is."""
+
+    def test_01_the_gateway_comes_too_late(self):
+        self.keep("--hold 5s")
+        self.server.child.kill()
+        begin = time.monotonic()
+        status, _ = self.guest.run(f"dd if={DEVICE} of=/dev/null bs=4k count=1 iflag=direct 2>&1")
+        self.assertNotEqual(status, 0)
+        self.assertGreater(time.monotonic() - begin, 4)
+        self.server.start()
+        self.guest.wait_until(f"dd if={DEVICE} of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null", "served again", timeout_s=60)
+        self.detach()
 
 
 class Detach(AttachCase):
@@ -282,13 +332,35 @@ class Same(AttachCase):
         self.server.start()
         self.assertIn("first", reading.finish())
 
-    def test_03_grows(self):
-        """Under a mounted filesystem that is written to."""
-        self.keep()
-        self.guest.check(f"mkfs.ext4 -q {DEVICE} && mount -t ext4 {DEVICE} /mnt")
-        self.target.faults.post("capacity", blocks=2 * SIZE // 512)
-        self.guest.wait_until(f"[ $(cat /sys/block/{DEVICE[5:]}/size) = {2 * SIZE // 512} ]", "grown")
-        self.assertIn("has grown", self.log())
+
+class Grows(AttachCase):
+    """Under a mounted filesystem that is written to, which grows then."""
+
+    @classmethod
+    def make_server(cls):
+        cls.target = cls.enterClassContext(Embedded({1: Lun(2 * LARGE), 2: Lun(2 * LARGE)}, control=True))
+        cls.small = {lun: cls.target.faults.post("capacity", lun=lun, blocks=LARGE // 512) for lun in (1, 2)}
+        return Gateway({"array": cls.target}, {"vol0": ("array", 1), "vol1": ("array", 2)}, admin="http")
+
+    def test_01_ext4_and_xfs(self):
+        self.grows(1, "mkfs.ext4 -q", "ext4", f"resize2fs {DEVICE}", f"e2fsck -f -n {DEVICE}")
+        self.grows(2, "mkfs.xfs -q -f", "xfs", "xfs_growfs /mnt", f"xfs_repair -n {DEVICE}")
+
+    def grows(self, lun, make, kind, grow, check):
+        self.keep(export=f"vol{lun - 1}")
+        self.assertEqual(self.queue("size"), str(LARGE // 512))
+        self.guest.check(f"{make} {DEVICE} && mount -t {kind} {DEVICE} /mnt; rm -f /run/enough")
+        application = self.guest.begin(APPLICATION)
+        self.target.faults.delete(self.small[lun])
+        self.target.faults.post("capacity", lun=lun, blocks=2 * LARGE // 512)
+        self.guest.wait_until(f"[ $(cat /sys/block/{DEVICE[5:]}/size) = {2 * LARGE // 512} ]", "grown")
+        self.guest.check(grow)
+        self.guest.check("touch /run/enough")
+        application.finish()
+        free = int(self.guest.check("df -k /mnt | tail -n 1 | awk '{print $4}'"))
+        self.assertGreater(free << 10, LARGE)
+        self.guest.check(f"umount /mnt && {check}")
+        self.detach()
 
 
 class BadInput(AttachCase):

@@ -66,7 +66,8 @@ TEST_CASE("API JSON: an export with its counters and its LUN") {
   CHECK(shown.at("admin_state") == "maint");
   CHECK(shown.at("size_bytes") == 1 << 20);
   CHECK(shown.at("held_for_seconds") == 1.5);
-  CHECK(shown.at("queue") == json::value{{"depth", 16}, {"in_flight", 20}, {"held", 5}, {"queued", 0}, {"delayed", 0}});
+  CHECK(shown.at("queue") ==
+        json::value{{"depth", 16}, {"in_flight", 20}, {"held", 5}, {"queued", 0}, {"delayed", 0}});
   CHECK(shown.at("counters").at("retries") == 7);
   CHECK(shown.at("counters").at("errors") == 8);
   CHECK(shown.at("latency").at("write") == json::value{{"count", 2}, {"sum_seconds", 0.5}});

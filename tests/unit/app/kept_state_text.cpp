@@ -203,3 +203,23 @@ TEST_CASE("kept state: what is not ours is refused") {
   refused(with(good, "\"acknowledged\":9", "\"acknowledged\":-1"));
   refused(with(good, "\"size\"", "\"sizes\""));
 }
+
+TEST_CASE("kept state: requests that are passed on, which the release before leaves alone") {
+  shard::KeptState before = a_state();
+  std::vector<std::uint8_t>& unread = before.clients[0].connection.unread;
+  unread.assign(nbd::kMaxUnread, 7);
+  CHECK(app::client_name(0, before.clients[0].connection) == app::client_name(0));
+  unread.assign(nbd::kMaxUnread + 1, 7);
+  const std::string name = app::client_name(0, before.clients[0].connection);
+  CHECK(name != app::client_name(0));
+  const std::string text = app::kept_state_text(before);
+  const shard::KeptState after = app::parse_kept_state(text, sockets({name}));
+  REQUIRE(after.clients.size() == 1);
+  CHECK(after.clients[0].connection.unread == unread);
+  // That release looks for the socket under the old name, and takes the client for one that has gone.
+  const shard::KeptState old = app::parse_kept_state(text, sockets({app::client_name(0)}));
+  CHECK(old.clients.empty());
+  CHECK(old.exports[0].cache.cache.debts == 3);
+  unread.assign(nbd::kMostPassedOn + 1, 7);
+  CHECK_THROWS_AS(app::parse_kept_state(app::kept_state_text(before), sockets({name})), std::runtime_error);
+}

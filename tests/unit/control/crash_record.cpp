@@ -162,7 +162,8 @@ TEST_CASE("crash record: a process that ends in good order has told all, or leav
     CHECK(left[0].cache.left[0].group.tag == 1);
   }
   SUBCASE("the same, and it is known where") {
-    const initiator::LeftWrites elsewhere{.group = {.tag = 2, .portal = {.host = "192.0.2.2", .port = 3260}}};
+    const initiator::LeftWrites elsewhere{
+        .group = {.tag = 2, .portal = {.host = "192.0.2.2", .port = 3260}, .address = ""}};
     place.record->end(
         {{.name = "vol0", .iqn = kIqn, .lun = 1, .cache = {.cache = {}, .writes_left = true, .left = {elsewhere}}}},
         false);

@@ -94,6 +94,15 @@ nbd::Segment* FakeBackend::next_write_segment(nbd::Request& base) {
   return take_segment(request, static_cast<std::uint32_t>(length));
 }
 
+void FakeBackend::copy_payload(const nbd::Request& base, std::vector<std::uint8_t>& to) const {
+  for (const nbd::Segment* segment = base.segments; segment != nullptr; segment = segment->next) {
+    for (const iovec& piece : segment->payload) {
+      const auto* const bytes = static_cast<const std::uint8_t*>(piece.iov_base);
+      to.insert(to.end(), bytes, bytes + piece.iov_len);
+    }
+  }
+}
+
 void FakeBackend::segment_received(nbd::Request& base, nbd::Segment& segment, proto::Micros) {
   auto& request = static_cast<FakeRequest&>(base);
   REQUIRE(!request.finished);

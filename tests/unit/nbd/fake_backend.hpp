@@ -59,6 +59,8 @@ class FakeBackend final : public nbd::Backend {
   proto::Micros patience(proto::Micros timeout, proto::Micros) const noexcept override { return timeout / hurry; }
   void closed_for_stalling(proto::Micros, proto::Micros) override { ++closed; }
   nbd::Segment* next_write_segment(nbd::Request& request) override;
+  bool has_payload(const nbd::Request&) const noexcept override { return !payload_is_gone; }
+  void copy_payload(const nbd::Request& request, std::vector<std::uint8_t>& to) const override;
   void segment_received(nbd::Request& request, nbd::Segment& segment, proto::Micros now) override;
   void start(nbd::Request& request, proto::Micros now) override;
   void release(nbd::Request& request, nbd::Segment& segment) override;
@@ -81,9 +83,10 @@ class FakeBackend final : public nbd::Backend {
   std::function<bool()> no_room = [] { return false; };    // asked before anything is given out
   proto::nbd::Error next_error = proto::nbd::Error::none;  // of complete_all()
   const char* next_text = nullptr;
-  bool others = false;  // as told to the connections: they wait
-  int hurry = 1;        // a stalled connection has the timeout divided by this
-  int closed = 0;       // for stalling
+  bool payload_is_gone = false;  // of a WRITE, with a part of it that is over
+  bool others = false;           // as told to the connections: they wait
+  int hurry = 1;                 // a stalled connection has the timeout divided by this
+  int closed = 0;                // for stalling
 
   FakeAttachment* attached = nullptr;  // the last one that is there
   std::size_t requests_out = 0;
