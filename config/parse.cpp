@@ -220,8 +220,7 @@ void parse_document(const YAML::Node& document, const FileReader& reader, Report
     if (folder->starts_with('/'))
       config.state_dir = *folder;
     else
-      top->get("state_dir")
-          .error("expected a folder's path from the root on, as /run/nbdgw, found \"" + *folder + "\"");
+      top->get("state_dir").error("expected an absolute path, found \"" + *folder + "\"");
   }
   parse_initiator(*top, config.initiator);
   parse_targets(*top, report.file(), reader, config.targets);

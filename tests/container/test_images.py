@@ -173,6 +173,6 @@ class Images(unittest.TestCase):
         self.assertIn("module nbd is not loaded", said)
 
     def test_attach_has_its_programs(self):
-        for program in ("nbd-client -V", "mkfs.ext4 -V", "blkid --version", "mount --version", "umount --version",
+        for program in ("nbdgw version", "nbd-client -V", "mkfs.ext4 -V", "blkid --version", "mount --version", "umount --version",
                         "test -e /usr/bin/nbdgw-attach", "mountpoint --version"):
             self.run_in(self.attach, *program.split(), privileged=True)

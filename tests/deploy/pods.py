@@ -81,9 +81,14 @@ def check_privileges(pod):
             yield f"{one['name']}: securityContext.capabilities.drop is not [ALL]"
         if is_privileged(one):
             yield f"{one['name']}: privileged"
-    for key in ("hostNetwork", "hostPID", "hostIPC"):
+    for key in ("hostPID", "hostIPC"):
         if pod.get(key):
             yield f"{key} is set"
+    # The kernel's driver is reached in the network of the host only; nothing else has a reason for it.
+    keeps = any(each == {"name": "NBDGW_WITH", "value": "nbdgw"} for one in pod.get("initContainers", ())
+                for each in one.get("env", ()))
+    if bool(pod.get("hostNetwork")) != keeps:
+        yield "hostNetwork is set" if not keeps else "hostNetwork is not set, and nbdgw attach needs it"
     if pod.get("automountServiceAccountToken") is not False:
         yield "automountServiceAccountToken is not false"
     if pod.get("securityContext", {}).get("fsGroup") != UID:

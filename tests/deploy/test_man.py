@@ -152,6 +152,8 @@ class Configuration(unittest.TestCase):
                                       tag)
                     elif expected == "true or false":
                         self.assertIn("boolean", tag)
+                    elif expected == "an absolute path":
+                        self.assertIn("path", tag)
                     elif expected and expected != "a text":
                         for word in expected.replace(" or ", ", ").split(", "):
                             self.assertIn(word, tag.replace(",", " ").split())

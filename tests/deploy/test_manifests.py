@@ -18,7 +18,7 @@ from lib import servers
 
 ROOT = kube.ROOT
 NBDGW = os.path.abspath(servers.gateway_binary())
-FORMS = ("base", "overlays/daemonset", "overlays/monitored")
+FORMS = ("base", "overlays/daemonset", "overlays/monitored", "overlays/kept")
 
 
 def container(objects, name, kind="StatefulSet"):
@@ -59,13 +59,14 @@ BROKEN_PODS = (
     (lambda o: container(o, "gateway")["securityContext"]["capabilities"].update(drop=[]), "capabilities.drop"),
     (lambda o: container(o, "app")["securityContext"].pop("seccompProfile"), "app: securityContext.seccompProfile"),
     (lambda o: container(o, "attach")["securityContext"].pop("privileged"), "attach: privileged is missing"),
-    (lambda o: pod(o).update(hostNetwork=True), "hostNetwork"),
+    (lambda o: pod(o).update(hostNetwork=True), "hostNetwork is set"),
+    (lambda o: container(o, "attach")["env"][0].update(value="nbdgw"), "hostNetwork is not set"),
     (lambda o: pod(o).update(terminationGracePeriodSeconds=120), "terminationGracePeriodSeconds"),
     (lambda o: container(o, "gateway")["lifecycle"]["preStop"]["exec"]["command"].pop(), "preStop does not drain"),
     (lambda o: container(o, "gateway")["livenessProbe"]["httpGet"].update(path="/readyz"), "livenessProbe"),
     (lambda o: container(o, "gateway")["resources"].pop("limits"), "resources.limits.memory"),
     (lambda o: container(o, "attach")["env"].append({"name": "NBDGW_FS", "value": "xfs"}), "knows no NBDGW_FS"),
-    (lambda o: container(o, "attach")["env"][1].update(value="vol9"), "NBDGW_EXPORT=vol9"),
+    (lambda o: container(o, "attach")["env"][2].update(value="vol9"), "NBDGW_EXPORT=vol9"),
     (lambda o: container(o, "app")["volumeMounts"][0].pop("mountPropagation"), "HostToContainer"),
     (lambda o: container(o, "app")["volumeMounts"][0].update(mountPropagation="Bidirectional"), "needs privileged"),
     (lambda o: pod(o)["volumes"].pop(), "there is no volume"),
@@ -165,6 +166,17 @@ class Manifests(unittest.TestCase):
                                           capture_output=True, text=True)
                     self.assertEqual(done.returncode, 1)
                     self.assertIn("a/b cannot be part", done.stderr)
+
+    def test_what_keeps_a_disk_outlives_its_container(self):
+        attach = container(self.forms["overlays/kept"], "attach")
+        environment = {each["name"]: each["value"] for each in attach["env"]}
+        self.assertEqual((environment["NBDGW_WITH"], environment["NBDGW_HOLD"]), ("nbdgw", "forever"))
+        mounts = {each["mountPath"]: each["name"] for each in attach["volumeMounts"]}
+        volumes = {each["name"]: each for each in pod(self.forms["overlays/kept"])["volumes"]}
+        self.assertIn("emptyDir", volumes[mounts["/run/nbdgw-attach"]])
+        # The gateway's record, too: its container is started again, the pod is not.
+        mounts = {each["mountPath"]: each["name"] for each in container(self.forms["overlays/kept"], "gateway")["volumeMounts"]}
+        self.assertIn("emptyDir", volumes[mounts["/run/nbdgw"]])
 
     def test_prometheus_finds_the_pods(self):
         monitor = kube.one(self.forms["overlays/monitored"], "PodMonitor")["spec"]

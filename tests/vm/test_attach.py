@@ -392,3 +392,15 @@ class BadInput(AttachCase):
 
     def test_another_network(self):
         self.refused(f"unshare -n nbdgw attach vol0 {self.address()} --device {DEVICE}", "network of the host")
+
+    def test_no_permission(self):
+        """Root of a namespace is none here."""
+        self.refused(f"unshare -U nbdgw attach vol0 {self.address()} --device {DEVICE}", "ermi")
+
+    def test_no_module(self):
+        self.guest.check("rmmod nbd")
+        self.addCleanup(self.guest.check, "modprobe nbd")
+        status, output = self.guest.run(f"nbdgw attach vol0 {self.address()} --device {DEVICE}")
+        self.assertEqual(status, 1, output)
+        self.assertIn("modprobe nbd", output)
+        self.assertEqual(self.guest.check("nbdgw attach --list"), "")

@@ -191,7 +191,7 @@ TEST_CASE("a folder for what outlives a crash") {
   CHECK(parse(kGood, "f", MemoryFiles()).config->state_dir.empty());
   CHECK(with("state_dir: /run/here\n").config->state_dir == "/run/here");
   CHECK(strings(with("state_dir: here\n").errors) ==
-        Lines{"f:13:12: state_dir: expected a folder's path from the root on, as /run/nbdgw, found \"here\""});
+        Lines{"f:13:12: state_dir: expected an absolute path, found \"here\""});
 }
 
 TEST_CASE("how many workers") {
