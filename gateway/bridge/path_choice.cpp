@@ -21,7 +21,7 @@ std::string PathChoice::reason_to_leave(std::span<Export* const> exports, std::s
     pause_ = kFirstPause;
   }
   not_before_ = now;
-  if (++left_ >= portals) {
+  if (++left_ >= std::max<std::size_t>(1, portals - 1)) {  // all others
     left_ = 0;
     not_before_ = now + pause_;
     pause_ = std::min(2 * pause_, kLongestPause);

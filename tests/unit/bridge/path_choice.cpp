@@ -130,7 +130,7 @@ TEST_CASE("path: the portals are tried one after the other, and only then there 
   bench.now += 1000 * kSecond;
   for (Micros pause = PathChoice::kFirstPause; pause < PathChoice::kLongestPause; pause *= 2) {
     CAPTURE(pause);
-    for (std::size_t i = 0; i < kPortals; ++i) {
+    for (std::size_t i = 1; i < kPortals; ++i) {  // from where it is to all others
       CHECK_FALSE(choice.reason_to_leave(alone, kPortals, bench.now).empty());
       bench.now += kSecond;
     }
