@@ -134,7 +134,8 @@ class Restart(base.InteropCase):
             with self.subTest(restarts=restarts, structured=structured):
                 target = self.use(targets.Embedded({1: targets.Lun(SIZE)}))
                 service = self.use(Service({"array": target}, {"vol0": ("array", 1)}, admin="http"))
-                data = bytes(range(256)) * 4096  # 1 MiB
+                data = bytes(range(256)) * 512  # 128 KiB
+                size = len(data)
                 with contextlib.ExitStack() as stack:
                     wires = [stack.enter_context(nbdwire.Wire(service.port, timeout_s=60)) for _ in range(3)]
                     for wire in wires:
@@ -142,21 +143,21 @@ class Restart(base.InteropCase):
                     target.kill()
                     for place, wire in enumerate(wires):
                         for number in range(4):
-                            wire.send_request(nbdwire.WRITE, (4 * place + number) * MIB, MIB, cookie=number, payload=data)
-                    half = struct.pack(">IHHQQI", nbdwire.REQUEST, 0, nbdwire.WRITE, 9, 0, MIB) + data
-                    wires[0].send(half[:300_000])
+                            wire.send_request(nbdwire.WRITE, (4 * place + number) * MIB, size, cookie=number, payload=data)
+                    half = struct.pack(">IHHQQI", nbdwire.REQUEST, 0, nbdwire.WRITE, 9, 0, size) + data
+                    wires[0].send(half[:30_000])
                     service.child.wait_until(lambda: self.in_flight(service) == 13, "holding what was asked for")
                     first = service.child
                     for _ in range(restarts):
                         self.assert_within(service.restart(), 5, "the restart")
                     self.assertIn("3 clients are left to the next process with requests that are not answered", first.log())
-                    wires[0].send(half[300_000:])
+                    wires[0].send(half[30_000:])
                     target.start()
                     for place, wire in enumerate(wires):
                         for _ in range(4 if place > 0 else 5):
                             self.answered(wire)
                         for number in range(4):
-                            got = wire.ask(nbdwire.READ, (4 * place + number) * MIB, MIB)
+                            got = wire.ask(nbdwire.READ, (4 * place + number) * MIB, size)
                             self.assertEqual(got[:2], (0, data))
 
     def in_flight(self, service):
