@@ -47,11 +47,6 @@ void set_options(int fd) noexcept {
   set(IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
 }
 
-void expire(Stream& stream, proto::Micros limit) {
-  if (limit == proto::kNever) return stream.expires_never();
-  stream.expires_after(std::chrono::microseconds(limit));
-}
-
 std::string words(const Error& error) {
   return error == boost::beast::error::timeout ? "no answer in time" : error.message();
 }
@@ -69,7 +64,7 @@ asio::awaitable<Error> connect(Stream& stream, const Call& call) {
   }
   Error last = asio::error::host_not_found;
   for (const auto& endpoint : all) {
-    expire(stream, call.connect_limit);
+    stream.expires_after(std::chrono::microseconds(call.connect_limit));
     auto [error] = co_await stream.async_connect(endpoint, kTuple);
     last = error;
     if (!error) break;
@@ -111,7 +106,7 @@ asio::awaitable<CallResult> dial(const Call& call) {
     co_return reply;
   }
   Negotiation negotiation(call.export_name, call.token, call.purpose);
-  expire(stream, call.handshake_limit);
+  stream.expires_after(std::chrono::microseconds(call.handshake_limit));
   if (const Error error = co_await negotiate(stream, negotiation); error) {
     reply.trouble = fmt::format("{} ends the handshake: {}", where, words(error));
     co_return reply;

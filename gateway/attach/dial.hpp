@@ -17,7 +17,7 @@ struct Call {
   std::string token;
   Negotiation::Purpose purpose = Negotiation::Purpose::go;
   proto::Micros connect_limit = 0;    // for the connection
-  proto::Micros handshake_limit = 0;  // for the handshake; kNever: a gateway that starts may take its time
+  proto::Micros handshake_limit = 0;  // for the handshake
 };
 
 /// What came of it.

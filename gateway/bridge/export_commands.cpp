@@ -171,8 +171,7 @@ void Export::disbelieve(DiskCommand& command, device::Disposition& disposition,
 }
 
 /// A command has moved less than it should. Where whole blocks have moved the rest is sent, and that counts for no
-/// retry
-/// (`before`: those so far): however little a target moves at a time, it ends.
+/// retry (`before`: those so far): however little a target moves at a time, it ends.
 void Export::take_shortfall(DiskCommand& command, device::Disposition& disposition,
                             const device::Attempts& before) noexcept {
   ++counters_.short_transfers;
