@@ -23,9 +23,12 @@ class Restarts(case.Case):
         self.this = getattr(self, "this", None) or os.environ.get(THIS) or str(root / "build/release/nbdgw")
         os.environ[THIS] = os.environ[FORMER] if program == FORMER else self.this
 
+    @contextlib.contextmanager
     def serve(self, program):
+        """Never two at a time: they would have one initiator name, and each would throw the other out."""
         self.choose(program)
-        self.service = self.use(Service({"array": self.target}, {"vol0": ("array", 1)}))
+        with Service({"array": self.target}, {"vol0": ("array", 1)}) as self.service:
+            yield
 
     def restart_as(self, program):
         self.choose(program)
@@ -41,8 +44,7 @@ class Restarts(case.Case):
 
     def test_there_and_back(self):
         for first, second in ((FORMER, THIS), (THIS, FORMER)):
-            with self.subTest(first=first):
-                self.serve(first)
+            with self.subTest(first=first), self.serve(first):
                 with self.clients() as wires:
                     for program in (second, first, second):
                         for place, wire in enumerate(wires):
@@ -55,8 +57,7 @@ class Restarts(case.Case):
     def test_what_is_not_flushed_goes_along(self):
         """It is lost while there is no gateway: each client is told once."""
         for first, second in ((FORMER, THIS), (THIS, FORMER)):
-            with self.subTest(first=first):
-                self.serve(first)
+            with self.subTest(first=first), self.serve(first):
                 with self.clients() as wires:
                     for wire in wires:
                         self.assertEqual(wire.ask(nbdwire.WRITE, 0, 4096, payload=bytes(4096))[0], 0)
@@ -71,8 +72,7 @@ class Restarts(case.Case):
     def test_requests_that_are_held(self):
         """The release before takes what it can, and leaves alone whom it cannot serve."""
         data = os.urandom(MIB)
-        self.serve(THIS)
-        with self.clients() as (small, large):
+        with self.serve(THIS), self.clients() as (small, large):
             self.target.kill()
             small.send_request(nbdwire.WRITE, 0, 4096, payload=data[:4096])
             large.send_request(nbdwire.WRITE, MIB, MIB, payload=data)
