@@ -110,7 +110,10 @@ void Connection::on_peer_gone(bool input_ended, proto::Micros now) {
   if (phase_ == Phase::closed) return;
   peer_gone_ = true;
   input_ended_ = input_ended_ || input_ended;
-  if (input_ended_ && rx_ != Rx::header && staging_.size() < rx_left_) {  // will not come whole, so it needs no room
+  if (peer_lost_ && phase_ != Phase::handshake) {
+    drop_unread();
+  } else if (input_ended_ && rx_ != Rx::header &&
+             staging_.size() < rx_left_) {  // will not come whole, so it needs no room
     stop_waiting();
     blocked_ = false;
     staging_.clear();
@@ -122,10 +125,24 @@ void Connection::on_peer_gone(bool input_ended, proto::Micros now) {
   } while (wants_tx());
 }
 
-void Connection::on_peer_dead(proto::Micros now) {
-  if (phase_ == Phase::closed) return;
-  close_reason_ = CloseReason::peer_dead;
-  on_peer_gone(false, now);
+void Connection::on_peer_lost(bool input_ended, proto::Micros now) {
+  peer_lost_ = true;
+  on_peer_gone(input_ended, now);
+}
+
+void Connection::on_peer_dead() noexcept {
+  if (phase_ != Phase::closed) close_reason_ = CloseReason::peer_dead;
+}
+
+/// A WRITE whose payload is not all there ends with it.
+void Connection::drop_unread() noexcept {
+  input_ended_ = true;
+  stop_waiting();
+  blocked_ = false;
+  staging_.clear();
+  backlog_.put({});
+  if (resumed_ != nullptr) resumed_->unread.clear();
+  drop_unfinished_write();
 }
 
 /// Nobody takes them. A READ that is not answered yet was for nothing.

@@ -106,12 +106,20 @@ class Connection {
   std::size_t tx_buffers(std::span<iovec> out);
   /// The first `length` bytes of the last tx_buffers() are sent.
   void on_sent(std::size_t length, proto::Micros now);
-  /// The peer takes no replies any more; with `input_ended` nothing is to be received from it any more, either. What
-  /// it has sent before is taken in and done all the same, as far as it came whole and has an effect: it may count on
-  /// a WRITE before its goodbye. To be called in the place of tx_buffers() from then on, until wants_close() is true.
+  /// Whether NBD_CMD_DISC comes at the end of what was received and is not taken in yet, and of `unread` bytes that
+  /// lie in the socket, of which these are the last: up to kRequestLength. True where it has come already.
+  bool ends_in_goodbye(std::size_t unread, std::span<const std::uint8_t> last) const noexcept;
+  /// The peer has said goodbye and takes no replies any more; with `input_ended` nothing is to be received from it
+  /// any more, either. What it has sent before is taken in and done all the same, as far as it came whole and has an
+  /// effect: it may count on a WRITE before its goodbye. To be called in the place of tx_buffers() from then on,
+  /// until wants_close() is true.
   void on_peer_gone(bool input_ended, proto::Micros now);
-  /// The same, and the reason for the end: its host is dead.
-  void on_peer_dead(proto::Micros now);
+  /// In its place for a peer that has gone without a goodbye: nothing is begun any more that is not taken in yet. It
+  /// may have asked for it again over another connection, have heard that it is done, and have written something
+  /// newer there since, on which the old one would land.
+  void on_peer_lost(bool input_ended, proto::Micros now);
+  /// The reason for the end is to be that its host is dead; one of the two comes next.
+  void on_peer_dead() noexcept;
   /// Both have been told by on_peer_gone().
   bool peer_gone() const noexcept { return peer_gone_; }
   bool input_ended() const noexcept { return input_ended_; }
@@ -154,10 +162,6 @@ class Connection {
   bool stalled() const noexcept { return stalled_; }
   /// Bytes of payload that the client has announced and that have not come yet: at least so many follow.
   std::uint32_t payload_left() const noexcept { return rx_ == Rx::header ? 0 : rx_left_; }
-  /// A WRITE is on its way that cannot come whole, if these bytes are the last that the client has sent.
-  bool falls_short_with(std::size_t unread) const noexcept {
-    return payload_left() > staging_.size() + backlog_.size() + unread;
-  }
   /// There may be memory again: asks once more.
   void on_room(proto::Micros now);
 
@@ -238,6 +242,7 @@ class Connection {
 
   void enter(Phase phase, CloseReason reason);
   void drop_replies();
+  void drop_unread() noexcept;
   void abandon(Request& request);
 
   // connection_watch.cpp
@@ -274,7 +279,7 @@ class Connection {
   bool take_payload(proto::Micros now);
   void payload_arrived(std::size_t length, proto::Micros now);
   bool take_discard();
-  void drop_unfinished_write();
+  void drop_unfinished_write() noexcept;
 
   proto::BellPull bell_;
   const ConnectionOptions options_;
@@ -329,6 +334,7 @@ class Connection {
   Debt debt_;
   bool cut_off_ = false;
   bool peer_gone_ = false;    // it takes no replies any more
+  bool peer_lost_ = false;    // and has not said goodbye
   bool input_ended_ = false;  // and what is in the staging memory is the last of it
 
   Counters counters_;

@@ -1,6 +1,7 @@
 // The receiving half of a connection: what the bytes mean, and where the next ones go.
 
 #include <algorithm>
+#include <array>
 
 #include "gateway/nbd/connection.hpp"
 #include "gateway/nbd/validate.hpp"
@@ -175,6 +176,10 @@ void Connection::after_handshake_step() {
 // -------------------------------------------------------------------------------------------------------
 
 bool Connection::take_header(proto::Micros now) {
+  if (peer_lost_) {  // gone in the handshake, behind which requests lie
+    drop_unread();
+    return false;
+  }
   if (staging_.size() < kRequestLength || leaves_requests()) return false;
   const auto wire = proto::nbd::Request::decode(staging_.bytes().first<kRequestLength>());
   if (wire.magic != proto::nbd::kRequestMagic) {
@@ -316,8 +321,24 @@ void Connection::payload_arrived(std::size_t length, proto::Micros now) {
     replies_.finish(request);
 }
 
+bool Connection::ends_in_goodbye(std::size_t unread, std::span<const std::uint8_t> last) const noexcept {
+  if (phase_ == Phase::disconnecting || phase_ == Phase::closing || phase_ == Phase::closed) return true;
+  std::array<std::uint8_t, kRequestLength> end{};
+  std::size_t missing = end.size();
+  const auto behind = resumed_ != nullptr ? std::span<const std::uint8_t>(resumed_->unread) : backlog_.rest();
+  const std::span<const std::uint8_t> parts[] = {last, behind, staging_.bytes()};
+  for (const auto& part : parts) {
+    const std::size_t n = std::min(missing, part.size());
+    std::ranges::copy(part.last(n), end.begin() + static_cast<std::ptrdiff_t>(missing - n));
+    missing -= n;
+  }
+  if (missing > 0 || staging_.size() + behind.size() + unread < end.size() + payload_left()) return false;
+  const auto request = proto::nbd::Request::decode(end);
+  return request.magic == proto::nbd::kRequestMagic && request.command == Command::disc;
+}
+
 /// The rest of its payload never comes.
-void Connection::drop_unfinished_write() {
+void Connection::drop_unfinished_write() noexcept {
   if (rx_request_ != nullptr) abandon(*rx_request_);
   rx_request_ = nullptr;
   rx_segment_ = nullptr;

@@ -2,11 +2,15 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <system_error>
+#include <vector>
 
 #include "proto/assert.hpp"
 #include "proto/mutant.hpp"
@@ -75,6 +79,25 @@ ssize_t StreamSocket::read_some(iovec* buffers, std::size_t count) noexcept {
     error_ = errno;
     return -1;
   }
+}
+
+std::size_t StreamSocket::peek_last(std::span<std::uint8_t> last, std::size_t& unread) noexcept {
+  int there = 0;
+  unread = 0;
+  if (::ioctl(fd_.get(), FIONREAD, &there) != 0 || there <= 0) return 0;
+  unread = static_cast<std::size_t>(there);
+  const std::size_t shown = std::min(last.size(), unread);
+  // All before goes to one place, again and again.
+  std::array<std::uint8_t, 64 * 1024> nowhere;
+  std::vector<iovec> buffers;
+  for (std::size_t before = unread - shown; before > 0; before -= buffers.back().iov_len)
+    buffers.push_back({nowhere.data(), std::min(before, nowhere.size())});
+  buffers.push_back({last.data(), shown});
+  if (buffers.size() > IOV_MAX) return 0;
+  msghdr message{};
+  message.msg_iov = buffers.data();
+  message.msg_iovlen = buffers.size();
+  return ::recvmsg(fd_.get(), &message, MSG_PEEK | MSG_DONTWAIT) == there ? shown : 0;
 }
 
 Transfer StreamSocket::discard() noexcept {

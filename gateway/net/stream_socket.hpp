@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "gateway/net/poller.hpp"
@@ -52,10 +53,10 @@ class StreamSocket {
   bool is_watched() const noexcept { return poller_ != nullptr; }
   /// Changes what is waited for; no system call when nothing changes.
   void set_interest(std::uint32_t events) noexcept;
-  /// Off, with `end`: the end of what the peer sends is told all the same (EPOLLRDHUP).
+  /// `end`: the end of what the peer sends is told (EPOLLRDHUP), also while other bytes lie unread before it.
   void want_read(bool on, bool end = false) noexcept {
-    constexpr std::uint32_t kEither = EPOLLIN | EPOLLRDHUP;
-    set_interest((events_ & ~kEither) | (on ? EPOLLIN : end ? EPOLLRDHUP : 0U));
+    constexpr std::uint32_t kBoth = EPOLLIN | EPOLLRDHUP;
+    set_interest((events_ & ~kBoth) | (on ? EPOLLIN : 0U) | (end ? EPOLLRDHUP : 0U));
   }
   void want_write(bool on) noexcept { set_interest(on ? events_ | EPOLLOUT : events_ & ~std::uint32_t{EPOLLOUT}); }
   bool wants_read() const noexcept { return (events_ & EPOLLIN) != 0; }
@@ -92,6 +93,10 @@ class StreamSocket {
     }
     return Transfer::more;
   }
+
+  /// The last of the `unread` bytes that lie in the socket, which stay there. Returns how many it shows, 0 also where
+  /// it cannot tell. Touches them all, so it is for the end of a stream.
+  std::size_t peek_last(std::span<std::uint8_t> last, std::size_t& unread) noexcept;
 
   /// Receives up to a turn's share and throws it away: `done` (there may be more), `ended` or `failed`.
   Transfer discard() noexcept;

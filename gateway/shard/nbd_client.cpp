@@ -1,9 +1,10 @@
 #include "gateway/shard/nbd_client.hpp"
 
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "gateway/net/tcp_options.hpp"
 #include "gateway/shard/event_log.hpp"
@@ -45,7 +46,7 @@ void NbdClient::enter(Shard& shard, proto::Micros now) {
   state_ = State::open;
   watch_ = net::PeerWatch(shard.peer_silence());
   watch_.sent(now);  // on another shard, or by the process before
-  if (!socket_.watch(shard.poller(), EPOLLIN, *this))
+  if (!socket_.watch(shard.poller(), EPOLLIN | EPOLLRDHUP, *this))
     close(now, "Cannot wait for its socket: " + socket_.error_text());
   const auto wanted = resumes_ ? engine_.wants_export() : std::nullopt;
   if (!wanted) return;
@@ -60,15 +61,14 @@ void NbdClient::forgo(const ExportSlot& slot) noexcept {
 
 void NbdClient::on_ready(std::uint32_t events, proto::Micros now) {
   if (state_ == State::lingering) discard_input();
-  if (state_ == State::open && (events & EPOLLRDHUP) != 0 && !socket_.wants_read()) look_for_the_end();
+  if (state_ == State::open && (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) look_for_the_end();
   if (state_ == State::open && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0) {
-    if (!socket_.wants_read()) {
-      // Reading is off, so this is a reset, or a peer that has closed both ways and takes no replies any more.
-      gone_ = true;
+    if (socket_.wants_read() && !gone_) {
+      receive(now);
+    } else if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+      gone_ = true;  // by a reset, or the peer has closed both ways and takes no replies any more
       socklen_t length = sizeof lost_;
       ::getsockopt(socket_.native(), SOL_SOCKET, SO_ERROR, &lost_, &length);
-    } else {
-      receive(now);
     }
   }
   if (state_ != State::closed) bell_.ring();
@@ -92,25 +92,32 @@ net::Transfer NbdClient::receive(proto::Micros now) {
   return result;
 }
 
-/// The peer sends nothing more, and we do not read for now. Whoever went away in the middle of a WRITE is not to wait
-/// for room to read the rest of it, which will not come.
+/// The peer sends nothing more. What it has sent before may all lie unread yet: a UNIX socket tells of the end at
+/// once, TCP only behind it. How that ends says whether the peer has left, or was lost.
 void NbdClient::look_for_the_end() {
-  told_of_end_ = true;
-  int unread = 0;
-  if (::ioctl(socket_.native(), FIONREAD, &unread) == 0 && unread >= 0) {
-    ended_ = engine_.falls_short_with(static_cast<std::size_t>(unread));
-  }
+  if (std::exchange(told_of_end_, true)) return;
+  std::array<std::uint8_t, proto::nbd::kRequestLength> last;
+  std::size_t unread = 0;
+  const std::size_t shown = socket_.peek_last(last, unread);
+  lost_without_goodbye_ =
+      !engine_.ends_in_goodbye(unread, std::span(last).first(shown)) && !NBDGW_MUTANT(lost_clients_still_write);
+  gone_ = gone_ || lost_without_goodbye_;
 }
 
-/// The peer is gone. What it sent before is done all the same, and may all lie unread yet: a UNIX socket tells of the
-/// end at once, TCP only behind it.
+/// The peer is gone. What it sent before its goodbye is done all the same.
 void NbdClient::do_the_rest(proto::Micros now) {
+  look_for_the_end();
   if (socket_.is_watched()) {
     socket_.unwatch();  // its end would be told in every turn
     leave_by_ = std::min(leave_by_, now + kLeftBehind);
   }
   gone_ = true;
-  engine_.on_peer_gone(ended_, now);
+  if (lost_without_goodbye_) {
+    engine_.on_peer_lost(ended_, now);
+  } else {
+    engine_.on_peer_gone(ended_, now);
+  }
+  ended_ = ended_ || engine_.input_ended();
   if (ended_) return;
   const std::uint64_t before = engine_.counters().bytes_received;
   const net::Transfer result = receive(now);
@@ -266,7 +273,7 @@ void NbdClient::send(proto::Micros now) {
 void NbdClient::look_at_peer(proto::Micros now) {
   if (gone_ || !watch_.look(socket_.native(), now) || NBDGW_MUTANT(dead_hosts_kept)) return;
   gone_ = true;
-  engine_.on_peer_dead(now);
+  engine_.on_peer_dead();
 }
 
 void NbdClient::update_reading() {

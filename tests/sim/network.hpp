@@ -140,6 +140,7 @@ class Network {
   int shutdown_write(int fd);
   ssize_t receive(int fd, const iovec* buffers, std::size_t count);
   ssize_t discard(int fd, std::size_t most);
+  ssize_t peek(int fd, const iovec* buffers, std::size_t count);
   ssize_t send(int fd, const iovec* buffers, std::size_t count);
   int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
   int setsockopt(int fd, int level, int name, const void* value);

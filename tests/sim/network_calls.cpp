@@ -132,6 +132,10 @@ ssize_t Network::receive(int fd, const iovec* buffers, std::size_t count) {
   return fails_with(socket.state == Socket::State::connected ? EAGAIN : ENOTCONN);
 }
 
+ssize_t Network::peek(int fd, const iovec* buffers, std::size_t count) {
+  return static_cast<ssize_t>(find(fd)->in.peek(buffers, count));
+}
+
 ssize_t Network::discard(int fd, std::size_t most) {
   Socket& socket = *find(fd);
   std::size_t total = 0;

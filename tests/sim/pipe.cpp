@@ -63,6 +63,25 @@ std::size_t Pipe::take(const iovec* buffers, std::size_t count) {
   return total;
 }
 
+std::size_t Pipe::peek(const iovec* buffers, std::size_t count) const {
+  std::size_t total = 0, chunk = 0, done = 0;  // of which chunk, and how much of it
+  for (std::size_t i = 0; i < count; ++i) {
+    auto* out = static_cast<std::uint8_t*>(buffers[i].iov_base);
+    std::size_t wanted = buffers[i].iov_len;
+    while (wanted > 0 && total < arrived_) {
+      const Piece rest = chunks_[chunk].row.view().subspan(chunks_[chunk].begin + done);
+      const std::size_t n = std::min({wanted, rest.size(), arrived_ - total});
+      move({out, 0, n, kCellBytes}, rest.first(n));
+      out += n;
+      wanted -= n;
+      total += n;
+      done += n;
+      if (n == rest.size()) ++chunk, done = 0;
+    }
+  }
+  return total;
+}
+
 Piece Pipe::front() const noexcept {
   if (arrived_ == 0) return {};
   const Chunk& chunk = chunks_.front();

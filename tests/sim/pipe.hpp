@@ -40,6 +40,8 @@ class Pipe {
   void arrive(std::size_t n) noexcept { arrived_ += n; }
   /// Reads what has arrived, in order; returns how much that was.
   std::size_t take(const iovec* buffers, std::size_t count);
+  /// The same bytes, and they stay.
+  std::size_t peek(const iovec* buffers, std::size_t count) const;
   /// The first bytes that have arrived, in one piece; empty: none have. consume() takes them away.
   Piece front() const noexcept;
   /// More of what was sent together with those has arrived.

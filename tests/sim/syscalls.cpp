@@ -69,7 +69,8 @@ int __wrap_shutdown(int fd, int) {
   return system().network->shutdown_write(fd);
 }
 
-ssize_t __wrap_recvmsg(int fd, msghdr* message, int) {
+ssize_t __wrap_recvmsg(int fd, msghdr* message, int flags) {
+  if ((flags & MSG_PEEK) != 0) return system().network->peek(fd, message->msg_iov, message->msg_iovlen);
   return system().network->receive(fd, message->msg_iov, message->msg_iovlen);
 }
 

@@ -128,6 +128,7 @@ World::World(const RunOptions& options)
   draw_network();
   draw_targets();
   gateway_ = std::make_unique<Gateway>(setup_, network_, checkers_);
+  checkers_.watch(*gateway_);
   draw_clients();
   trouble_ =
       std::make_unique<Trouble>(trouble_habits_, timeline_, random_.fork(), *gateway_, clients_, options.left_out);

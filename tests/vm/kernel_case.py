@@ -9,6 +9,8 @@ MIB = 1 << 20
 DEVICE = "/dev/nbd0"
 FIO_WAS_ENDED = 128  # its exit status after a signal, if nothing was wrong until then
 
+READS_DONE = f"awk '{{ print $1 }}' /sys/block/{DEVICE[5:]}/stat"
+
 
 def fio(device=DEVICE, **options):
     """Command line of fio in the guest: it writes, reads back and compares; an I/O error or a difference ends it."""
@@ -21,12 +23,14 @@ def fio(device=DEVICE, **options):
 def begin_load(guest, **options):
     """A fio that goes on until end_load()."""
     command = fio(time_based=1, runtime=COMMAND_TIMEOUT_S, **options)
+    guest.check(f"{READS_DONE} > /run/load.reads")
     return guest.begin(f"{command} & echo $! > /run/load.pid; wait $! || [ $? = {FIO_WAS_ENDED} ]")
 
 
 def end_load(guest, load):
-    """What it has come to, by its JSON: up to here it was at work."""
+    """What it has come to, by its JSON: up to here it was at work. It reads back only when it has written all once."""
     if not load.done():
+        guest.wait_until(f"[ $({READS_DONE}) -gt $(($(cat /run/load.reads) + 10)) ]", "reading back", timeout_s=60)
         guest.check("kill -TERM $(cat /run/load.pid)")
     result = result_of(load)
     if result["jobs"][0]["job_runtime"] >= COMMAND_TIMEOUT_S * 1000:

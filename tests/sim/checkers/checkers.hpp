@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,8 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void begin(const std::vector<std::unique_ptr<Client>>& clients, const std::vector<std::unique_ptr<RudeHost>>& rude,
              const LinkHabits& links, bool restarts);
 
+  /// That gateway; it must stay.
+  void watch(const Gateway& gateway);
   /// After each step of the world.
   void look(const Gateway& gateway);
   /// How long it may take until all is at rest.
@@ -71,6 +75,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   SiteWatch* watch_of(const std::string& target);
   void on_cache_event(const shard::EventRecord& record, const bridge::CacheEvent& event);
   const Disk* disk_exported_as(const std::string& name) const noexcept;
+  std::optional<std::set<std::string>> shown_by(const Gateway& gateway) const;
   void look_at_debts(const Gateway& gateway);
 
   const Timeline& timeline_;

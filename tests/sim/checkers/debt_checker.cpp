@@ -13,7 +13,7 @@ constexpr std::uint32_t kIoError = 5;  // NBD_EIO
 void DebtChecker::on_loss(std::uint32_t disk, Micros begun, bool of_power) {
   if (begun < forgotten_at_) return;
   for (auto& [id, link] : links_) {
-    if (link.disk == disk && begun > link.told_at)
+    if (link.disk == disk && begun > link.told_at && (!shows_ || shows_(id)))
       link.debts.push_back({.lost_at = timeline_.now(), .of_power = of_power});
   }
 }
@@ -67,10 +67,10 @@ void DebtChecker::on_doubt(std::uint32_t disk) {
   }
 }
 
-void DebtChecker::look(const std::function<bool(std::uint64_t)>& has) {
+void DebtChecker::look(const Shows& shows) {
   for (auto& [disk, debts] : disks_) {
     std::erase_if(debts.leaving, [&, &all = debts](std::uint64_t id) {
-      if (has(id)) return false;
+      if (shows(id)) return false;
       all.left.push_back(timeline_.now());
       return true;
     });

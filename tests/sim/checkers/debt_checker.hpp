@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/client/client_observer.hpp"
@@ -16,6 +17,7 @@ namespace nbdgw::sim {
 /// The rule. When a power loss, or a SYNCHRONIZE CACHE or write that has failed in the cache, takes what was
 /// acknowledged and neither flushed nor made with FUA, each connection that was attached to the disk then is owed a
 /// failing FLUSH (ARCHITECTURE.md, "The life of a write"). It may not be told that a FLUSH has succeeded before that.
+/// Attached is what the gateway shows: a client may learn much later that it has been sent away.
 ///
 /// From when on: a FLUSH that was sent after the loss. Its SYNCHRONIZE CACHE comes to the target after that, too, and
 /// ends well only if the loss was told to another command before. The answer of that one may be on its way yet, over
@@ -40,7 +42,12 @@ namespace nbdgw::sim {
 /// That what was flushed, or written with FUA, is there after a loss is the oracle's matter: Oracle::look_at_loss().
 class DebtChecker {
  public:
+  /// Whether the gateway shows the client with that connection.
+  using Shows = std::function<bool(std::uint64_t)>;
+
   DebtChecker(Complaints& complaints, const Timeline& timeline) : complaints_(complaints), timeline_(timeline) {}
+  /// Without it all are taken for shown that have heard nothing else.
+  void watch(Shows shows) { shows_ = std::move(shows); }
 
   void on_attached(std::uint32_t disk, std::uint64_t link) { links_[link] = {.disk = disk}; }
   void on_request(const AskedRequest& request);
@@ -63,8 +70,7 @@ class DebtChecker {
   bool any_leaves() const noexcept {
     return std::ranges::any_of(disks_, [](const auto& each) { return !each.second.leaving.empty(); });
   }
-  /// `has`: the gateway shows the client with that connection.
-  void look(const std::function<bool(std::uint64_t)>& has);
+  void look(const Shows& shows);
 
   /// FLUSHes that were owed and have failed.
   std::uint64_t paid() const noexcept { return paid_; }
@@ -95,6 +101,7 @@ class DebtChecker {
 
   Complaints& complaints_;
   const Timeline& timeline_;
+  Shows shows_;
   std::map<std::uint64_t, Link> links_;       // that are attached
   std::map<std::uint32_t, DiskDebts> disks_;  // where there is any
   Micros forgotten_at_ = -1;

@@ -44,6 +44,21 @@ struct LegacyBench {
   DebtChecker debts{heard, timeline};
 };
 
+TEST_CASE("debts: who was sent away before the loss, and has not heard of it yet, is owed nothing") {
+  for (const bool shown : {false, true}) {
+    Heard heard;
+    Timeline timeline;
+    DebtChecker debts{heard, timeline};
+    debts.watch([shown](std::uint64_t) { return shown; });
+    debts.on_attached(0, 1);
+    timeline.advance(timeline.now() + 10);
+    debts.on_loss(0, timeline.now() - 5);
+    debts.on_loss_known(0, timeline.now(), timeline.now());
+    debts.on_lost(1);
+    CHECK(debts.any_leaves() == shown);
+  }
+}
+
 TEST_CASE_FIXTURE(LegacyBench, "debts: what a connection has left is told to one that comes later") {
   at(20);
   debts.on_lost(1);

@@ -38,10 +38,10 @@ void LogicalUnit::on_logout(std::uint32_t session) {
   if (const Nexus* const nexus = find(session)) initiator(nexus->initiator).logged_out = nexuses_.size() == 1;
 }
 
-void LogicalUnit::on_own_reset(std::uint32_t session) {
+void LogicalUnit::on_own_reset(std::uint32_t session, bool this_one) {
   Nexus* const nexus = find(session);
   if (nexus == nullptr) return;
-  nexus->reset_quiet = remade_ == Remade::no;
+  if (this_one) nexus->reset_quiet = remade_ == Remade::no;
   if (!initiator(nexus->initiator).knows_quiet_resets) nexus->ambiguous = true;
 }
 

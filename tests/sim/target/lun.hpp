@@ -75,7 +75,7 @@ class LogicalUnit {
   /// That follows.
   void on_logout(std::uint32_t session);
   /// It has reset the unit.
-  void on_own_reset(std::uint32_t session);
+  void on_own_reset(std::uint32_t session, bool this_one);
   /// What its initiator serves it by is made anew: that may not be there while a reset is done, and learns nothing of
   /// it. Before the first session that begins when it was there it is not certain.
   void on_remade() noexcept { remade_ = Remade::just_now; }

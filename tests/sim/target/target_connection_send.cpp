@@ -147,7 +147,8 @@ Bytes TargetConnection::sense_data(const scsi::Sense& sense) {
 void TargetConnection::note_news(TargetCommand& command, const Completion& completion) {
   if (command.unit == nullptr) return;
   News news = command.unit->news_of(command, completion);
-  if (command.lost != nullptr) {
+  // Ended by a reset, say, it tells of the reset and of nothing else.
+  if (command.lost != nullptr && completion.status == scsi::kCheckCondition) {
     news.lost = command.lost;
     news.lost_from = news.lost_at = command.lost_at;
   }

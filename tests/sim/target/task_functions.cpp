@@ -129,7 +129,9 @@ void TaskFunctions::after_reset(RunningFunction& function) {
   if (function.function == pdu::kAbortTaskSet) return;
   const std::uint32_t self = array_.habits().own_attention ? 0 : function.session->number();
   for (const auto& unit : array_.units.all()) {
-    unit->on_own_reset(function.session->number());
+    const bool resets = is_target_reset(function.function) ||
+                        (function.function != pdu::kClearTaskSet && unit.get() == function.unit);
+    unit->on_own_reset(function.session->number(), resets);
     if (function.function == pdu::kClearTaskSet) {
       if (unit.get() == function.unit) unit->raise(scsi::kCommandsCleared, function.session->number());
     } else if (is_target_reset(function.function)) {

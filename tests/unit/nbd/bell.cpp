@@ -90,7 +90,7 @@ TEST_CASE("bell: each call of the shell rings that may make work") {
     CHECK(rig.rings([&] { rig.connection.on_peer_gone(false, rig.now); }));
   }
   SUBCASE("peer dead") {
-    CHECK(rig.rings([&] { rig.connection.on_peer_dead(rig.now); }));
+    CHECK(rig.rings([&] { rig.connection.on_peer_lost(false, rig.now); }));
   }
   SUBCASE("the end is the last that is said") {
     CHECK_FALSE(rig.rings([&] { rig.connection.on_disconnected(rig.now); }));

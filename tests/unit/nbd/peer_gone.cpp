@@ -1,4 +1,5 @@
-// The client has gone: what it had sent before is done as far as it came whole, and answered to nobody.
+// The client has gone: what it had sent before a goodbye is done as far as it came whole, and answered to nobody. Of
+// one that was lost nothing is begun any more.
 #include <algorithm>
 #include <array>
 #include <string>
@@ -115,6 +116,103 @@ TEST_CASE("memory that comes late is used by what a client that has gone had sen
   CHECK(rig.connection.wants_close());
   CHECK(byte_of(rig, 9) == 'a');
   CHECK(rig.connection.close_reason() == nbd::CloseReason::disc);
+}
+
+TEST_CASE("what is not taken in of a client that was lost is not begun: it lands on nothing newer") {
+  const Stream sent = stream();
+  for (const std::uint32_t in_flight : {1U, 3U, 64U}) {
+    for (std::size_t read = 0; read < sent.goodbye_at; read += 13) {
+      CAPTURE(read);
+      Rig rig({.max_in_flight = in_flight}, 256);
+      rig.feed(attach(read % 2 == 0));
+      rig.take();
+      rig.automatic = false;
+      const std::size_t given = rig.feed(sent.bytes.substr(0, read));
+      const std::uint64_t writes =
+          rig.connection.counters().requests[nbd::Counters::index_of(proto::nbd::Command::write)];
+      const std::size_t begun = rig.connection.in_flight();
+      rig.connection.on_peer_lost(false, rig.now);
+      CHECK(rig.connection.input_ended());
+      CHECK_FALSE(rig.connection.stalled());
+      rig.backend.complete_all();
+      rig.connection.on_peer_lost(true, rig.now);
+      CHECK(rig.connection.wants_close());
+      const nbd::Counters& after = rig.connection.counters();
+      CHECK(after.requests[nbd::Counters::index_of(proto::nbd::Command::write)] == writes);
+      CHECK(begun >= rig.connection.in_flight());
+      for (std::size_t i = 0; i < kWrites; ++i) {
+        const std::size_t last = (i + 1) * kLength - 1;
+        if (given < sent.whole_at[i]) CHECK(byte_of(rig, last) == '\0');
+      }
+      if (in_flight > 1 && given >= sent.whole_at[0]) CHECK(byte_of(rig, kLength - 1) == 'a');  // it was begun
+      rig.disconnect();
+      CHECK(rig.backend.requests_out == 0);
+    }
+  }
+}
+
+TEST_CASE("a request that waits for memory when its client is lost does not wait any more") {
+  Rig rig;
+  rig.feed(attach(false));
+  rig.automatic = false;
+  bool full = true;
+  rig.backend.no_room = [&] { return full; };
+  rig.feed(request(kWrite, 0, 1, 0, 10) + std::string(10, 'a'));
+  REQUIRE(rig.connection.stalled());
+  CHECK_FALSE(rig.connection.ends_in_goodbye(0, {}));
+  rig.connection.on_peer_lost(false, rig.now);
+  CHECK_FALSE(rig.connection.stalled());
+  CHECK(rig.connection.wants_close());
+  full = false;
+  rig.connection.on_room(rig.now);
+  rig.backend.complete_all();
+  CHECK(byte_of(rig, 9) == '\0');
+}
+
+TEST_CASE("lost in the handshake, with requests behind it: it goes on to its end, and none is begun") {
+  Rig rig;
+  rig.feed(client_flags());
+  rig.connection.on_peer_lost(false, rig.now);
+  CHECK_FALSE(rig.connection.wants_close());
+  rig.feed(attach(false).substr(client_flags().size()) + request(kWrite, 0, 1, 0, 10) + std::string(10, 'a'));
+  rig.connection.on_peer_lost(true, rig.now);
+  CHECK(rig.connection.wants_close());
+  CHECK(byte_of(rig, 0) == '\0');
+}
+
+TEST_CASE("a goodbye at the end is found, wherever its bytes are") {
+  const std::string write = request(kWrite, 0, 1, 0, 100) + std::string(100, 'a');
+  for (const bool goodbye : {false, true}) {
+    const std::string all = write + (goodbye ? disc() : request(kFlush, 0, 2, 0, 0));
+    for (std::size_t read = 0; read <= all.size(); ++read) {
+      CAPTURE(read);
+      Rig rig({.max_in_flight = 1}, 256);
+      rig.feed(attach(false));
+      rig.automatic = false;
+      rig.feed(request(kTrim, 0, 7, 500000, 4096));  // so that nothing more is begun
+      const std::size_t taken = rig.feed(all.substr(0, read));
+      REQUIRE(taken == read);
+      const std::string unread = all.substr(read);
+      const std::string last = unread.substr(unread.size() - std::min<std::size_t>(28, unread.size()));
+      const std::span<const std::uint8_t> bytes(reinterpret_cast<const std::uint8_t*>(last.data()), last.size());
+      CHECK(rig.connection.ends_in_goodbye(unread.size(), bytes) == goodbye);
+    }
+  }
+  SUBCASE("not in a payload") {
+    Rig rig;
+    rig.feed(attach(false));
+    rig.feed(request(kWrite, 0, 1, 0, 100));
+    const std::string end = disc();
+    const std::span<const std::uint8_t> bytes(reinterpret_cast<const std::uint8_t*>(end.data()), end.size());
+    CHECK_FALSE(rig.connection.ends_in_goodbye(100, bytes));
+    CHECK(rig.connection.ends_in_goodbye(128, bytes));
+  }
+  SUBCASE("it has come already") {
+    Rig rig;
+    rig.feed(attach(false));
+    rig.feed(disc());
+    CHECK(rig.connection.ends_in_goodbye(0, {}));
+  }
 }
 
 TEST_CASE("who leaves without a byte is told apart from who is lost in the middle of the handshake") {
