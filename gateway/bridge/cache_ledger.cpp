@@ -63,9 +63,6 @@ void CacheLedger::attach(CacheObserver& observer, LossStanding standing, std::st
   observer.token_ = std::move(token);
   mark(observer);
   observer.newcomer_ = standing == LossStanding::newcomer;
-  // What was in doubt before it came is for others to hear.
-  observer.told_from_ = numbers_->doubted_from;
-  observer.told_to_ = numbers_->doubted_to;
   if (standing == LossStanding::owed) owe_all(observer);
 }
 
@@ -89,8 +86,6 @@ void CacheLedger::leave(CacheObserver& observer, proto::Micros now) {
 void CacheLedger::expect(const AbsentLegacy& legacy, proto::Micros now) {
   Absent& absent = make_room(now);
   absent.token_ = legacy.token;
-  absent.told_from_ = numbers_->doubted_from;
-  absent.told_to_ = numbers_->doubted_to;
   mark(absent);
   if (legacy.owed) owe_all(absent);
 }
@@ -207,13 +202,10 @@ void CacheLedger::bring(CacheObserver& observer) noexcept {
   observer.forget_mark();
   mark(observer);
   const std::uint64_t doubtful = observer.doubtful();
-  observer.told_from_ = numbers_->doubted_from;
-  observer.told_to_ = numbers_->doubted_to;
+  observer.told_from_ = observer.told_to_ = 0;
   observer.from_ = observer.to_ = 0;
-  if (lost_since(restored_reports_) && numbers_->doubted_from < numbers_->doubted_to) {
-    observer.told_from_ = observer.told_to_ = 0;
+  if (lost_since(restored_reports_) && numbers_->doubted_from < numbers_->doubted_to)
     owe(observer, numbers_->doubted_from, numbers_->doubted_to);
-  }
   if (doubtful == 0) return;
   numbers_->acknowledged = std::max(numbers_->acknowledged, doubtful);
   owe(observer, numbers_->acknowledged - doubtful, numbers_->acknowledged);

@@ -76,7 +76,7 @@ class CacheObserver {
   }
 
   // Writes, by number.
-  std::uint64_t told_from_ = 0;  // told, or none of its business, as that was in doubt before it came: above this,
+  std::uint64_t told_from_ = 0;  // told: from here on,
   std::uint64_t told_to_ = 0;    // up to here
   std::uint64_t from_ = 0;       // in doubt, and not told: above this, up to to_
   std::uint64_t to_ = 0;

@@ -179,7 +179,7 @@ class Story {
       return;
     }
     seat.newcomer = true;
-    seat.told = doubted_;
+    seat.told.clear();  // of what it is told later it was not told before, whoever was
     seat.owed.clear();
     ledger_.attach(seat.observer.emplace(), LossStanding::newcomer);
   }
@@ -551,4 +551,19 @@ TEST_CASE("cache ledger: long stories at random") {
     failed += static_cast<std::uint64_t>(std::ranges::count(story.ledger_says, '-'));
   }
   CHECK(failed > 1000);
+}
+
+TEST_CASE("cache ledger: what was in doubt before it came, and was there yet, may be lost after it came") {
+  CacheLedger ledger;
+  CacheObserver before, after;
+  ledger.attach(before, LossStanding::newcomer);
+  ledger.count_write(0);
+  ledger.report(ledger.known());
+  ledger.attach(after, LossStanding::newcomer);
+  CHECK(ledger.must_tell(before, ledger.acknowledged()) == LossTold::own);
+  CHECK(ledger.must_tell(after, ledger.acknowledged()) == LossTold::no);
+  ledger.report(ledger.known());
+  CHECK(ledger.must_tell(after, ledger.acknowledged()) == LossTold::own);
+  ledger.detach(before);
+  ledger.detach(after);
 }
