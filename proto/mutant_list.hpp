@@ -114,6 +114,7 @@
   X(handover_forgets_unread, "shares 5", "a restart loses what was received of the next requests") \
   X(parks_with_replies_unsent, "", "a restart loses replies that were not sent") \
   X(half_a_write_goes_along, "", "who has left in the middle of a WRITE goes along to the next process") \
+  X(idle_standby_unseen, "", "an export that nobody uses is taken to work where others do not") \
   X(lost_clients_still_write, "", "what a client that was lost had sent is begun yet, and lands on what it has written since")
 // clang-format on
 

@@ -180,6 +180,8 @@ class Export final : public nbd::Backend,
   /// Reads the capacity of the LUN again, if the export is online and the LUN is not being asked anything else. After
   /// a silence the LUN is asked first which disk it is. Its end is told as nothing, unless the LUN has changed.
   void poll_capacity(proto::Micros now);
+  /// The same if nothing was heard of the LUN for kUnheard.
+  void ask_if_unheard(proto::Micros now);
   /// The LUN is online, and is being asked for its capacity or its identity.
   bool asks_online() const noexcept;
 

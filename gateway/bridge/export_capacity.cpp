@@ -3,6 +3,7 @@
 
 #include "gateway/bridge/export.hpp"
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 
 /// How large the LUN is, and what else it can do: taken from each probe, and asked for now and then.
 namespace nbdgw::bridge {
@@ -66,6 +67,10 @@ void Export::poll_capacity(proto::Micros now) {
   // After a silence it could be another disk that answers, and would be trusted for its answer.
   if (queue_.under_way() == 0 && now - heard_at_ > config_.silence) looks_first(now);
   unit_.refresh_capacity(now);
+}
+
+void Export::ask_if_unheard(proto::Micros now) {
+  if (now - heard_at_ >= kUnheard && !NBDGW_MUTANT(idle_standby_unseen)) poll_capacity(now);
 }
 
 bool Export::asks_online() const noexcept {

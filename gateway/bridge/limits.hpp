@@ -93,4 +93,7 @@ inline constexpr proto::Micros kThresholdInterval = 60 * proto::kSecond;
 inline constexpr proto::Micros kCapacityPoll = 60 * proto::kSecond;
 inline constexpr proto::Micros kLeastCapacityPause = 100 * proto::kMillisecond;
 
+/// A LUN of which nothing was heard for so long may be as unusable over its path as another one of the session is.
+inline constexpr proto::Micros kUnheard = 5 * proto::kSecond;
+
 }  // namespace nbdgw::bridge

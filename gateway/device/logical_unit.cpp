@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/assert.hpp"
+#include "proto/mutant.hpp"
 #include "proto/scsi/capacity.hpp"
 #include "proto/scsi/cdb.hpp"
 #include "proto/scsi/inquiry.hpp"
@@ -291,6 +292,8 @@ void LogicalUnit::step_failed(const Disposition& disposition, proto::Micros now)
 }
 
 void LogicalUnit::fail(Failure failure, std::string why, proto::Micros now) {
+  // Whether that is so of the unit as a whole the probe says: a port may have gone into standby while nobody used it.
+  if (capacity_only_ && failure == Failure::not_ready && !NBDGW_MUTANT(idle_standby_unseen)) return begin(now);
   failure_ = failure;
   failure_text_ = lun_text() + ": " + std::move(why);
   // A re-read that did not work out leaves the old capacity; only what makes the old facts wrong takes them away.

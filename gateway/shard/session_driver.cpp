@@ -328,6 +328,8 @@ void SessionDriver::note_export_changes(proto::Micros now) {
 void SessionDriver::consider_leaving(proto::Micros now) {
   if (std::ranges::none_of(exports_, [](const bridge::Export* each) { return each->path_unusable(); })) return;
   if (NBDGW_MUTANT(passive_portal_kept)) return;
+  // One that nobody uses does not notice that it cannot be used there, either, and would keep the others there.
+  for (bridge::Export* exported : exports_) exported->ask_if_unheard(now);
   const std::string why = path_choice_.reason_to_leave(exports_, session_.portals().count(), now);
   if (!why.empty()) session_.leave_portal(why, now);
 }

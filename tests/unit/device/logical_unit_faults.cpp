@@ -186,3 +186,30 @@ TEST_CASE("logical unit: each command has its own attempts") {
   CHECK(bench.unit.state() == State::ready);
   CHECK(same(bench.unit.facts(), facts_of_a_good_probe()));
 }
+
+TEST_CASE("logical unit: a re-read of the capacity finds it not ready any more: the probe says whether that is so") {
+  Bench bench;
+  bench.unit.probe(bench.now);
+  bench.run();
+  REQUIRE(bench.unit.state() == State::ready);
+  const auto answer_not_ready = [&bench] {
+    initiator::ScsiCommand* command = bench.transport.queued.front();
+    bench.transport.queued.clear();
+    check_condition(*command, scsi::SenseKey::not_ready, scsi::asc::kManualInterventionRequired);
+    command->sink->on_command_done(*command, bench.now);
+  };
+  bench.unit.refresh_capacity(bench.now);
+  REQUIRE(bench.unit.state() == State::capacity_16);
+  answer_not_ready();
+  REQUIRE(bench.unit.state() == State::test_unit_ready);
+  SUBCASE("it was for a moment") {
+    bench.run();
+    CHECK(bench.unit.state() == State::ready);
+    CHECK(bench.unit.failure().empty());
+  }
+  SUBCASE("it is") {
+    answer_not_ready();
+    CHECK(bench.unit.state() == State::failed);
+    CHECK(bench.unit.failure_reason() == Failure::not_ready);
+  }
+}
