@@ -24,9 +24,9 @@ namespace nbdgw::bridge {
 /// Each connection that is attached then (an observer) is owed a failing FLUSH, whoever else has had one: the first
 /// that came after a number in doubt was given fails, whatever its SYNCHRONIZE CACHE came to. These numbers are then
 /// told to this observer, and never fail another FLUSH of it; so several losses before it may become one. What was
-/// acknowledged after that FLUSH came is not its business: it stays in doubt, for the next one. Who comes after a loss
-/// is not told of it, but of the next one again, of the same numbers, too: they may have been there until then, and have
-/// been read by it.
+/// acknowledged after that FLUSH came is not its business: it stays in doubt, for the next one. Who comes after a
+/// loss is not told of it, but of the next one again, of the same numbers, too: they may have been there until then,
+/// and have been read by it.
 ///
 /// A client that makes another connection when it loses one (resume(), by a token of its own) is an observer
 /// meanwhile, too: what is lost then is owed to it. One whose token nobody here knows was served by another process,
