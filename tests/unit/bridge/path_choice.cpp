@@ -30,6 +30,29 @@ void standby(Bench& bench, std::uint8_t ascq = kStandby) {
 
 }  // namespace
 
+TEST_CASE("path: an export that nobody uses finds out that its port is in standby, when it is asked or in its round") {
+  for (const bool round : {false, true}) {
+    CAPTURE(round);
+    Bench bench;
+    bench.connect();
+    REQUIRE(bench.target->state() == ExportState::online);
+    bench.target->ask_if_unheard(bench.now);  // it was heard of just now
+    CHECK(bench.lun.waiting.empty());
+    bench.now += nbdgw::bridge::kUnheard;
+    if (round) {
+      bench.target->poll_capacity(bench.now);
+    } else {
+      bench.target->ask_if_unheard(bench.now);
+    }
+    REQUIRE_FALSE(bench.lun.waiting.empty());
+    standby(bench);
+    CHECK(bench.target->state() == ExportState::offline);
+    CHECK(bench.target->path_unusable());
+    Export* const exports[] = {bench.target.get()};
+    CHECK_FALSE(PathChoice().reason_to_leave(exports, 2, bench.now).empty());
+  }
+}
+
 TEST_CASE("path: a LUN whose port goes into standby is offline, and requests are held until it is back") {
   Bench bench;
   bench.connect();
