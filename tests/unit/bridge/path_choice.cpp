@@ -30,7 +30,8 @@ void standby(Bench& bench, std::uint8_t ascq = kStandby) {
 
 }  // namespace
 
-TEST_CASE("path: an export that nobody uses finds out that its port is in standby, when it is asked or in its round") {
+TEST_CASE(
+    "path: an export that nobody uses finds out that its port is in standby, when it is asked or in its round") {
   for (const bool round : {false, true}) {
     CAPTURE(round);
     Bench bench;
