@@ -137,13 +137,7 @@ ssize_t Network::peek(int fd, const iovec* buffers, std::size_t count) {
 }
 
 ssize_t Network::discard(int fd, std::size_t most) {
-  Socket& socket = *find(fd);
-  std::size_t total = 0;
-  while (total < most && socket.in.arrived() > 0) {
-    const std::size_t n = std::min(socket.in.front().size(), most - total);
-    socket.in.consume(n);
-    total += n;
-  }
+  const std::size_t total = find(fd)->in.skip(most);
   return total > 0 ? static_cast<ssize_t>(total) : receive(fd, nullptr, 0);
 }
 

@@ -45,20 +45,15 @@ void Pipe::put(const Piece& piece, std::size_t kept, std::size_t phase) {
 }
 
 std::size_t Pipe::take(const iovec* buffers, std::size_t count) {
+  return skip(peek(buffers, count));
+}
+
+std::size_t Pipe::skip(std::size_t most) noexcept {
   std::size_t total = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    auto* out = static_cast<std::uint8_t*>(buffers[i].iov_base);
-    std::size_t wanted = buffers[i].iov_len;
-    while (wanted > 0) {
-      const Piece piece = front();
-      if (piece.empty()) return total;
-      const std::size_t n = std::min(wanted, piece.size());
-      move({out, 0, n, kCellBytes}, piece.first(n));
-      consume(n);
-      out += n;
-      wanted -= n;
-      total += n;
-    }
+  while (total < most && arrived_ > 0) {
+    const std::size_t n = std::min(front().size(), most - total);
+    consume(n);
+    total += n;
   }
   return total;
 }

@@ -42,6 +42,8 @@ class Pipe {
   std::size_t take(const iovec* buffers, std::size_t count);
   /// The same bytes, and they stay.
   std::size_t peek(const iovec* buffers, std::size_t count) const;
+  /// Throws away so much of what has arrived, or all of it; returns how much that was.
+  std::size_t skip(std::size_t most) noexcept;
   /// The first bytes that have arrived, in one piece; empty: none have. consume() takes them away.
   Piece front() const noexcept;
   /// More of what was sent together with those has arrived.

@@ -139,28 +139,24 @@ void Checkers::look(const Gateway& gateway) {
   }
 }
 
-/// The peers of the clients that it shows; nothing while some of it has ended.
-std::optional<std::set<std::string>> Checkers::shown_by(const Gateway& gateway) const {
+/// Nothing while some of it has ended.
+DebtChecker::Shows Checkers::shown_by(const Gateway& gateway) const {
   std::set<std::string> names;
   for (const auto& worker : gateway.workers()) {
-    if (worker->shard.has_ended()) return std::nullopt;
+    if (worker->shard.has_ended()) return {};
     for (const shard::ClientView& client : worker->view({.clients = true}, timeline_.now()).clients)
       names.insert(client.peer);
   }
-  return names;
+  return [names = std::move(names)](std::uint64_t id) { return names.contains(Network::client_name(id)); };
 }
 
 void Checkers::watch(const Gateway& gateway) {
-  debts_.watch([this, &gateway](std::uint64_t id) {
-    const auto names = shown_by(gateway);
-    return !names || names->contains(Network::client_name(id));
-  });
+  debts_.watch([this, &gateway] { return shown_by(gateway); });
 }
 
 void Checkers::look_at_debts(const Gateway& gateway) {
   if (!debts_.any_leaves()) return;
-  if (const auto names = shown_by(gateway))
-    debts_.look([&names](std::uint64_t id) { return names->contains(Network::client_name(id)); });
+  if (const DebtChecker::Shows shows = shown_by(gateway)) debts_.look(shows);
 }
 
 void Checkers::rest(const Gateway& gateway) {

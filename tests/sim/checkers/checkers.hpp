@@ -1,8 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -75,7 +73,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   SiteWatch* watch_of(const std::string& target);
   void on_cache_event(const shard::EventRecord& record, const bridge::CacheEvent& event);
   const Disk* disk_exported_as(const std::string& name) const noexcept;
-  std::optional<std::set<std::string>> shown_by(const Gateway& gateway) const;
+  DebtChecker::Shows shown_by(const Gateway& gateway) const;
   void look_at_debts(const Gateway& gateway);
 
   const Timeline& timeline_;

@@ -12,8 +12,9 @@ constexpr std::uint32_t kIoError = 5;  // NBD_EIO
 
 void DebtChecker::on_loss(std::uint32_t disk, Micros begun, bool of_power) {
   if (begun < forgotten_at_) return;
+  const Shows shows = look_ ? look_() : Shows();
   for (auto& [id, link] : links_) {
-    if (link.disk == disk && begun > link.told_at && (!shows_ || shows_(id)))
+    if (link.disk == disk && begun > link.told_at && (!shows || shows(id)))
       link.debts.push_back({.lost_at = timeline_.now(), .of_power = of_power});
   }
 }

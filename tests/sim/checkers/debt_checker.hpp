@@ -46,8 +46,9 @@ class DebtChecker {
   using Shows = std::function<bool(std::uint64_t)>;
 
   DebtChecker(Complaints& complaints, const Timeline& timeline) : complaints_(complaints), timeline_(timeline) {}
-  /// Without it all are taken for shown that have heard nothing else.
-  void watch(Shows shows) { shows_ = std::move(shows); }
+  /// `look`: who is shown now; an empty Shows where that cannot be told. Then, and without it, all are taken for
+  /// shown that have heard nothing else.
+  void watch(std::function<Shows()> look) { look_ = std::move(look); }
 
   void on_attached(std::uint32_t disk, std::uint64_t link) { links_[link] = {.disk = disk}; }
   void on_request(const AskedRequest& request);
@@ -101,7 +102,7 @@ class DebtChecker {
 
   Complaints& complaints_;
   const Timeline& timeline_;
-  Shows shows_;
+  std::function<Shows()> look_;
   std::map<std::uint64_t, Link> links_;       // that are attached
   std::map<std::uint32_t, DiskDebts> disks_;  // where there is any
   Micros forgotten_at_ = -1;

@@ -49,7 +49,7 @@ TEST_CASE("debts: who was sent away before the loss, and has not heard of it yet
     Heard heard;
     Timeline timeline;
     DebtChecker debts{heard, timeline};
-    debts.watch([shown](std::uint64_t) { return shown; });
+    debts.watch([shown] { return [shown](std::uint64_t) { return shown; }; });
     debts.on_attached(0, 1);
     timeline.advance(timeline.now() + 10);
     debts.on_loss(0, timeline.now() - 5);

@@ -74,7 +74,7 @@ class LogicalUnit {
   void on_session_end(std::uint32_t session);
   /// That follows.
   void on_logout(std::uint32_t session);
-  /// It has reset the unit.
+  /// It has reset this unit, or another one, or ended what is under way.
   void on_own_reset(std::uint32_t session, bool this_one);
   /// What its initiator serves it by is made anew: that may not be there while a reset is done, and learns nothing of
   /// it. Before the first session that begins when it was there it is not certain.

@@ -128,16 +128,16 @@ void TaskFunctions::end_tasks(RunningFunction& function) {
 void TaskFunctions::after_reset(RunningFunction& function) {
   if (function.function == pdu::kAbortTaskSet) return;
   const std::uint32_t self = array_.habits().own_attention ? 0 : function.session->number();
+  const bool clears = function.function == pdu::kClearTaskSet;
+  const bool whole = is_target_reset(function.function);
   for (const auto& unit : array_.units.all()) {
-    const bool resets = is_target_reset(function.function) ||
-                        (function.function != pdu::kClearTaskSet && unit.get() == function.unit);
-    unit->on_own_reset(function.session->number(), resets);
-    if (function.function == pdu::kClearTaskSet) {
-      if (unit.get() == function.unit) unit->raise(scsi::kCommandsCleared, function.session->number());
-    } else if (is_target_reset(function.function)) {
-      unit->raise(scsi::kPowerOnOrReset, self);
-    } else if (unit.get() == function.unit) {
-      unit->raise(array_.habits().own_attention ? scsi::kPowerOnOrReset : scsi::kUnitReset, self);
+    const bool this_one = whole || unit.get() == function.unit;
+    unit->on_own_reset(function.session->number(), this_one && !clears);
+    if (!this_one) continue;
+    if (clears) {
+      unit->raise(scsi::kCommandsCleared, function.session->number());
+    } else {
+      unit->raise(whole || array_.habits().own_attention ? scsi::kPowerOnOrReset : scsi::kUnitReset, self);
     }
   }
   const bool reset = function.function == pdu::kLunReset || function.function == pdu::kWarmReset;
