@@ -110,24 +110,12 @@ void Connection::on_peer_gone(bool input_ended, proto::Micros now) {
   if (phase_ == Phase::closed) return;
   peer_gone_ = true;
   input_ended_ = input_ended_ || input_ended;
-  if (peer_lost_ && phase_ != Phase::handshake) {
-    drop_unread();
-  } else if (input_ended_ && rx_ != Rx::header &&
-             staging_.size() < rx_left_) {  // will not come whole, so it needs no room
-    stop_waiting();
-    blocked_ = false;
-    staging_.clear();
-    drop_unfinished_write();
-  }
+  const bool falls_short = input_ended_ && payload_left() > staging_.size() + backlog_.size();  // so it needs no room
+  if (falls_short || (peer_lost_ && phase_ != Phase::handshake)) drop_unread();
   do {
     drop_replies();
     advance(now);  // what was dropped has made room
   } while (wants_tx());
-}
-
-void Connection::on_peer_lost(bool input_ended, proto::Micros now) {
-  peer_lost_ = true;
-  on_peer_gone(input_ended, now);
 }
 
 void Connection::on_peer_dead() noexcept {

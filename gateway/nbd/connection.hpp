@@ -109,16 +109,15 @@ class Connection {
   /// Whether NBD_CMD_DISC comes at the end of what was received and is not taken in yet, and of `unread` bytes that
   /// lie in the socket, of which these are the last: up to kRequestLength. True where it has come already.
   bool ends_in_goodbye(std::size_t unread, std::span<const std::uint8_t> last) const noexcept;
-  /// The peer has said goodbye and takes no replies any more; with `input_ended` nothing is to be received from it
-  /// any more, either. What it has sent before is taken in and done all the same, as far as it came whole and has an
-  /// effect: it may count on a WRITE before its goodbye. To be called in the place of tx_buffers() from then on,
-  /// until wants_close() is true.
+  /// The peer takes no replies any more; with `input_ended` nothing is to be received from it any more, either. What
+  /// it has sent before is taken in and done all the same, as far as it came whole and has an effect: it may count on
+  /// a WRITE before its goodbye. To be called in the place of tx_buffers() from then on, until wants_close() is true.
   void on_peer_gone(bool input_ended, proto::Micros now);
-  /// In its place for a peer that has gone without a goodbye: nothing is begun any more that is not taken in yet. It
-  /// may have asked for it again over another connection, have heard that it is done, and have written something
-  /// newer there since, on which the old one would land.
-  void on_peer_lost(bool input_ended, proto::Micros now);
-  /// The reason for the end is to be that its host is dead; one of the two comes next.
+  /// The peer has gone without a goodbye: from now on nothing is begun that is not taken in yet. It may have asked
+  /// for it again over another connection, have heard that it is done, and have written something newer there since,
+  /// on which the old one would land. on_peer_gone() comes next.
+  void on_peer_lost() noexcept { peer_lost_ = true; }
+  /// The reason for the end is to be that its host is dead. on_peer_gone() comes next.
   void on_peer_dead() noexcept;
   /// Both have been told by on_peer_gone().
   bool peer_gone() const noexcept { return peer_gone_; }
@@ -334,7 +333,7 @@ class Connection {
   Debt debt_;
   bool cut_off_ = false;
   bool peer_gone_ = false;    // it takes no replies any more
-  bool peer_lost_ = false;    // and has not said goodbye
+  bool peer_lost_ = false;    // it is gone, or going, without a goodbye
   bool input_ended_ = false;  // and what is in the staging memory is the last of it
 
   Counters counters_;

@@ -99,12 +99,12 @@ void NbdClient::look_for_the_end() {
   std::array<std::uint8_t, proto::nbd::kRequestLength> last;
   std::size_t unread = 0;
   const std::size_t shown = socket_.peek_last(last, unread);
-  lost_without_goodbye_ =
-      !engine_.ends_in_goodbye(unread, std::span(last).first(shown)) && !NBDGW_MUTANT(lost_clients_still_write);
-  gone_ = gone_ || lost_without_goodbye_;
+  if (engine_.ends_in_goodbye(unread, std::span(last).first(shown)) || NBDGW_MUTANT(lost_clients_still_write)) return;
+  gone_ = true;
+  engine_.on_peer_lost();
 }
 
-/// The peer is gone. What it sent before its goodbye is done all the same.
+/// The peer is gone. What it sent before a goodbye is done all the same.
 void NbdClient::do_the_rest(proto::Micros now) {
   look_for_the_end();
   if (socket_.is_watched()) {
@@ -112,11 +112,7 @@ void NbdClient::do_the_rest(proto::Micros now) {
     leave_by_ = std::min(leave_by_, now + kLeftBehind);
   }
   gone_ = true;
-  if (lost_without_goodbye_) {
-    engine_.on_peer_lost(ended_, now);
-  } else {
-    engine_.on_peer_gone(ended_, now);
-  }
+  engine_.on_peer_gone(ended_, now);
   ended_ = ended_ || engine_.input_ended();
   if (ended_) return;
   const std::uint64_t before = engine_.counters().bytes_received;

@@ -145,7 +145,6 @@ class NbdClient final : public net::Watcher {
   bool waits_for_export_ = false;
   const bool resumes_ = false;  // another process has left it
   bool told_of_end_ = false;    // the peer sends nothing more, and what it has sent last was looked at
-  bool lost_without_goodbye_ = false;
   bool gone_ = false;           // the peer takes no replies any more; what it has sent may be unread yet
   bool ended_ = false;          // there is nothing more to receive, as it has closed or the socket has failed
   int lost_ = 0;                // errno of the failure, if it is one

@@ -224,7 +224,7 @@ class ReadOnly(InteropCase):
 
 @gateway_only
 class LastWords(InteropCase):
-    """What a client sends before its goodbye is done, whichever kind of socket it is on."""
+    """What a client sends before its goodbye is done, whichever kind of socket it is on, and nothing after it."""
 
     def test_writes_then_disc_then_close(self):
         target = self.use(Tgt({1: Lun(SIZE)}))
@@ -247,6 +247,19 @@ class LastWords(InteropCase):
                 disk.seek(case * MIB)
                 data = disk.read(31 * 512)
                 self.assertEqual([data[i * 512] for i in range(31)], [*range(1, 31), 30], f"client {case}")
+
+    def test_what_comes_after_a_goodbye(self):
+        target = self.use(Tgt({1: Lun(SIZE)}))
+        server = self.use(gateway.Gateway({"array": target}, {"vol0": ("array", 1)}, unix=True))
+        for case, unix in enumerate([None, server.unix_path] * 3):
+            wire = self.use(Wire(server.port, unix=unix))
+            wire.enter()
+            wire.send(struct.pack(">IHHQQI", n.REQUEST, 0, n.DISC, 0, 0, 0) + self.write(case * MIB, b"late" * 256))
+            wire.close()
+        server.child.wait_until(lambda: server.child.log().count("detached from export") == 6, "done with all clients")
+        server.stop()
+        with open(target.luns[1].path, "rb") as disk:
+            self.assertNotIn(b"late", disk.read())
 
     @staticmethod
     def write(offset, payload):

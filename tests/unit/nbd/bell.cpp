@@ -89,8 +89,9 @@ TEST_CASE("bell: each call of the shell rings that may make work") {
   SUBCASE("peer gone") {
     CHECK(rig.rings([&] { rig.connection.on_peer_gone(false, rig.now); }));
   }
-  SUBCASE("peer dead") {
-    CHECK(rig.rings([&] { rig.connection.on_peer_lost(false, rig.now); }));
+  SUBCASE("peer lost") {
+    rig.connection.on_peer_lost();
+    CHECK(rig.rings([&] { rig.connection.on_peer_gone(false, rig.now); }));
   }
   SUBCASE("the end is the last that is said") {
     CHECK_FALSE(rig.rings([&] { rig.connection.on_disconnected(rig.now); }));

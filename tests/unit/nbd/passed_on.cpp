@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -157,6 +158,31 @@ TEST_CASE("passed on: not without all of the payload, nor more than there may be
   std::size_t most = 28 + 9000 + 28 + 5;
   CHECK(rig.connection.pass_on(most, rig.now));
   CHECK(most == 5);
+}
+
+TEST_CASE("passed on: its client has gone, and the payload is more than is looked at at once") {
+  const std::string data = pattern(100'000, 5);
+  Standing first;
+  first.feed(write_of(1, 0, data));
+  first.connection.begin_handover(first.now);
+  REQUIRE(first.pass_on());
+  Rig last(first.connection.kept());
+  int pieces = 2;  // the WRITE is begun, and then waits
+  last.backend.no_room = [&] { return pieces-- <= 0; };
+  last.automatic = false;
+  last.serve();
+  REQUIRE(last.connection.stalled());
+  REQUIRE(last.connection.payload_left() > 0);
+  last.connection.on_peer_gone(true, last.now);
+  CHECK_FALSE(last.connection.wants_close());
+  pieces = 1000;
+  for (int i = 0; i < 10 && !last.connection.wants_close(); ++i) {
+    last.connection.on_room(last.now);
+    last.backend.complete_all();
+    last.connection.on_peer_gone(true, last.now);
+  }
+  CHECK(last.connection.wants_close());
+  CHECK(std::memcmp(last.backend.disk.get(), data.data(), data.size()) == 0);
 }
 
 TEST_CASE("passed on: the last WRITE is there in part, and its client is gone after the restart") {

@@ -73,6 +73,28 @@ void go_after(const Stream& sent, std::size_t cut, std::size_t read, bool struct
   CHECK(byte_of(rig, 8 * kLength) == '\0');
 }
 
+void lose(Rig& rig, bool input_ended) {
+  rig.connection.on_peer_lost();
+  rig.connection.on_peer_gone(input_ended, rig.now);
+}
+
+/// There is no memory for what it asks for, until there is.
+struct Waiting final : Rig {
+  explicit Waiting(const std::string& requests) {
+    feed(attach(false));
+    automatic = false;
+    backend.no_room = [this] { return full; };
+    feed(requests);
+    REQUIRE(connection.stalled());
+  }
+  void make_room() {
+    full = false;
+    connection.on_room(now);
+    backend.complete_all();
+  }
+  bool full = true;
+};
+
 }  // namespace
 
 TEST_CASE("the peer is gone at every byte, with more or less of it received, and little or much in flight") {
@@ -100,18 +122,10 @@ TEST_CASE("in a handshake nothing is left to be done when the input ends") {
 }
 
 TEST_CASE("memory that comes late is used by what a client that has gone had sent") {
-  Rig rig;
-  rig.feed(attach(false));
-  rig.automatic = false;
-  bool full = true;
-  rig.backend.no_room = [&] { return full; };
-  rig.feed(request(kWrite, 0, 1, 0, 10) + std::string(10, 'a') + disc());
-  CHECK(rig.connection.stalled());
+  Waiting rig(request(kWrite, 0, 1, 0, 10) + std::string(10, 'a') + disc());
   rig.connection.on_peer_gone(true, rig.now);
   CHECK_FALSE(rig.connection.wants_close());
-  full = false;
-  rig.connection.on_room(rig.now);
-  rig.backend.complete_all();
+  rig.make_room();
   rig.connection.on_peer_gone(true, rig.now);
   CHECK(rig.connection.wants_close());
   CHECK(byte_of(rig, 9) == 'a');
@@ -131,15 +145,15 @@ TEST_CASE("what is not taken in of a client that was lost is not begun: it lands
       const std::uint64_t writes =
           rig.connection.counters().requests[nbd::Counters::index_of(proto::nbd::Command::write)];
       const std::size_t begun = rig.connection.in_flight();
-      rig.connection.on_peer_lost(false, rig.now);
+      lose(rig, false);
       CHECK(rig.connection.input_ended());
+      CHECK(rig.connection.in_flight() <= begun);
       CHECK_FALSE(rig.connection.stalled());
       rig.backend.complete_all();
-      rig.connection.on_peer_lost(true, rig.now);
+      lose(rig, true);
       CHECK(rig.connection.wants_close());
       const nbd::Counters& after = rig.connection.counters();
       CHECK(after.requests[nbd::Counters::index_of(proto::nbd::Command::write)] == writes);
-      CHECK(begun >= rig.connection.in_flight());
       for (std::size_t i = 0; i < kWrites; ++i) {
         const std::size_t last = (i + 1) * kLength - 1;
         if (given < sent.whole_at[i]) CHECK(byte_of(rig, last) == '\0');
@@ -152,30 +166,27 @@ TEST_CASE("what is not taken in of a client that was lost is not begun: it lands
 }
 
 TEST_CASE("a request that waits for memory when its client is lost does not wait any more") {
-  Rig rig;
-  rig.feed(attach(false));
-  rig.automatic = false;
-  bool full = true;
-  rig.backend.no_room = [&] { return full; };
-  rig.feed(request(kWrite, 0, 1, 0, 10) + std::string(10, 'a'));
-  REQUIRE(rig.connection.stalled());
-  CHECK_FALSE(rig.connection.ends_in_goodbye(0, {}));
-  rig.connection.on_peer_lost(false, rig.now);
-  CHECK_FALSE(rig.connection.stalled());
-  CHECK(rig.connection.wants_close());
-  full = false;
-  rig.connection.on_room(rig.now);
-  rig.backend.complete_all();
-  CHECK(byte_of(rig, 9) == '\0');
+  for (const bool room_before : {false, true}) {
+    CAPTURE(room_before);
+    Waiting rig(request(kWrite, 0, 1, 0, 10) + std::string(10, 'a'));
+    CHECK_FALSE(rig.connection.ends_in_goodbye(0, {}));
+    rig.connection.on_peer_lost();
+    if (room_before) rig.make_room();  // in the same turn
+    rig.connection.on_peer_gone(false, rig.now);
+    CHECK_FALSE(rig.connection.stalled());
+    CHECK(rig.connection.wants_close());
+    rig.make_room();
+    CHECK(byte_of(rig, 9) == '\0');
+  }
 }
 
 TEST_CASE("lost in the handshake, with requests behind it: it goes on to its end, and none is begun") {
   Rig rig;
   rig.feed(client_flags());
-  rig.connection.on_peer_lost(false, rig.now);
+  lose(rig, false);
   CHECK_FALSE(rig.connection.wants_close());
   rig.feed(attach(false).substr(client_flags().size()) + request(kWrite, 0, 1, 0, 10) + std::string(10, 'a'));
-  rig.connection.on_peer_lost(true, rig.now);
+  lose(rig, true);
   CHECK(rig.connection.wants_close());
   CHECK(byte_of(rig, 0) == '\0');
 }
