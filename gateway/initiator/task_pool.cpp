@@ -8,7 +8,7 @@
 namespace nbdgw::initiator {
 
 TaskPool::TaskPool(std::uint16_t scsi_tasks, std::uint16_t connections)
-    : management_tasks_(management_tasks(connections)) {
+    : management_tasks_(management_tasks(connections)), late_(kMostLate) {
   NBDGW_ASSERT(scsi_tasks > 0 && scsi_tasks <= kMaxScsiTasks, "the number of tasks fits the tag");
   // Address space only: the memory of tasks that are never made is never touched.
   tasks_.reserve(std::size_t{kMaxScsiTasks} + management_tasks_);
@@ -25,8 +25,6 @@ void TaskPool::add_tasks(std::size_t count) {
   const std::size_t first = tasks_.size();
   tasks_.resize(first + count);
   generation_.resize(tasks_.size(), 0);
-  late_itt_.resize(tasks_.size(), proto::iscsi::kReservedTag);
-  late_lun_.resize(tasks_.size(), 0);
   for (std::size_t i = tasks_.size(); i-- > first;) {
     tasks_[i].index = static_cast<std::uint16_t>(i);
     tasks_[i].next = free_;
@@ -89,16 +87,40 @@ Task* TaskPool::itt_to_task(std::uint32_t itt) noexcept {
   return task.state == TaskState::running && same ? &task : nullptr;
 }
 
+void TaskPool::expect_late_answer(const Task& task) noexcept {
+  late_[next_late_] = {.itt = task.itt, .lun = task.command != nullptr ? task.command->lun : 0};
+  next_late_ = (next_late_ + 1) % late_.size();
+}
+
+const TaskPool::Late* TaskPool::find_late(std::uint32_t itt) const noexcept {
+  if (itt == proto::iscsi::kReservedTag || NBDGW_MUTANT(answers_by_index_alone)) return nullptr;
+  const auto found = std::ranges::find(late_, itt, &Late::itt);
+  return found == late_.end() ? nullptr : &*found;
+}
+
+/// The generations go round: if the tag is in use again, the answer is to that use. That is asked first, for each
+/// answer.
 bool TaskPool::is_late_answer(std::uint32_t itt) const noexcept {
   const std::uint32_t index = itt & kIndexMask;
-  if (index >= late_itt_.size() || late_itt_[index] != itt || NBDGW_MUTANT(answers_by_index_alone)) return false;
-  // The generations go round: if the tag is in use again, the answer is to that use.
-  return tasks_[index].state != TaskState::running || tasks_[index].itt != itt;
+  if (index >= tasks_.size()) return false;
+  const bool in_use = tasks_[index].state == TaskState::running && tasks_[index].itt == itt;
+  return !in_use && find_late(itt) != nullptr;
+}
+
+std::uint64_t TaskPool::late_lun(std::uint32_t itt) const noexcept {
+  const Late* const late = find_late(itt);
+  return late == nullptr ? 0 : late->lun;
+}
+
+void TaskPool::late_answer_came(std::uint32_t itt) noexcept {
+  for (Late& each : late_) {
+    if (each.itt == itt) each = {};
+  }
 }
 
 void TaskPool::advance_age() noexcept {
   age_ = (age_ + 1) & kAgeMask;
-  std::fill(late_itt_.begin(), late_itt_.end(), proto::iscsi::kReservedTag);
+  std::ranges::fill(late_, Late{});
 }
 
 Task* TaskPool::itt_to_ctask(std::uint32_t itt) noexcept {

@@ -56,16 +56,15 @@ class TaskPool {
 
   /// A running task is ended without its answer, which may still come: in this age of the session it is to be ignored
   /// then, not to be taken for nonsense.
-  void expect_late_answer(const Task& task) noexcept {
-    late_itt_[task.index] = task.itt;
-    late_lun_[task.index] = task.command != nullptr ? task.command->lun : 0;
-  }
-  /// Whether an answer with this tag is such a late one.
+  void expect_late_answer(const Task& task) noexcept;
+  /// Whether an answer with this tag is such a late one. On a way that stands still it may come long after its place
+  /// has been taken again and again, so kMostLate of them are known, the last ones.
   bool is_late_answer(std::uint32_t itt) const noexcept;
-  /// Of which LUN it is.
-  std::uint64_t late_lun(std::uint32_t itt) const noexcept { return late_lun_[itt & kIndexMask]; }
+  static constexpr std::size_t kMostLate = 1024;
+  /// Of which LUN it is; 0: it is no late answer.
+  std::uint64_t late_lun(std::uint32_t itt) const noexcept;
   /// Its status has come: nothing more may follow.
-  void late_answer_came(std::uint32_t itt) noexcept { late_itt_[itt & kIndexMask] = proto::iscsi::kReservedTag; }
+  void late_answer_came(std::uint32_t itt) noexcept;
 
   /// The session has been reinstated: tags of before mean nothing any more.
   void advance_age() noexcept;
@@ -75,15 +74,20 @@ class TaskPool {
   std::uint16_t in_use() const noexcept { return static_cast<std::uint16_t>(tasks_.size() - free_count_); }
 
  private:
+  struct Late {
+    std::uint32_t itt = proto::iscsi::kReservedTag;
+    std::uint64_t lun = 0;
+  };
+  const Late* find_late(std::uint32_t itt) const noexcept;
   std::uint32_t build_itt(const Task& task) const noexcept;
   void add_tasks(std::size_t count);
 
   const std::uint16_t management_tasks_;
   std::vector<Task> tasks_;  // of the largest capacity from the start: tasks are pointed to, and must not move
   std::vector<std::uint16_t> generation_;
-  std::vector<std::uint32_t> late_itt_;  // for each index, of its last task that was ended without an answer
-  std::vector<std::uint64_t> late_lun_;  // for each index, that task's
-  Task* free_ = nullptr;                 // last freed first: still in the cache
+  std::vector<Late> late_;  // a ring of tasks that were ended without an answer
+  std::size_t next_late_ = 0;
+  Task* free_ = nullptr;  // last freed first: still in the cache
   std::uint16_t free_count_ = 0;
   std::uint32_t age_ = 0;
 };

@@ -85,6 +85,19 @@ TEST_CASE("task pool: a late answer is known until its status came, its tag is i
     pool.late_answer_came(itt);
     CHECK_FALSE(pool.is_late_answer(itt));
   }
+  SUBCASE("its place was taken again and again, by tasks that ended like that, too") {
+    for (std::size_t i = 1; i < TaskPool::kMostLate; ++i) {
+      task = pool.alloc(TaskKind::scsi);
+      REQUIRE((task->itt & TaskPool::kIndexMask) == (itt & TaskPool::kIndexMask));
+      pool.expect_late_answer(*task);
+      task->state = TaskState::abrt_tmf;
+      pool.free(*task);
+    }
+    CHECK(pool.is_late_answer(itt));
+    CHECK(pool.is_late_answer(task->itt));
+    pool.late_answer_came(task->itt);
+    CHECK(pool.is_late_answer(itt));
+  }
   SUBCASE("the generations went round") {
     for (std::uint32_t i = 0; i < TaskPool::kGenerationMask; ++i) {
       task = pool.alloc(TaskKind::scsi);
