@@ -9,7 +9,7 @@
 // clang-format off
 #define NBDGW_MUTANT_LIST(X) \
   /* Proofs: what came back is sent again, or another write takes its place */ \
-  X(reset_without_round, "proofs 1", "a reset leaves without asking the other connections whether all has arrived") \
+  X(reset_without_round, "proofs 1", "a reset does not wait for the other connections to say that all has arrived") \
   X(reset_covers_all_sent, "proofs 1", "a reset ends whatever was sent before it, arrived or not") \
   X(data_flows_and_proves, "proofs 1", "a reset during which data flowed is a proof") \
   X(aborted_task_gets_data, "proofs 1", "data of a task goes on behind its ABORT TASK") \

@@ -184,7 +184,8 @@ std::uint32_t Escalation::arrived_below(const Connection& way) const noexcept {
     const Connection& other = *task->connection;
     if (&other == &way || proto::serial_less(task->cmd_sn, session_.exp_cmd_sn_)) continue;
     if (NBDGW_MUTANT(reset_covers_all_sent)) continue;
-    const bool asked = believe_pings && other.round_ == tmf_.round && other.round_ping_ == nullptr;
+    const bool answered = other.round_ping_ == nullptr || NBDGW_MUTANT(reset_without_round);
+    const bool asked = believe_pings && other.round_ == tmf_.round && answered;
     if (asked && proto::serial_less(task->cmd_sn, other.round_below_)) continue;
     if (proto::serial_less(task->cmd_sn, below)) below = task->cmd_sn;
   }
@@ -200,7 +201,7 @@ void Escalation::send_tmf(proto::Micros now) {
   if (tmf_.function != TaskManagementFunction::abort_task) {
     const auto elsewhere = [&](const auto& other) { return other.get() != connection && carries_scope(*other); };
     if (may_ask()) {
-      if (!NBDGW_MUTANT(reset_without_round) && !round_is_over(now)) return;
+      if (!round_is_over(now) && !NBDGW_MUTANT(reset_without_round)) return;
     } else if (std::any_of(session_.connections_.begin(), session_.connections_.end(), elsewhere)) {
       tmf_.unasked = true;
       if (climb_->request_id == 0) return drop_instead(now);

@@ -182,7 +182,7 @@ bool Gateway::recover(const std::string& target, initiator::RecoveryRequest requ
     if (tags.empty()) return false;
     request.itt = tags[which % tags.size()];
   }
-  observer_.on_rung_asked(target);
+  observer_.on_rung_asked(target, request.rung);
   shard::Worker& worker = *home->second.worker;
   worker.shard.post([&worker, target, request](Micros) {
     for (const auto& driver : worker.drivers) {

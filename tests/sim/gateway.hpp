@@ -46,7 +46,7 @@ class GatewayObserver {
   virtual void on_export_leaves(const std::string& /*exported*/) {}
   virtual void on_session_leaves(const std::string& /*target*/) {}
   /// Its operator asks for a rung of the ladder.
-  virtual void on_rung_asked(const std::string& /*target*/) {}
+  virtual void on_rung_asked(const std::string& /*target*/, initiator::Rung /*rung*/) {}
 
  protected:
   ~GatewayObserver() = default;

@@ -205,6 +205,7 @@ void Network::on_end_arrival(Socket& socket, bool inwards) {
   }
   if (inwards) {
     socket.in_ended = true;
+    tell_of_end(socket);
     changed(socket);
   } else {
     socket.out_ended = true;
@@ -267,10 +268,15 @@ void Network::plan_model_reset(Socket& socket) {
   });
 }
 
+void Network::tell_of_end(const Socket& socket) const {
+  if (socket.dialled && on_client_end_) on_client_end_(socket.id);
+}
+
 /// The gateway's TCP is told that the connection is no more.
 void Network::reset_gateway(Socket& socket, int error) {
   if (socket.state == Socket::State::dead || socket.fd < 0) return;
   socket.state = Socket::State::dead;
+  tell_of_end(socket);
   socket.error = error;
   socket.in.cut();
   if (!socket.delivering) socket.out.clear();

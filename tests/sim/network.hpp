@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/pipe.hpp"
@@ -119,6 +121,8 @@ class Network {
   static std::string client_name(std::uint64_t id);
   /// That poller of the gateway has something to tell.
   bool is_ready(int epoll_fd);
+  /// Who is told that the gateway's system knows of the end of a client's connection: its number.
+  void watch_ends(std::function<void(std::uint64_t)> watcher) { on_client_end_ = std::move(watcher); }
   /// The one that was made last.
   int last_epoll() const noexcept { return last_epoll_; }
   /// A client's host has died, TCP waits for an acknowledgement of it, and the gateway has not closed.
@@ -167,6 +171,7 @@ class Network {
   void plan_model_reset(Socket& socket);
   void on_end_arrival(Socket& socket, bool inwards);
   void deliver(Socket& socket);
+  void tell_of_end(const Socket& socket) const;
   void reset_gateway(Socket& socket, int error);
   void reset_model(Socket& socket);
   void changed(Socket& socket);
@@ -181,6 +186,7 @@ class Network {
   std::map<std::string, Acceptor*> acceptors_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Socket>> all_;  // by id; also those that only a model holds
   std::vector<Socket*> by_fd_;                                      // the gateway's
+  std::function<void(std::uint64_t)> on_client_end_;
   int last_epoll_ = -1;
   std::uint64_t next_id_ = 1;
 };

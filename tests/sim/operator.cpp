@@ -20,6 +20,7 @@ constexpr const char* kRemakes = "reload_remakes";
 constexpr const char* kRemoves = "reload_removes";
 constexpr const char* kDrains = "operator_drains";
 constexpr const char* kRungs = "operator_recovers";
+constexpr const char* kSessionResets = "operator_resets_sessions";
 constexpr std::uint64_t kRungsApart = 0x72756e67;
 /// Nobody's name: the whole gateway.
 constexpr const char* kEverything = "";
@@ -98,10 +99,11 @@ Operator::Operator(const OperatorHabits& habits, Timeline& timeline, Random rand
     plans_.push_back({.first = setup.targets[i], .second = draw_session(random, *sites[i])});
   }
   rungs_ = random.fork();
+  session_resets_ = random.fork();
 }
 
 const std::vector<std::string>& Operator::kinds() {
-  static const std::vector<std::string> all{kTunes, kRemakes, kRemoves, kDrains, kRungs};
+  static const std::vector<std::string> all{kTunes, kRemakes, kRemoves, kDrains, kRungs, kSessionResets};
   return all;
 }
 
@@ -157,6 +159,7 @@ void Operator::start(Gateway& gateway, const std::vector<std::unique_ptr<Client>
   occasions_.plan(*this, habits_.removes, removes_, &Operator::remove);
   occasions_.plan(*this, habits_.drains, drains_, &Operator::drain);
   occasions_.plan(*this, habits_.rungs, rungs_, &Operator::ask_for_rung);
+  occasions_.plan(*this, habits_.session_resets, session_resets_, &Operator::reset_session);
 }
 
 std::vector<GatewaySetup::Target> Operator::configuration() const {
@@ -244,9 +247,18 @@ void Operator::ask_for_rung() {
   initiator::RecoveryRequest request{.id = ++asked_, .lun = rungs_.any_of(target.exports).lun};
   request.rung = rungs_.pick({Rung::lu_reset, Rung::lu_reset, Rung::lu_reset, Rung::lu_reset, Rung::abort_task,
                               Rung::abort_task_set, Rung::clear_task_set, Rung::target_warm_reset});
-  const std::uint64_t which = rungs_.next();
-  if (!occasions_.happens(kRungs) || !gateway_->recover(target.settings.label, request, which)) return;
-  ++occasions_.seen(kRungs);
+  ask_for(request, kRungs, rungs_.next());
+}
+
+void Operator::reset_session() {
+  ask_for({.id = ++asked_, .rung = initiator::Rung::session_reset}, kSessionResets, 0);
+}
+
+/// `which`: of the commands that are under way, for what is about one of them.
+void Operator::ask_for(const initiator::RecoveryRequest& request, const char* kind, std::uint64_t which) {
+  const std::string& target = plans_.front().first.settings.label;
+  if (!occasions_.happens(kind) || !gateway_->recover(target, request, which)) return;
+  ++occasions_.seen(kind);
   trace_.note("operator: asks for {6}", {}, initiator::to_string(request.rung));
 }
 

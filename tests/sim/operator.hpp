@@ -19,11 +19,12 @@ namespace nbdgw::sim {
 
 /// How often an operator does something: the mean time between two; 0: never.
 struct OperatorHabits {
-  Micros tunes = 0;    // reloads with settings that take effect in place
-  Micros remakes = 0;  // reloads with settings of the first target that want another session
-  Micros removes = 0;  // reloads without one of its exports, which comes back with a later one
-  Micros drains = 0;   // an export, or the whole gateway, takes no new clients for a while
-  Micros rungs = 0;    // asks for a rung of the ladder of the first target's session, though nothing is wrong
+  Micros tunes = 0;           // reloads with settings that take effect in place
+  Micros remakes = 0;         // reloads with settings of the first target that want another session
+  Micros removes = 0;         // reloads without one of its exports, which comes back with a later one
+  Micros drains = 0;          // an export, or the whole gateway, takes no new clients for a while
+  Micros rungs = 0;           // asks for a rung of the ladder of the first target's session, though nothing is wrong
+  Micros session_resets = 0;  // the same, for the last one
 
   static OperatorHabits draw(Random& random);
   bool reloads() const noexcept { return tunes > 0 || remakes > 0 || removes > 0; }
@@ -74,6 +75,8 @@ class Operator {
   void drain();
   void undrain(const std::string& exported);
   void ask_for_rung();
+  void reset_session();
+  void ask_for(const initiator::RecoveryRequest& request, const char* kind, std::uint64_t which);
   /// If nothing is in its way.
   bool may_reload(const char* kind) const noexcept { return occasions_.happens(kind) && gateway_->may_reload(); }
   void reload(const char* kind, Random& random);
@@ -90,6 +93,7 @@ class Operator {
   Random removes_;
   Random drains_;
   Random rungs_{0};
+  Random session_resets_{0};
   const GatewaySetup setup_;
   std::vector<Plan> plans_;  // by target
   Gateway* gateway_ = nullptr;

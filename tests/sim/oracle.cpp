@@ -110,7 +110,8 @@ Oracle::WriteId Oracle::begin_write(std::uint64_t cell, std::uint32_t cells, Kin
 void Oracle::end_write(WriteId id, bool good) {
   Write& write = writes_[id];
   const Micros now = timeline_.now();
-  if (!write.late) write.end = now;
+  write.answered = now;
+  write.settle();
   const bool surely_there = write.begin > lost_power_ || (write.kind.fua && write.begin > unheard_);
   if (!good || write.kind.maybe || !surely_there) return;
   change(write.cell, write.cells, [&](Entries& entries) {

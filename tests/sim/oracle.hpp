@@ -56,7 +56,16 @@ class Oracle {
   void end_write(WriteId write, bool good);
   /// A copy of it is still on its way and may be done at any time, whatever its answer says: nothing that comes after
   /// it is certain to stay.
-  void may_come_late(WriteId write) { writes_[write].late = true; }
+  void may_come_late(WriteId write) {
+    ++writes_[write].late;
+    writes_[write].settle();
+  }
+  /// One of those copies has been taken in by then, or never is.
+  void comes_until(WriteId write, Micros last) {
+    --writes_[write].late;
+    writes_[write].comes_until = std::max(writes_[write].comes_until, last);
+    writes_[write].settle();
+  }
 
   /// A FLUSH that was sent at that time has succeeded.
   void flushed(Micros sent_at) noexcept {
@@ -108,9 +117,12 @@ class Oracle {
     std::uint64_t cell;
     std::uint32_t cells;
     Kind kind;
-    bool late = false;  // may_come_late()
     Micros begin;
-    Micros end = proto::kNever;
+    Micros answered = proto::kNever;
+    std::uint32_t late = 0;      // copies that may come at any time
+    Micros comes_until = 0;      // others
+    Micros end = proto::kNever;  // what is begun later comes behind it
+    void settle() noexcept { end = late > 0 ? proto::kNever : std::max(answered, comes_until); }
   };
   struct Entry {
     WriteId write;

@@ -17,7 +17,8 @@ constexpr std::uint64_t kLadderScenes = 0x6c61646472;
 constexpr std::uint64_t kLaterKinds = 0x6c61746572;
 constexpr std::uint64_t kSilentClients = 0x73696c656e74;
 constexpr std::uint64_t kLateTales = 0x6c617465;
-constexpr std::uint64_t kRemakes = 0x72656d616b65;
+constexpr std::uint64_t kMoreKinds = 0x6d6f7265;
+constexpr std::uint64_t kLongPings = 0x70696e6773;
 
 }  // namespace
 
@@ -33,6 +34,7 @@ Scene Scene::draw(std::uint64_t seed) {
   if (kind < 22) {
     Scene scene(Kind::caches, random);
     scene.late_ = Random(seed ^ kLateTales).chance(0.3);
+    scene.leavers_ = Random(seed ^ kLeavers).chance(0.3);
     return scene;
   }
   if (kind < 28) return {Kind::away, random};
@@ -47,6 +49,16 @@ Scene Scene::draw(std::uint64_t seed) {
   if (other < 4) return {Kind::names, later};
   if (other < 10) return {Kind::deadly, later};
   if (other < 13) return {Kind::refusals, later};
+  Random more(seed ^ kMoreKinds);
+  const std::uint64_t another = more.below(100);
+  if (another < 4) return {Kind::lost_hosts, more};
+  if (another < 10) return {Kind::by_hand, more};
+  if (another < 16) return {Kind::idle, more};
+  if (another < 24) {
+    Scene scene(Kind::crossing, more);
+    scene.stalls_ = true;
+    return scene;
+  }
   return {Kind::none, random};
 }
 
@@ -56,11 +68,8 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
     case Kind::away:
       break;
     case Kind::crossing:
-      trouble.lost_links = random_.spread(3, 50) * kMillisecond;
-      [[fallthrough]];
     case Kind::gaps:
-      trouble.restarts = acts.remakes = acts.removes = acts.tunes = 0;
-      acts.rungs = random_.spread(5, 100) * kMillisecond;
+      ask_for_rungs(trouble, acts, crowd);
       break;
     case Kind::patience:
     case Kind::right_disk:
@@ -69,17 +78,7 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
       if (kind_ == Kind::patience) acts.tunes = 0;
       break;
     case Kind::caches:
-      trouble.lost_links = trouble.restarts = acts.remakes = acts.removes = acts.drains = 0;
-      if (random_.chance(0.3)) trouble.lost_links = random_.spread(20, 500) * kMillisecond;
-      plain_power_on_ = random_.chance(0.4);
-      if (!plain_power_on_ && random_.chance(0.5)) {
-        trouble.restarts = random_.spread(200, 2000) * kMillisecond;
-      } else if (random_.chance(0.7)) {
-        acts.remakes = random_.spread(200, 2000) * kMillisecond;
-      }
-      // Only where it has logged out itself it can know what a login is told.
-      if (plain_power_on_ && acts.remakes == 0)
-        acts.remakes = Random(Random(random_).next() ^ kRemakes).spread(200, 2000) * kMillisecond;
+      make_anew(trouble, acts);
       break;
     case Kind::names:
       acts = {};
@@ -100,6 +99,22 @@ void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd
                           .links = static_cast<std::uint32_t>(random_.between(1, 3)),
                           .stays = proto::kNever / 4,
                           .large = true});
+      break;
+    case Kind::lost_hosts:
+      trouble.lost_links = random_.spread(50, 500) * kMillisecond;
+      trouble.stalled_links = trouble.restarts = 0;
+      acts = {};
+      crowd = {};
+      crowd.memory = static_cast<std::uint64_t>(random_.spread(3 << 20, 4 << 20));
+      break;
+    case Kind::by_hand:
+      trouble.restarts = 0;
+      acts = {};
+      acts.session_resets = random_.spread(500, 2000) * kMillisecond;
+      break;
+    case Kind::idle:
+      trouble.restarts = 0;
+      acts = {};
       break;
     case Kind::quarrel:
     case Kind::long_hang:
@@ -147,6 +162,15 @@ void Scene::set(TargetOptions& options, Theme theme) {
     case Kind::deadly:
       make_deadly(options);
       break;
+    case Kind::lost_hosts:
+      take_time(options);
+      break;
+    case Kind::by_hand:
+      let_units_wait(options);
+      break;
+    case Kind::idle:
+      leave_some_idle(options);
+      break;
   }
 }
 
@@ -189,6 +213,16 @@ void Scene::set(GatewaySetup::Target& target) {
         each.retries = 5;
       }
       break;
+    case Kind::by_hand:
+      session.command_timeout = session.slow_command_timeout = 60 * kSecond;
+      for (bridge::ExportConfig& each : target.exports) {
+        each.hold_timeout = proto::kNever;
+        each.retries = static_cast<std::uint8_t>(random_.between(0, 2));
+      }
+      break;
+    case Kind::idle:
+      for (bridge::ExportConfig& each : target.exports) each.hold_timeout = proto::kNever;
+      break;
     case Kind::quarrel:
       // Long before that others were heard.
       session.command_timeout = random_.between(6, 15) * kSecond;
@@ -199,20 +233,36 @@ void Scene::set(GatewaySetup::Target& target) {
       session.command_timeout = random_.spread(500, 3000) * kMillisecond;
       session.slow_command_timeout = session.command_timeout * random_.between(1, 3);
       for (bridge::ExportConfig& each : target.exports) each.queue_depth = std::max(each.queue_depth, 32U);
+      make_pings_long(session);
       break;
     case Kind::away:
       make_hasty(target);
       break;
     case Kind::crossing:
     case Kind::gaps:
-      session.connections = static_cast<std::uint16_t>(random_.between(2, 4));
+      session.connections = static_cast<std::uint16_t>(stalls_ ? 4 : random_.between(2, 4));
       if (kind_ == Kind::crossing)
         session.max_recv_data_segment_length = static_cast<std::uint32_t>(random_.spread(64 << 10, 256 << 10));
       session.nop_interval = kind_ == Kind::gaps ? 0 : random_.spread(500, 5'000) * kMillisecond;
+      if (stalls_) outlast_stalls(session);
       break;
     default:
       break;
   }
+}
+
+void Scene::outlast_stalls(initiator::SessionSettings& session) {
+  session.nop_timeout = session.abort_timeout = session.lu_reset_timeout = session.target_reset_timeout =
+      10 * kSecond;
+  session.command_timeout = session.slow_command_timeout = 20 * kSecond;
+}
+
+/// So that it is seen whether an answered one is waited for any longer.
+void Scene::make_pings_long(initiator::SessionSettings& session) {
+  Random own(Random(random_).next() ^ kLongPings);
+  if (!own.chance(0.5)) return;
+  session.nop_timeout = own.between(10, 20) * kSecond;
+  session.nop_interval = own.between(1, 5) * kSecond;
 }
 
 void Scene::set(ClientHabits& habits, bool there) {
@@ -231,12 +281,24 @@ void Scene::set(ClientHabits& habits, bool there) {
     habits.think = random_.spread(1000, 10'000) * kMillisecond;
   }
   if (kind_ == Kind::long_hang) habits.depth = static_cast<std::uint32_t>(random_.between(16, 32));
+  if (kind_ == Kind::lost_hosts && there) {
+    habits.depth = static_cast<std::uint32_t>(random_.between(8, 32));
+    habits.links = static_cast<std::uint32_t>(random_.between(2, 4));
+    habits.reads = 0.1;
+    habits.writes = 0.8;
+    habits.large = 0.5;
+    habits.think = 0;
+  }
   if (kind_ != Kind::caches || random_.chance(0.3)) return;
   habits.depth = static_cast<std::uint32_t>(random_.spread(1, 8));
   habits.reads = 0.2;
   habits.writes = random_.chance(0.5) ? 0.2 : 0.4;
   if (random_.chance(0.5)) habits.fua = 0.7;
   habits.most = 64 << 10;
+  if (!leavers_) return;
+  habits.links = 1;
+  habits.reads = 0.4;
+  habits.writes = 0.52;
 }
 
 }  // namespace nbdgw::sim

@@ -30,6 +30,9 @@ class Scene {
     names,       // the same disks under two names, each with a session of its own
     deadly,      // a block at which the target drops its connections
     refusals,    // large WRITEs that are refused, over slow links, through restarts
+    lost_hosts,  // clients that are lost while there is little room, and much of theirs lies unread
+    by_hand,     // an operator who resets sessions again and again, and LUNs that take their time
+    idle,        // controllers of which one is active at a time, and LUNs that nobody uses
   };
 
   /// None.
@@ -46,11 +49,19 @@ class Scene {
   void set(GatewaySetup& setup);
   /// `there`: it uses that array.
   void set(ClientHabits& habits, bool there);
+  /// How many clients that disk of the array has, of the number that was drawn.
+  std::int64_t clients(std::uint32_t disk, std::int64_t drawn) const noexcept {
+    return kind_ == Kind::idle && disk > 0 ? 0 : drawn;
+  }
 
  private:
   Scene(Kind kind, Random random) : kind_(kind), random_(random) {}
 
   void set(GatewaySetup::Target& target);
+  static void outlast_stalls(initiator::SessionSettings& session);
+  void make_pings_long(initiator::SessionSettings& session);
+  void ask_for_rungs(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd);
+  void make_anew(TroubleHabits& trouble, OperatorHabits& acts);
   static void add_names(GatewaySetup& setup);
   static void add_controller(TargetOptions& options);
   void make_pass(TargetOptions& options);
@@ -66,13 +77,20 @@ class Scene {
   void let_units_hang(TargetOptions& options);
   void name_twice(TargetOptions& options);
   void make_deadly(TargetOptions& options);
+  void take_time(TargetOptions& options);
+  void let_units_wait(TargetOptions& options);
+  void leave_some_idle(TargetOptions& options);
 
   static constexpr const char* kSecondName = "-too";
+  /// Makes of a seed that of those who leave, and of a source that of when.
+  static constexpr std::uint64_t kLeavers = 0x6c6561766572;
 
   Kind kind_;
   Random random_;
   bool silent_ = false;          // nobody asks for anything for seconds
   bool late_ = false;            // the answer that tells of a loss comes after others
+  bool leavers_ = false;         // clients leave between a loss and their next FLUSH
+  bool stalls_ = false;          // connections stand still in the middle of what they bring
   bool plain_power_on_ = false;  // then no gateway may begin that knows nothing of former logins
 };
 

@@ -10,8 +10,12 @@ using proto::kMillisecond;
 
 namespace {
 
-/// Makes of the source of a scene that of its late answers.
+/// Make of the source of a scene that of its late answers,
 constexpr std::uint64_t kLateAnswers = 0x6c617465;
+/// that of its refusals,
+constexpr std::uint64_t kRefusedSyncs = 0x72656675;
+/// and that of its reloads.
+constexpr std::uint64_t kRemakes = 0x72656d616b65;
 
 }  // namespace
 
@@ -39,6 +43,24 @@ void Scene::swap_disks(TargetOptions& options) {
   options.habits.quiet_changes = silent_;
 }
 
+/// Who could know what is lost: processes, exports and clients that come after others.
+void Scene::make_anew(TroubleHabits& trouble, OperatorHabits& acts) {
+  trouble.lost_links = trouble.restarts = acts.remakes = acts.removes = acts.drains = 0;
+  if (random_.chance(0.3)) trouble.lost_links = random_.spread(20, 500) * kMillisecond;
+  plain_power_on_ = random_.chance(0.4);
+  if (!plain_power_on_ && random_.chance(0.5)) {
+    trouble.restarts = random_.spread(200, 2000) * kMillisecond;
+  } else if (random_.chance(0.7)) {
+    acts.remakes = random_.spread(200, 2000) * kMillisecond;
+  }
+  // Only where it has logged out itself it can know what a login is told.
+  if (plain_power_on_ && acts.remakes == 0)
+    acts.remakes = Random(Random(random_).next() ^ kRemakes).spread(200, 2000) * kMillisecond;
+  if (!leavers_) return;
+  trouble.lost_links = Random(Random(random_).next() ^ kLeavers).spread(5, 50) * kMillisecond;
+  trouble.restarts = acts.remakes = 0;
+}
+
 void Scene::lose_caches(TargetOptions& options) {
   for (MediumOptions& medium : options.media) {
     medium.write_cache = true;
@@ -59,6 +81,8 @@ void Scene::lose_caches(TargetOptions& options) {
     faults[Fault::slow_command] = 0.2;
     faults.longest_delay = Random(Random(random_).next() ^ kLateAnswers).spread(1, 100) * kMillisecond;
   }
+  // A SYNCHRONIZE CACHE that is refused, and has lost nothing.
+  if (Random(Random(random_).next() ^ kRefusedSyncs).chance(0.3)) faults[Fault::reservation_conflict] = 0.1;
   options.habits.plain_power_on = plain_power_on_;
   if (!plain_power_on_) return;
   options.habits.login_attention = random_.chance(0.2);

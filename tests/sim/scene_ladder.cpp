@@ -33,6 +33,26 @@ void Scene::let_units_hang(TargetOptions& options) {
   habits.window = std::max(habits.window, 32U);
 }
 
+/// Nothing is wrong there, and nothing is done at once.
+void Scene::take_time(TargetOptions& options) {
+  options.faults = TargetFaults{};
+  options.habits.redirects_in_circles = false;
+  options.habits.instant = 0;
+  options.habits.r2t_length = options.habits.data_in_length = 0;
+  options.habits.slowest = random_.spread(5, 200) * kMillisecond;
+  options.habits.quickest = options.habits.slowest / 2;
+}
+
+/// LUNs that go on by themselves, before anybody's patience is over, and tell meanwhile who they are.
+void Scene::let_units_wait(TargetOptions& options) {
+  options.faults = TargetFaults{};
+  options.habits.redirects_in_circles = false;
+  options.habits.hung_units_answer = true;
+  options.faults.shortest_outage = 32 * kSecond;
+  options.faults.longest_outage = 55 * kSecond;
+  options.faults.set_mean(Fault::unit_hangs, random_.spread(1000, 5000) * kMillisecond);
+}
+
 /// Nothing else goes wrong there, and nobody uses another disk: all that is told an error was taken along.
 void Scene::make_deadly(TargetOptions& options) {
   options.faults = TargetFaults{};

@@ -11,10 +11,12 @@ void Scene::set(LinkHabits& links) {
   switch (kind_) {
     case Kind::away:
       links.unread_stays = true;
+      links.room = std::max<std::size_t>(links.room, 1 << 20);  // for what a socket keeps that is given up
       break;
     case Kind::refusals:
     case Kind::crossing:
       links.pace = random_.spread(2000, 20'000);  // 33 to 3 MB/s
+      if (stalls_) links.pace /= 8;
       links.piece = static_cast<std::size_t>(random_.spread(1000, 16 << 10));
       break;
     case Kind::gaps:
@@ -23,6 +25,17 @@ void Scene::set(LinkHabits& links) {
     default:
       break;
   }
+}
+
+void Scene::ask_for_rungs(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd) {
+  if (kind_ == Kind::crossing) trouble.lost_links = random_.spread(3, 50) * kMillisecond;
+  trouble.restarts = acts.remakes = acts.removes = acts.tunes = 0;
+  acts.rungs = random_.spread(5, 100) * kMillisecond;
+  if (!stalls_) return;
+  // So that many are at work when one comes.
+  trouble.lost_links = trouble.stalled_links = acts.drains = 0;
+  acts.rungs *= 5;
+  crowd.hosts.clear();
 }
 
 /// Other trouble would only come between.
@@ -37,14 +50,14 @@ void Scene::send_away(TargetOptions& options) {
   clear_most(options.faults);
   if (options.controllers.size() == 1) add_controller(options);
   options.habits.others_in_standby = false;
-  options.habits.frozen_paths = random_.chance(0.5);
+  options.habits.frozen_paths = random_.chance(0.75);
   TargetFaults& faults = options.faults;
   faults.shortest_outage = random_.spread(1000, 4000) * kMillisecond;
   faults.longest_outage = faults.shortest_outage + random_.spread(1000, 8000) * kMillisecond;
   faults.set_mean(Fault::controller_frozen, random_.spread(3000, 15'000) * kMillisecond);
   faults[Fault::slow_command] = 0.2;
   faults.longest_delay = random_.spread(1, 500) * kMillisecond;
-  if (random_.chance(0.5)) faults[Fault::function_late_data] = 1;
+  if (random_.chance(0.75)) faults[Fault::function_late_data] = 1;
   if (random_.chance(0.5)) faults[Fault::outlives_session] = 0.5;
 }
 
@@ -71,6 +84,26 @@ void Scene::end_what_sends(TargetOptions& options) {
   options.habits.instant = random_.pick({0.0, 0.3});
   options.habits.slowest = random_.spread(500, 20'000);
   options.habits.quickest = options.habits.slowest / 10;
+  if (!stalls_) return;
+  options.habits.instant = 0;
+  options.habits.slowest = random_.spread(20, 100) * kMillisecond;
+  options.habits.quickest = options.habits.slowest / 10;
+  options.habits.window = std::max(options.habits.window, 16U);
+  options.faults.shortest_outage = 200 * kMillisecond;
+  options.faults.longest_outage = random_.spread(500, 3000) * kMillisecond;
+  options.faults.longest_delay = random_.spread(1, 10) * kMillisecond;
+  options.faults[Fault::ended_answer_stalls] = 0.2;
+}
+
+/// One controller at a time is active, and which one changes.
+void Scene::leave_some_idle(TargetOptions& options) {
+  options.faults = TargetFaults{};
+  if (options.controllers.size() == 1) add_controller(options);
+  options.have_two_luns();
+  options.habits.others_in_standby = true;
+  options.habits.redirects_in_circles = false;
+  options.faults.longest_outage = random_.spread(5, 60) * proto::kSecond;
+  options.faults.set_mean(Fault::failover, random_.spread(300, 5000) * kMillisecond);
 }
 
 /// What is behind a missing command no function finds.
@@ -94,6 +127,11 @@ void Scene::ask_for_much(ClientHabits& habits) {
   habits.reads = kind_ == Kind::crossing ? 0.6 : 0.2;
   habits.writes = kind_ == Kind::crossing ? 0.3 : 0.7;
   habits.large = random_.pick({0.3, 0.7});
+  if (kind_ != Kind::away) return;
+  // Most are in the middle of their data when a path stands still.
+  habits.reads = 0.1;
+  habits.writes = 0.85;
+  habits.large = 0.8;
 }
 
 }  // namespace nbdgw::sim

@@ -52,6 +52,7 @@ Site::Site(const Setup& setup, Random& random, Timeline& timeline, Network& netw
   if (setup.scene != nullptr) setup.scene->set(options, theme_);
   if (setup.throng != nullptr) setup.throng->set(options);
   habits_ = options.habits;
+  longest_outage_ = options.faults.longest_outage;
   if (!setup.faults) options.faults.rate = {};
   Random liars(setup.seed ^ 0xf0a);
   for (MediumOptions& medium : options.media) medium.refuses_fua = liars.chance(0.08);

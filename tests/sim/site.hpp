@@ -45,6 +45,8 @@ class Site {
   const Target& target() const noexcept { return *target_; }
   const TargetHabits& habits() const noexcept { return habits_; }
   Theme theme() const noexcept { return theme_; }
+  /// What is away, or hangs, is so at most for so long.
+  Micros longest_outage() const noexcept { return longest_outage_; }
   const std::string& iqn() const noexcept { return iqn_; }
   const std::vector<std::string>& portals() const noexcept { return portals_; }
   const std::vector<Disk>& disks() const noexcept { return disks_; }
@@ -56,6 +58,7 @@ class Site {
   const bool healthy_;
   Theme theme_ = Theme::none;
   TargetHabits habits_;
+  Micros longest_outage_ = 0;
   std::unique_ptr<Target> target_;
   std::vector<std::unique_ptr<WireController>> controllers_;
   std::vector<std::string> portals_;

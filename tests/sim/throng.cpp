@@ -76,16 +76,7 @@ void Throng::set(TargetOptions& options) {
     habits.slowest = random_.spread(3, 10) * kMillisecond;
     habits.quickest = habits.slowest / 2;
   }
-  if (kind_ == Kind::turns && options.luns.size() == 1) {
-    // Somebody whose turn it could be.
-    options.media.resize(1);
-    MediumOptions second = options.media.front();
-    second.serial += "2";
-    if (second.naa != 0) second.naa += 0x800;
-    if (!second.t10.empty()) second.t10 += "2";
-    options.media.push_back(second);
-    options.luns.push_back({.number = 1, .medium = 1});
-  }
+  if (kind_ == Kind::turns) options.have_two_luns();  // somebody whose turn it could be
   for (MediumOptions& medium : options.media) {
     // Each request takes whole blocks of the memory, and no more.
     if (kind_ == Kind::passes) medium.most_blocks = 0;

@@ -130,6 +130,9 @@ World::World(const RunOptions& options)
   gateway_ = std::make_unique<Gateway>(setup_, network_, checkers_);
   checkers_.watch(*gateway_);
   draw_clients();
+  network_.watch_ends([this](std::uint64_t link) {
+    for (const auto& client : clients_) client->on_end_seen(link);
+  });
   trouble_ =
       std::make_unique<Trouble>(trouble_habits_, timeline_, random_.fork(), *gateway_, clients_, options.left_out);
   place_rude_hosts();
@@ -212,7 +215,8 @@ void World::draw_clients() {
     good_alone_ = good_alone_ || alone;
     for (std::uint32_t j = 0; j < site.disks().size(); ++j) {
       const Disk& disk = site.disks()[j];
-      const std::int64_t count = throng_.clients(i, j, random_.between(1, 3));
+      const std::int64_t drawn = throng_.clients(i, j, random_.between(1, 3));
+      const std::int64_t count = i == 0 ? scene_.clients(j, drawn) : drawn;
       for (std::int64_t client = 0; client < count; ++client) {
         const bool is_good = good && (alone || client == 0);
         ClientHabits habits =

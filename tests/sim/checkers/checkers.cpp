@@ -34,6 +34,17 @@ const char* word_for(NbdCommand command) noexcept {
   return "?";
 }
 
+/// Of those that no target of this world gives a reason for, the one that the text tells of.
+const char* groundless_reproach(const std::string& text) {
+  using Error = initiator::ConnectionError;
+  for (const Error error :
+       {Error::data_sn, Error::r2t_sn, Error::stat_sn, Error::data_offset, Error::data_length, Error::ahs_length,
+        Error::bad_opcode, Error::bad_itt, Error::wrong_connection, Error::protocol}) {
+    if (text.find(initiator::describe(error)) != std::string::npos) return initiator::to_string(error);
+  }
+  return nullptr;
+}
+
 /// As the log has it.
 std::string text_of(const shard::EventRecord& record) {
   return std::visit(
@@ -266,6 +277,9 @@ void Checkers::on_event(const shard::EventRecord& record) {
   const bool lost = state != nullptr && state->kind == shard::StateEvent::Kind::session_lost;
   if (!lost || watch == nullptr) return;
   watch->on_session_lost();
+  if (const char* const reproach = groundless_reproach(state->text))
+    complaints_.complain("protocol", "the gateway ends a session for a PDU that was right (" + std::string(reproach) +
+                                         "): " + state->text);
   if (state->text.find(describe(initiator::ConnectionError::portal_left)) != std::string::npos)
     watch->logins().on_portal_left();
 }
@@ -301,12 +315,13 @@ void Checkers::on_session_leaves(const std::string& target) {
   watch->ladder().on_session_leaves();
 }
 
-void Checkers::on_rung_asked(const std::string& target) {
+void Checkers::on_rung_asked(const std::string& target, initiator::Rung rung) {
   SiteWatch* const watch = watch_of(target);
   if (watch == nullptr) return;
   watch->ladder().others_end_commands();
   watch->rungs().on_rung_asked();
-  watch->patience().on_rung_asked();
+  // What was under way when the gateway has ended its session itself has done nothing wrong.
+  if (rung != initiator::Rung::session_reset) watch->patience().on_rung_asked();
 }
 
 }  // namespace nbdgw::sim

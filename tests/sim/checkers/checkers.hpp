@@ -67,7 +67,7 @@ class Checkers final : public ClientObserver, public GatewayObserver {
   void on_all_forgotten() override { debts_.on_all_forgotten(); }
   void on_export_leaves(const std::string& exported) override;
   void on_session_leaves(const std::string& target) override;
-  void on_rung_asked(const std::string& target) override;
+  void on_rung_asked(const std::string& target, initiator::Rung rung) override;
 
  private:
   SiteWatch* watch_of(const std::string& target);

@@ -85,6 +85,7 @@ bool passes(Fault fault) noexcept {
 }
 
 void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
+  outlasts_hangs_ = hastiest.settings.command_timeout > site_.longest_outage();
   for (const bridge::ExportConfig& each : hastiest.exports) {
     if (each.hold_timeout == proto::kNever) retries_[each.name] = each.retries;
   }
@@ -92,7 +93,8 @@ void PatienceChecker::begin(const GatewaySetup::Target& hastiest) {
 
 void PatienceChecker::on_fault(Fault fault) noexcept {
   const bool in_parts = fault == Fault::recovered_error && site_.habits().recovers_parts;
-  const Reason reason = in_parts ? Reason::tried : reason_in(fault);
+  const bool in_time = fault == Fault::unit_hangs && outlasts_hangs_;
+  const Reason reason = in_parts ? Reason::tried : in_time ? Reason::none : reason_in(fault);
   ended_ += reason == Reason::tried ? 1 : 0;
   if (is_told(fault)) told_at_.push_back(timeline_.now());
   lasts_ = lasts_ || reason == Reason::good;

@@ -9,6 +9,8 @@ namespace {
 constexpr Micros kReconnect = 100 * proto::kMillisecond;
 constexpr std::uint32_t kLarge = 64 << 10;
 constexpr std::uint64_t kOwnSource = 0x7a65726f;
+/// Within that time a gateway that runs has had its turn.
+constexpr Micros kTurn = proto::kSecond;
 
 }  // namespace
 
@@ -125,16 +127,26 @@ void Client::look_at_patience() {
   }
 }
 
-/// What the gateway has not read of it yet it may read, and do, at any time.
+/// What the gateway has not read of it yet it may read, and do, until it sees the end; behind a goodbye at any time.
 void Client::give_up(NbdLink& link, NbdLink::Goodbye how, const std::string& why) {
   const bool unread = link.wire()->backlog() > 0;
   for (Op& op : ops_) {
     if (!op.busy || op.link != &link) continue;
-    if (op.write != 0 && unread) oracle_.may_come_late(op.write);
+    if (op.write != 0 && unread) {
+      oracle_.may_come_late(op.write);
+      if (how != NbdLink::Goodbye::disconnect) unread_[link.id()].push_back(op.write);
+    }
     op.asked_at = timeline_.now();
   }
   link.drop(how);
   on_lost(link, why, false);
+}
+
+void Client::on_end_seen(std::uint64_t link) {
+  const auto found = unread_.find(link);
+  if (found == unread_.end()) return;
+  for (const Oracle::WriteId write : found->second) oracle_.comes_until(write, timeline_.now() + kTurn);
+  unread_.erase(found);
 }
 
 bool Client::lose_a_link(NbdLink::Goodbye how, bool in_the_middle) {
@@ -145,7 +157,7 @@ bool Client::lose_a_link(NbdLink::Goodbye how, bool in_the_middle) {
   return true;
 }
 
-/// A WRITE whose payload does not come whole. Any part of it may be done, at any time.
+/// A WRITE whose payload does not come whole. Any part of it may be done, until the end is seen.
 void Client::send_half_a_write(NbdLink& link) {
   Op op;
   draw(op);
@@ -153,6 +165,8 @@ void Client::send_half_a_write(NbdLink& link) {
   op.cell = std::min(op.cell, oracle_.cells() - op.cells);
   op.write = oracle_.begin_write(op.cell, op.cells, {});
   oracle_.may_come_late(op.write);
+  oracle_.end_write(op.write, false);
+  unread_[link.id()].push_back(op.write);
   fill_payload(op);
   const std::size_t sent = random_.below(payload_.size());
   link.request(NbdCommand::write, 0, ~std::uint64_t{0}, op.cell * Oracle::kCell, op.cells * Oracle::kCell,

@@ -54,6 +54,10 @@ class Client final : public LinkOwner {
   /// One stands still for so long, or (`unread`) its replies are not read.
   bool stall_a_link(Micros time, bool unread);
 
+  /// The gateway's system knows of the end of that connection. What lies unread in it is begun no more, but where the
+  /// client has said goodbye.
+  void on_end_seen(std::uint64_t link);
+
   /// Its export goes, within a time that may be too short for what is on its way to it.
   void is_sent_away() noexcept {
     for (const auto& link : links_) link->may_be_cut_off();
@@ -137,6 +141,7 @@ class Client final : public LinkOwner {
   ClientObserver& observer_;
   std::vector<std::unique_ptr<NbdLink>> links_;
   std::vector<Op> ops_;
+  std::map<std::uint64_t, std::vector<Oracle::WriteId>> unread_;  // by the connection that was given up
   std::uint32_t in_flight_ = 0;
   std::uint16_t export_flags_ = 0;
   std::size_t turn_ = 0;

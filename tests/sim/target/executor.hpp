@@ -41,6 +41,7 @@ class Executor {
   void draw_twist(TargetCommand& command);
   bool is_deadly(const TargetCommand& command) const noexcept;
   void end_session_of(TargetCommand& command);
+  void stall_soon(const TargetConnection& connection);
   void take_unsolicited(TargetCommand& command, TargetConnection& connection, const pdu::Request& request);
   void take_solicited(TargetCommand& command, TargetConnection& connection, const pdu::Request& request);
   TargetCommand* find_detached(const TargetConnection& connection, const pdu::Request& request) const noexcept;

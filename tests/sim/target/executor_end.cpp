@@ -27,6 +27,17 @@ bool Executor::may_have_late_data(const TargetCommand& command, const RunningFun
   return command.session == function.session || (command.connection != nullptr && command.connection->stalled());
 }
 
+void Executor::stall_soon(const TargetConnection& connection) {
+  FaultDesk& faults = array_.faults;
+  const Micros begin = faults.delay(Fault::ended_answer_stalls);
+  const Micros end = begin + faults.outage(Fault::ended_answer_stalls);
+  for (const bool yes : {true, false}) {
+    array_.after(yes ? begin : end, [this, yes, number = connection.number()] {
+      if (TargetConnection* const it = array_.find_connection(number)) it->stall(yes);
+    });
+  }
+}
+
 bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   using State = TargetCommand::State;
   const TargetHabits& habits = array_.habits();
@@ -35,7 +46,10 @@ bool Executor::stop(TargetCommand& command, RunningFunction& function) {
   const bool may_answer = command.state == State::running && !command.mute && command.connection != nullptr;
   if (habits.answers_first && may_answer && command.ended_by == nullptr) {
     // Its answer may be on its way, over another connection, when the function's arrives.
+    TargetConnection& connection = *command.connection;
     finish(command);
+    const bool elsewhere = &connection != function.connection;
+    if (elsewhere && array_.faults.strikes(Fault::ended_answer_stalls)) stall_soon(connection);
     return true;
   }
   function.records.push_back(command.origin.record);

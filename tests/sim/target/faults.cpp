@@ -86,6 +86,7 @@ constexpr FaultRow kFaultRows[] = {
     {Fault::thin_threshold, "thin_threshold", 0.02},
     {Fault::inquiry_changed, "inquiry_changed", 0.02},
     {Fault::deadly_read, "deadly_read", 0},
+    {Fault::ended_answer_stalls, "ended_answer_stalls", 0},
 };
 // clang-format on
 

@@ -94,7 +94,8 @@ enum class Fault : std::uint8_t {
   thin_threshold,
   inquiry_changed,
   // From here on they are in some worlds only (scene.hpp), and in no draw.
-  deadly_read,  // ends the session, each time
+  deadly_read,          // ends the session, each time
+  ended_answer_stalls,  // of what a function has ended: in the middle, while the function's own arrives
   // None of them.
   none,
 };

@@ -6,6 +6,17 @@
 
 namespace nbdgw::sim {
 
+void TargetOptions::have_two_luns() {
+  if (luns.size() > 1) return;
+  media.resize(1);
+  MediumOptions second = media.front();
+  second.serial += "2";
+  if (second.naa != 0) second.naa += 0x800;
+  if (!second.t10.empty()) second.t10 += "2";
+  media.push_back(second);
+  luns.push_back({.number = 1, .medium = 1});
+}
+
 Target::Target(Timeline& timeline, Random random, const TargetOptions& options)
     : array_(std::make_unique<Array>(timeline, random, options)) {}
 

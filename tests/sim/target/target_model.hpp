@@ -33,6 +33,9 @@ struct TargetOptions {
   TargetFaults faults;
   ProtocolComplaints* complaints = nullptr;
   TargetObserver* observer = nullptr;
+
+  /// Where there is one LUN a second one comes, with a disk like that of the first.
+  void have_two_luns();
 };
 
 /// A model of an iSCSI array, written from the standards and from what real targets do (RFC 7143, SPC, SBC): several
