@@ -1,8 +1,10 @@
 #include "gateway/shard/portal_socket.hpp"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -22,6 +24,16 @@ bool goodbye_has_arrived(int fd) noexcept {
   tcp_info info{};
   socklen_t length = sizeof info;
   return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_FIN_WAIT2;
+}
+
+void set_reset_at_close(int fd, bool yes) noexcept {
+  const linger at_once{.l_onoff = yes ? 1 : 0, .l_linger = 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+bool nothing_unacknowledged(int fd) noexcept {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes == 0;
 }
 
 /// What a connect has come to: 0, an errno, or nothing yet.
@@ -160,6 +172,9 @@ void PortalSocket::win(Attempt& attempt) {
   drop_attempts();
   state_ = State::connected;
   net::set_tcp_options(socket_.native());
+  // What ends it, be it the end of this process, takes along what has not arrived: another session, of another
+  // process, too, may have written there when it would.
+  if (!NBDGW_MUTANT(old_socket_closed_softly)) set_reset_at_close(socket_.native(), true);
   socket_.set_interest(EPOLLIN);
 }
 
@@ -191,14 +206,14 @@ void PortalSocket::close() noexcept {
   ++attempt_;
 }
 
-void PortalSocket::reset_at_close() noexcept {
-  const linger at_once{.l_onoff = 1, .l_linger = 0};
-  ::setsockopt(socket_.native(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+void PortalSocket::close_at_the_end() noexcept {
+  if (state_ == State::leaving && all_has_arrived_) set_reset_at_close(socket_.native(), false);
+  close();
 }
 
 bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
+  all_has_arrived_ = state_ == State::connected && nothing_unacknowledged(socket_.native());
   if (state_ != State::connected || failed() || ::shutdown(socket_.native(), SHUT_WR) != 0) {
-    if (socket_.is_open()) reset_at_close();
     close();
     return false;
   }
@@ -214,10 +229,7 @@ bool PortalSocket::leave(bool patient, proto::Micros now) noexcept {
 bool PortalSocket::left(proto::Micros now) noexcept {
   if (peer_left_) return true;
   if (now < leave_check_) return false;
-  if (now >= leave_end_ || !goodbye_has_arrived(socket_.native())) {
-    if (!NBDGW_MUTANT(old_socket_closed_softly)) reset_at_close();
-    return true;
-  }
+  if (now >= leave_end_ || !goodbye_has_arrived(socket_.native())) return true;
   leave_check_ = leave_end_;
   return false;
 }

@@ -79,13 +79,15 @@ class PortalSocket final : public net::Watcher {
   /// Which of the portals that is.
   const initiator::Portal& portal() const noexcept { return portal_; }
 
+  /// A reset if the peer has not closed its side: nothing that the kernel still has to send arrives later.
   void close() noexcept;
+  /// The same where the session has ended by a logout and no other one follows: no reset if all had arrived when the
+  /// goodbye was said.
+  void close_at_the_end() noexcept;
 
   /// Says goodbye: closes our side, and waits for the peer to do the same; for long only if `patient`. False if there
   /// is nobody to wait for: then it is closed at once. While it waits, left() says whether it is over, and
-  /// next_deadline() when to ask again at the latest. The end is for the owner to make, by close();
-  /// if the peer has not closed its side by then that is a reset, so that nothing which the kernel still has to send
-  /// arrives later.
+  /// next_deadline() when to ask again at the latest. The end is for the owner to make, by close().
   bool leave(bool patient, proto::Micros now) noexcept;
   bool left(proto::Micros now) noexcept;
 
@@ -122,7 +124,6 @@ class PortalSocket final : public net::Watcher {
   void win(Attempt& attempt);
   void drop_attempts() noexcept;
   void note(const std::string& trouble);
-  void reset_at_close() noexcept;
 
   net::Poller& poller_;
   Owner& owner_;
@@ -148,6 +149,7 @@ class PortalSocket final : public net::Watcher {
   std::string troubles_;      // address by address
 
   proto::Micros leave_check_ = proto::kNever;  // while leaving
+  bool all_has_arrived_ = false;               // before that
   proto::Micros leave_end_ = proto::kNever;
   bool peer_left_ = false;
 };

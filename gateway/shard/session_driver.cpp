@@ -187,7 +187,7 @@ void SessionDriver::settle_links(proto::Micros now) {
         }
         continue;
       }
-      link->socket.close();
+      session_.stopping() ? link->socket.close_at_the_end() : link->socket.close();
       connection.on_disconnected("closed", now);
     } else if (link->socket.failed()) {
       const std::string why = link->socket.failure();

@@ -54,7 +54,7 @@ Scene Scene::draw(std::uint64_t seed) {
   if (another < 4) return {Kind::lost_hosts, more};
   if (another < 10) return {Kind::by_hand, more};
   if (another < 16) return {Kind::idle, more};
-  if (another < 24) {
+  if (another < 28) {
     Scene scene(Kind::crossing, more);
     scene.stalls_ = true;
     return scene;

@@ -47,7 +47,7 @@ void Scene::swap_disks(TargetOptions& options) {
 void Scene::make_anew(TroubleHabits& trouble, OperatorHabits& acts) {
   trouble.lost_links = trouble.restarts = acts.remakes = acts.removes = acts.drains = 0;
   if (random_.chance(0.3)) trouble.lost_links = random_.spread(20, 500) * kMillisecond;
-  plain_power_on_ = random_.chance(0.4);
+  plain_power_on_ = random_.chance(0.55) && !late_ && !leavers_;
   if (!plain_power_on_ && random_.chance(0.5)) {
     trouble.restarts = random_.spread(200, 2000) * kMillisecond;
   } else if (random_.chance(0.7)) {
@@ -75,7 +75,7 @@ void Scene::lose_caches(TargetOptions& options) {
   faults.longest_outage = random_.spread(10, 3000) * kMillisecond;
   faults.set_mean(Fault::power_loss, random_.spread(30, 1000) * kMillisecond);
   if (random_.chance(0.3)) faults[Fault::synchronize_fails] = 0.2;
-  if (late_ && !plain_power_on_) {
+  if (late_) {
     faults[Fault::power_loss] = faults[Fault::hung_command] = 0;
     faults[Fault::deferred_error] = 0.02;
     faults[Fault::slow_command] = 0.2;
@@ -85,7 +85,7 @@ void Scene::lose_caches(TargetOptions& options) {
   if (Random(Random(random_).next() ^ kRefusedSyncs).chance(0.3)) faults[Fault::reservation_conflict] = 0.1;
   options.habits.plain_power_on = plain_power_on_;
   if (!plain_power_on_) return;
-  options.habits.login_attention = random_.chance(0.2);
+  options.habits.login_attention = random_.chance(0.1);
   for (const Fault fault :
        {Fault::logout_requested, Fault::parameters_requested, Fault::drop_announced, Fault::session_drop_announced})
     faults[fault] = 0;

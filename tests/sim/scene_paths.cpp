@@ -50,7 +50,7 @@ void Scene::send_away(TargetOptions& options) {
   clear_most(options.faults);
   if (options.controllers.size() == 1) add_controller(options);
   options.habits.others_in_standby = false;
-  options.habits.frozen_paths = random_.chance(0.75);
+  options.habits.frozen_paths = random_.chance(0.6);
   TargetFaults& faults = options.faults;
   faults.shortest_outage = random_.spread(1000, 4000) * kMillisecond;
   faults.longest_outage = faults.shortest_outage + random_.spread(1000, 8000) * kMillisecond;
@@ -70,7 +70,7 @@ void Scene::make_hasty(GatewaySetup::Target& target) {
   session.login_timeout = random_.spread(500, 1500) * kMillisecond;
   session.abort_timeout = session.lu_reset_timeout = session.target_reset_timeout =
       random_.spread(300, 1000) * kMillisecond;
-  const bool hasty = random_.chance(0.5);
+  const bool hasty = random_.chance(0.8);
   for (bridge::ExportConfig& each : target.exports) {
     each.hold_timeout = hasty ? random_.between(1, 3) * proto::kSecond : proto::kNever;
   }
@@ -92,7 +92,7 @@ void Scene::end_what_sends(TargetOptions& options) {
   options.faults.shortest_outage = 200 * kMillisecond;
   options.faults.longest_outage = random_.spread(500, 3000) * kMillisecond;
   options.faults.longest_delay = random_.spread(1, 10) * kMillisecond;
-  options.faults[Fault::ended_answer_stalls] = 0.2;
+  options.faults[Fault::ended_answer_stalls] = 0.4;
 }
 
 /// One controller at a time is active, and which one changes.
@@ -102,6 +102,7 @@ void Scene::leave_some_idle(TargetOptions& options) {
   options.have_two_luns();
   options.habits.others_in_standby = true;
   options.habits.redirects_in_circles = false;
+  options.faults.shortest_outage = 2 * proto::kSecond;
   options.faults.longest_outage = random_.spread(5, 60) * proto::kSecond;
   options.faults.set_mean(Fault::failover, random_.spread(300, 5000) * kMillisecond);
 }
@@ -128,10 +129,10 @@ void Scene::ask_for_much(ClientHabits& habits) {
   habits.writes = kind_ == Kind::crossing ? 0.3 : 0.7;
   habits.large = random_.pick({0.3, 0.7});
   if (kind_ != Kind::away) return;
-  // Most are in the middle of their data when a path stands still.
+  // When a path stands still most are in the middle of their data; or most have all of it with them.
   habits.reads = 0.1;
   habits.writes = 0.85;
-  habits.large = 0.8;
+  habits.large = habits.large < 0.5 ? 0.1 : 0.8;
 }
 
 }  // namespace nbdgw::sim

@@ -4,10 +4,15 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <csignal>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <doctest/doctest.h>
 
@@ -60,6 +65,23 @@ class Pair final : public PortalSocket::Owner {
     return all;
   }
 
+  /// The peer reads nothing, and its window is full.
+  void fill() {
+    const std::string much(1 << 20, 'x');
+    while (::send(socket.socket().native(), much.data(), much.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
+    }
+  }
+
+  /// Whether all that the peer receives ends in a reset.
+  static bool ends_in_reset(const UniqueFd& peer) {
+    std::array<char, 65536> buffer{};
+    ssize_t n = 0;
+    while ((n = ::recv(peer.get(), buffer.data(), buffer.size(), 0)) > 0) {
+    }
+    return n < 0 && errno == ECONNRESET;
+  }
+  bool ends_in_reset() const { return ends_in_reset(peer); }
+
   static constexpr proto::Micros kNow = 1000 * proto::kSecond;
 
  private:
@@ -111,10 +133,7 @@ TEST_CASE("without patience the wait is short") {
 
 TEST_CASE("a goodbye that does not arrive is not waited for") {
   Pair pair;
-  // The peer reads nothing, and its window is full: our end of the stream stays behind what was sent before.
-  const std::string much(1 << 20, 'x');
-  while (::send(pair.socket.socket().native(), much.data(), much.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
-  }
+  pair.fill();  // our end of the stream stays behind what was sent before
   REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
   CHECK_FALSE(pair.socket.left(Pair::kNow + kGoodbyeReached - 1));
   CHECK(pair.socket.left(Pair::kNow + kGoodbyeReached));
@@ -124,11 +143,7 @@ TEST_CASE("a peer that has not said goodbye in time gets a reset: what is still 
   for (const bool in_time : {false, true}) {
     CAPTURE(in_time);
     Pair pair;
-    const std::string much(1 << 20, 'x');
-    if (!in_time) {
-      while (::send(pair.socket.socket().native(), much.data(), much.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
-      }
-    }
+    if (!in_time) pair.fill();
     REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
     if (in_time) {
       CHECK(pair.received() == "");
@@ -137,14 +152,48 @@ TEST_CASE("a peer that has not said goodbye in time gets a reset: what is still 
     }
     REQUIRE(pair.socket.left(Pair::kNow + kGoodbyeReached));
     pair.socket.close();
-    for (int i = 0; i < 200; ++i) {
-      std::array<char, 65536> buffer{};
-      const ssize_t n = ::recv(pair.peer.get(), buffer.data(), buffer.size(), 0);
-      if (n > 0) continue;
-      CHECK((n < 0 && errno == ECONNRESET) == !in_time);
-      break;
-    }
+    CHECK(pair.ends_in_reset() == !in_time);
   }
+}
+
+TEST_CASE("however it ends, what has not arrived by then never does") {
+  enum class End { closed, closed_while_leaving, at_the_end, gone, killed };
+  for (const End end : {End::closed, End::closed_while_leaving, End::at_the_end, End::gone, End::killed}) {
+    CAPTURE(static_cast<int>(end));
+    auto pair = std::make_unique<Pair>();
+    const UniqueFd peer = std::move(pair->peer);
+    pair->fill();
+    if (end == End::closed_while_leaving || end == End::at_the_end) REQUIRE(pair->socket.leave(kPatient, Pair::kNow));
+    if (end == End::at_the_end) {
+      pair->socket.close_at_the_end();
+    } else if (end == End::killed) {
+      // Another process has it, and closes no file itself.
+      const pid_t child = ::fork();
+      if (child == 0) ::pause();
+      pair->socket.socket().take_fd().reset();
+      REQUIRE(::kill(child, SIGKILL) == 0);
+      REQUIRE(::waitpid(child, nullptr, 0) == child);
+    } else if (end == End::gone) {
+      pair.reset();
+    } else {
+      pair->socket.close();
+    }
+    CHECK(Pair::ends_in_reset(peer));
+  }
+}
+
+TEST_CASE("a session that has logged out ends with no reset, though nobody waits for the peer's goodbye") {
+  Pair pair;
+  REQUIRE(::send(pair.socket.socket().native(), "x", 1, MSG_NOSIGNAL) == 1);
+  std::array<char, 1> byte{};
+  REQUIRE(::recv(pair.peer.get(), byte.data(), byte.size(), 0) == 1);
+  // The peer's TCP takes its time to say that it has it.
+  REQUIRE(::send(pair.peer.get(), "y", 1, MSG_NOSIGNAL) == 1);
+  pair.turn();
+  REQUIRE(::recv(pair.socket.socket().native(), byte.data(), byte.size(), 0) == 1);
+  REQUIRE(pair.socket.leave(kPatient, Pair::kNow));
+  pair.socket.close_at_the_end();
+  CHECK_FALSE(pair.ends_in_reset());
 }
 
 TEST_CASE("a connect begins with the address that is asked for, and tells which it was") {
