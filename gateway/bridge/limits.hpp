@@ -75,8 +75,9 @@ constexpr std::uint32_t payload_for(std::uint64_t memory) noexcept {
 inline constexpr proto::Micros kHoldTimeout = 120 * proto::kSecond;
 
 /// No array is power-cycled and answers again in less. Many targets raise "power on or reset" (29/00) at every login:
-/// after an outage that was shorter it says nothing about the cache.
-inline constexpr proto::Micros kPowerCycleTime = 3 * proto::kSecond;
+/// after an outage that was shorter it says nothing about the cache. Longer than it takes until a gateway that has
+/// crashed is back.
+inline constexpr proto::Micros kPowerCycleTime = 5 * proto::kSecond;
 
 /// A LUN that has answered within this time has not become another disk since: to delete one and make another takes
 /// two programs that an administrator starts (tgtadm: 0.9 ms and more each, measured).

@@ -5,7 +5,7 @@ import threading
 import time
 
 import nbd
-from lib import api, case, clients, process
+from lib import api, case, clients, process, workdir
 from lib.gateway import Gateway
 from lib.targets import Chap
 from lio import MIB, Lio
@@ -17,6 +17,7 @@ TIMEOUTS = {"command": "3s", "abort": "3s", "lu_reset": "3s", "target_reset": "3
 # Nothing climbs by itself: what is done is done by hand.
 BY_HAND = {**TIMEOUTS, "command": "60s", "abort": "30s", "lu_reset": "30s", "target_reset": "30s"}
 BLOCK = 4096
+KILLS = 6
 HELD_AT = 32 * MIB  # where fio does not write
 
 
@@ -35,10 +36,10 @@ class LioCase(api.Api, case.Case):
         cls.target = cls.enterClassContext(Lio())
         print(f"     the guest was there after {cls.target.guest.boot_s:.1f} s", flush=True)
 
-    def serve(self, timeouts=None, **options):
+    def serve(self, timeouts=None, extra=None, **options):
         """A gateway: export vol1 is LUN 1, fileio, and vol2 is LUN 2, which can be held."""
         self.server = self.use(Gateway({"array": self.target}, {"vol1": ("array", 1), "vol2": ("array", 2)}, CONNECTIONS,
-                                       {"timeouts": timeouts or BY_HAND, **options}, admin="http"))
+                                       {"timeouts": timeouts or BY_HAND, **options}, admin="http", extra=extra))
         self.port = self.server.admin_port
         # With a logout, whatever the test comes to. A gateway that is killed and one that follows within milliseconds
         # are too much for LIO: it panics when it is to replace a session whose connections it is closing.
@@ -186,6 +187,26 @@ class Data(LioCase):
             result = clients.Fio(self.server.uri(export), jobs=4, rw="randwrite", bsrange="512-512k", blockalign=512,
                                  iodepth=4, size=size, offset_increment="4m", verify="crc32c", verify_fatal=1).run()
             self.assertGreater(result["read"]["total_ios"], 0, "nothing was read back")
+
+
+class Killed(LioCase):
+    """The gateway is killed under load, and the next one is there at once. It waits before its first login until LIO has
+    closed the old connections, during which it panics if their session is replaced."""
+
+    def test_01_again_and_again(self):
+        self.serve(extra={"state_dir": str(workdir.fresh("state"))})
+        for number in range(KILLS):
+            load = fio(self.server.uri("vol1")).start()
+            self.addCleanup(load.kill)
+            self.flowing("vol1", requests=50)
+            killed = time.monotonic()
+            self.server.child.kill()
+            load.kill()
+            self.server.start()
+            self.ready()
+            self.back()
+            print(f"     kill {number + 1}: back after {time.monotonic() - killed:.1f} s", flush=True)
+        self.target.guest.check("true")
 
 
 class Ladder(LioCase):
