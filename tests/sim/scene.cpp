@@ -65,7 +65,13 @@ Scene Scene::draw(std::uint64_t seed) {
 void Scene::set(TroubleHabits& trouble, OperatorHabits& acts, CrowdHabits& crowd) {
   switch (kind_) {
     case Kind::none:
+      break;
     case Kind::away:
+      data_stays_ = random_.chance(0.5);
+      if (data_stays_) break;
+      // What is answered early is so by the session that has lost it.
+      trouble.restarts = trouble.lost_links = 0;
+      acts = {};
       break;
     case Kind::crossing:
     case Kind::gaps:

@@ -87,10 +87,12 @@ class Scene {
 
   Kind kind_;
   Random random_;
-  bool silent_ = false;          // nobody asks for anything for seconds
-  bool late_ = false;            // the answer that tells of a loss comes after others
-  bool leavers_ = false;         // clients leave between a loss and their next FLUSH
-  bool stalls_ = false;          // connections stand still in the middle of what they bring
+  bool silent_ = false;   // nobody asks for anything for seconds
+  bool late_ = false;     // the answer that tells of a loss comes after others
+  bool leavers_ = false;  // clients leave between a loss and their next FLUSH
+  bool data_stays_ =
+      false;             // what stands still is the path, with the data of large writes; else all is at the target
+  bool stalls_ = false;  // connections stand still in the middle of what they bring
   bool plain_power_on_ = false;  // then no gateway may begin that knows nothing of former logins
 };
 

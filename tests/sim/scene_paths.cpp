@@ -50,14 +50,15 @@ void Scene::send_away(TargetOptions& options) {
   clear_most(options.faults);
   if (options.controllers.size() == 1) add_controller(options);
   options.habits.others_in_standby = false;
-  options.habits.frozen_paths = random_.chance(0.6);
+  options.habits.frozen_paths = data_stays_;
   TargetFaults& faults = options.faults;
   faults.shortest_outage = random_.spread(1000, 4000) * kMillisecond;
   faults.longest_outage = faults.shortest_outage + random_.spread(1000, 8000) * kMillisecond;
   faults.set_mean(Fault::controller_frozen, random_.spread(3000, 15'000) * kMillisecond);
   faults[Fault::slow_command] = 0.2;
   faults.longest_delay = random_.spread(1, 500) * kMillisecond;
-  if (random_.chance(0.75)) faults[Fault::function_late_data] = 1;
+  if (random_.chance(0.5) || data_stays_) faults[Fault::function_late_data] = 1;
+  if (!data_stays_) options.habits.instant = 0.8;
   if (random_.chance(0.5)) faults[Fault::outlives_session] = 0.5;
 }
 
@@ -70,7 +71,11 @@ void Scene::make_hasty(GatewaySetup::Target& target) {
   session.login_timeout = random_.spread(500, 1500) * kMillisecond;
   session.abort_timeout = session.lu_reset_timeout = session.target_reset_timeout =
       random_.spread(300, 1000) * kMillisecond;
-  const bool hasty = random_.chance(0.8);
+  if (!data_stays_) {
+    session.immediate_data = true;
+    session.initial_r2t = false;
+  }
+  const bool hasty = !data_stays_;
   for (bridge::ExportConfig& each : target.exports) {
     each.hold_timeout = hasty ? random_.between(1, 3) * proto::kSecond : proto::kNever;
   }
@@ -129,10 +134,9 @@ void Scene::ask_for_much(ClientHabits& habits) {
   habits.writes = kind_ == Kind::crossing ? 0.3 : 0.7;
   habits.large = random_.pick({0.3, 0.7});
   if (kind_ != Kind::away) return;
-  // When a path stands still most are in the middle of their data; or most have all of it with them.
   habits.reads = 0.1;
   habits.writes = 0.85;
-  habits.large = habits.large < 0.5 ? 0.1 : 0.8;
+  if (data_stays_) habits.large = 0.8;
 }
 
 }  // namespace nbdgw::sim
