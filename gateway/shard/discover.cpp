@@ -40,6 +40,7 @@ class Discoverer final : private PortalSocket::Owner {
       if (!socket_.failed() && woken >= engine_.next_deadline()) engine_.on_deadline(woken);
       socket_.on_deadline(woken);
     }
+    if (socket_.leave(false, net::steady_now())) socket_.close_at_the_end();
     return {engine_.targets(), engine_.failure()};
   }
 
