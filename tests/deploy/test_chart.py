@@ -3,6 +3,7 @@ its values against their schema."""
 import copy
 import importlib.util
 import json
+import operator
 import os
 import pathlib
 import re
@@ -37,7 +38,9 @@ OTHER = {
     "podLabels": {"team": "x"}, "podAnnotations": {"note": "y"}, "nodeSelector": {"nbd": "true"},
     "tolerations": [{"key": "storage", "operator": "Exists"}], "affinity": {"nodeAffinity": {}},
 }
-FORMS = {"sidecar": {}, "daemonset": NODE, "watched": WATCHED, "other": OTHER, "watched daemonset": {**NODE, **WATCHED}}
+NAME = operator.itemgetter("name")
+KEPT = {"attach": {"kept": True}}
+FORMS = {"sidecar": {}, "kept": KEPT, "daemonset": NODE, "watched": WATCHED, "other": OTHER, "watched daemonset": {**NODE, **WATCHED}}
 
 # (values, what the complaint must name)
 REFUSED_BY_SCHEMA = (
@@ -60,6 +63,8 @@ REFUSED_BY_SCHEMA = (
     ({"attach": {"owner": "root"}}, "owner"),
     ({"attach": {"timeout": 30}}, "timeout"),
     ({"attach": {"connections": 0}}, "connections"),
+    ({"attach": {"kept": "yes"}}, "kept"),
+    ({"attach": {"hold": "300"}}, "hold"),
     ({"containers": []}, "containers"),
     ({"containers": [{"name": "x"}]}, "image"),
     ({"volumes": [{"name": "disks", "emptyDir": {}}]}, "volumes"),
@@ -110,7 +115,8 @@ class Chart(unittest.TestCase):
 
     def test_with_its_own_values_it_is_the_manifests(self):
         """What may differ: names, labels, and what the chart says where the manifests leave it at the default."""
-        for form, chart, kind in (("base", "sidecar", "StatefulSet"), ("overlays/daemonset", "daemonset", "DaemonSet")):
+        for form, chart, kind in (("base", "sidecar", "StatefulSet"), ("overlays/kept", "kept", "StatefulSet"),
+                                  ("overlays/daemonset", "daemonset", "DaemonSet")):
             manifest = kube.one(kube.kustomize(kube.MANIFESTS / form), kind)["spec"]["template"]["spec"]
             rendered = kube.one(self.forms[chart], kind)["spec"]["template"]["spec"]
             for each in pods.containers(rendered):
@@ -120,16 +126,18 @@ class Chart(unittest.TestCase):
                     for one in (ours, theirs):
                         if one["name"] == "attach":
                             one["env"] = {item["name"]: item["value"] for item in one["env"]}
+                            one["volumeMounts"].sort(key=NAME)
                     if ours["name"] == "attach":
-                        defaults = {"NBDGW_MOUNT_OPTIONS": "", "NBDGW_CONNECTIONS": "1", "NBDGW_TIMEOUT": "0",
-                                    "NBDGW_BLOCK_SIZE": "512", "NBDGW_UMOUNT_WAIT": "20"}
+                        defaults = {"NBDGW_MOUNT_OPTIONS": "", "NBDGW_BLOCK_SIZE": "512", "NBDGW_UMOUNT_WAIT": "20"}
+                        if chart != "kept":
+                            defaults |= {"NBDGW_CONNECTIONS": "1", "NBDGW_TIMEOUT": "0"}
                         theirs["env"] = defaults | theirs["env"]
                     self.assertEqual(ours, theirs)
-            volumes = [re.sub("one-nbdgw|nbdgw-node-config|nbdgw-config", "NAME", str(one["volumes"]))
+            volumes = [re.sub("one-nbdgw|nbdgw-node-config|nbdgw-config", "NAME", str(sorted(one["volumes"], key=NAME)))
                        for one in (rendered, manifest)]
             self.assertEqual(yaml.safe_load(volumes[0]), yaml.safe_load(volumes[1]))
             for key in ("terminationGracePeriodSeconds", "securityContext", "automountServiceAccountToken",
-                        "priorityClassName"):
+                        "priorityClassName", "hostNetwork", "dnsPolicy"):
                 self.assertEqual(rendered.get(key), manifest.get(key), key)
 
     def test_each_node_has_an_initiator_name_of_its_own(self):
