@@ -74,8 +74,8 @@ CallResult call(std::uint16_t port, Negotiation::Purpose purpose) {
 const std::string kGreeting = "NBDMAGICIHAVEOPT" + be16(3);
 
 struct Peer {
-  const char* name;
-  const char* trouble;
+  std::string name;
+  std::string trouble;
   /// Until `over`, on its own thread.
   std::function<void(const Listener&, const std::atomic<bool>& over)> act;
 };
