@@ -207,7 +207,9 @@ class Escalation final : private CommandSink {
   TaskManagement tmf_;
   std::uint32_t hole_ = 0;  // CmdSN of a command that was rejected, and may not count as received
   proto::Micros hole_deadline_ = proto::kNever;
-  std::uint32_t rounds_ = 0;  // of NOP-Outs ahead of functions, ever
+  std::uint32_t last_rejected_ = 0;     // the CmdSN of the last one that was rejected since, or hole_ itself,
+  proto::Micros last_rejected_at_ = 0;  // then: it is looked at when that has turned out to be none
+  std::uint32_t rounds_ = 0;            // of NOP-Outs ahead of functions, ever
   HeldCommands held_;
   std::optional<Climb> climb_;
   LadderMemory memory_;

@@ -46,15 +46,25 @@ void Escalation::on_deadline(proto::Micros now) {
 /// behind it would die by deadline. Others take the number for used. What is true, ExpCmdSN tells.
 void Escalation::on_rejected(std::uint32_t cmd_sn, proto::Micros now) noexcept {
   if (proto::serial_less(cmd_sn, session_.exp_cmd_sn_) || NBDGW_MUTANT(hole_not_noticed)) return;
-  if (hole_deadline_ != proto::kNever && proto::serial_less(hole_, cmd_sn)) return;  // the first one decides
+  const bool first = hole_deadline_ == proto::kNever;
+  if (first || proto::serial_less(last_rejected_, cmd_sn)) last_rejected_ = cmd_sn;
+  last_rejected_at_ = now;
+  if (!first && proto::serial_less(hole_, cmd_sn)) return;  // the first one decides
   hole_ = cmd_sn;
-  if (hole_deadline_ == proto::kNever) hole_deadline_ = now + kHolePatience;
+  if (first) hole_deadline_ = now + kHolePatience;
 }
 
 void Escalation::check_hole(proto::Micros now) {
   if (now < hole_deadline_) return;
   hole_deadline_ = proto::kNever;
-  if (proto::serial_less(hole_, session_.exp_cmd_sn_) || session_.state_ != SessionState::logged_in) return;
+  if (session_.state_ != SessionState::logged_in) return;
+  if (proto::serial_less(hole_, session_.exp_cmd_sn_)) {
+    // So it was none. Of what was rejected after it nobody knows yet.
+    if (proto::serial_less(last_rejected_, session_.exp_cmd_sn_)) return;
+    hole_ = last_rejected_;
+    hole_deadline_ = std::max(now + 1, last_rejected_at_ + kHolePatience);
+    return;
+  }
   eh_session_reset({.rung = Rung::session_reset,
                     .scope = RungScope::session,
                     .cause = "the target has rejected a command, and waits for another one in its place (CmdSN " +

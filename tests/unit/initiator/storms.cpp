@@ -118,3 +118,31 @@ TEST_CASE("reject: a hole that was only late is none") {
   peer.advance(5 * kSecond);
   CHECK(peer.count(Event::lost) == 0);
 }
+
+TEST_CASE("reject: a hole behind one that was none is seen, too") {
+  for (const bool at_once : {false, true}) {
+    CAPTURE(at_once);
+    LadderPeer peer;
+    peer.queue(Direction::none, 0);
+    peer.queue(Direction::none, 0);
+    peer.pump();
+    const Pdu first = peer.take(0, Opcode::scsi_command);
+    const Pdu second = peer.take(0, Opcode::scsi_command);
+    peer.reject(first, RejectReason::command_not_supported);
+    if (at_once) {
+      peer.exp_cmd_sn = second.as<ScsiCommandPdu>().cmd_sn;
+      peer.acknowledge();
+    }
+    peer.advance(kSecond / 2);
+    peer.reject(second, RejectReason::command_not_supported);
+    peer.exp_cmd_sn = second.as<ScsiCommandPdu>().cmd_sn;
+    peer.acknowledge();
+    Job& behind = peer.queue(Direction::none, 0);
+    peer.pump();
+    peer.take(0, Opcode::scsi_command);
+    peer.advance(2 * kSecond);
+    CHECK(peer.count(Event::lost) == 1);
+    CHECK(peer.saw(Event::lost, "rejected a command"));
+    CHECK(behind.finished == 1);
+  }
+}
