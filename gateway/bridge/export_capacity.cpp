@@ -44,6 +44,15 @@ void Export::accept_facts(const device::Facts& facts, proto::Micros now) {
   enter(ExportState::online, "", now);
 }
 
+/// Which disk it is was read before its size: if another one has come in between, the size is that one's, and when
+/// the right one is back it would be taken to have shrunk. So a larger size is believed when it is found again, by a
+/// probe that begins with who it is.
+bool Export::looks_twice(const device::Facts& facts) noexcept {
+  const std::uint64_t size = facts.capacity_bytes();
+  const bool grown = known_ && size > info_.size && facts.identity().known();
+  return std::exchange(larger_size_, grown ? size : 0) != size && grown;
+}
+
 /// What was unflushed, or owed, before a time in which nobody has served the LUN, is of no concern to another disk.
 void Export::judge_inheritance(const device::Facts& facts) noexcept {
   if (proto::same_disk(heir_of_, facts.identity()) == proto::SameDisk::no) {

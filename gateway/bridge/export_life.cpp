@@ -125,6 +125,10 @@ void Export::on_probe_done(LogicalUnit& unit, proto::Micros now) {
   const bool ready = unit.state() == LogicalUnit::State::ready;
   if (state_ == ExportState::online && ready && unit.facts().capacity_bytes() == info_.size) return pump(now);
   ++counters_.probes;
+  if (ready && looks_twice(unit.facts())) {
+    unit_.probe(now);
+    return pump(now);
+  }
   if (ready) {
     power_on_.on_probed();
     record_disk();

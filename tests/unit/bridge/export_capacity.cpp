@@ -86,6 +86,30 @@ TEST_CASE("capacity: a LUN that grew without a word is noticed, and nobody waits
   bench.check_idle();
 }
 
+TEST_CASE("capacity: the size of another disk is not taken for that of the right one") {
+  Bench bench;
+  bench.connect();
+  kinds(bench);
+  const std::string serial = bench.lun.options.serial;
+  bench.read(0, 512);  // it is not silent: nobody asks first who it is
+  bench.run();
+  resize(bench, 8192);
+  bench.lun.options.serial = "another";
+  bench.target->poll_capacity(bench.now);
+  bench.run();
+  CHECK(bench.target->state() == ExportState::refused);
+  CHECK(bench.target->info().size == 4096 * 512);
+  CHECK(kinds(bench) == std::vector{CacheEvent::Kind::refused});
+  resize(bench, 4096);
+  bench.lun.options.serial = serial;
+  bench.now = std::max(bench.now, bench.target->next_deadline());
+  bench.target->on_deadline(bench.now);
+  bench.run();
+  CHECK(bench.target->state() == ExportState::online);
+  CHECK(bench.target->info().size == 4096 * 512);
+  bench.check_idle();
+}
+
 TEST_CASE("capacity: a LUN that shrank without a word is refused") {
   Bench bench;
   bench.connect();
