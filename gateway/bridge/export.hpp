@@ -420,7 +420,7 @@ class Export final : public nbd::Backend,
   bool stuck_ = false;  // the session holds commands of requests that it has no proof of their end for
   proto::Micros stuck_at_ = proto::kNever;  // when one of these, or what waits behind it, has waited long enough
   proto::Micros recheck_at_ = proto::kNever;
-  std::uint64_t larger_size_ = 0;                 // that the last probe has found; 0: none
+  bool growth_found_ = false;                     // by the last probe, and not believed yet
   proto::Micros inherited_from_ = proto::kNever;  // CacheLegacy::seen_at, until the first session is there
   LunRecord* record_ = nullptr;                   // see record_in()
   bool writes_left_ = false;                      // CacheLegacy::writes_left, of its own commands

@@ -45,12 +45,12 @@ void Export::accept_facts(const device::Facts& facts, proto::Micros now) {
 }
 
 /// Which disk it is was read before its size: if another one has come in between, the size is that one's, and when
-/// the right one is back it would be taken to have shrunk. So a larger size is believed when it is found again, by a
-/// probe that begins with who it is.
+/// the right one is back it would be taken to have shrunk. So that it has grown is believed when it is found again,
+/// by a probe that begins with who it is. Whatever size that one finds: a LUN may grow on and on.
 bool Export::looks_twice(const device::Facts& facts) noexcept {
-  const std::uint64_t size = facts.capacity_bytes();
-  const bool grown = known_ && size > info_.size && facts.identity().known();
-  return std::exchange(larger_size_, grown ? size : 0) != size && grown;
+  const bool grown = known_ && facts.capacity_bytes() > info_.size && facts.identity().known();
+  growth_found_ = grown && !growth_found_;
+  return growth_found_;
 }
 
 /// What was unflushed, or owed, before a time in which nobody has served the LUN, is of no concern to another disk.

@@ -110,6 +110,26 @@ TEST_CASE("capacity: the size of another disk is not taken for that of the right
   bench.check_idle();
 }
 
+TEST_CASE("capacity: a LUN that is larger each time it is asked is taken as it is found to be, and that ends") {
+  Bench bench;
+  bench.connect();
+  kinds(bench);
+  bench.read(0, 512);
+  bench.run();
+  std::uint64_t blocks = 4096;
+  bench.target->poll_capacity(bench.now);
+  for (int i = 0; i < 100 && !bench.lun.waiting.empty(); ++i) {
+    if (bench.lun.opcode(*bench.lun.waiting.front()) == kCapacity16) resize(bench, blocks += 8);
+    bench.lun.complete(0, bench.now);
+  }
+  CHECK(bench.lun.waiting.empty());
+  CHECK(bench.target->state() == ExportState::online);
+  CHECK(bench.target->info().size == blocks * 512);
+  CHECK(blocks == 4096 + 2 * 8);
+  CHECK(kinds(bench) == std::vector{CacheEvent::Kind::grown});
+  bench.check_idle();
+}
+
 TEST_CASE("capacity: a LUN that shrank without a word is refused") {
   Bench bench;
   bench.connect();
