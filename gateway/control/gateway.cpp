@@ -1,4 +1,4 @@
-#include "gateway/control/gateway.hpp"
+#include "gateway/bridge/limits.hpp"
 
 #include <fmt/format.h>
 #include <pthread.h>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "gateway/bridge/limits.hpp"
 #include "gateway/control/config_diff.hpp"
 #include "gateway/control/descriptor_budget.hpp"
 #include "gateway/control/gateway_reload.hpp"
@@ -43,6 +44,9 @@ void tell_shortage(const DescriptorBudget& budget, bool at_start) {
 /// the connections were there for 1.7 to 2.3 s; of the logins after 2 s one of six found it at that, of those after
 /// this time none.
 constexpr proto::Micros kPauseAfterCrash = 2'700 * proto::kMillisecond;
+/// And that is no outage in which the target could have lost its power, though a second passes before this one
+/// begins.
+static_assert(kPauseAfterCrash + 2 * proto::kSecond < bridge::kPowerCycleTime);
 /// With one connection there is nothing that could be closed beside it.
 constexpr proto::Micros kPauseOfOneConnection = 500 * proto::kMillisecond;
 /// What was heard so shortly before this process began was heard when the one before died. Else that was at any time

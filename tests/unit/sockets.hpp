@@ -9,6 +9,8 @@
 #include <cstring>
 #include <string>
 
+#include <doctest/doctest.h>
+
 #include "gateway/net/unique_fd.hpp"
 
 namespace nbdgw::test {
@@ -23,6 +25,19 @@ inline std::uint16_t bind_loopback(int fd) {
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
   return ntohs(address.sin_port);
 }
+
+/// A TCP socket that listens on a free port of 127.0.0.1.
+struct Listening {
+  explicit Listening(int backlog)
+      : fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), port(bind_loopback(fd.get())) {
+    REQUIRE(port != 0);
+    REQUIRE(::listen(fd.get(), backlog) == 0);
+  }
+  net::UniqueFd accept() const { return net::UniqueFd(::accept4(fd.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
+
+  net::UniqueFd fd;
+  std::uint16_t port;
+};
 
 /// Connects to 127.0.0.1:port; an empty descriptor when that fails.
 inline net::UniqueFd connect_tcp(std::uint16_t port) {

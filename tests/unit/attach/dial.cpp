@@ -1,8 +1,6 @@
 // Peers that take a connection and are no NBD server, or none any more.
 #include "gateway/attach/dial.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -17,6 +15,7 @@
 
 #include "gateway/net/unique_fd.hpp"
 #include "tests/unit/nbd/wire.hpp"
+#include "tests/unit/sockets.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::test;
@@ -27,27 +26,6 @@ using attach::Negotiation;
 namespace {
 
 constexpr proto::Micros kLimit = 200 * proto::kMillisecond;
-
-/// A listener on a port of its own.
-class Listener {
- public:
-  Listener() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    REQUIRE(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
-    REQUIRE(::listen(fd_.get(), 1) == 0);
-    REQUIRE(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    port_ = ntohs(address.sin_port);
-  }
-  std::uint16_t port() const noexcept { return port_; }
-  net::UniqueFd accept() const { return net::UniqueFd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
-
- private:
-  net::UniqueFd fd_;
-  std::uint16_t port_ = 0;
-};
 
 bool send(const net::UniqueFd& fd, const std::string& text) {
   return ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
@@ -77,30 +55,26 @@ struct Peer {
   std::string name;
   std::string trouble;
   /// Until `over`, on its own thread.
-  std::function<void(const Listener&, const std::atomic<bool>& over)> act;
+  std::function<void(const Listening&, const std::atomic<bool>& over)> act;
 };
-
-void wait_for(const std::atomic<bool>& over) {
-  while (!over) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-}
 
 const Peer kPeers[] = {
     {"the kernel takes the connection, and nobody else does", "no answer in time",
-     [](const Listener&, const std::atomic<bool>& over) { wait_for(over); }},
+     [](const Listening&, const std::atomic<bool>& over) { over.wait(false); }},
     {"it says nothing", "no answer in time",
-     [](const Listener& listener, const std::atomic<bool>& over) {
+     [](const Listening& listener, const std::atomic<bool>& over) {
        const net::UniqueFd fd = listener.accept();
-       wait_for(over);
+       over.wait(false);
      }},
     {"it greets, and says nothing more", "no answer in time",
-     [](const Listener& listener, const std::atomic<bool>& over) {
+     [](const Listening& listener, const std::atomic<bool>& over) {
        const net::UniqueFd fd = listener.accept();
        send(fd, kGreeting);
-       wait_for(over);
+       over.wait(false);
      }},
     // Each byte alone would come in time.
     {"it greets for ever", "no answer in time",
-     [](const Listener& listener, const std::atomic<bool>& over) {
+     [](const Listening& listener, const std::atomic<bool>& over) {
        const net::UniqueFd fd = listener.accept();
        for (std::size_t at = 0; !over; ++at) {
          if (at < kGreeting.size() - 1) send(fd, kGreeting.substr(at, 1));
@@ -108,19 +82,19 @@ const Peer kPeers[] = {
        }
      }},
     {"it answers an option with far more than fits", "ends the handshake",
-     [](const Listener& listener, const std::atomic<bool>& over) {
+     [](const Listening& listener, const std::atomic<bool>& over) {
        const net::UniqueFd fd = listener.accept();
        send(fd, kGreeting + be64(0x3e889045565a9) + be32(10) + be32(4) + be32(0xffffffff));
        while (!over && send(fd, std::string(4096, 'x'))) {
        }
      }},
     {"it closes", "ends the handshake",
-     [](const Listener& listener, const std::atomic<bool>&) { listener.accept().reset(); }},
+     [](const Listening& listener, const std::atomic<bool>&) { listener.accept().reset(); }},
     {"it speaks another protocol", "",
-     [](const Listener& listener, const std::atomic<bool>& over) {
+     [](const Listening& listener, const std::atomic<bool>& over) {
        const net::UniqueFd fd = listener.accept();
        send(fd, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-       wait_for(over);
+       over.wait(false);
      }},
 };
 
@@ -130,16 +104,17 @@ TEST_CASE("dial: whoever takes the connection and is no server is given up, in t
   for (const auto purpose : {Negotiation::Purpose::go, Negotiation::Purpose::resume}) {
     for (const Peer& peer : kPeers) {
       CAPTURE(peer.name);
-      const Listener listener;
+      const Listening listener(1);
       std::atomic<bool> over = false;
       std::thread thread([&] { peer.act(listener, over); });
       const auto begin = std::chrono::steady_clock::now();
-      const CallResult result = call(listener.port(), purpose);
+      const CallResult result = call(listener.port, purpose);
       const auto took = std::chrono::steady_clock::now() - begin;
       over = true;
+      over.notify_all();
       thread.join();
       CHECK(result.trouble.find(peer.trouble) != std::string::npos);
-      CHECK(result.trouble.find(std::to_string(listener.port())) != std::string::npos);
+      CHECK(result.trouble.find(std::to_string(listener.port)) != std::string::npos);
       CHECK_FALSE(result.socket);
       CHECK(took < std::chrono::seconds(20));  // far from for ever
     }
@@ -149,8 +124,8 @@ TEST_CASE("dial: whoever takes the connection and is no server is given up, in t
 TEST_CASE("dial: nobody there is told, too") {
   std::uint16_t port = 0;
   {
-    const Listener listener;
-    port = listener.port();
+    const Listening listener(1);
+    port = listener.port;
   }
   const CallResult result = call(port, Negotiation::Purpose::go);
   CHECK(result.trouble.find("nobody at") != std::string::npos);

@@ -10,21 +10,17 @@
 #include <doctest/doctest.h>
 
 #include "gateway/net/unique_fd.hpp"
+#include "tests/unit/sockets.hpp"
 
 namespace nbdgw::test {
 
 /// A TCP port of this machine where connects get no answer: its queue is full, and the kernel drops what comes.
 class Swallowing {
  public:
-  Swallowing() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  Swallowing() {
     sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
-    REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
-    REQUIRE(::listen(listener_.get(), 0) == 0);
-    REQUIRE(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    port_ = ntohs(address.sin_port);
+    REQUIRE(::getsockname(listener_.fd.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
     bool full = false;
     while (!full) {
       REQUIRE(queued_.size() < 16);
@@ -36,12 +32,11 @@ class Swallowing {
     }
   }
 
-  std::uint16_t port() const noexcept { return port_; }
+  std::uint16_t port() const noexcept { return listener_.port; }
 
  private:
-  net::UniqueFd listener_;
+  Listening listener_{0};
   std::vector<net::UniqueFd> queued_;
-  std::uint16_t port_ = 0;
 };
 
 }  // namespace nbdgw::test

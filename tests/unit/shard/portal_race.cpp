@@ -14,6 +14,7 @@
 #include "gateway/net/unique_fd.hpp"
 #include "gateway/shard/portal_socket.hpp"
 #include "tests/unit/net/swallowing.hpp"
+#include "tests/unit/sockets.hpp"
 
 using namespace nbdgw;
 using namespace nbdgw::net;
@@ -25,19 +26,8 @@ using State = PortalSocket::State;
 namespace {
 
 /// A TCP port where connects are welcome, or, once it is closed, refused.
-struct Open {
-  Open() : listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
-    REQUIRE(::listen(listener.get(), 4) == 0);
-    REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    port = ntohs(address.sin_port);
-  }
-  UniqueFd listener;
-  std::uint16_t port = 0;
+struct Open : test::Listening {
+  Open() : Listening(4) {}
 };
 
 std::uint16_t refused_port() {

@@ -18,6 +18,7 @@
 
 #include "gateway/net/clock.hpp"
 #include "gateway/net/unique_fd.hpp"
+#include "tests/unit/sockets.hpp"
 #include "tests/unit/waiting.hpp"
 
 using namespace nbdgw;
@@ -33,18 +34,11 @@ constexpr bool kPatient = true;
 class Pair final : public PortalSocket::Owner {
  public:
   Pair() : socket(poller_, *this, 0) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
-    REQUIRE(::listen(listener.get(), 1) == 0);
-    REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    socket.connect({{.host = "127.0.0.1", .port = ntohs(address.sin_port)}}, kNow);
+    const test::Listening listener(1);
+    socket.connect({{.host = "127.0.0.1", .port = listener.port}}, kNow);
     turn();
     REQUIRE(socket.state() == State::connected);
-    peer = UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    peer = listener.accept();
     REQUIRE(peer);
   }
 
