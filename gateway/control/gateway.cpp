@@ -1,4 +1,4 @@
-#include "gateway/bridge/limits.hpp"
+#include "gateway/control/gateway.hpp"
 
 #include <fmt/format.h>
 #include <pthread.h>
