@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "config/address.hpp"
-#include "gateway/bridge/limits.hpp"
 #include "gateway/control/config_diff.hpp"
 #include "gateway/control/descriptor_budget.hpp"
 #include "gateway/control/gateway_reload.hpp"
